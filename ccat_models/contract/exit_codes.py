@@ -1,0 +1,50 @@
+"""What a program's exit code means: one total table.
+
+Source of 64–78: BSD's sysexits.h (EX__BASE 64 … EX_CONFIG 78), as the container contract reads it.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+EX_OK = 0
+EX_BASE = 64  # EX__BASE, EX_USAGE
+EX_DATAERR = 65
+EX_TEMPFAIL = 75
+EX_CONFIG = 78
+EX_MAX = 78  # EX__MAX
+
+
+class ExitMeaning(Enum):
+    """What a program says by its exit code."""
+
+    SUCCESS = "success"
+    BAD_DATA = "bad_data"
+    BAD_CONFIGURATION = "bad_configuration"
+    TEMPORARY = "temporary"
+    PERMANENT = "permanent"
+    SCIENCE = "science"
+
+
+@dataclass(frozen=True)
+class ExitStatus:
+    """The meaning of an exit code and whether another attempt may help (within the step's budget)."""
+
+    meaning: ExitMeaning
+    retryable: bool
+
+
+_SYSEXITS = {code: ExitStatus(ExitMeaning.PERMANENT, retryable=False) for code in range(EX_BASE, EX_MAX + 1)}
+
+_KNOWN = _SYSEXITS | {
+    EX_OK: ExitStatus(ExitMeaning.SUCCESS, retryable=False),
+    EX_DATAERR: ExitStatus(ExitMeaning.BAD_DATA, retryable=False),
+    EX_CONFIG: ExitStatus(ExitMeaning.BAD_CONFIGURATION, retryable=False),
+    EX_TEMPFAIL: ExitStatus(ExitMeaning.TEMPORARY, retryable=True),
+}
+
+_ANYTHING_ELSE = ExitStatus(ExitMeaning.SCIENCE, retryable=True)
+
+
+def exit_status(exit_code: int) -> ExitStatus:
+    """Return what an exit code means; every integer means something."""
+    return _KNOWN.get(exit_code, _ANYTHING_ELSE)

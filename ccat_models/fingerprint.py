@@ -1,0 +1,45 @@
+import hashlib
+from dataclasses import dataclass
+
+LANES = 3
+LANE_BITS = 40  # sums of 2**23 items stay within a signed 64-bit integer, so plain SQL can add them up
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """The share of one item in an input set's fingerprint: three numbers of 40 bits that are added up.
+
+    Adding makes the fingerprint independent of order, computable by SQL's `sum`, and maintainable by adding and
+    subtracting single items (an additive multiset hash: Bellare & Micciancio 1997, AdHash). With 120 bits, a chance
+    collision among 10^7 input sets has a probability below 10^-21; nobody is expected to construct one.
+    """
+
+    values: tuple[int, int, int]
+
+    @staticmethod
+    def of(kind: str, identity: str | int, checksum: str) -> "Lanes":
+        """Return the lanes of one item, e.g. of kind "package" or "product"."""
+        digest = hashlib.sha256(f"{kind}\0{identity}\0{checksum}".encode()).digest()
+        width = LANE_BITS // 8
+        first, second, third = (int.from_bytes(digest[i * width : (i + 1) * width], "big") for i in range(LANES))
+        return Lanes((first, second, third))
+
+    @staticmethod
+    def none() -> "Lanes":
+        """Return the lanes of nothing."""
+        return Lanes((0, 0, 0))
+
+    def __add__(self, other: "Lanes") -> "Lanes":
+        first, second, third = (mine + its for mine, its in zip(self.values, other.values, strict=True))
+        return Lanes((first, second, third))
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What an input set is, whatever the order of its items: their number and the sum of their lanes."""
+
+    count: int
+    lanes: Lanes
+
+    def __str__(self) -> str:
+        return f"{self.count}-" + "-".join(f"{lane:x}" for lane in self.lanes.values)

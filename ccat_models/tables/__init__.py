@@ -1,0 +1,23 @@
+from ccat_models.tables import (
+    execution,
+    lineage,
+    observation,
+    observatory,
+    pipelines,
+    places,
+    products,
+    raw_data,
+)
+from ccat_models.tables.base import Base
+
+__all__ = [
+    "Base",
+    "execution",
+    "lineage",
+    "observation",
+    "observatory",
+    "pipelines",
+    "places",
+    "products",
+    "raw_data",
+]

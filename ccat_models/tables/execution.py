@@ -1,0 +1,226 @@
+import enum
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from ccat_models.fingerprint import Fingerprint, Lanes
+from ccat_models.tables.base import BIG_ID, AttemptId, Base, RunId, StepId, SubGroupId, stored_enum
+from ccat_models.tables.pipelines import (
+    ReductionSoftwareVersion,
+    ReductionStep,
+    ReductionStepConfig,
+    ReductionStepRevision,
+    SubGroup,
+)
+
+
+class RunStatus(enum.Enum):
+    """Where a run is in its life (workflow manager, execution flow)."""
+
+    PENDING = "PENDING"
+    STAGING_DATA = "STAGING_DATA"
+    SUBMITTED = "SUBMITTED"
+    RUNNING = "RUNNING"
+    COLLECTING_RESULTS = "COLLECTING_RESULTS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+IN_FLIGHT = (
+    RunStatus.PENDING,
+    RunStatus.STAGING_DATA,
+    RunStatus.SUBMITTED,
+    RunStatus.RUNNING,
+    RunStatus.COLLECTING_RESULTS,
+)
+_IN_FLIGHT_SQL = "status IN (" + ", ".join(f"'{status.value}'" for status in IN_FLIGHT) + ")"
+
+
+class FailureClass(enum.Enum):
+    """Why an attempt failed, sorted by what to do next; each class has its own retry budget."""
+
+    INFRASTRUCTURE = "infrastructure"
+    SCIENCE = "science"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    COLLECTION = "collection"
+    STAGING = "staging"
+    LOST = "lost"
+    PERMANENT = "permanent"
+
+
+class RunStatusTransition(Base):
+    """The legal changes of a run's status; filled by the migration from the table in code."""
+
+    __tablename__ = "run_status_transition"
+
+    from_status: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    to_status: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+
+
+class ExecutedReductionStep(Base):
+    """A run: one step on one sub-group with one input set, configuration and software version.
+
+    At most one run of a step and sub-group is in flight, which the partial unique index guarantees.
+    The output lanes add up the run's products that count as input downstream, once it is completed.
+    """
+
+    __tablename__ = "executed_reduction_step"
+    __table_args__ = (
+        sa.Index(
+            "uq_executed_reduction_step_in_flight",
+            "step_id",
+            "sub_group_id",
+            unique=True,
+            sqlite_where=sa.text(_IN_FLIGHT_SQL),
+            postgresql_where=sa.text(_IN_FLIGHT_SQL),
+        ),
+        sa.Index("ix_executed_reduction_step_step_sub_group", "step_id", "sub_group_id", "status"),
+        sa.ForeignKeyConstraint(
+            ["step_revision_id", "step_id"], ["reduction_step_revision.id", "reduction_step_revision.step_id"]
+        ),
+        sa.CheckConstraint("status <> 'COMPLETED' OR output_count IS NOT NULL", name="completed_has_outputs"),
+        sa.CheckConstraint("status <> 'FAILED' OR failure_class IS NOT NULL", name="failed_has_class"),
+    )
+
+    id: Mapped[RunId] = mapped_column(BIG_ID, primary_key=True)
+    step_id: Mapped[StepId] = mapped_column(sa.ForeignKey("reduction_step.id"))
+    step_revision_id: Mapped[int]
+    sub_group_id: Mapped[SubGroupId] = mapped_column(sa.ForeignKey("sub_group.id"), index=True)
+    software_version_id: Mapped[int] = mapped_column(sa.ForeignKey("reduction_software_version.id"))
+    config_id: Mapped[int] = mapped_column(sa.ForeignKey("reduction_step_config.id"))
+    status: Mapped[RunStatus] = mapped_column(stored_enum(RunStatus), index=True)
+    status_changed_at: Mapped[datetime]
+    failure_class: Mapped[FailureClass | None] = mapped_column(stored_enum(FailureClass))
+    failure_message: Mapped[str | None]
+    reason: Mapped[str] = mapped_column(sa.String(32))
+    requested_by: Mapped[str] = mapped_column(sa.String(200))
+    priority: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    cancel_requested_at: Mapped[datetime | None]
+    cancel_requested_by: Mapped[str | None] = mapped_column(sa.String(200))
+    not_before: Mapped[datetime | None]
+    input_count: Mapped[int]
+    input_lane_0: Mapped[int] = mapped_column(sa.BigInteger)
+    input_lane_1: Mapped[int] = mapped_column(sa.BigInteger)
+    input_lane_2: Mapped[int] = mapped_column(sa.BigInteger)
+    output_count: Mapped[int | None]
+    output_lane_0: Mapped[int | None] = mapped_column(sa.BigInteger)
+    output_lane_1: Mapped[int | None] = mapped_column(sa.BigInteger)
+    output_lane_2: Mapped[int | None] = mapped_column(sa.BigInteger)
+    published_at: Mapped[datetime | None] = mapped_column(index=True)
+
+    step: Mapped[ReductionStep] = relationship()
+    step_revision: Mapped[ReductionStepRevision] = relationship(
+        primaryjoin="ExecutedReductionStep.step_revision_id == ReductionStepRevision.id",
+        foreign_keys="ExecutedReductionStep.step_revision_id",
+        viewonly=True,
+    )
+    sub_group: Mapped[SubGroup] = relationship()
+    software_version: Mapped[ReductionSoftwareVersion] = relationship()
+    config: Mapped[ReductionStepConfig] = relationship()
+    attempts: Mapped[list["Attempt"]] = relationship(back_populates="run", order_by="Attempt.number")
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Return the fingerprint of the input set this run was made for."""
+        return Fingerprint(self.input_count, Lanes((self.input_lane_0, self.input_lane_1, self.input_lane_2)))
+
+
+class AttemptState(enum.Enum):
+    """How far an attempt's one job is, as far as we know."""
+
+    INTENDED = "INTENDED"  # committed, nothing sent yet
+    SENDING = "SENDING"  # about to be sent, or in doubt whether it was accepted: ask before sending again
+    SENT = "SENT"  # the back end accepted it
+    RUNNING = "RUNNING"  # the back end says it runs
+    ENDED = "ENDED"  # collected, failed or cancelled
+
+
+class Attempt(Base):
+    """One try at a run: one submission key, one directory, at most one execution."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (sa.UniqueConstraint("run_id", "number"),)
+
+    id: Mapped[AttemptId] = mapped_column(BIG_ID, primary_key=True)
+    run_id: Mapped[RunId] = mapped_column(sa.ForeignKey("executed_reduction_step.id"))
+    number: Mapped[int]
+    submission_key: Mapped[str] = mapped_column(sa.String(32), unique=True)
+    state: Mapped[AttemptState] = mapped_column(stored_enum(AttemptState), index=True)
+    backend: Mapped[str] = mapped_column(sa.String(32))
+    directory: Mapped[str | None] = mapped_column(sa.String(1000))
+    job_id: Mapped[str | None] = mapped_column(sa.String(64))
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    missing_since: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    failure_class: Mapped[FailureClass | None] = mapped_column(stored_enum(FailureClass))
+    failure_message: Mapped[str | None]
+    evidence: Mapped[dict[str, Any] | None]
+    runtime: Mapped[str | None] = mapped_column(sa.String(32))
+    command: Mapped[list[str] | None]
+    image_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    host: Mapped[str | None] = mapped_column(sa.String(200))
+    exit_code: Mapped[int | None]
+    wall_seconds: Mapped[float | None]
+    cpu_seconds: Mapped[float | None]
+    peak_memory_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
+    resources: Mapped[dict[str, Any]]
+
+    run: Mapped[ExecutedReductionStep] = relationship(back_populates="attempts")
+
+
+class RunStatusHistory(Base):
+    """Every change of a run's status, appended by a trigger of the database and never edited."""
+
+    __tablename__ = "run_status_history"
+    __table_args__ = (sa.Index("ix_run_status_history_run", "run_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
+    run_id: Mapped[RunId] = mapped_column(sa.ForeignKey("executed_reduction_step.id"))
+    from_status: Mapped[str | None] = mapped_column(sa.String(32))
+    to_status: Mapped[str] = mapped_column(sa.String(32))
+    at: Mapped[datetime]
+
+
+class RerunRequest(Base):
+    """Somebody asked for a sub-group to be run again whatever its state: forces a gap, renews the retry budget."""
+
+    __tablename__ = "rerun_request"
+    __table_args__ = (sa.Index("ix_rerun_request_step_sub_group", "step_id", "sub_group_id"),)
+
+    id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
+    step_id: Mapped[StepId] = mapped_column(sa.ForeignKey("reduction_step.id"))
+    sub_group_id: Mapped[SubGroupId] = mapped_column(sa.ForeignKey("sub_group.id"))
+    force: Mapped[bool]
+    requested_at: Mapped[datetime]
+    requested_by: Mapped[str] = mapped_column(sa.String(200))
+    last_run_id: Mapped[RunId | None] = mapped_column(sa.ForeignKey("executed_reduction_step.id"))
+
+
+class CircuitReset(Base):
+    """Somebody closed a step's circuit again: science failures of earlier runs no longer count."""
+
+    __tablename__ = "circuit_reset"
+
+    id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
+    step_id: Mapped[StepId] = mapped_column(sa.ForeignKey("reduction_step.id"), index=True)
+    last_run_id: Mapped[RunId | None] = mapped_column(sa.ForeignKey("executed_reduction_step.id"))
+    reset_at: Mapped[datetime]
+    reset_by: Mapped[str] = mapped_column(sa.String(200))
+
+
+class ObserverLease(Base):
+    """Who may ask a cluster for the state of its jobs, and until when."""
+
+    __tablename__ = "observer_lease"
+
+    cluster: Mapped[str] = mapped_column(sa.String(100), primary_key=True)
+    holder: Mapped[str | None] = mapped_column(sa.String(100))
+    expires_at: Mapped[datetime | None]
+    observed_at: Mapped[datetime | None]

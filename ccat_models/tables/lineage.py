@@ -1,0 +1,39 @@
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ccat_models.tables.base import Base, PackageId, ProductId, RunId
+
+
+class RunInputPackage(Base):
+    """Link package → run: the run read this package, with this checksum."""
+
+    __tablename__ = "run_input_package"
+    __table_args__ = (
+        sa.Index("ix_run_input_package_package", "raw_data_package_id", "run_id"),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_id: Mapped[RunId] = mapped_column(sa.ForeignKey("executed_reduction_step.id"), primary_key=True)
+    raw_data_package_id: Mapped[PackageId] = mapped_column(sa.ForeignKey("raw_data_package.id"), primary_key=True)
+    checksum: Mapped[str] = mapped_column(sa.String(64))
+
+
+class RunInputProduct(Base):
+    """Link product → run: the run read this product, made by an earlier run.
+
+    The producer stands in the link so that the database itself can refuse a cycle: it was there before.
+    """
+
+    __tablename__ = "run_input_product"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(["data_product_id", "producer_run_id"], ["data_product.id", "data_product.run_id"]),
+        sa.CheckConstraint("producer_run_id < run_id", name="made_before"),
+        sa.Index("ix_run_input_product_product", "data_product_id", "run_id"),
+        sa.Index("ix_run_input_product_producer", "run_id", "producer_run_id"),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_id: Mapped[RunId] = mapped_column(sa.ForeignKey("executed_reduction_step.id"), primary_key=True)
+    data_product_id: Mapped[ProductId] = mapped_column(primary_key=True)
+    producer_run_id: Mapped[RunId]
+    sha256: Mapped[str] = mapped_column(sa.String(64))
