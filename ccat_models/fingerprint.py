@@ -1,4 +1,5 @@
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 LANES = 3
@@ -43,3 +44,9 @@ class Fingerprint:
 
     def __str__(self) -> str:
         return f"{self.count}-" + "-".join(f"{lane:x}" for lane in self.lanes.values)
+
+
+def files_checksum(files: Mapping[str, str]) -> str:
+    """Return the checksum of a set of files, path → sha256: the sha256 over lines "sha256  path", sorted by path."""
+    lines = "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

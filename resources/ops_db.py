@@ -19,6 +19,8 @@ class OpsDb:
         self.url = sa.make_url(url)
         self.engine = sa.create_engine(self.url, **_engine_options(self.url))
         self._writing = self.engine.execution_options(**{_WRITES: True})
+        isolation = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._requesting = self._writing.execution_options(**isolation)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -39,6 +41,18 @@ class OpsDb:
     def write(self) -> Iterator[Session]:
         """Give a session that commits when the block ends; on SQLite the only writer from its first statement on."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def request(self) -> Iterator[Session]:
+        """Give a session as `write` does, alone among all requesters and with one unchanging view of the database.
+
+        Whoever looks for gaps and then creates runs must do both in here: in between nobody else can do the same.
+        """
+        with Session(self._requesting, expire_on_commit=False) as session, session.begin():
+            if not self.is_sqlite:  # where BEGIN IMMEDIATE has the same effect
+                # LOCK takes no snapshot, so that the view begins once the lock is held (PostgreSQL manual, 13.3.1).
+                session.execute(sa.text("LOCK TABLE reduction_step IN SHARE ROW EXCLUSIVE MODE"))
             yield session
 
     def close(self) -> None:

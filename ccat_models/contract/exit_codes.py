@@ -1,6 +1,6 @@
 """What a program's exit code means: one total table.
 
-Source of 64–78: BSD's sysexits.h (EX__BASE 64 … EX_CONFIG 78), as the container contract reads it.
+Source of 64 to 78: BSD's sysexits.h (EX__BASE 64 … EX_CONFIG 78), as the container contract reads it.
 """
 
 from dataclasses import dataclass

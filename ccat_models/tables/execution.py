@@ -215,6 +215,16 @@ class CircuitReset(Base):
     reset_by: Mapped[str] = mapped_column(sa.String(200))
 
 
+class RunWaiter(Base):
+    """Somebody waits for a run: a Dagster run, a command line; heard of last at `seen_at`."""
+
+    __tablename__ = "run_waiter"
+
+    run_id: Mapped[RunId] = mapped_column(sa.ForeignKey("executed_reduction_step.id"), primary_key=True)
+    waiter: Mapped[str] = mapped_column(sa.String(200), primary_key=True, index=True)
+    seen_at: Mapped[datetime]
+
+
 class ObserverLease(Base):
     """Who may ask a cluster for the state of its jobs, and until when."""
 

@@ -235,6 +235,7 @@ class ReductionStepRevision(Base):
     config_id: Mapped[int] = mapped_column(sa.ForeignKey("reduction_step_config.id"))
     resources: Mapped[dict[str, Any]]
     retries: Mapped[dict[str, Any]]
+    escalation: Mapped[dict[str, Any] | None]
     circuit_threshold: Mapped[int] = mapped_column(default=5)
     max_in_flight: Mapped[int | None]
 

@@ -1,0 +1,160 @@
+"""Settings: the environment, then one TOML file, then defaults. The only place that reads the environment."""
+
+import getpass
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ccat_models.errors import InvalidDeclaration
+
+PREFIX = "CCAT_"
+OBSERVATORY_PREFIX = "CCAT_WORKFLOW_MANAGER_"  # the observatory's own names (workflow manager, configuration)
+OBSERVATORY_NAMES = (
+    "hpc_backend",
+    "pipeline_base_dir",
+    "processing_location_id",
+    "slurm_partition",
+    "sif_cache_dir",
+    "k8s_namespace",
+)
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Every value that an operator may set; paths left out lie below `home`."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    home: Path = Field(REPOSITORY / ".ccat", description="everything the program writes lies below")
+    database_url: SecretStr | None = Field(None, description="ops-db; default: SQLite below home")
+    dagster_home: Path | None = Field(None, description="DAGSTER_HOME; default: below home")
+    hpc_backend: Literal["local"] = Field("local", description="where jobs run")
+    pipeline_base_dir: Path | None = Field(None, description="workspace of all runs; default: below home")
+    processing_location_id: int | None = Field(None, description="the data location served; default: named 'local'")
+    slurm_partition: str = Field("", description="for the slurm back end")
+    sif_cache_dir: Path | None = Field(None, description="cached images; default: below home")
+    k8s_namespace: str = Field("ccat-workflows", description="for the kubernetes back end")
+    python: Path = Field(Path(sys.executable), description="interpreter of plain-process software and the wrapper")
+    local_slots: int = Field(os.cpu_count() or 1, ge=1, description="jobs at a time on the local back end")
+    poll_seconds: float = Field(0.3, gt=0, description="how often an attached run looks")
+    lease_seconds: float = Field(30.0, gt=0, description="how long an observer is believed to live")
+    lost_after_seconds: float = Field(10.0, ge=0, description="a job that is nowhere so long is lost")
+    resend_after_seconds: float = Field(5.0, ge=0, description="an unacknowledged job is sent again after")
+    user: str = Field(default_factory=getpass.getuser, description="in whose name runs are requested")
+
+    @field_validator("home", "dagster_home", "pipeline_base_dir", "sif_cache_dir")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from `load` alone, which knows where each came from."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+    @property
+    def ops_db_url(self) -> str:
+        """Return the database's URL, secrets included."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home / 'ops.sqlite'}"
+
+    @property
+    def workspace(self) -> Path:
+        """Return the directory below which all runs work."""
+        return self.pipeline_base_dir or self.home / "workspace"
+
+    @property
+    def dagster_directory(self) -> Path:
+        """Return DAGSTER_HOME."""
+        return self.dagster_home or self.home / "dagster"
+
+    @property
+    def sif_cache(self) -> Path:
+        """Return the directory of cached images."""
+        return self.sif_cache_dir or self.home / "sif-cache"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The settings, and of each value where it came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load(environment: Mapping[str, str] | None = None) -> Loaded:
+    """Read the settings; raise InvalidDeclaration naming each unknown or impossible one, its place and the choices."""
+    found: dict[str, tuple[Any, str]] = {}
+    variables = os.environ if environment is None else environment
+    from_environment = _from_environment(variables)
+    home = Path(from_environment.get("home", (Settings.model_fields["home"].default, ""))[0])
+    file = Path(variables.get("CCAT_SETTINGS_FILE") or home / "settings.toml")
+    if "CCAT_SETTINGS_FILE" in variables and not file.is_file():
+        raise InvalidDeclaration(f"environment CCAT_SETTINGS_FILE: no file {file}")
+    found = {**_from_file(file), **from_environment}
+    try:
+        settings = Settings(**{name: value for name, (value, _) in found.items()})
+    except ValidationError as error:
+        raise InvalidDeclaration("\n".join(_reason(problem, found) for problem in error.errors())) from error
+    origins = {name: found[name][1] if name in found else "default" for name in Settings.model_fields}
+    return Loaded(settings, origins)
+
+
+def _reason(problem: Any, found: Mapping[str, tuple[Any, str]]) -> str:
+    name = str(problem["loc"][0])
+    value, origin = found.get(name, (None, "default"))
+    shown = "(secret)" if "secret" in name or name == "database_url" else repr(value)
+    return f"{origin}: {name}: {problem['msg']}, got {shown}"
+
+
+def _from_environment(variables: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    found: dict[str, tuple[Any, str]] = {}
+    if variables.get("DAGSTER_HOME"):
+        found["dagster_home"] = (variables["DAGSTER_HOME"], "environment DAGSTER_HOME")
+    for variable in sorted(variables, key=lambda v: not v.startswith(OBSERVATORY_PREFIX)):
+        if not variable.startswith(PREFIX) or variable == "CCAT_SETTINGS_FILE":
+            continue
+        observatory = variable.startswith(OBSERVATORY_PREFIX)
+        name = variable.removeprefix(OBSERVATORY_PREFIX if observatory else PREFIX).lower()
+        choices = OBSERVATORY_NAMES if observatory else tuple(Settings.model_fields)
+        prefix = OBSERVATORY_PREFIX if observatory else PREFIX
+        if name not in choices:
+            raise InvalidDeclaration(_unknown(f"environment {variable}", name, [prefix + c.upper() for c in choices]))
+        found[name] = (variables[variable], f"environment {variable}")
+    return found
+
+
+def _from_file(file: Path) -> dict[str, tuple[Any, str]]:
+    if not file.is_file():
+        return {}
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidDeclaration(f"{file}: not TOML: {error}") from error
+    for name in content:
+        if name not in Settings.model_fields:
+            raise InvalidDeclaration(_unknown(f"{file}: {name}", name, list(Settings.model_fields)))
+    return {name: (value, str(file)) for name, value in content.items()}
+
+
+def _unknown(place: str, name: str, choices: list[str]) -> str:
+    near = get_close_matches(name.upper(), [choice.upper() for choice in choices], n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{place}: unknown setting{hint}; choose from: {', '.join(choices)}"

@@ -1,0 +1,100 @@
+"""Reading `gap_now` once it is filled."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.fingerprint import Fingerprint, Lanes
+from ccat_models.gap.reasons import ACTIONABLE, Reason
+from ccat_models.gap.table import gap_now
+from ccat_models.pipeline.view import StepView
+from ccat_models.tables.base import RunId, StepId, SubGroupId
+from ccat_models.tables.pipelines import SubGroup
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What a sub-group of a step is now: its one reason, its input set, the runs that speak for it."""
+
+    sub_group_id: SubGroupId
+    key: str
+    reason: Reason
+    alive: bool
+    will_run: bool
+    fingerprint: Fingerprint
+    acceptable_run_id: RunId | None
+    current_run_id: RunId | None
+    latest_run_id: RunId | None
+
+    @property
+    def actionable(self) -> bool:
+        """Say whether a run is wanted now."""
+        return self.alive and self.reason in ACTIONABLE
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """How many sub-groups of a step have which reason, and how many would be run now and afterwards."""
+
+    reasons: dict[Reason, int]
+    now: int
+    afterwards: int
+
+
+def counts(session: Session) -> dict[StepId, StepCounts]:
+    """Return the counts of every step that was evaluated, in one query."""
+    query = sa.select(
+        gap_now.c.step_id, gap_now.c.reason, gap_now.c.will_run, gap_now.c.alive, sa.func.count()
+    ).group_by(gap_now.c.step_id, gap_now.c.reason, gap_now.c.will_run, gap_now.c.alive)
+    reasons: dict[StepId, Counter[Reason]] = defaultdict(Counter)
+    now: Counter[StepId] = Counter()
+    afterwards: Counter[StepId] = Counter()
+    for step_id, text, will_run, alive, count in session.execute(query):
+        reason = Reason(text)
+        reasons[step_id][reason] += count
+        wanted = alive and reason in ACTIONABLE
+        now[step_id] += count if wanted else 0
+        afterwards[step_id] += count if will_run and not wanted else 0
+    return {step: StepCounts(dict(found), now[step], afterwards[step]) for step, found in reasons.items()}
+
+
+def gaps(
+    session: Session,
+    step: StepView,
+    *,
+    keys: Collection[str] | None = None,
+    reasons: Collection[Reason] | None = None,
+    limit: int | None = None,
+) -> Iterator[Gap]:
+    """Yield the step's sub-groups ordered by key: all, those of some keys, or those of some reasons."""
+    query = (
+        sa.select(SubGroup.key, gap_now)
+        .join(SubGroup, SubGroup.id == gap_now.c.sub_group_id)
+        .where(gap_now.c.step_id == step.step_id)
+        .order_by(SubGroup.key)
+    )
+    if keys is not None:
+        query = query.where(SubGroup.key.in_(keys))
+    if reasons is not None:
+        query = query.where(gap_now.c.reason.in_([reason.value for reason in reasons]))
+    if limit is not None:
+        query = query.limit(limit)
+    for row in session.execute(query):
+        yield _gap(row)
+
+
+def _gap(row: sa.Row[tuple[object, ...]]) -> Gap:
+    return Gap(
+        sub_group_id=SubGroupId(row.sub_group_id),
+        key=row.key,
+        reason=Reason(row.reason),
+        alive=bool(row.alive),
+        will_run=bool(row.will_run),
+        fingerprint=Fingerprint(row.input_count, Lanes((row.lane_0, row.lane_1, row.lane_2))),
+        acceptable_run_id=row.acceptable_run_id,
+        current_run_id=row.current_run_id,
+        latest_run_id=row.latest_run_id,
+    )

@@ -1,0 +1,93 @@
+"""What the runs of a step say about its sub-groups, as SQL."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import aliased
+
+from ccat_models.pipeline.versions import acceptable_versions, target_version
+from ccat_models.pipeline.view import StepView
+from ccat_models.tables.execution import (
+    IN_FLIGHT,
+    CircuitReset,
+    FailureClass,
+    RerunRequest,
+    RunStatus,
+)
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+
+
+def run_history(step: StepView, inputs: sa.CTE) -> sa.Subquery:
+    """Return per sub-group, in one pass over the step's runs, the newest run of each kind that matters.
+
+    `acceptable`: completed with the current inputs, configuration and a good version; `spent`: failed or cancelled
+    for just what would be run now.
+    """
+    versions = (step.version_policy, step.software_id, step.pinned_version_id)
+    completed, ended_badly = Run.status == RunStatus.COMPLETED, Run.status.in_((RunStatus.FAILED, RunStatus.CANCELLED))
+    current = sa.and_(
+        Run.config_id == step.config_id,
+        Run.input_count == inputs.c.input_count,
+        *(getattr(Run, f"input_lane_{i}") == inputs.c[f"lane_{i}"] for i in range(3)),
+    )
+    acceptable = sa.and_(completed, current, Run.software_version_id.in_(acceptable_versions(*versions)))
+    spent = sa.and_(ended_badly, current, Run.software_version_id == target_version(*versions))
+    return (
+        sa.select(
+            Run.sub_group_id,
+            sa.func.max(Run.id).label("latest_run_id"),
+            sa.func.max(Run.created_at).label("last_created_at"),
+            _newest(completed).label("completed_run_id"),
+            _newest(Run.status.in_(IN_FLIGHT)).label("in_flight_run_id"),
+            _newest(acceptable).label("acceptable_run_id"),
+            _newest(spent).label("spent_run_id"),
+        )
+        .join(inputs, inputs.c.sub_group_id == Run.sub_group_id)
+        .where(Run.step_id == step.step_id)
+        .group_by(Run.sub_group_id)
+        .subquery("history")
+    )
+
+
+def _newest(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.max(sa.case((condition, Run.id)))
+
+
+def rerun_requests(step: StepView) -> sa.Subquery:
+    """Return per sub-group after which run somebody renewed its retry budget, or forced it."""
+    last = sa.func.coalesce(RerunRequest.last_run_id, 0)
+    return (
+        sa.select(
+            RerunRequest.sub_group_id,
+            sa.func.max(last).label("renewed_after"),
+            sa.func.max(sa.case((RerunRequest.force, last))).label("forced_after"),
+        )
+        .where(RerunRequest.step_id == step.step_id)
+        .group_by(RerunRequest.sub_group_id)
+        .subquery("rerun")
+    )
+
+
+def circuit_failures(step: StepView) -> sa.ScalarSelect[int]:
+    """Return how many runs of the step failed for the science since the last good one or the last reset."""
+    other = aliased(Run)
+    last_good = (
+        sa.select(sa.func.coalesce(sa.func.max(other.id), 0))
+        .where(other.step_id == step.step_id, other.status == RunStatus.COMPLETED)
+        .scalar_subquery()
+    )
+    last_reset = (
+        sa.select(sa.func.coalesce(sa.func.max(CircuitReset.last_run_id), 0))
+        .where(CircuitReset.step_id == step.step_id)
+        .scalar_subquery()
+    )
+    return (
+        sa.select(sa.func.count())
+        .select_from(Run)
+        .where(
+            Run.step_id == step.step_id,
+            Run.status == RunStatus.FAILED,
+            Run.failure_class.in_((FailureClass.SCIENCE, FailureClass.PERMANENT)),
+            Run.id > last_good,
+            Run.id > last_reset,
+        )
+        .scalar_subquery()
+    )

@@ -1,0 +1,98 @@
+"""What each sub-group of a step has for input now, as SQL: packages for a root step, upstream products otherwise."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from ccat_models.gap.table import gap_now
+from ccat_models.pipeline.view import StepView
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import SubGroupMember
+from ccat_models.tables.raw_data import RawDataPackage
+
+
+def package_inputs(step: StepView) -> sa.CTE:
+    """Return the inputs of a step without upstreams: count and lanes of the packages in each sub-group."""
+    member, package = SubGroupMember, RawDataPackage
+    return (
+        sa.select(
+            member.sub_group_id.label("sub_group_id"),
+            sa.func.count().label("input_count"),
+            *(_big(sa.func.sum(lane)).label(f"lane_{i}") for i, lane in enumerate(_lanes(package, ""))),
+            sa.literal(1).label("complete_upstreams"),
+            sa.literal(0).label("stale"),
+            sa.literal(0).label("coming"),
+        )
+        .join(package, package.id == member.raw_data_package_id)
+        .where(member.partitioning_id == step.partitioning_id)
+        .group_by(member.sub_group_id)
+        .cte("inputs")
+    )
+
+
+def product_inputs(step: StepView, upstreams: Sequence[StepView]) -> sa.CTE:
+    """Return the inputs of a step with upstreams, summed over the current runs that fall into each sub-group.
+
+    `complete_upstreams` counts the upstream steps that have at least one current run here, `stale` the upstream
+    sub-groups that are not up to date, `coming` those of them that are in flight or will be run.
+    """
+    each = sa.union_all(*(_of_one_upstream(step, upstream) for upstream in upstreams)).subquery("each")
+    return (
+        sa.select(
+            each.c.sub_group_id,
+            _big(sa.func.sum(each.c.input_count)).label("input_count"),
+            *(_big(sa.func.sum(each.c[f"lane_{i}"])).label(f"lane_{i}") for i in range(3)),
+            sa.func.sum(sa.case((each.c.available > 0, 1), else_=0)).label("complete_upstreams"),
+            sa.func.sum(each.c.stale).label("stale"),
+            sa.func.sum(each.c.coming).label("coming"),
+        )
+        .group_by(each.c.sub_group_id)
+        .cte("inputs")
+    )
+
+
+def sub_group_links(step: StepView, upstream: StepView) -> sa.Subquery:
+    """Return which upstream sub-groups fall into which sub-groups of the step: those that share a package."""
+    if step.partitioning_id == upstream.partitioning_id:
+        same = sa.select(gap_now.c.sub_group_id, gap_now.c.sub_group_id.label("upstream_sub_group_id"))
+        return same.where(gap_now.c.step_id == upstream.step_id, gap_now.c.alive == 1).subquery("links")
+    here, there = sa.alias(SubGroupMember.__table__, "here"), sa.alias(SubGroupMember.__table__, "there")
+    return (
+        sa.select(here.c.sub_group_id, there.c.sub_group_id.label("upstream_sub_group_id"))
+        .join(there, there.c.raw_data_package_id == here.c.raw_data_package_id)
+        .where(here.c.partitioning_id == step.partitioning_id, there.c.partitioning_id == upstream.partitioning_id)
+        .distinct()
+        .subquery("links")
+    )
+
+
+def _of_one_upstream(step: StepView, upstream: StepView) -> sa.Select[tuple[int, ...]]:
+    links, run = sub_group_links(step, upstream), Run
+    return (
+        sa.select(
+            links.c.sub_group_id,
+            sa.func.coalesce(sa.func.sum(run.output_count), 0).label("input_count"),
+            *(
+                sa.func.coalesce(sa.func.sum(lane), 0).label(f"lane_{i}")
+                for i, lane in enumerate(_lanes(run, "output_"))
+            ),
+            sa.func.count(run.id).label("available"),
+            sa.func.sum(sa.case((gap_now.c.reason == "up_to_date", 0), else_=1)).label("stale"),
+            sa.func.sum(sa.case((gap_now.c.reason == "in_flight", 1), else_=gap_now.c.will_run)).label("coming"),
+        )
+        .join(
+            gap_now,
+            sa.and_(gap_now.c.step_id == upstream.step_id, gap_now.c.sub_group_id == links.c.upstream_sub_group_id),
+        )
+        .outerjoin(run, run.id == gap_now.c.current_run_id)
+        .group_by(links.c.sub_group_id)
+    )
+
+
+def _lanes(table: type, prefix: str) -> list[sa.ColumnElement[int]]:
+    return [getattr(table, f"{prefix}lane_{i}") for i in range(3)]
+
+
+def _big(expression: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    # PostgreSQL's sum of bigint is numeric; the sums stay below 2**63 (see Lanes).
+    return sa.cast(expression, sa.BigInteger)

@@ -1,0 +1,46 @@
+import enum
+
+
+class Reason(enum.Enum):
+    """Why a sub-group of a step is, or is not, a gap; each has exactly one at any time."""
+
+    UP_TO_DATE = "up_to_date"
+    MISSING = "missing"
+    NEW_INPUTS = "new_inputs"
+    INPUTS_WITHDRAWN = "inputs_withdrawn"
+    SOFTWARE_CHANGED = "software_changed"
+    CONFIG_CHANGED = "config_changed"
+    FORCED = "forced"
+    IN_FLIGHT = "in_flight"
+    COOLING_DOWN = "cooling_down"
+    WAITING_FOR_UPSTREAM = "waiting_for_upstream"
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    CIRCUIT_OPEN = "circuit_open"
+    DISABLED = "disabled"
+
+
+# The reasons that make a run; all others say why there is none.
+ACTIONABLE = (
+    Reason.MISSING,
+    Reason.NEW_INPUTS,
+    Reason.INPUTS_WITHDRAWN,
+    Reason.SOFTWARE_CHANGED,
+    Reason.CONFIG_CHANGED,
+    Reason.FORCED,
+)
+
+MEANING = {
+    Reason.UP_TO_DATE: "a completed run has exactly the current inputs, configuration and an acceptable version",
+    Reason.MISSING: "no run has been completed yet",
+    Reason.NEW_INPUTS: "inputs came or changed since the last completed run",
+    Reason.INPUTS_WITHDRAWN: "inputs of the last completed run are not there any more",
+    Reason.SOFTWARE_CHANGED: "the last completed run used a version that is not acceptable any more",
+    Reason.CONFIG_CHANGED: "the last completed run had other parameters",
+    Reason.FORCED: "somebody asked for it",
+    Reason.IN_FLIGHT: "a run is on its way",
+    Reason.COOLING_DOWN: "the last run was created less than the step's cooldown ago",
+    Reason.WAITING_FOR_UPSTREAM: "upstream products are not there yet",
+    Reason.RETRIES_EXHAUSTED: "the run for just these inputs failed for good or was cancelled: retry it to try again",
+    Reason.CIRCUIT_OPEN: "too many science failures in a row: the step asks for nothing until it is reset",
+    Reason.DISABLED: "the pipeline is disabled",
+}

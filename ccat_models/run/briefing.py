@@ -1,0 +1,178 @@
+"""Everything that rows say of a run that is about to be executed, read for a whole batch at once."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, joinedload
+
+from ccat_models.tables.base import PackageId, RunId
+from ccat_models.tables.execution import Attempt
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
+from ccat_models.tables.observation import ExecutedObsUnit
+from ccat_models.tables.observatory import Instrument, InstrumentModule
+from ccat_models.tables.pipelines import (
+    Pipeline,
+    ReductionStep,
+    ReductionStepRevision,
+)
+from ccat_models.tables.places import READABLE, DataLocation, DiskDataLocation, RawDataPackagePhysicalCopy
+from ccat_models.tables.products import DataProduct
+from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
+
+
+@dataclass(frozen=True)
+class PackageBriefing:
+    """A raw data package that a run reads; `directory` is None where no readable copy is on a disk."""
+
+    id: PackageId
+    name: str
+    checksum: str
+    metadata: Mapping[str, Any]
+    executed_obs_unit: str
+    instrument: str
+    instrument_module: str
+    directory: str | None
+    files: tuple[RawDataFile, ...]
+
+
+@dataclass(frozen=True)
+class UpstreamBriefing:
+    """A run whose products a run reads."""
+
+    run: Run
+    attempt_directory: str
+    products: tuple[DataProduct, ...]
+
+
+@dataclass(frozen=True)
+class RunBriefing:
+    """A run with its step, software, configuration and inputs."""
+
+    run: Run
+    pipeline: str
+    revision: int
+    packages: tuple[PackageBriefing, ...]
+    upstream: tuple[UpstreamBriefing, ...]
+
+
+def brief(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunBriefing]:
+    """Return the briefings of the runs in a constant number of queries."""
+    runs = session.scalars(sa.select(Run).where(Run.id.in_(run_ids)).options(*_whole_run())).unique().all()
+    packages, upstream = _packages(session, run_ids), _upstream(session, run_ids)
+    names = {pipeline_id: name for pipeline_id, name in session.execute(sa.select(Pipeline.id, Pipeline.name)).tuples()}
+    return {
+        run.id: RunBriefing(
+            run=run,
+            pipeline=names[run.step.pipeline_id],
+            revision=run.step_revision.pipeline_revision.number,
+            packages=tuple(packages[run.id]),
+            upstream=tuple(upstream[run.id]),
+        )
+        for run in runs
+    }
+
+
+def _whole_run() -> list[Any]:
+    return [
+        joinedload(Run.step).joinedload(ReductionStep.partitioning),
+        joinedload(Run.step_revision).joinedload(ReductionStepRevision.pipeline_revision),
+        joinedload(Run.sub_group),
+        joinedload(Run.software_version),
+        joinedload(Run.config),
+    ]
+
+
+def _packages(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[PackageBriefing]]:
+    read = (
+        sa.select(RunInputPackage.run_id, RunInputPackage.checksum, RawDataPackage, ExecutedObsUnit.name)
+        .add_columns(Instrument.name, InstrumentModule.name)
+        .join(RawDataPackage, RawDataPackage.id == RunInputPackage.raw_data_package_id)
+        .join(ExecutedObsUnit, ExecutedObsUnit.id == RawDataPackage.executed_obs_unit_id)
+        .join(InstrumentModule, InstrumentModule.id == RawDataPackage.instrument_module_id)
+        .join(Instrument, Instrument.id == InstrumentModule.instrument_id)
+        .where(RunInputPackage.run_id.in_(run_ids))
+        .order_by(RunInputPackage.run_id, RawDataPackage.name)
+    )
+    wanted = sa.select(RunInputPackage.raw_data_package_id).where(RunInputPackage.run_id.in_(run_ids))
+    directories, files = _directories(session, wanted), _files(session, wanted)
+    packages: dict[RunId, list[PackageBriefing]] = defaultdict(list)
+    for run_id, checksum, package, observation, instrument, module in session.execute(read).tuples():
+        packages[run_id].append(
+            PackageBriefing(
+                id=package.id,
+                name=package.name,
+                checksum=checksum,
+                metadata=package.metadata_,
+                executed_obs_unit=observation,
+                instrument=instrument,
+                instrument_module=module,
+                directory=directories.get(package.id),
+                files=tuple(files[package.id]),
+            )
+        )
+    return packages
+
+
+def _directories(session: Session, wanted: sa.Select[tuple[PackageId]]) -> dict[PackageId, str]:
+    copies = (
+        sa.select(RawDataPackagePhysicalCopy.raw_data_package_id, DiskDataLocation.path)
+        .add_columns(RawDataPackagePhysicalCopy.path)
+        .join(DiskDataLocation, DiskDataLocation.id == RawDataPackagePhysicalCopy.data_location_id)
+        .where(
+            RawDataPackagePhysicalCopy.raw_data_package_id.in_(wanted),
+            RawDataPackagePhysicalCopy.status.in_(READABLE),
+            DiskDataLocation.host == "",
+            DiskDataLocation.active,
+        )
+        .order_by(DataLocation.priority)  # the last one, of the highest priority, stays
+    )
+    return {package: f"{base}/{path}" for package, base, path in session.execute(copies).tuples() if package}
+
+
+def _files(session: Session, wanted: sa.Select[tuple[PackageId]]) -> dict[PackageId, list[RawDataFile]]:
+    files: dict[PackageId, list[RawDataFile]] = defaultdict(list)
+    query = sa.select(RawDataFile).where(RawDataFile.raw_data_package_id.in_(wanted)).order_by(RawDataFile.path)
+    for file in session.scalars(query):
+        files[file.raw_data_package_id].append(file)
+    return files
+
+
+def _upstream(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[UpstreamBriefing]]:
+    links = session.execute(
+        sa.select(RunInputProduct.run_id, DataProduct)
+        .join(DataProduct, DataProduct.id == RunInputProduct.data_product_id)
+        .where(RunInputProduct.run_id.in_(run_ids))
+        .order_by(RunInputProduct.run_id, DataProduct.run_id, DataProduct.path)
+    )
+    read: dict[tuple[RunId, RunId], list[DataProduct]] = defaultdict(list)
+    for run_id, product in links.tuples():
+        read[run_id, product.run_id].append(product)
+    runs = {
+        run.id: run
+        for run in session.scalars(
+            sa.select(Run).where(Run.id.in_(_producers(run_ids))).options(*_whole_run())
+        ).unique()
+    }
+    directories = _attempt_directories(session, run_ids)
+    upstream: dict[RunId, list[UpstreamBriefing]] = defaultdict(list)
+    for (run_id, producer), products in read.items():
+        upstream[run_id].append(UpstreamBriefing(runs[producer], directories[producer], tuple(products)))
+    return upstream
+
+
+def _producers(run_ids: Sequence[RunId]) -> sa.Select[tuple[RunId]]:
+    return sa.select(RunInputProduct.producer_run_id).where(RunInputProduct.run_id.in_(run_ids)).distinct()
+
+
+def _attempt_directories(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, str]:
+    """Return of each producer the directory of its last attempt, the one that completed."""
+    attempts = (
+        sa.select(Attempt.run_id, Attempt.directory)
+        .where(Attempt.run_id.in_(_producers(run_ids)), Attempt.directory.is_not(None))
+        .order_by(Attempt.run_id, Attempt.number)
+    )
+    return {run_id: directory for run_id, directory in session.execute(attempts).tuples() if directory}

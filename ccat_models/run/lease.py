@@ -1,0 +1,38 @@
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.tables.execution import ObserverLease
+from ccat_models.tables.insert import insert_or_ignore
+
+
+def take_lease(
+    session: Session,
+    cluster: str,
+    holder: str,
+    now: datetime,
+    lasting: timedelta,
+    is_gone: Callable[[str], bool],
+) -> bool:
+    """Take or renew the lease on a cluster and say whether it is ours; in a write transaction.
+
+    A holder that is known to be gone loses it at once, any other when its time is over.
+    """
+    session.execute(insert_or_ignore(session, ObserverLease).values(cluster=cluster))
+    lease = session.get_one(ObserverLease, cluster, with_for_update=True)
+    elsewhere = lease.holder not in (None, holder)
+    if elsewhere and lease.expires_at is not None and lease.expires_at > now and not is_gone(lease.holder or ""):
+        return False
+    lease.holder, lease.expires_at = holder, now + lasting
+    return True
+
+
+def release_lease(session: Session, cluster: str, holder: str) -> None:
+    """Give the lease back, if it is ours."""
+    session.execute(
+        sa.update(ObserverLease)
+        .where(ObserverLease.cluster == cluster, ObserverLease.holder == holder)
+        .values(holder=None, expires_at=None)
+    )

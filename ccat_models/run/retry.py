@@ -1,0 +1,69 @@
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from ccat_models.contract.exit_codes import ExitMeaning, exit_status
+from ccat_models.contract.result import Result
+from ccat_models.tables.execution import FailureClass
+
+DEFAULT_BUDGETS: Mapping[FailureClass, int] = {
+    FailureClass.INFRASTRUCTURE: 3,
+    FailureClass.SCIENCE: 1,
+    FailureClass.TIMEOUT: 1,
+    FailureClass.OUT_OF_MEMORY: 1,
+    FailureClass.COLLECTION: 2,
+    FailureClass.STAGING: 3,
+    FailureClass.LOST: 2,
+    FailureClass.PERMANENT: 0,
+}
+_BACKED_OFF = (FailureClass.INFRASTRUCTURE, FailureClass.STAGING, FailureClass.LOST, FailureClass.COLLECTION)
+
+
+def classify(result: Result) -> tuple[FailureClass, str] | None:
+    """Return why an attempt failed and in which words, or None for success; a cancelled one is infrastructure's doing.
+
+    Whether somebody had asked for the cancellation is for the caller to know.
+    """
+    if result.outcome == "completed":
+        return None
+    if result.outcome == "timeout":
+        return FailureClass.TIMEOUT, result.message or "the time limit was reached"
+    if result.outcome == "cancelled":
+        return FailureClass.INFRASTRUCTURE, result.message or "the job was ended from outside"
+    if result.outcome == "launch_failed":
+        return FailureClass.INFRASTRUCTURE, result.message or "the program could not be started"
+    if result.exit_code is None or result.exit_code == 0:
+        return FailureClass.SCIENCE, result.message or f"ended by signal {result.signal}"
+    meaning = exit_status(result.exit_code).meaning
+    message = f"exit code {result.exit_code} ({meaning.value.replace('_', ' ')})"
+    if meaning is ExitMeaning.TEMPORARY:
+        return FailureClass.INFRASTRUCTURE, message
+    if meaning is ExitMeaning.SCIENCE:
+        return FailureClass.SCIENCE, message
+    return FailureClass.PERMANENT, message
+
+
+def may_retry(failure: FailureClass, past: Iterable[FailureClass | None], budgets: Mapping[str, Any]) -> bool:
+    """Say whether the class's budget allows another attempt; `past` holds all failed attempts, this one included."""
+    budget = int(budgets.get(failure.value, DEFAULT_BUDGETS[failure]))
+    return Counter(past)[failure] <= budget
+
+
+def delay(failure: FailureClass, failures: int) -> timedelta:
+    """Return how long to wait before the next attempt: nothing for the program's own faults, else 1 s, 2 s, 4 s…"""
+    return timedelta(seconds=min(2 ** (failures - 1), 300)) if failure in _BACKED_OFF else timedelta(0)
+
+
+def escalate(
+    failure: FailureClass, resources: Mapping[str, Any], escalation: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the next attempt's resources: more time after a timeout, more memory after running out of it."""
+    raised = dict(resources)
+    key = {FailureClass.TIMEOUT: "time_hours", FailureClass.OUT_OF_MEMORY: "memory_gb"}.get(failure)
+    if key is None or not escalation:
+        return raised
+    limit = escalation.get(f"max_{key}")
+    wanted = raised[key] * float(escalation["factor"])
+    raised[key] = wanted if limit is None else max(min(wanted, limit), raised[key])
+    return raised

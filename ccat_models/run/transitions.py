@@ -1,0 +1,36 @@
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.run.states import LEGAL_TRANSITIONS
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import FailureClass, RunStatus
+
+
+def move(
+    session: Session,
+    run_ids: Collection[RunId],
+    to: RunStatus,
+    now: datetime,
+    *,
+    failure: tuple[FailureClass, str] | None = None,
+) -> Sequence[RunId]:
+    """Move those of the runs that may legally go there now, in one statement, and return them.
+
+    A run that somebody else has moved meanwhile is left alone; the database's triggers append the history.
+    """
+    sources = [before for before, after in LEGAL_TRANSITIONS if after is to]
+    values = {"status": to, "status_changed_at": now, "failure_class": None, "failure_message": None}
+    if failure is not None:
+        values |= {"failure_class": failure[0], "failure_message": failure[1]}
+    statement = (
+        sa.update(Run)
+        .where(Run.id.in_(run_ids), Run.status.in_(sources))
+        .values(values)
+        .returning(Run.id)
+        .execution_options(synchronize_session="fetch")
+    )
+    return session.scalars(statement).all()

@@ -1,0 +1,125 @@
+"""Waiting for runs: moving them on where this process holds the lease, reading ops-db where another one does."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+
+import sqlalchemy as sa
+
+from ccat_models.run.cancel import abandon, stop_waiting, wait_for
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunStatus
+from resources.ensure import Ensured, Wish, ensure_pipeline
+from resources.executor import Executor
+
+TERMINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+_CHUNK = 5000  # ids in one statement
+
+Progress = Callable[[Mapping[RunId, RunStatus]], None]
+Sleep = Callable[[float], None]
+
+
+def _say_nothing(statuses: Mapping[RunId, RunStatus]) -> None:
+    del statuses
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Somebody who stays until the runs have ended; `waiter` is the name under which others see that."""
+
+    executor: Executor
+    waiter: str
+    poll_seconds: float
+    progress: Progress = _say_nothing
+    sleep: Sleep = time.sleep
+
+    def wait(self, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
+        """Return how the runs ended; an interruption cancels those that nobody else waits for and goes on up."""
+        with self._waiting():
+            while True:
+                statuses = self._look(run_ids)
+                if all(status in TERMINAL for status in statuses.values()):
+                    return statuses
+                self.sleep(self.poll_seconds)
+
+    def run_pipeline(self, pipeline: str, wish: Wish) -> "Outcome":
+        """Run whatever the pipeline lacks, upstreams first, until nothing more can be run."""
+        outcome = Outcome()
+        with self._waiting():
+            while True:
+                answers = ensure_pipeline(self.executor.cluster, pipeline, wish)
+                in_flight = {run for answer in answers.values() for run in answer.in_flight.values()}
+                outcome.note(answers)
+                if not in_flight:
+                    outcome.statuses.update(self._look(outcome.statuses))
+                    return outcome
+                self._until_some_end(in_flight, outcome)
+
+    def _until_some_end(self, in_flight: Collection[RunId], outcome: "Outcome") -> None:
+        """Wait until all ended, or until enough did that downstream steps may have work."""
+        begun = time.monotonic()
+        while True:
+            outcome.statuses.update(self._look(in_flight))
+            ended = sum(outcome.statuses[run] in TERMINAL for run in in_flight)
+            if ended == len(in_flight) or (ended and time.monotonic() - begun > 2):
+                return
+            self.sleep(self.poll_seconds)
+
+    def _look(self, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
+        self.executor.tick()
+        cluster = self.executor.cluster
+        statuses: dict[RunId, RunStatus] = {}
+        with cluster.ops_db.write() as session:
+            wait_for(session, run_ids, self.waiter, cluster.clock())
+        with cluster.ops_db.read() as session:
+            remaining = iter(run_ids)
+            while chunk := list(islice(remaining, _CHUNK)):
+                found = session.execute(sa.select(Run.id, Run.status).where(Run.id.in_(chunk)))
+                statuses.update(found.tuples().all())
+        self.progress(statuses)
+        return statuses
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        cluster = self.executor.cluster
+        try:
+            yield
+        except BaseException:
+            # Interrupted or broken: nobody here waits any more, so what nobody else wants must not go on.
+            with cluster.ops_db.write() as session:
+                abandon(session, self.waiter, by=self.waiter, now=cluster.clock())
+            self.executor.tick()
+            self.executor.release()
+            raise
+        with cluster.ops_db.write() as session:
+            stop_waiting(session, self.waiter)
+        self.executor.release()
+
+
+@dataclass
+class Outcome:
+    """What an attached run of a pipeline did."""
+
+    statuses: dict[RunId, RunStatus] = field(default_factory=dict)
+    created: Counter[str] = field(default_factory=Counter)
+    joined: Counter[str] = field(default_factory=Counter)
+    last: Mapping[str, Ensured] = field(default_factory=dict)
+
+    def note(self, answers: Mapping[str, Ensured]) -> None:
+        """Add what one more look at the pipeline found."""
+        first = not self.last
+        for step, answer in answers.items():
+            self.created[step] += len(answer.created)
+            self.joined[step] += len(answer.joined) if first else 0
+        self.last = answers
+
+    @property
+    def failed(self) -> list[RunId]:
+        """Return the runs that did not complete."""
+        return [
+            run for run, status in self.statuses.items() if status in TERMINAL and status is not RunStatus.COMPLETED
+        ]

@@ -1,0 +1,161 @@
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from ccat_models.contract.job import Job
+from ccat_models.contract.manifest import Manifest
+from ccat_models.contract.result import Result
+from resources.atomic_file import write_atomically
+from resources.errors import ResultUnreadable, UnsafePath
+
+_COMPONENT = re.compile(r"[A-Za-z0-9._=+%-]{1,255}")
+
+
+def safe_component(text: str) -> str:
+    """Return the text if it may name one file or directory; raise UnsafePath otherwise."""
+    if not _COMPONENT.fullmatch(text) or text in {".", ".."}:
+        raise UnsafePath(f"{text!r} cannot name a directory: 1 to 255 of A-Z a-z 0-9 . _ = + % - and not '.' or '..'")
+    return text
+
+
+def path_component(text: str) -> str:
+    """Return a name as one path component, everything unusual percent-encoded: different names stay different."""
+    encoded = quote(text, safe="=+", encoding="utf-8").replace("~", "%7E")
+    return safe_component({".": "%2E", "..": "%2E%2E"}.get(encoded, encoded))
+
+
+@dataclass(frozen=True)
+class AttemptDirectory:
+    """Every path of one attempt, below {base}/{pipeline}/{sub-group}/{step}/run-{id}/attempt-{number}/."""
+
+    base: Path
+    pipeline: str
+    sub_group_key: str
+    step: str
+    run_id: int
+    number: int
+
+    def __post_init__(self) -> None:
+        for name in (self.pipeline, self.sub_group_key, self.step):
+            safe_component(name)
+        if not self.base.is_absolute() or self.run_id < 1 or self.number < 1:
+            raise UnsafePath(f"base {self.base} must be absolute, run {self.run_id} and attempt {self.number} >= 1")
+
+    @property
+    def path(self) -> Path:
+        """Return the attempt's own directory, shared with no other attempt."""
+        steps = self.base / self.pipeline / self.sub_group_key / self.step
+        return steps / f"run-{self.run_id}" / f"attempt-{self.number}"
+
+    @property
+    def manifest(self) -> Path:
+        """Return config/manifest.json."""
+        return self.path / "config" / "manifest.json"
+
+    @property
+    def job(self) -> Path:
+        """Return job.json, which the wrapper reads."""
+        return self.path / "job.json"
+
+    @property
+    def result(self) -> Path:
+        """Return result.json, which the wrapper writes last."""
+        return self.path / "result.json"
+
+    @property
+    def claim(self) -> Path:
+        """Return the directory that the wrapper makes before it starts the program."""
+        return self.path / "claim"
+
+    @property
+    def logs(self) -> Path:
+        """Return the directory of stdout.log, stderr.log and wrapper.log."""
+        return self.path / "logs"
+
+    def output(self, *, final: bool) -> Path:
+        """Return where products go: output/ of a final step, workspace/<step>/ of an intermediate one."""
+        return self.path / self.output_name(final=final)
+
+    def output_name(self, *, final: bool) -> str:
+        """Return the output directory relative to the attempt's."""
+        return "output" if final else f"workspace/{self.step}"
+
+    def input(self, package: str) -> Path:
+        """Return where a raw data package is found."""
+        return self.path / "input" / path_component(package)
+
+    def upstream(self, step: str, sub_group_key: str) -> Path:
+        """Return where an upstream run's output directory is found."""
+        return self.path / "upstream" / safe_component(step) / safe_component(sub_group_key)
+
+
+def prepare(directory: AttemptDirectory, manifest: Manifest, job: Job, links: Mapping[Path, Path]) -> None:
+    """Lay out the attempt on this machine; again is harmless, and a claimed attempt is left as it is.
+
+    `links` are symbolic links below the attempt's directory → what they show. Raises UnsafePath when the directory
+    belongs to another submission key or a link lies outside of it.
+    """
+    if directory.job.exists():
+        _refuse_other_key(directory.job, job)
+    if directory.claim.exists():
+        return
+    output = directory.path / job.output_directory
+    for path in (directory.path / "input", directory.path / "upstream", directory.logs, output):
+        path.mkdir(parents=True, exist_ok=True)
+    for link, target in links.items():
+        _link(directory.path, link, target)
+    write_atomically(directory.manifest, manifest.model_dump_json(indent=1) + "\n")
+    write_atomically(directory.job, job.model_dump_json(indent=1) + "\n")
+
+
+def _refuse_other_key(path: Path, job: Job) -> None:
+    try:
+        found = Job.model_validate_json(path.read_bytes()).submission_key
+    except ValidationError as error:
+        raise UnsafePath(f"{path}: not a job: {_reasons(error)}") from error
+    if found != job.submission_key:
+        raise UnsafePath(f"{path}: belongs to submission key {found!r}, not {job.submission_key!r}")
+
+
+def _link(root: Path, link: Path, target: Path) -> None:
+    if not link.is_relative_to(root) or ".." in link.parts:
+        raise UnsafePath(f"link {link} is not below {root}")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink() and link.readlink() == target:
+        return
+    temporary = link.with_name(f".{os.getpid()}.link")
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def read_result(directory: Path, submission_key: str) -> Result | None:
+    """Return an attempt's result, None when it is not there; raise ResultUnreadable when it cannot be believed."""
+    path = directory / "result.json"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ResultUnreadable(f"{path}: {error.strerror}") from error
+    return parse_result(content, str(path), submission_key)
+
+
+def parse_result(content: bytes, place: str, submission_key: str) -> Result:
+    """Return the result that a result.json holds; `place` is for the message of ResultUnreadable."""
+    try:
+        result = Result.model_validate_json(content)
+    except ValidationError as error:
+        raise ResultUnreadable(f"{place}: {_reasons(error)}") from error
+    if result.submission_key != submission_key:
+        raise ResultUnreadable(f"{place}: is of submission key {result.submission_key!r}, not {submission_key!r}")
+    return result
+
+
+def _reasons(error: ValidationError) -> str:
+    found: Iterable[str] = (f"{'.'.join(map(str, e['loc'])) or 'text'}: {e['msg']}" for e in error.errors())
+    return "; ".join(list(found)[:5])
