@@ -35,7 +35,6 @@ class OpsDb:
         """Give a session whose changes, if any, are forgotten."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
-            session.rollback()
 
     @contextmanager
     def write(self) -> Iterator[Session]:

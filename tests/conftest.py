@@ -1,15 +1,73 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ccat_models.tables import Base
+from ccat_models import migrations
 from resources.ops_db import OpsDb
+from tests.support.not_run import pytest_terminal_summary
+from tests.support.postgres import PostgresServer
+
+__all__ = ["pytest_terminal_summary"]  # pytest finds the hook by its name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the file of an embedded ops-db that has its tables and nothing else."""
+    path = tmp_path_factory.mktemp("template") / "ops.sqlite"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Give a running PostgreSQL, one for each worker."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> str:
+    """Give the name of a database that has ops-db's tables and nothing else."""
+    name = postgres_server.create_database()
+    _migrate(postgres_server.url(name))
+    return name
 
 
 @pytest.fixture
-def ops_db(tmp_path: Path) -> Iterator[OpsDb]:
-    database = OpsDb(f"sqlite:///{tmp_path}/ops.sqlite")
-    Base.metadata.create_all(database.engine)
+def sqlite_ops_db(sqlite_template: Path, tmp_path: Path) -> Iterator[OpsDb]:
+    """Give an embedded ops-db of this test's own."""
+    path = tmp_path / "ops.sqlite"
+    shutil.copyfile(sqlite_template, path)
+    database = OpsDb(f"sqlite:///{path}")
     yield database
+    database.close()
+
+
+@pytest.fixture
+def postgres_ops_db(postgres_server: PostgresServer, postgres_template: str) -> Iterator[OpsDb]:
+    """Give an ops-db on PostgreSQL of this test's own; mark the test as real."""
+    name = postgres_server.create_database(postgres_template)
+    database = OpsDb(postgres_server.url(name))
+    yield database
+    database.close()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def ops_db(request: pytest.FixtureRequest) -> OpsDb:
+    """Give an ops-db of this test's own, once on each database."""
+    fixture = {"sqlite": "sqlite_ops_db", "postgresql": "postgres_ops_db"}[request.param]
+    database: OpsDb = request.getfixturevalue(fixture)
+    return database
+
+
+def _migrate(url: str) -> None:
+    database = OpsDb(url)
+    migrations.upgrade(database.engine)
     database.close()

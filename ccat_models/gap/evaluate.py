@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.gap import table
-from ccat_models.gap.history import circuit_failures, rerun_requests, run_history
+from ccat_models.gap.history import Versions, circuit_failures, rerun_requests, run_history, versions_of
 from ccat_models.gap.inputs import package_inputs, product_inputs, sub_group_links
 from ccat_models.gap.reasons import ACTIONABLE, Reason
 from ccat_models.gap.table import gap_now
@@ -35,7 +35,7 @@ def evaluate(session: Session, pipeline: PipelineView, asked: Asked) -> None:
     steps = {step.step_id: step for step in pipeline.steps}
     for step in pipeline.steps:
         upstreams = [steps[upstream] for upstream in step.upstream_ids]
-        session.execute(_insert(_living(step, upstreams, pipeline, asked)))
+        session.execute(_insert(_living(step, upstreams, versions_of(session, step), pipeline.enabled, asked)))
         session.execute(_insert(_emptied(step)))
         table.analyze(session)
 
@@ -45,17 +45,17 @@ def _insert(rows: sa.Select[tuple[object, ...]]) -> sa.Insert:
 
 
 def _living(
-    step: StepView, upstreams: list[StepView], pipeline: PipelineView, asked: Asked
+    step: StepView, upstreams: list[StepView], versions: Versions, enabled: bool, asked: Asked
 ) -> sa.Select[tuple[object, ...]]:
     inputs = product_inputs(step, upstreams) if upstreams else package_inputs(step)
-    history, rerun = run_history(step, inputs), rerun_requests(step)
+    history, rerun = run_history(step, inputs, versions), rerun_requests(step)
     forced = sa.func.coalesce(history.c.latest_run_id, 0) <= rerun.c.forced_after
     fresh = sa.and_(history.c.acceptable_run_id.is_not(None), sa.not_(sa.func.coalesce(forced, sa.false())))
     ready = _ready(step, upstreams, inputs, asked)
     reason = sa.case(
         (history.c.in_flight_run_id.is_not(None), Reason.IN_FLIGHT.value),
         (fresh, Reason.UP_TO_DATE.value),
-        (sa.literal(not pipeline.enabled), Reason.DISABLED.value),
+        (sa.literal(not enabled), Reason.DISABLED.value),
         (sa.not_(ready), Reason.WAITING_FOR_UPSTREAM.value),
         (circuit_failures(step) >= step.circuit_threshold, Reason.CIRCUIT_OPEN.value),
         (history.c.spent_run_id > sa.func.coalesce(rerun.c.renewed_after, -1), Reason.RETRIES_EXHAUSTED.value),
@@ -96,13 +96,13 @@ def _ready(step: StepView, upstreams: list[StepView], inputs: sa.CTE, asked: Ask
     return sa.and_(everywhere, inputs.c.coming == 0) if asked.patient else everywhere
 
 
-def _cooling(step: StepView, history: sa.Subquery, asked: Asked) -> sa.ColumnElement[bool]:
+def _cooling(step: StepView, history: sa.CTE, asked: Asked) -> sa.ColumnElement[bool]:
     if asked.ignore_cooldown or not step.cooldown_seconds:
         return sa.false()
     return history.c.last_created_at > asked.now - timedelta(seconds=step.cooldown_seconds)
 
 
-def _cause(step: StepView, upstreams: list[StepView], inputs: sa.CTE, history: sa.Subquery) -> sa.ColumnElement[str]:
+def _cause(step: StepView, upstreams: list[StepView], inputs: sa.CTE, history: sa.CTE) -> sa.ColumnElement[str]:
     last = history.c.completed_run_id
     same_inputs = (
         sa.select(sa.literal(1))
@@ -111,11 +111,11 @@ def _cause(step: StepView, upstreams: list[StepView], inputs: sa.CTE, history: s
             Run.input_count == inputs.c.input_count,
             *(getattr(Run, f"input_lane_{i}") == inputs.c[f"lane_{i}"] for i in range(3)),
         )
-        .correlate(inputs, history)
+        .correlate_except(Run)
         .exists()
     )
     same_config = (
-        sa.select(sa.literal(1)).where(Run.id == last, Run.config_id == step.config_id).correlate(history).exists()
+        sa.select(sa.literal(1)).where(Run.id == last, Run.config_id == step.config_id).correlate_except(Run).exists()
     )
     return sa.case(
         (last.is_(None), Reason.MISSING.value),
@@ -132,17 +132,21 @@ def _something_new(
     """Say whether an input of now was not among those of the last completed run; else one was withdrawn."""
     if not upstreams:
         read, member, package = RunInputPackage, SubGroupMember, RawDataPackage
-        known = sa.select(sa.literal(1)).where(
-            read.run_id == last,
-            read.raw_data_package_id == package.id,
-            read.checksum == package.checksum,
+        known = (
+            sa.select(sa.literal(1))
+            .where(
+                read.run_id == last,
+                read.raw_data_package_id == package.id,
+                read.checksum == package.checksum,
+            )
+            .correlate_except(read)
         )
         return (
             sa.select(sa.literal(1))
             .select_from(member)
             .join(package, package.id == member.raw_data_package_id)
             .where(member.sub_group_id == inputs.c.sub_group_id, sa.not_(known.exists()))
-            .correlate(inputs)
+            .correlate_except(member, package)
             .exists()
         )
     return sa.or_(*(_new_from(step, upstream, inputs, last) for upstream in upstreams))
@@ -152,8 +156,10 @@ def _new_from(
     step: StepView, upstream: StepView, inputs: sa.CTE, last: sa.ColumnElement[int]
 ) -> sa.ColumnElement[bool]:
     links, there = sub_group_links(step, upstream), gap_now.alias("there")
-    known = sa.select(sa.literal(1)).where(
-        RunInputProduct.run_id == last, RunInputProduct.producer_run_id == there.c.current_run_id
+    known = (
+        sa.select(sa.literal(1))
+        .where(RunInputProduct.run_id == last, RunInputProduct.producer_run_id == there.c.current_run_id)
+        .correlate_except(RunInputProduct)
     )
     return (
         sa.select(sa.literal(1))
@@ -163,7 +169,7 @@ def _new_from(
         )
         .join(Run, sa.and_(Run.id == there.c.current_run_id, Run.output_count > 0))
         .where(links.c.sub_group_id == inputs.c.sub_group_id, sa.not_(known.exists()))
-        .correlate(inputs)
+        .correlate_except(links, there, Run)
         .exists()
     )
 

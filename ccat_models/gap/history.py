@@ -1,7 +1,9 @@
 """What the runs of a step say about its sub-groups, as SQL."""
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session, aliased
 
 from ccat_models.pipeline.versions import acceptable_versions, target_version
 from ccat_models.pipeline.view import StepView
@@ -15,21 +17,35 @@ from ccat_models.tables.execution import (
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 
 
-def run_history(step: StepView, inputs: sa.CTE) -> sa.Subquery:
+@dataclass(frozen=True)
+class Versions:
+    """The software versions that speak for a step now: what it would run, and whose products it accepts."""
+
+    target_id: int
+    acceptable_ids: tuple[int, ...]
+
+
+def versions_of(session: Session, step: StepView) -> Versions:
+    """Return what the step's version policy makes of the versions that are registered."""
+    of_step = (step.version_policy, step.software_id, step.pinned_version_id)
+    target = session.scalar(sa.select(target_version(*of_step)))
+    return Versions(target or step.pinned_version_id, tuple(session.scalars(acceptable_versions(*of_step))))
+
+
+def run_history(step: StepView, inputs: sa.CTE, versions: Versions) -> sa.CTE:
     """Return per sub-group, in one pass over the step's runs, the newest run of each kind that matters.
 
     `acceptable`: completed with the current inputs, configuration and a good version; `spent`: failed or cancelled
     for just what would be run now.
     """
-    versions = (step.version_policy, step.software_id, step.pinned_version_id)
     completed, ended_badly = Run.status == RunStatus.COMPLETED, Run.status.in_((RunStatus.FAILED, RunStatus.CANCELLED))
     current = sa.and_(
         Run.config_id == step.config_id,
         Run.input_count == inputs.c.input_count,
         *(getattr(Run, f"input_lane_{i}") == inputs.c[f"lane_{i}"] for i in range(3)),
     )
-    acceptable = sa.and_(completed, current, Run.software_version_id.in_(acceptable_versions(*versions)))
-    spent = sa.and_(ended_badly, current, Run.software_version_id == target_version(*versions))
+    acceptable = sa.and_(completed, current, Run.software_version_id.in_(versions.acceptable_ids))
+    spent = sa.and_(ended_badly, current, Run.software_version_id == versions.target_id)
     return (
         sa.select(
             Run.sub_group_id,
@@ -43,7 +59,7 @@ def run_history(step: StepView, inputs: sa.CTE) -> sa.Subquery:
         .join(inputs, inputs.c.sub_group_id == Run.sub_group_id)
         .where(Run.step_id == step.step_id)
         .group_by(Run.sub_group_id)
-        .subquery("history")
+        .cte("history")
     )
 
 

@@ -16,6 +16,7 @@ from ccat_models.tables.observation import ExecutedObsUnit
 from ccat_models.tables.observatory import Instrument, InstrumentModule
 from ccat_models.tables.pipelines import (
     Pipeline,
+    ReductionSoftwareVersion,
     ReductionStep,
     ReductionStepRevision,
 )
@@ -81,7 +82,7 @@ def _whole_run() -> list[Any]:
         joinedload(Run.step).joinedload(ReductionStep.partitioning),
         joinedload(Run.step_revision).joinedload(ReductionStepRevision.pipeline_revision),
         joinedload(Run.sub_group),
-        joinedload(Run.software_version),
+        joinedload(Run.software_version).joinedload(ReductionSoftwareVersion.software),
         joinedload(Run.config),
     ]
 

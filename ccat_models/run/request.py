@@ -6,10 +6,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.gap.history import versions_of
 from ccat_models.gap.inputs import sub_group_links
 from ccat_models.gap.reasons import ACTIONABLE
 from ccat_models.gap.table import gap_now
-from ccat_models.pipeline.versions import target_version
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.tables.base import RunId, SubGroupId
 from ccat_models.tables.execution import Attempt, AttemptState, RerunRequest, RunStatus
@@ -104,11 +104,10 @@ def _insert_runs(
     only: Collection[SubGroupId] | None,
     limit: int | None,
 ) -> sa.Insert:
-    version = target_version(step.version_policy, step.software_id, step.pinned_version_id)
     constants = {
         "step_id": step.step_id,
         "step_revision_id": step.revision_id,
-        "software_version_id": version,
+        "software_version_id": versions_of(session, step).target_id,
         "config_id": step.config_id,
         "status": RunStatus.PENDING,
         "status_changed_at": now,
@@ -120,10 +119,7 @@ def _insert_runs(
     from_gap |= {f"input_lane_{i}": f"lane_{i}" for i in range(3)}
     rows = (
         sa.select(
-            *(
-                value if isinstance(value, sa.ScalarSelect) else sa.literal(value, Run.__table__.c[name].type)
-                for name, value in constants.items()
-            ),
+            *(sa.literal(value, Run.__table__.c[name].type) for name, value in constants.items()),
             *(gap_now.c[name] for name in from_gap.values()),
         )
         .where(

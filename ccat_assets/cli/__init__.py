@@ -1,0 +1,3 @@
+from ccat_assets.cli.app import main
+
+__all__ = ["main"]

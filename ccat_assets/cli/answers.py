@@ -1,0 +1,165 @@
+from typing import Annotated, Any
+
+import typer
+from rich.tree import Tree
+
+from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready, size_text
+from ccat_models.errors import InvalidDeclaration, NotFound
+from ccat_models.gap.answer import gaps
+from ccat_models.gap.reasons import MEANING, Reason
+from ccat_models.lineage.closure import Lineage, PackageNode, lineage_of
+from ccat_models.pipeline.view import load_pipeline
+from ccat_models.product.listing import find_run_of, list_products
+from ccat_models.run.listing import RunRow, history_of, list_runs
+from ccat_models.tables.base import RunId
+from ccat_models.tables.products import DataProductType
+from resources.ensure import Wish, refresh_and_evaluate
+
+
+def products(
+    pipeline: Annotated[str | None, typer.Argument(help="Only of this pipeline.")] = None,
+    step: Annotated[str | None, typer.Argument(help="Only of this step.")] = None,
+    sub_group: Annotated[str | None, typer.Argument(help="Only of this sub-group.")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List data products, the newest first."""
+    wanted = None if kind is None else _product_type(kind)
+    with ready().ops_db.read() as session:
+        if pipeline is not None:
+            view = load_pipeline(session, pipeline)
+            if step is not None:
+                view.step(step)
+        rows = list_products(session, pipeline=pipeline, step=step, sub_group=sub_group, kind=wanted, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    columns = ["id", "pipeline/step", "sub-group", "type", "path", "size", "sha256", "run"]
+    print_table(
+        "Products",
+        columns,
+        (
+            (
+                p.id,
+                f"{p.pipeline}/{p.step}",
+                p.sub_group,
+                p.type,
+                p.path,
+                size_text(p.size_bytes),
+                p.sha256[:12],
+                p.run_id,
+            )
+            for p in rows
+        ),
+    )
+
+
+def why(
+    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    step: Annotated[str, typer.Argument(help="Name of the step.")],
+    sub_group: Annotated[str, typer.Argument(help="Key of the sub-group, e.g. executed_obs_unit=… or all.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say why a sub-group is, or is not, going to be run."""
+    app = ready()
+    with app.ops_db.request() as session:
+        view = load_pipeline(session, pipeline)
+        found = view.step(step)
+        refresh_and_evaluate(session, app.cluster, view, Wish(by=app.settings.user))
+        gap = next(gaps(session, found, keys=[sub_group]), None)
+        if gap is None:
+            raise NotFound(
+                f"sub-group of {pipeline}/{step}", sub_group, [g.key for g in gaps(session, found, limit=20)]
+            )
+        last = list_runs(session, run_id=gap.latest_run_id) if gap.latest_run_id else []
+        history = history_of(session, gap.latest_run_id) if gap.latest_run_id else []
+    answer = {
+        "pipeline": pipeline,
+        "step": step,
+        "sub_group": gap.key,
+        "reason": gap.reason,
+        "meaning": MEANING[gap.reason],
+        "will_run": gap.will_run,
+        "inputs": gap.fingerprint.count,
+        "fingerprint": str(gap.fingerprint),
+        "latest_run": last[0] if last else None,
+        "history": [{"from": before, "to": after, "at": at} for before, after, at in history],
+    }
+    if as_json:
+        print_json(answer)
+    else:
+        _print_why(answer, last[0] if last else None)
+
+
+def _print_why(answer: dict[str, Any], last: RunRow | None) -> None:
+    console.print(f"{answer['pipeline']}/{answer['step']} {answer['sub_group']}: [bold]{answer['reason'].value}[/bold]")
+    console.print(f"  {answer['meaning']}")
+    console.print(f"  inputs now: {answer['inputs']}, fingerprint {answer['fingerprint']}")
+    if last is not None:
+        ending = f": {last.failure_class.value}: {last.failure_message}" if last.failure_class else ""
+        console.print(
+            f"  latest run: {last.id} {last.status.value} ({last.reason}, {last.software} {last.version}, "
+            f"{last.attempts} attempts){ending}",
+            markup=False,
+        )
+        if answer["reason"] is Reason.RETRIES_EXHAUSTED:
+            console.print(f"  try again: ccat retry {last.id}")
+
+
+def lineage(
+    product: Annotated[str, typer.Argument(help="A product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a product was made from, back to the raw files."""
+    with ready().ops_db.read() as session:
+        run_id = find_run_of(session, product)
+        found = lineage_of(session, run_id)
+        made = list_products(session, run_id=run_id)
+    if as_json:
+        print_json({"product": product, "run": run_id, "products": made, **_as_json(found)})
+        return
+    tree = Tree(_run_label(found, run_id), guide_style="dim")
+    outputs = tree.add("[bold]products[/bold]")
+    for row in made:
+        outputs.add(f"{row.path}  {row.type.value}  {size_text(row.size_bytes)}  sha256 {row.sha256[:12]}…")
+    _grow(tree, found, run_id, set())
+    console.print(tree)
+    packages = {package.id for read in found.packages.values() for package in read}
+    console.print(f"{len(found.runs)} runs, {len(packages)} raw packages")
+
+
+def _grow(tree: Tree, found: Lineage, run_id: RunId, shown: set[RunId]) -> None:
+    shown.add(run_id)
+    for package in found.packages.get(run_id, ()):
+        _add_package(tree, package)
+    for producer in found.producers.get(run_id, ()):
+        label = _run_label(found, producer)
+        if producer in shown:
+            tree.add(f"{label} [dim](shown above)[/dim]")
+        else:
+            _grow(tree.add(label), found, producer, shown)
+
+
+def _add_package(tree: Tree, package: PackageNode) -> None:
+    branch = tree.add(f"raw package [bold]{package.name}[/bold]  sha256 {package.checksum[:12]}…")
+    for file in package.files:
+        branch.add(f"raw file {file.path}  {size_text(file.size_bytes)}  sha256 {file.sha256[:12]}…")
+
+
+def _run_label(found: Lineage, run_id: RunId) -> str:
+    run = found.runs[run_id]
+    digest = f" ({run.digest[:12]}…)" if run.digest else ""
+    return f"[bold]{run.pipeline}/{run.step}[/bold] {run.sub_group}  run {run.id}  {run.software} {run.version}{digest}"
+
+
+def _as_json(found: Lineage) -> dict[str, Any]:
+    return {"runs": list(found.runs.values()), "producers": found.producers, "packages": found.packages}
+
+
+def _product_type(text: str) -> DataProductType:
+    try:
+        return DataProductType(text)
+    except ValueError:
+        choices = ", ".join(member.value for member in DataProductType)
+        raise InvalidDeclaration(f"--type: no product type {text!r}; choose from: {choices}") from None

@@ -1,0 +1,61 @@
+"""The command line `ccat`: what people ask for, in the words of the path raw → … → lineage."""
+
+import json
+import logging
+import sys
+
+import typer
+
+from ccat_assets.cli import answers, container, data, pipelines, running, runs, setup
+from ccat_models.errors import CcatError
+from resources.errors import ResourceError
+
+app = typer.Typer(
+    help="From archived raw packages to data products with lineage.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+pipeline_app = typer.Typer(help="Declare pipelines.", no_args_is_help=True)
+grouping_app = typer.Typer(help="Choose data.", no_args_is_help=True)
+container_app = typer.Typer(help="Write reduction programs.", no_args_is_help=True)
+app.add_typer(pipeline_app, name="pipeline")
+app.add_typer(grouping_app, name="grouping")
+app.add_typer(container_app, name="container")
+
+app.command("init")(setup.init)
+app.command("demo")(setup.demo)
+app.command("settings")(setup.settings)
+app.command("doctor")(setup.doctor)
+app.command("ingest")(data.ingest)
+grouping_app.command("preview")(data.preview)
+grouping_app.command("presets")(data.presets)
+pipeline_app.command("apply")(pipelines.apply)
+pipeline_app.command("export")(pipelines.export)
+pipeline_app.command("list")(pipelines.list_all)
+pipeline_app.command("show")(pipelines.show)
+app.command("plan")(running.plan)
+app.command("run")(running.run)
+app.command("runs")(runs.runs)
+app.command("cancel")(runs.cancel)
+app.command("retry")(runs.retry)
+app.command("publish")(running.publish)
+app.command("products")(answers.products)
+app.command("why")(answers.why)
+app.command("lineage")(answers.lineage)
+container_app.command("check")(container.check)
+
+
+def main() -> None:
+    """Run the command line; what people can mend ends with a message and exit code 1, not with a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except (CcatError, ResourceError) as error:
+        if "--json" in sys.argv:
+            sys.stdout.write(json.dumps({"error": type(error).__name__, "message": str(error)}) + "\n")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)

@@ -1,0 +1,84 @@
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
+from ccat_assets.declare import apply_file, plan_file
+from ccat_models.pipeline.diff import render_differences
+from ccat_models.pipeline.export import export as export_text
+from ccat_models.pipeline.view import list_pipelines, load_pipeline
+
+
+def apply(
+    file: Annotated[Path, typer.Argument(help="YAML file of one pipeline.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Declare a pipeline; again with the same file changes nothing, with another one makes a new revision."""
+    app = ready()
+    result = plan_file(app, file) if dry_run else apply_file(app, file)
+    if as_json:
+        print_json({"changed": result.changed, "revision": result.revision, "differences": result.differences})
+        return
+    if not result.changed:
+        console.print(f"{file}: nothing changed, revision {result.revision}")
+        return
+    console.print(render_differences(result.differences), markup=False)
+    console.print(f"{file}: would change, nothing done" if dry_run else f"{file}: revision {result.revision} in force")
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    revision: Annotated[int | None, typer.Option(help="An earlier revision.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a pipeline's declaration; applying it changes nothing."""
+    with ready().ops_db.read() as session:
+        load_pipeline(session, name)
+        text = export_text(session, name, revision)
+    if as_json:
+        print_json({"pipeline": name, "yaml": text})
+    else:
+        typer.echo(text, nl=False)
+
+
+def list_all(as_json: AsJson = False) -> None:
+    """List all pipelines."""
+    with ready().ops_db.read() as session:
+        found = list_pipelines(session)
+    if as_json:
+        print_json(found)
+        return
+    rows = (
+        (p.name, p.revision, p.mode, p.trigger_type, p.priority, p.enabled, " → ".join(s.name for s in p.steps))
+        for p in found
+    )
+    print_table("Pipelines", ["name", "revision", "mode", "trigger", "priority", "enabled", "steps"], rows)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a pipeline's steps in its current revision."""
+    with ready().ops_db.read() as session:
+        found = load_pipeline(session, name)
+    if as_json:
+        print_json(found)
+        return
+    console.print(f"{found.name} revision {found.revision}: {found.description}", markup=False)
+    console.print(f"data grouping {found.data_grouping_name}; owners {', '.join(found.owners)}", markup=False)
+    names = {step.step_id: step.name for step in found.steps}
+    rows = (
+        (
+            s.name,
+            "+".join(s.group_by) or "all",
+            ", ".join(names[upstream] for upstream in s.upstream_ids),
+            f"{s.software_name} {s.pinned_version} ({s.version_policy.value})",
+            s.cooldown_seconds,
+            "final" if s.final else "",
+        )
+        for s in found.steps
+    )
+    print_table("Steps", ["step", "per", "after", "software", "cooldown_s", ""], rows)

@@ -1,0 +1,194 @@
+import signal
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ccat_assets.application import Application
+from ccat_assets.cli.output import AsJson, console, error_console, print_json, print_table, ready
+from ccat_models.errors import InvalidDeclaration
+from ccat_models.gap.answer import StepCounts, counts, gaps
+from ccat_models.gap.reasons import MEANING, Reason
+from ccat_models.pipeline.view import PipelineView, load_pipeline
+from ccat_models.run.listing import RunRow, list_runs
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import RunStatus
+from resources.attached import TERMINAL, Attached, Outcome
+from resources.ensure import Ensured, Wish, ensure, ensure_pipeline, refresh_and_evaluate
+
+PipelineName = Annotated[str, typer.Argument(help="Name of the pipeline.")]
+IgnoreCooldown = Annotated[bool, typer.Option("--ignore-cooldown", help="Do not wait for cooldowns.")]
+
+
+def plan(
+    pipeline: PipelineName,
+    sub_groups: Annotated[bool, typer.Option("--sub-groups", help="List every sub-group with its reason.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many sub-groups a step.")] = 50,
+    ignore_cooldown: IgnoreCooldown = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what would be run and why; run nothing."""
+    app = ready()
+    wish = Wish(by=app.settings.user, ignore_cooldown=ignore_cooldown, patient=True)
+    with app.ops_db.request() as session:
+        view = load_pipeline(session, pipeline)
+        refresh_and_evaluate(session, app.cluster, view, wish)
+        found = counts(session)
+        listed = {step.name: list(gaps(session, step, limit=limit)) for step in view.steps} if sub_groups else {}
+    if as_json:
+        steps = {step.name: found.get(step.step_id, StepCounts({}, 0, 0)) for step in view.steps}
+        print_json({"pipeline": pipeline, "revision": view.revision, "steps": steps, "sub_groups": listed})
+        return
+    _print_counts(view, found)
+    for name, rows in listed.items():
+        print_table(
+            f"{name}", ["sub-group", "reason", "inputs"], ((g.key, g.reason, g.fingerprint.count) for g in rows)
+        )
+
+
+def _print_counts(view: PipelineView, found: Mapping[Any, StepCounts]) -> None:
+    rows = []
+    for step in view.steps:
+        count = found.get(step.step_id, StepCounts({}, 0, 0))
+        reasons = ", ".join(f"{n} {reason.value}" for reason, n in sorted(count.reasons.items(), key=lambda r: -r[1]))
+        rows.append((step.name, "+".join(step.group_by) or "all", count.now, count.afterwards, reasons or "no data"))
+    columns = ["step", "per", "run now", "run after upstream", "reasons"]
+    print_table(f"Plan of {view.name} (revision {view.revision})", columns, rows)
+
+
+def run(
+    pipeline: PipelineName,
+    step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
+    sub_group: Annotated[list[str] | None, typer.Option(help="Only this sub-group of the step; repeatable.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run again what is up to date (with --step).")] = False,
+    ignore_cooldown: IgnoreCooldown = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Request the runs and return.")] = False,
+    publish_to_dagster: Annotated[
+        bool, typer.Option("--publish/--no-publish", help="Show the products in Dagit at the end.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run what the pipeline lacks and stay until it is done; again runs only what is still missing."""
+    if (sub_group or force) and step is None:
+        raise InvalidDeclaration("--sub-group and --force need --step: whose sub-groups?")
+    app = ready()
+    wish = Wish(by=app.settings.user, ignore_cooldown=ignore_cooldown, patient=True, force=force)
+    if detach:
+        _detached(app, pipeline, step, sub_group, wish, as_json=as_json)
+        return
+    # As for a terminal's Ctrl-C: the runs that only this command wants are cancelled.
+    signal.signal(signal.SIGTERM, _interrupt)
+    outcome = run_attached(app, pipeline, step, sub_group, wish, quiet=as_json)
+    if publish_to_dagster:
+        publish_all(app, quiet=as_json)
+    _report(app, pipeline, outcome, as_json=as_json)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def run_attached(
+    app: Application, pipeline: str, step: str | None, sub_groups: list[str] | None, wish: Wish, *, quiet: bool
+) -> Outcome:
+    """Run a pipeline, or some sub-groups of a step, with a progress bar; return what was done."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        console=error_console,
+        disable=quiet,
+    )
+    with bar:
+        task = bar.add_task(pipeline, total=None, detail="")
+        seen: dict[RunId, RunStatus] = {}
+
+        def show(statuses: Mapping[RunId, RunStatus]) -> None:
+            seen.update(statuses)
+            running = sum(status is RunStatus.RUNNING for status in seen.values())
+            failed = sum(status is RunStatus.FAILED for status in seen.values())
+            done = sum(status in TERMINAL for status in seen.values())
+            bar.update(task, total=len(seen), completed=done, detail=f"{running} running, {failed} failed")
+
+        attached = Attached(
+            app.executor, waiter=app.executor.holder, poll_seconds=app.settings.poll_seconds, progress=show
+        )
+        if step is None:
+            return attached.run_pipeline(pipeline, wish)
+        answer = ensure(app.cluster, pipeline, step, sub_groups, wish)
+        outcome = Outcome()
+        outcome.note({step: answer})
+        outcome.statuses.update(attached.wait(list(answer.in_flight.values())))
+        return outcome
+
+
+def publish_all(app: Application, *, quiet: bool) -> int:
+    """Show in Dagit what ops-db knows and Dagster does not."""
+    from ccat_assets.publish import publish_to_home  # noqa: PLC0415 - Dagster takes seconds to import
+
+    count = publish_to_home(app)
+    if count and not quiet:
+        error_console.print(f"{count} runs shown in Dagit")
+    return count
+
+
+def publish(as_json: AsJson = False) -> None:
+    """Show in Dagit every finished run that it does not know yet."""
+    count = publish_all(ready(), quiet=as_json)
+    if as_json:
+        print_json({"published": count})
+    else:
+        console.print(f"{count} runs published")
+
+
+def _detached(
+    app: Application, pipeline: str, step: str | None, keys: list[str] | None, wish: Wish, *, as_json: bool
+) -> None:
+    answers: Mapping[str, Ensured]
+    if step is None:
+        answers = ensure_pipeline(app.cluster, pipeline, wish)
+    else:
+        answers = {step: ensure(app.cluster, pipeline, step, keys, wish)}
+    app.executor.tick()
+    app.executor.release()
+    created = {name: sorted(answer.created.values()) for name, answer in answers.items()}
+    if as_json:
+        print_json({"pipeline": pipeline, "created": created})
+        return
+    console.print(f"{sum(map(len, created.values()))} runs requested; `ccat run {pipeline}` joins them")
+
+
+def _report(app: Application, pipeline: str, outcome: Outcome, *, as_json: bool) -> None:
+    with app.ops_db.read() as session:
+        failed = [row for run_id in outcome.failed for row in list_runs(session, run_id=run_id)]
+    done = sum(status is RunStatus.COMPLETED for status in outcome.statuses.values())
+    held = {name: _tally(answer) for name, answer in outcome.last.items()}
+    if as_json:
+        print_json({"pipeline": pipeline, "created": outcome.created, "completed": done, "failed": failed, "now": held})
+    else:
+        console.print(
+            f"{pipeline}: {sum(outcome.created.values())} runs created, {done} completed, {len(failed)} failed"
+        )
+        for name, tally in held.items():
+            said = "; ".join(f"{n} {reason.value} ({MEANING[reason]})" for reason, n in tally.items())
+            console.print(f"  {name}: {said or 'no data'}")
+        _print_failures(failed)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tally(answer: Ensured) -> dict[Reason, int]:
+    tally: dict[Reason, int] = {Reason.UP_TO_DATE: len(answer.published)} if answer.published else {}
+    for reason in answer.held.values():
+        tally[reason] = tally.get(reason, 0) + 1
+    return tally
+
+
+def _print_failures(failed: list[RunRow]) -> None:
+    for row in failed:
+        kind = row.failure_class.value if row.failure_class else row.status.value
+        console.print(f"  run {row.id} {row.step} {row.sub_group}: {kind}: {row.failure_message or ''}", markup=False)

@@ -1,0 +1,105 @@
+from typing import Annotated, Any
+
+import typer
+
+from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
+from ccat_models.errors import InvalidDeclaration, NotFound, Refused
+from ccat_models.pipeline.view import load_pipeline
+from ccat_models.run.cancel import request_cancel
+from ccat_models.run.listing import RunRow, list_runs
+from ccat_models.run.request import ask_again
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import IN_FLIGHT, RunStatus
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+
+
+def runs(
+    pipeline: Annotated[str | None, typer.Argument(help="Only of this pipeline.")] = None,
+    step: Annotated[str | None, typer.Option(help="Only of this step.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, the newest first."""
+    app = ready()
+    wanted = None if status is None else _status(status)
+    with app.ops_db.read() as session:
+        if pipeline is not None:
+            load_pipeline(session, pipeline)
+        rows = list_runs(session, pipeline=pipeline, step=step, status=wanted, limit=limit)
+    if as_json:
+        print_json(rows)
+        return
+    columns = ["run", "pipeline/step", "sub-group", "status", "reason", "software", "attempts", "by", "failure"]
+    print_table(
+        "Runs",
+        columns,
+        (
+            (r.id, f"{r.pipeline}/{r.step}", r.sub_group, r.status, r.reason, f"{r.software} {r.version}", r.attempts)
+            + (r.requested_by, f"{r.failure_class.value}: {r.failure_message}" if r.failure_class else "")
+            for r in rows
+        ),
+    )
+
+
+def cancel(
+    run_ids: Annotated[list[int], typer.Argument(help="Numbers of the runs.")],
+    as_json: AsJson = False,
+) -> None:
+    """Cancel runs that are in flight, and their jobs."""
+    app = ready()
+    with app.ops_db.write() as session:
+        found = _known(session, run_ids)
+        over = [str(row.id) for row in found if row.status not in IN_FLIGHT]
+        if over:
+            raise Refused(f"runs {', '.join(over)} are over already: nothing to cancel")
+        request_cancel(session, [row.id for row in found], by=app.settings.user, now=app.clock())
+    app.executor.tick()
+    app.executor.release()
+    with app.ops_db.read() as session:
+        now = _known(session, run_ids)
+    if as_json:
+        print_json(now)
+        return
+    for row in now:
+        note = "" if row.status is RunStatus.CANCELLED else " (its job is being ended)"
+        console.print(f"run {row.id} {row.step} {row.sub_group}: {row.status.value}{note}")
+
+
+def retry(
+    run_ids: Annotated[list[int], typer.Argument(help="Numbers of failed or cancelled runs.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let failed or cancelled runs be tried again: their sub-groups are gaps again, `ccat run` runs them."""
+    app = ready()
+    with app.ops_db.write() as session:
+        found = _known(session, run_ids)
+        wrong = [f"{r.id} ({r.status.value})" for r in found if r.status not in (RunStatus.FAILED, RunStatus.CANCELLED)]
+        if wrong:
+            raise Refused(f"only FAILED or CANCELLED runs can be retried, not {', '.join(wrong)}")
+        for row in found:
+            step = load_pipeline(session, row.pipeline).step(row.step)
+            sub_group = session.get_one(Run, row.id).sub_group_id
+            ask_again(session, step, [sub_group], force=False, by=app.settings.user, now=app.clock())
+    if as_json:
+        print_json(found)
+        return
+    for name in sorted({row.pipeline for row in found}):
+        console.print(f"{len(found)} sub-groups may be tried again: ccat run {name}")
+
+
+def _known(session: Any, run_ids: list[int]) -> list[RunRow]:
+    rows = [row for run_id in run_ids for row in list_runs(session, run_id=RunId(run_id))]
+    unknown = sorted(set(run_ids) - {row.id for row in rows})
+    if unknown:
+        newest = [str(row.id) for row in list_runs(session, limit=10)]
+        raise NotFound("run", ", ".join(map(str, unknown)), newest)
+    return rows
+
+
+def _status(text: str) -> RunStatus:
+    try:
+        return RunStatus(text.upper())
+    except ValueError:
+        choices = ", ".join(member.value for member in RunStatus)
+        raise InvalidDeclaration(f"--status: no status {text!r}; choose from: {choices}") from None

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+from ccat_assets.application import Application
+from ccat_models.errors import InvalidDeclaration
+from ccat_models.pipeline.apply import Applied, Change, apply, plan_apply
+from ccat_models.pipeline.declaration import PipelineDeclaration
+from ccat_models.pipeline.digests import CodeDigest, CodeDigests
+from ccat_models.pipeline.yaml_source import parse
+from resources.errors import StagingFailed
+from resources.software import code_sha256
+
+
+def plan_file(app: Application, file: Path) -> Change:
+    """Return what applying a pipeline's file would change; raise InvalidDeclaration or Refused as applying does."""
+    declaration = _read(file)
+    with app.ops_db.read() as session:
+        return plan_apply(session, declaration, code_digests=_digests(declaration, file))
+
+
+def apply_file(app: Application, file: Path) -> Applied:
+    """Apply a pipeline's file in one transaction; raise InvalidDeclaration or Refused with nothing changed."""
+    declaration = _read(file)
+    digests = _digests(declaration, file)
+    with app.ops_db.request() as session:
+        return apply(session, declaration, code_digests=digests, applied_by=app.settings.user, now=app.clock())
+
+
+def _read(file: Path) -> PipelineDeclaration:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidDeclaration(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidDeclaration(f"{file}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    return parse(text, file=str(file))
+
+
+def _digests(declaration: PipelineDeclaration, file: Path) -> CodeDigests:
+    digests = {}
+    for software in declaration.software:
+        for version in software.versions:
+            if not version.code:
+                continue
+            directory = Path(version.code_directory or file.resolve().parent)
+            try:
+                sha256 = code_sha256(directory, version.code)
+            except StagingFailed as error:
+                raise InvalidDeclaration(
+                    f"{file}: software {software.name} {version.version}: code: {error}"
+                ) from error
+            digests[software.name, version.version] = CodeDigest(str(directory), sha256)
+    return digests

@@ -1,0 +1,150 @@
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase
+
+from ccat_models.errors import InvalidDeclaration
+from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
+
+# Where two equally short ways lead to a table: its name → the foreign key "Table.column" to come by. A new foreign key
+# that makes a way ambiguous stops the graph from being built until it is decided here.
+PREFERRED: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One step from a table to another, `optional` where a row may have nothing at the other end."""
+
+    start: type[DeclarativeBase]
+    end: type[DeclarativeBase]
+    foreign_key: str
+    on: sa.ColumnElement[bool]
+    optional: bool
+
+
+@dataclass(frozen=True)
+class JoinGraph:
+    """How each table is reached from the root, which has one row of it, or in `parts`, many rows."""
+
+    root: type[DeclarativeBase]
+    paths: Mapping[str, tuple[Edge, ...]]
+    parts: Mapping[str, Edge]
+
+    @property
+    def tables(self) -> dict[str, type[DeclarativeBase]]:
+        """Return every table that a rule may name, by the name of its class."""
+        one = {self.root.__name__: self.root} | {name: path[-1].end for name, path in self.paths.items() if path}
+        return dict(sorted((one | {name: edge.end for name, edge in self.parts.items()}).items()))
+
+    def columns(self, table: str) -> dict[str, sa.Column[Any]]:
+        """Return the columns of a table, with those it inherits, by their names in the database."""
+        return {column.name: column for column in sa.inspect(self.tables[table]).columns}
+
+    def column(self, table: str, column: str, place: str) -> sa.Column[Any]:
+        """Return a column by name; raise InvalidDeclaration with the valid choices, naming the place."""
+        if table not in self.tables:
+            raise InvalidDeclaration(f"{place}.table: no table {table!r}; choose from: {', '.join(self.tables)}")
+        columns = self.columns(table)
+        if column not in columns:
+            choices = ", ".join(sorted(columns))
+            raise InvalidDeclaration(f"{place}.column: no column {column!r} in {table}; choose from: {choices}")
+        return columns[column]
+
+
+class Joins:
+    """The tables that one query needs, each joined once."""
+
+    def __init__(self, graph: JoinGraph) -> None:
+        self._graph = graph
+        self._outer: dict[Edge, bool] = {}
+
+    def require(self, table: str) -> None:
+        """Join a table so that only rows that have it remain."""
+        for edge in self._graph.paths[table]:
+            self._outer[edge] = False
+
+    def allow(self, table: str) -> None:
+        """Join a table so that no row is lost: where there is none, its columns are NULL."""
+        outer = False
+        for edge in self._graph.paths[table]:
+            outer = self._outer.setdefault(edge, outer or edge.optional)
+
+    def from_clause(self) -> sa.FromClause:
+        """Return the root table with all joins."""
+        clause: sa.FromClause = _table(self._graph.root)
+        for edge, outer in self._outer.items():
+            clause = clause.join(_table(edge.end), edge.on, isouter=outer)
+        return clause
+
+
+@cache
+def package_graph() -> JoinGraph:
+    """Return the graph around the raw data package; what was done with a package is not part of what it is."""
+    return build_graph(RawDataPackage, parts=(RawDataFile,), preferred=PREFERRED)
+
+
+def build_graph(
+    root: type[DeclarativeBase], *, parts: Sequence[type[DeclarativeBase]] = (), preferred: Mapping[str, str]
+) -> JoinGraph:
+    """Return the shortest ways from the root along foreign keys, many-to-one and into subclasses.
+
+    Raises ValueError where two ways are equally short and no preference decides.
+    """
+    edges = _edges(root)
+    paths: dict[str, tuple[Edge, ...]] = {root.__name__: ()}
+    frontier = [root]
+    while frontier:
+        ways: dict[type[DeclarativeBase], list[tuple[Edge, ...]]] = defaultdict(list)
+        for table in frontier:
+            for edge in edges[table]:
+                if edge.end.__name__ not in paths:
+                    ways[edge.end].append((*paths[table.__name__], edge))
+        paths |= {table.__name__: _one_way(table, found, preferred) for table, found in ways.items()}
+        frontier = list(ways)
+    to_root = {part.__name__: edge for part in parts for edge in edges[part] if edge.end is root}
+    return JoinGraph(
+        root,
+        paths,
+        {name: Edge(root, edge.start, edge.foreign_key, edge.on, optional=True) for name, edge in to_root.items()},
+    )
+
+
+def _one_way(
+    table: type[DeclarativeBase], ways: list[tuple[Edge, ...]], preferred: Mapping[str, str]
+) -> tuple[Edge, ...]:
+    if len(ways) > 1:
+        chosen = [way for way in ways if way[-1].foreign_key == preferred.get(table.__name__)]
+        if len(chosen) != 1:
+            keys = ", ".join(way[-1].foreign_key for way in ways)
+            raise ValueError(f"{table.__name__} is as near by each of {keys}: declare which to take")
+        return chosen[0]
+    return ways[0]
+
+
+def _edges(root: type[DeclarativeBase]) -> dict[type[DeclarativeBase], list[Edge]]:
+    mappers = sorted((m for m in root.registry.mappers if not m.single), key=lambda mapper: mapper.class_.__name__)
+    by_table = {mapper.local_table: mapper for mapper in mappers}
+    edges: dict[type[DeclarativeBase], list[Edge]] = defaultdict(list)
+    for mapper in mappers:
+        for key in sorted(_single_column_keys(_table(mapper.class_)), key=lambda key: key.parent.name):
+            other = by_table[key.column.table]
+            start, end, optional = mapper.class_, other.class_, bool(key.parent.nullable)
+            if key.parent.primary_key and mapper.inherits is other:  # from parent to subclass
+                start, end, optional = end, start, True
+            name = f"{mapper.class_.__name__}.{key.parent.name}"
+            edges[start].append(Edge(start, end, name, key.parent == key.column, optional))
+    return edges
+
+
+def _single_column_keys(table: sa.Table) -> list[sa.ForeignKey]:
+    return [constraint.elements[0] for constraint in table.foreign_key_constraints if len(constraint.elements) == 1]
+
+
+def _table(mapped: type[DeclarativeBase]) -> sa.Table:
+    table = sa.inspect(mapped).local_table
+    assert isinstance(table, sa.Table)
+    return table

@@ -1,0 +1,94 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+_LOCK = 0x63636174  # "ccat"; any number that nothing else in the database locks
+
+
+def upgrade(engine: sa.Engine, revision: str = "head") -> None:
+    """Bring the schema up to a revision, in one transaction; of several callers one works and the others wait."""
+    with migrating(engine) as connection:
+        command.upgrade(configuration(connection), revision)
+
+
+def downgrade(engine: sa.Engine, revision: str) -> None:
+    """Take the schema down to a revision, `base` for none at all, in one transaction; its data goes with it."""
+    with migrating(engine) as connection:
+        command.downgrade(configuration(connection), revision)
+
+
+def current(engine: sa.Engine) -> str | None:
+    """Return the revision the schema is at, None before the first one."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def head() -> str:
+    """Return the newest revision there is."""
+    newest = ScriptDirectory.from_config(configuration()).get_current_head()
+    if newest is None:
+        raise LookupError("the package holds no migrations")
+    return newest
+
+
+def is_current(engine: sa.Engine) -> bool:
+    """Say whether the schema is what this version of the models expects."""
+    return current(engine) == head()
+
+
+def configuration(connection: sa.Connection | None = None) -> Config:
+    """Return Alembic's configuration, which lies in this package and needs no file."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Give a connection in a transaction that is the only one to change the schema."""
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            with _tables_may_be_replaced(connection), connection.begin():
+                connection.exec_driver_sql("PRAGMA user_version = 0")  # a write takes the lock before anything is read
+                yield connection
+                _refuse_dangling_references(connection)
+        else:
+            with connection.begin():
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                yield connection
+
+
+@contextmanager
+def _tables_may_be_replaced(connection: sa.Connection) -> Iterator[None]:
+    # SQLite alters a table by making a new one, dropping the old one and renaming: with foreign keys on, the drop
+    # deletes what refers to it; without legacy_alter_table, the rename fails on triggers that name the dropped table
+    # (https://sqlite.org/lang_altertable.html). Neither pragma works inside a transaction, so no Connection.execute.
+    driver: Any = connection.connection.driver_connection
+    before = driver.execute("PRAGMA foreign_keys").fetchone()[0]
+    driver.execute("PRAGMA foreign_keys = OFF")
+    driver.execute("PRAGMA legacy_alter_table = ON")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA legacy_alter_table = OFF")
+        driver.execute(f"PRAGMA foreign_keys = {before}")
+
+
+def _refuse_dangling_references(connection: sa.Connection) -> None:
+    dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    if dangling:
+        table, row, referred, _ = dangling[0]
+        raise sa.exc.IntegrityError(
+            "PRAGMA foreign_key_check",
+            None,
+            ValueError(f"{len(dangling)} dangling references, e.g. row {row} of {table} to {referred}"),
+        )

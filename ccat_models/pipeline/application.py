@@ -1,0 +1,19 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ccat_models.pipeline.declaration import PipelineDeclaration
+from ccat_models.pipeline.document import Document
+
+
+@dataclass(frozen=True)
+class Application:
+    """A declaration to apply, with the outlines of what it finds and what it wants, by whom and when."""
+
+    declaration: PipelineDeclaration
+    document: Document
+    found: Mapping[str, Any]
+    wanted: Mapping[str, Any]
+    applied_by: str
+    now: datetime

@@ -1,0 +1,79 @@
+"""A pipeline as people declare it, in YAML or through the API."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from ccat_models.pipeline.checks import find_problems
+from ccat_models.pipeline.parts import (
+    DataGroupingDeclaration,
+    Lax,
+    ManualTrigger,
+    Owner,
+    SoftwareDeclaration,
+    StepDeclaration,
+    Trigger,
+)
+from ccat_models.pipeline.values import MAX_INTEGER, DeclaredModel, Name, Text
+from ccat_models.tables.pipelines import FanIn, PipelineMode
+
+
+def _grouping_form(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "a name"
+    return "a definition" if isinstance(value, Mapping | DataGroupingDeclaration) else None
+
+
+class PipelineDeclaration(DeclaredModel):
+    """A whole pipeline.
+
+    `enabled`, where it is left out, stays as it is; `when` is by default `any` in a standing pipeline and `all` in an
+    ad-hoc one; a step is by default final if no other depends on it.
+    """
+
+    schema_version: Literal[1]
+    name: Name
+    description: Text = ""
+    owners: Annotated[tuple[Owner, ...], Lax] = ()
+    mode: Annotated[PipelineMode, Lax]
+    trigger: Trigger = ManualTrigger(type="manual")
+    priority: Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)] = 0
+    enabled: bool | None = None
+    processing_location: Annotated[Text, Field(min_length=1, max_length=100)]
+    data_grouping: Annotated[
+        Annotated[Name, Tag("a name")] | Annotated[DataGroupingDeclaration, Tag("a definition")],
+        Discriminator(_grouping_form),
+    ]
+    software: Annotated[tuple[SoftwareDeclaration, ...], Lax] = ()
+    steps: Annotated[tuple[StepDeclaration, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PipelineDeclaration":
+        grouping = None if isinstance(self.data_grouping, str) else self.data_grouping
+        problems = find_problems(self.steps, self.software, grouping)
+        if problems:
+            text = "\n".join(str(problem) for problem in problems)
+            raise PydanticCustomError("inconsistent", "{text}", {"text": text, "problems": problems})
+        return self
+
+    @property
+    def data_grouping_name(self) -> str:
+        """Return the name of the data grouping, whether it is defined here or only named."""
+        return self.data_grouping if isinstance(self.data_grouping, str) else self.data_grouping.name
+
+    def with_defaults(self) -> "PipelineDeclaration":
+        """Return the declaration with `when` and `final` said for every step."""
+        fan_in = FanIn.ANY if self.mode is PipelineMode.STANDING else FanIn.ALL
+        needed = {upstream for step in self.steps for upstream in step.depends_on}
+        steps = tuple(
+            step.model_copy(
+                update={
+                    "when": step.when or fan_in,
+                    "final": step.name not in needed if step.final is None else step.final,
+                }
+            )
+            for step in self.steps
+        )
+        return self.model_copy(update={"steps": steps})

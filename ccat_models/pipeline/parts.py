@@ -1,0 +1,131 @@
+"""The parts that a pipeline's declaration is made of."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
+
+from ccat_models.contract.values import RelativePath
+from ccat_models.grouping.rules import FilterRule
+from ccat_models.pipeline.cron import checked_cron, checked_time_zone
+from ccat_models.pipeline.values import (
+    Count,
+    DeclaredModel,
+    Escalation,
+    Json,
+    Name,
+    Positive,
+    Resources,
+    Retries,
+    ShortText,
+    StepName,
+    Text,
+    checked_text,
+    plain_json,
+)
+from ccat_models.pipeline.versions import parse_version
+from ccat_models.tables.pipelines import FanIn, VersionPolicy
+
+
+def _semver(version: str) -> str:
+    parse_version(version)
+    return version
+
+
+def _absolute(directory: str) -> str:
+    if not directory.startswith("/") or ".." in directory.split("/"):
+        raise ValueError(f"directory must be absolute, without '..', got {directory!r}")
+    return directory
+
+
+def _parameters(parameters: Any) -> Any:
+    return plain_json(parameters) if isinstance(parameters, Mapping) else parameters
+
+
+Lax = Field(strict=False)  # a list for a tuple, a member's value for a member
+Version = Annotated[str, AfterValidator(_semver)]
+CodePath = Annotated[RelativePath, AfterValidator(checked_text)]
+Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}|team:[\w.-]+)$")]
+"""An e-mail address or team:name, as Dagster demands of an asset's owners."""
+
+
+class RuleDeclaration(FilterRule):
+    """One filter rule, its value in the spelling that every database gives back."""
+
+    value: Json
+
+
+class DataGroupingDeclaration(DeclaredModel):
+    """Which packages belong together: rules that are joined by AND."""
+
+    name: Name
+    description: Text = ""
+    instrument_module: ShortText | None = None
+    rules: Annotated[tuple[RuleDeclaration, ...], Lax]
+
+
+class SoftwareVersionDeclaration(DeclaredModel):
+    """One version of a program: an image with its digest, or a command, for plain processes with its code."""
+
+    version: Version
+    image: ShortText | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    command: Annotated[tuple[ShortText, ...], Field(strict=False, min_length=1)] | None = None
+    code: Annotated[tuple[CodePath, ...], Lax] = ()
+    code_directory: Annotated[Text, Field(max_length=1000), AfterValidator(_absolute)] | None = None
+    released: bool = True
+    withdrawn: bool = False
+    cosmetic: bool = False
+    reprocess_from: Version | None = None
+
+
+class SoftwareDeclaration(DeclaredModel):
+    """A program and those of its versions that this declaration knows of."""
+
+    name: Name
+    description: Text = ""
+    versions: Annotated[tuple[SoftwareVersionDeclaration, ...], Field(strict=False, min_length=1)]
+
+
+class StepDeclaration(DeclaredModel):
+    """One step: which program, on which cut of the data, after which other steps."""
+
+    name: StepName
+    description: Text = ""
+    depends_on: Annotated[tuple[str, ...], Lax] = ()
+    group_by: Annotated[tuple[ShortText, ...], Lax]
+    when: Annotated[FanIn, Lax] | None = None
+    final: bool | None = None
+    cooldown_seconds: Count = 0
+    software: Name
+    version: Version
+    version_policy: Annotated[VersionPolicy, Lax] = VersionPolicy.COMPATIBLE
+    parameters: Annotated[dict[str, Any], BeforeValidator(_parameters)] = Field(default_factory=dict)
+    resources: Resources = Resources()
+    escalation: Escalation | None = None
+    retries: Retries = Retries()
+    circuit_threshold: Positive = 5
+    max_in_flight: Positive | None = None
+
+
+class ManualTrigger(DeclaredModel):
+    """Runs when somebody asks."""
+
+    type: Literal["manual"]
+
+
+class ContinuousTrigger(DeclaredModel):
+    """Looks for gaps all the time."""
+
+    type: Literal["continuous"]
+
+
+class CronTrigger(DeclaredModel):
+    """Looks for gaps at the times of a cron expression."""
+
+    type: Literal["cron"]
+    expression: Annotated[ShortText, AfterValidator(checked_cron)]
+    time_zone: Annotated[str, AfterValidator(checked_time_zone)] = "UTC"
+
+
+Trigger = Annotated[ManualTrigger | ContinuousTrigger | CronTrigger, Discriminator("type")]

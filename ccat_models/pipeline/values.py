@@ -1,0 +1,112 @@
+"""What a step asks of a cluster and how often it may be tried again."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ccat_models.tables.execution import FailureClass
+
+MAX_INTEGER = 2**31 - 1
+MAX_DEPTH = 32
+EXACT_FLOATS = 1e16
+"""From here on Python writes a float with an exponent, which PostgreSQL's jsonb gives back as an integer."""
+
+
+def checked_text(text: str) -> str:
+    """Return a text that every database can hold; raise ValueError for any other."""
+    if re.search("[\0\ud800-\udfff]", text):
+        raise ValueError("text must be free of NUL characters and lone surrogates")
+    return text
+
+
+def plain_json(value: Any) -> Any:
+    """Return a JSON value in the spelling that every database gives back: no negative zero, no exponents.
+
+    Raises ValueError, naming the place inside the value, where there is no JSON for it.
+    """
+    return _plain(value, "", 0)
+
+
+def _plain(value: Any, place: str, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        return checked_text(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return _plain_number(value, place)
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{place}[{i}]", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {_key(key, place): _plain(item, f"{place}.{key}", depth + 1) for key, item in value.items()}
+    raise ValueError(f"no JSON for {type(value).__name__}{_at(place)}")
+
+
+def _plain_number(value: float, place: str) -> float | int:
+    if value != value or abs(value) == float("inf"):  # noqa: PLR0124 - only NaN differs from itself
+        raise ValueError(f"number must be finite{_at(place)}, got {value}")
+    if abs(value) >= EXACT_FLOATS:
+        return int(value)
+    return value + 0.0
+
+
+def _key(key: Any, place: str) -> str:
+    if not isinstance(key, str):
+        raise ValueError(f"key must be text{_at(place)}, got {key!r}")  # noqa: TRY004 - pydantic collects ValueErrors
+    return checked_text(key)
+
+
+def _at(place: str) -> str:
+    return f" at {place.removeprefix('.')}" if place else ""
+
+
+Text = Annotated[str, AfterValidator(checked_text)]
+ShortText = Annotated[Text, Field(min_length=1, max_length=500)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")]
+StepName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
+Json = Annotated[Any, BeforeValidator(plain_json)]
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+Positive = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+Amount = Annotated[float, Field(gt=0, le=1e6)]
+
+
+class DeclaredModel(BaseModel):
+    """A frozen part of a declaration that takes no unknown keys and turns no text into a number."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Resources(DeclaredModel):
+    """What one run of a step may use."""
+
+    cpus: Positive = 1
+    memory_gb: Amount = 1.0
+    time_hours: Amount = 1.0
+    gpus: Count = 0
+
+
+class Escalation(DeclaredModel):
+    """How a retry after a time-out or for want of memory asks for more, up to a maximum."""
+
+    factor: Annotated[float, Field(gt=1, le=100)] = 2.0
+    max_memory_gb: Amount
+    max_time_hours: Amount
+
+
+class Retries(DeclaredModel):
+    """How often a run may be tried again after a failure of each class."""
+
+    science: Count = 1
+    infrastructure: Count = 3
+    timeout: Count = 1
+    out_of_memory: Count = 1
+    collection: Count = 2
+    staging: Count = 3
+    lost: Count = 2
+
+    def budget(self, failure: FailureClass) -> int:
+        """Return how many retries a failure of this class allows; a permanent one allows none."""
+        return 0 if failure is FailureClass.PERMANENT else int(getattr(self, failure.value))

@@ -1,0 +1,83 @@
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import Attempt, FailureClass, RunStatus, RunStatusHistory
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import (
+    Pipeline,
+    ReductionSoftware,
+    ReductionSoftwareVersion,
+    ReductionStep,
+    SubGroup,
+)
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as a list shows it."""
+
+    id: RunId
+    pipeline: str
+    step: str
+    sub_group: str
+    status: RunStatus
+    reason: str
+    software: str
+    version: str
+    requested_by: str
+    created_at: datetime
+    status_changed_at: datetime
+    failure_class: FailureClass | None
+    failure_message: str | None
+    attempts: int
+
+
+def list_runs(
+    session: Session,
+    *,
+    pipeline: str | None = None,
+    step: str | None = None,
+    sub_group: str | None = None,
+    status: RunStatus | None = None,
+    run_id: RunId | None = None,
+    limit: int | None = None,
+) -> list[RunRow]:
+    """Return runs, the newest first."""
+    attempts = sa.select(sa.func.count()).where(Attempt.run_id == Run.id).correlate(Run).scalar_subquery()
+    query = (
+        sa.select(Run.id, Pipeline.name, ReductionStep.name, SubGroup.key, Run.status, Run.reason)
+        .add_columns(ReductionSoftware.name, ReductionSoftwareVersion.version, Run.requested_by, Run.created_at)
+        .add_columns(Run.status_changed_at, Run.failure_class, Run.failure_message, attempts)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .join(SubGroup, SubGroup.id == Run.sub_group_id)
+        .join(ReductionSoftwareVersion, ReductionSoftwareVersion.id == Run.software_version_id)
+        .join(ReductionSoftware, ReductionSoftware.id == ReductionSoftwareVersion.software_id)
+        .order_by(Run.id.desc())
+        .limit(limit)
+    )
+    wanted = {
+        Pipeline.name: pipeline,
+        ReductionStep.name: step,
+        SubGroup.key: sub_group,
+        Run.status: status,
+        Run.id: run_id,
+    }
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(column == value)
+    return [RunRow(*row) for row in session.execute(query).tuples()]
+
+
+def history_of(session: Session, run_id: RunId) -> list[tuple[str | None, str, datetime]]:
+    """Return a run's changes of status in order: from, to, when."""
+    query = (
+        sa.select(RunStatusHistory.from_status, RunStatusHistory.to_status, RunStatusHistory.at)
+        .where(RunStatusHistory.run_id == run_id)
+        .order_by(RunStatusHistory.id)
+    )
+    return list(session.execute(query).tuples().all())

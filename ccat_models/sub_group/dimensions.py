@@ -1,0 +1,120 @@
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from ccat_models.errors import InvalidDeclaration
+from ccat_models.grouping.join_graph import package_graph
+from ccat_models.grouping.portable_sql import UtcText
+from ccat_models.tables.base import UtcDateTime
+from ccat_models.tables.pipelines import Partitioning, SubGroup
+
+_MOMENT, _DATE, _MONTH = len("2026-03-01T23:59:59.000000Z"), len("2026-03-01"), len("2026-03")
+_WHOLE_NUMBER = len(str(-(2**63)))
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One value that every package has exactly one of, or none: a column, of a moment its first `length` characters."""
+
+    name: str
+    table: str
+    column: sa.Column[Any]
+    length: int
+
+    def text(self) -> sa.ColumnElement[str]:
+        """Return the value as text, spelled alike by every database, NULL where there is none."""
+        kind = self.column.type
+        if isinstance(kind, UtcDateTime):
+            return UtcText(self.column, sa.literal_column(str(self.length)))
+        if isinstance(kind, sa.Boolean):
+            return sa.case((self.column.is_(True), sa.literal("true")), (self.column.is_(False), sa.literal("false")))
+        if isinstance(kind, sa.Integer):
+            return sa.cast(self.column, sa.Text)
+        return sa.type_coerce(self.column, sa.Text)
+
+
+_MOMENTS: Mapping[str, tuple[str, int]] = {
+    "obs_date": ("ExecutedObsUnit.start_time", _DATE),
+    "obs_month": ("ExecutedObsUnit.start_time", _MONTH),
+}
+
+# The short name of a dimension → the column it stands for.
+REGISTERED: Mapping[str, str] = {
+    "executed_obs_unit": "ExecutedObsUnit.name",
+    "obs_unit": "ObsUnit.name",
+    "source": "Source.name",
+    "line": "Line.id",
+    "instrument": "Instrument.name",
+    "instrument_module": "InstrumentModule.name",
+    "obs_mode": "ObsMode.name",
+    "observing_program": "ObservingProgram.short_name",
+    "sub_observing_program": "SubObservingProgram.short_name",
+    **{name: column for name, (column, _) in _MOMENTS.items()},
+}
+
+
+def validate_dimensions(names: Sequence[str]) -> list[Dimension]:
+    """Return the dimensions of these names; raise InvalidDeclaration naming the first that cannot cut the data."""
+    dimensions: list[Dimension] = []
+    for index, name in enumerate(names):
+        place = f"group_by[{index}]"
+        found = _dimension(name, place)
+        for other in dimensions:
+            if (other.column, other.length) == (found.column, found.length):
+                raise InvalidDeclaration(f"{place}: {name!r} is the same as {other.name!r}, which stands before it")
+        dimensions.append(found)
+    _check_lengths(dimensions)
+    return dimensions
+
+
+def natural_key(dimensions: Sequence[Dimension]) -> sa.ColumnElement[str]:
+    """Return the values as one text in SQL: `n` for none, else length, colon and value; so no two lists share it."""
+    key: sa.ColumnElement[str] = sa.literal("", sa.Text)
+    for dimension in dimensions:
+        text = dimension.text()
+        length = sa.cast(sa.func.length(text), sa.Text)
+        part = sa.func.coalesce(length.concat(":").concat(text), sa.literal("n"))
+        key = part if dimension is dimensions[0] else key.concat(part)
+    return key
+
+
+def _dimension(name: str, place: str) -> Dimension:
+    table, dot, column_name = REGISTERED.get(name, name).partition(".")
+    graph = package_graph()
+    if not dot:
+        choices = ", ".join(REGISTERED)
+        raise InvalidDeclaration(f"{place}: no dimension {name!r}; choose from: {choices}, or name Table.column")
+    column = graph.column(table, column_name, place)
+    if table in graph.parts:
+        raise InvalidDeclaration(f"{place}: a package has many of {table}, so {name!r} cannot tell where it belongs")
+    length = _MOMENTS[name][1] if name in _MOMENTS else _longest(column)
+    if length is None:
+        what = "only whole numbers, true or false, times and text of limited length can cut the data"
+        raise InvalidDeclaration(f"{place}: {name!r} cannot be a dimension; {what}")
+    return Dimension(name, table, column, length)
+
+
+def _longest(column: sa.Column[Any]) -> int | None:
+    """Return the most characters of a column's values as text, None where there is no limit or no one spelling."""
+    kind = column.type
+    if isinstance(kind, UtcDateTime):
+        return _MOMENT
+    if isinstance(kind, sa.Boolean):
+        return len("false")
+    if isinstance(kind, sa.Integer):
+        return _WHOLE_NUMBER
+    return kind.length if isinstance(kind, sa.String) else None
+
+
+def _check_lengths(dimensions: Sequence[Dimension]) -> None:
+    names = "+".join(dimension.name for dimension in dimensions)
+    values = sum(len(f"{dimension.length}:") + dimension.length for dimension in dimensions)
+    if len(names) > _limit(Partitioning, "group_by") or values > _limit(SubGroup, "natural_key"):
+        raise InvalidDeclaration(f"group_by: too many dimensions: {names}")
+
+
+def _limit(mapped: type[Any], column: str) -> int:
+    length: int = sa.inspect(mapped).columns[column].type.length
+    return length

@@ -1,0 +1,151 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.grouping.filter_engine import add_rules
+from ccat_models.grouping.join_graph import Joins, package_graph
+from ccat_models.grouping.rules import validate_rules
+from ccat_models.sub_group.dimensions import Dimension, natural_key, validate_dimensions
+from ccat_models.sub_group.keys import make_key
+from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.pipelines import Partitioning, SubGroup, SubGroupMember
+from ccat_models.tables.raw_data import PackageState, RawDataPackage
+
+_CHUNK = 5_000
+
+
+@dataclass(frozen=True)
+class RefreshReport:
+    """What a refresh changed; a package that moved to another sub-group counts as removed and as added."""
+
+    added_members: int
+    removed_members: int
+    new_sub_groups: int
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The archived packages that match a partitioning's rules, each with its place, as parts of SQL."""
+
+    partitioning_id: int
+    dimensions: Sequence[Dimension]
+    packages: sa.FromClause
+    conditions: Sequence[sa.ColumnElement[bool]]
+    natural_key: sa.ColumnElement[str]
+
+    def of_sub_group(self) -> sa.ColumnElement[bool]:
+        return sa.and_(SubGroup.partitioning_id == self.partitioning_id, SubGroup.natural_key == self.natural_key)
+
+    def without_place(self) -> sa.ColumnElement[bool]:
+        member = SubGroupMember
+        here = sa.and_(member.partitioning_id == self.partitioning_id, member.raw_data_package_id == RawDataPackage.id)
+        return ~sa.select(sa.literal(1)).select_from(member).where(here).correlate(RawDataPackage).exists()
+
+
+def find_or_create_partitioning(session: Session, data_grouping_id: int, dims: Sequence[str]) -> Partitioning:
+    """Return the one partitioning of the grouping by these dimensions.
+
+    Raises InvalidDeclaration for dimensions that cannot cut the data.
+    """
+    validate_dimensions(dims)
+    wanted = {"data_grouping_id": data_grouping_id, "group_by": "+".join(dims)}
+    found = session.scalars(sa.select(Partitioning).filter_by(**wanted)).one_or_none()
+    if found is None:
+        session.execute(insert_or_ignore(session, Partitioning).values(wanted))
+        found = session.scalars(sa.select(Partitioning).filter_by(**wanted)).one()
+    return found
+
+
+def refresh(session: Session, partitioning: Partitioning, now: datetime) -> RefreshReport:
+    """Make the members of the partitioning's sub-groups what rules, dimensions and archive say now.
+
+    Every archived package that matches has one place; sub-groups stay when they become empty. One refresh of a
+    partitioning at a time; an idle one writes nothing. Raises InvalidDeclaration for stored rules or dimensions that
+    no longer mean anything.
+    """
+    cut = _cut(partitioning)
+    # FOR NO KEY UPDATE: a second refresh waits, foreign keys to the row do not. SQLite has one writer anyway.
+    lock = sa.select(Partitioning.id).where(Partitioning.id == partitioning.id).with_for_update(key_share=True)
+    session.execute(lock)
+    removed = _remove_members(session, cut)
+    if not session.scalar(_some_without_place(cut)):
+        return RefreshReport(0, removed, 0)
+    created = _create_sub_groups(session, cut, now)
+    return RefreshReport(_add_members(session, cut), removed, created)
+
+
+def _cut(partitioning: Partitioning) -> _Cut:
+    grouping = partitioning.data_grouping
+    dimensions = validate_dimensions(partitioning.dimensions)
+    joins = Joins(package_graph())
+    conditions = add_rules(joins, validate_rules(grouping.filter_rules), grouping.instrument_module_id)
+    for dimension in dimensions:
+        joins.allow(dimension.table)
+    archived = [RawDataPackage.state == PackageState.ARCHIVED, RawDataPackage.checksum.is_not(None)]
+    return _Cut(partitioning.id, dimensions, joins.from_clause(), [*archived, *conditions], natural_key(dimensions))
+
+
+def _remove_members(session: Session, cut: _Cut) -> int:
+    member = SubGroupMember
+    still_there = (
+        sa.select(sa.literal(1))
+        .select_from(cut.packages.join(SubGroup, SubGroup.natural_key == cut.natural_key))
+        .where(RawDataPackage.id == member.raw_data_package_id, SubGroup.id == member.sub_group_id, *cut.conditions)
+        .correlate(member)
+        .exists()
+    )
+    gone = sa.delete(member).where(member.partitioning_id == cut.partitioning_id, ~still_there)
+    return _rowcount(session, gone)
+
+
+def _some_without_place(cut: _Cut) -> sa.Select[tuple[bool]]:
+    some = sa.select(sa.literal(1)).select_from(cut.packages).where(*cut.conditions, cut.without_place())
+    return sa.select(some.exists())
+
+
+def _create_sub_groups(session: Session, cut: _Cut, now: datetime) -> int:
+    names = [dimension.name for dimension in cut.dimensions]
+    values = [dimension.text().label(f"value_{index}") for index, dimension in enumerate(cut.dimensions)]
+    known = sa.select(sa.literal(1)).select_from(SubGroup).where(cut.of_sub_group())
+    new = (
+        sa.select(cut.natural_key.label("natural_key"), *values)
+        .select_from(cut.packages)
+        .where(*cut.conditions, cut.without_place(), ~known.correlate_except(SubGroup).exists())
+        .distinct()
+    )
+    created = 0
+    for rows in session.execute(new, execution_options={"yield_per": _CHUNK}).partitions():
+        session.execute(sa.insert(SubGroup), [_sub_group(cut.partitioning_id, names, row, now) for row in rows])
+        created += len(rows)
+    return created
+
+
+def _sub_group(partitioning_id: int, names: Sequence[str], row: sa.Row[Any], now: datetime) -> dict[str, Any]:
+    natural_key, *values = row
+    return {
+        "partitioning_id": partitioning_id,
+        "key": make_key(names, values),
+        "natural_key": natural_key,
+        "dimensions": dict(zip(names, values, strict=True)),
+        "created_at": now,
+    }
+
+
+def _add_members(session: Session, cut: _Cut) -> int:
+    places = (
+        sa.select(sa.literal(cut.partitioning_id), RawDataPackage.id, SubGroup.id)
+        .select_from(cut.packages.join(SubGroup, cut.of_sub_group()))
+        .where(*cut.conditions, cut.without_place())
+    )
+    columns = ["partitioning_id", "raw_data_package_id", "sub_group_id"]
+    return _rowcount(session, sa.insert(SubGroupMember).from_select(columns, places))
+
+
+def _rowcount(session: Session, statement: sa.Delete | sa.Insert) -> int:
+    result = session.execute(statement, execution_options={"synchronize_session": False})
+    assert isinstance(result, sa.CursorResult)
+    return result.rowcount

@@ -1,0 +1,56 @@
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from resources.attached import Attached
+from resources.cluster import Cluster, Timing
+from resources.executor import Executor
+from resources.local import LocalBackEnd
+from resources.ops_db import OpsDb
+from tests.support.observatory import SmallObservatory
+from tests.support.programs import write_programs
+
+
+@pytest.fixture
+def observatory(ops_db: OpsDb, tmp_path: Path) -> SmallObservatory:
+    """Give an observatory with no scans yet."""
+    observatory = SmallObservatory(ops_db, tmp_path)
+    observatory.open()
+    return observatory
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """Give the directory of the tiny programs."""
+    return write_programs(tmp_path / "code")
+
+
+@pytest.fixture
+def cluster(observatory: SmallObservatory) -> Cluster:
+    """Give the local back end on the observatory's processing location."""
+    base = observatory.base / "workspace"
+    return Cluster(
+        ops_db=observatory.ops_db,
+        backend=LocalBackEnd(base, slots=4, python=sys.executable),
+        base=base,
+        location_id=1,
+        clock=observatory.clock,
+        python=sys.executable,
+        sif_cache=observatory.base / "sif",
+        timing=Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=1)),
+    )
+
+
+@pytest.fixture
+def attached(cluster: Cluster, observatory: SmallObservatory) -> Attached:
+    """Give somebody who waits, for whom one look takes a tenth of a second of the observatory's time."""
+
+    def sleep(seconds: float) -> None:
+        import time
+
+        time.sleep(0.02)
+        observatory.clock.pass_seconds(seconds)
+
+    return Attached(Executor(cluster), waiter="test", poll_seconds=0.1, sleep=sleep)

@@ -1,0 +1,102 @@
+import json
+import os
+import subprocess  # noqa: TID251 - tests start real programs
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support import tree
+from tests.support.postgres import free_port
+
+LOCATIONS = """{ workspaceOrError { __typename
+    ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
+        __typename ... on PythonError { message } } } }
+    ... on PythonError { message } } }"""
+
+
+class Dagit:
+    """A running dagster-webserver, and the daemon where it was asked for: children of this process that die with it."""
+
+    def __init__(self, home: Path, workspace: Path, *, environment: dict[str, str] | None = None) -> None:
+        self.home = home
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self._workspace = workspace
+        self._environment = {**os.environ, "DAGSTER_HOME": str(home), **(environment or {})}  # noqa: TID251
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def log(self) -> Path:
+        """Return the file that holds what the programs said."""
+        return self.home / "dagit.log"
+
+    def start(self, *, daemon: bool = False, within_seconds: float = 120) -> None:
+        """Start the programs; return when every code location is loaded.
+
+        Raises RuntimeError with the log where one is not.
+        """
+        port = self.url.rpartition(":")[2]
+        self._launch("dagster-webserver", "-h", "127.0.0.1", "-p", port, "-w", str(self._workspace))
+        if daemon:
+            self._launch("dagster-daemon", "run", "-w", str(self._workspace))
+        deadline = time.monotonic() + within_seconds
+        while not self._loaded():
+            if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
+                raise RuntimeError(f"Dagit did not start: {self.log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop the programs and the code servers they started."""
+        for process in self._processes:
+            tree.end(process)
+        self._processes.clear()
+
+    def memory_mb(self) -> float:
+        """Return the memory of all programs in MiB."""
+        return sum(tree.memory_mb(process.pid) for process in self._processes)
+
+    def graphql(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Return the answer's data. Raises RuntimeError with the errors where there are some."""
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer: dict[str, Any] = json.load(response)
+        if answer.get("errors"):
+            raise RuntimeError(f"{answer['errors']}")
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def _launch(self, program: str, *words: str) -> None:
+        with self.log.open("ab") as log:
+            command = [tree.PROGRAMS / program, *words]
+            self._processes.append(tree.start(command, log=log, cwd=self.home, environment=self._environment))
+
+    def _loaded(self) -> bool:
+        try:
+            workspace = self.graphql(LOCATIONS)["workspaceOrError"]
+        except OSError:
+            return False  # it does not listen yet
+        locations = workspace.get("locationEntries", [])
+        problems = [workspace["message"]] if "message" in workspace else []
+        problems += [found["locationOrLoadError"].get("message") for found in locations if found["locationOrLoadError"]]
+        if any(problems):
+            raise RuntimeError(f"a code location cannot be loaded: {problems}")
+        return bool(locations) and all(found["loadStatus"] == "LOADED" for found in locations)
+
+
+@contextmanager
+def dagit(
+    home: Path, workspace: Path, *, daemon: bool = False, environment: dict[str, str] | None = None
+) -> Iterator[Dagit]:
+    """Give a running Dagit on an instance's home and a workspace file."""
+    server = Dagit(home, workspace, environment=environment)
+    try:
+        server.start(daemon=daemon)
+        yield server
+    finally:
+        server.stop()
