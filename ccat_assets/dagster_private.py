@@ -1,7 +1,7 @@
 """What Dagster 1.13 does not offer in public: planned events for chosen partitions of a run.
 
-A run has one partition key, or a contiguous range of them. A run for an arbitrary list of keys is shown in progress, and
-its missing keys as failed, only if their planned events are reported by hand.
+A run has one partition key, or a contiguous range of them. A run for an arbitrary list of keys is shown in progress,
+and its missing keys as failed, only if their planned events are reported by hand.
 """
 
 from collections.abc import Iterable

@@ -37,6 +37,14 @@ def observe_chai(app: Application, scans: int) -> Path:
     return folder
 
 
+def observe_site_pwv(app: Application) -> Path:
+    """Make up three months of water vapour; return the folder with the catalogue."""
+    source = app.settings.home / "archive" / "site-pwv-made-up"
+    synthesise: Callable[..., Path] = import_module("examples.site_pwv.site_pwv_synthetic").synthesise
+    synthesise(source)
+    return make_catalogue(app, "site-pwv", source, None)
+
+
 def pipeline_file(example: str) -> Path:
     """Return the file that declares an example's pipeline."""
     return _DIRECTORY / example / "pipeline.yaml"

@@ -7,6 +7,7 @@ import dagster as dg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_assets.snapshot import Snapshot
 from ccat_models.sub_group.keys import ALL
 from ccat_models.tables.pipelines import DataGrouping, Partitioning, SubGroup
 
@@ -25,7 +26,13 @@ class Partitions:
     `group_by: []` has its one key `all` from the beginning: a static definition, which nobody has to add a key to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._observed = {
+            pipeline.grouping
+            for pipeline in snapshot.pipelines
+            for step in pipeline.steps
+            if step.group_by == OBSERVATIONS
+        }
         self._all = dg.StaticPartitionsDefinition([ALL])
         self._dynamic: dict[str, dg.DynamicPartitionsDefinition] = {}
 
@@ -35,6 +42,10 @@ class Partitions:
             return self._all
         name = partitions_name(grouping, group_by)
         return self._dynamic.setdefault(name, dg.DynamicPartitionsDefinition(name=name))
+
+    def of_raw(self, grouping: str) -> dg.PartitionsDefinition[str] | None:
+        """Return the definition of a grouping's raw data: by observation where any step is, else none."""
+        return self.of(grouping, OBSERVATIONS) if grouping in self._observed else None
 
 
 def sync_partitions(instance: dg.DagsterInstance, session: Session) -> int:

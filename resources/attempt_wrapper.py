@@ -201,7 +201,7 @@ def start(directory: bytes, job: Dict[str, Any]) -> "subprocess.Popen[bytes]":
 
 
 def wait_for(program: "subprocess.Popen[bytes]", job: Dict[str, Any], signals: Signals) -> Optional[str]:
-    """Wait until the program's whole group is gone; return "timeout" or "cancelled" if it was stopped."""
+    """Wait for the program's end; return "timeout" or "cancelled" if it was stopped."""
     limit, stopped = job["time_limit_seconds"], None
     deadline = None if limit is None else time.monotonic() + limit
     while program.poll() is None:
@@ -214,7 +214,6 @@ def wait_for(program: "subprocess.Popen[bytes]", job: Dict[str, Any], signals: S
             kill_group(program.pid, signal.SIGKILL)
             deadline = None
         signals.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    kill_group(program.pid, signal.SIGKILL)  # what it left behind must not write while outputs are hashed
     return stopped
 
 
@@ -251,7 +250,7 @@ def run_program(directory: bytes, job: Dict[str, Any], signals: Signals, report:
     try:
         stopped = wait_for(program, job, signals)
     finally:
-        kill_group(program.pid, signal.SIGKILL)
+        kill_group(program.pid, signal.SIGKILL)  # what it left behind must not write while outputs are hashed
         guard.dismiss()
     code = program.returncode
     report["outcome"] = stopped or ("completed" if code == 0 else "failed")

@@ -124,7 +124,7 @@ def lineage(
     for row in made:
         outputs.add(f"{row.path}  {row.type.value}  {size_text(row.size_bytes)}  sha256 {row.sha256[:12]}…")
     _grow(tree, found, run_id, set())
-    console.print(tree)
+    console.print(tree, soft_wrap=False)
     packages = {package.id for read in found.packages.values() for package in read}
     console.print(f"{len(found.runs)} runs, {len(packages)} raw packages")
 

@@ -17,7 +17,11 @@ from ccat_assets.settings import load
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
+_PIPE_WIDTH = 200  # columns where nobody's terminal tells how wide it is
+
 console = Console(soft_wrap=True, highlight=False)
+if not console.is_terminal:
+    console = Console(soft_wrap=True, highlight=False, width=_PIPE_WIDTH)
 error_console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from ccat_models.pipeline.checks import find_problems
 from ccat_models.pipeline.parts import (
     DataGroupingDeclaration,
+    Filled,
     Lax,
     ManualTrigger,
     Owner,
@@ -47,7 +48,7 @@ class PipelineDeclaration(DeclaredModel):
         Discriminator(_grouping_form),
     ]
     software: Annotated[tuple[SoftwareDeclaration, ...], Lax] = ()
-    steps: Annotated[tuple[StepDeclaration, ...], Field(strict=False, min_length=1)]
+    steps: Filled[StepDeclaration]
 
     @model_validator(mode="after")
     def _consistent(self) -> "PipelineDeclaration":

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from sqlalchemy.orm import Session
 
 from ccat_models.pipeline.declaration import PipelineDeclaration
@@ -35,10 +36,15 @@ def _in_order(value: Any, models: Sequence[type[BaseModel]]) -> Any:
     if isinstance(value, list):
         return [_in_order(item, models) for item in value]
     if not isinstance(value, Mapping):
-        return value
+        return _safe(value) if isinstance(value, str) else value
     fields = {key: field for model in models for key, field in model.model_fields.items()}
     keys = (key for key in fields if key in value) if models else sorted(value)
-    return {key: _in_order(value[key], models_in(fields[key].annotation) if models else ()) for key in keys}
+    return {_safe(key): _in_order(value[key], models_in(fields[key].annotation) if models else ()) for key in keys}
+
+
+def _safe(text: str) -> str:
+    # Without quotes ruamel writes U+0085 and its like as they are, and reads them as line breaks.
+    return text if text.isprintable() else DoubleQuotedScalarString(text)
 
 
 def _laid_out(document: Mapping[str, Any]) -> CommentedMap:

@@ -1,7 +1,7 @@
 """The parts that a pipeline's declaration is made of."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field
 
@@ -42,7 +42,17 @@ def _parameters(parameters: Any) -> Any:
     return plain_json(parameters) if isinstance(parameters, Mapping) else parameters
 
 
+def _filled(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not items:
+        raise ValueError("must not be empty")
+    return items
+
+
+T = TypeVar("T")
 Lax = Field(strict=False)  # a list for a tuple, a member's value for a member
+Filled = Annotated[
+    tuple[T, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(_filled)
+]  # pydantic's own min_length counts only the items that are well-formed
 Version = Annotated[str, AfterValidator(_semver)]
 CodePath = Annotated[RelativePath, AfterValidator(checked_text)]
 Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}|team:[\w.-]+)$")]
@@ -70,7 +80,7 @@ class SoftwareVersionDeclaration(DeclaredModel):
     version: Version
     image: ShortText | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    command: Annotated[tuple[ShortText, ...], Field(strict=False, min_length=1)] | None = None
+    command: Filled[ShortText] | None = None
     code: Annotated[tuple[CodePath, ...], Lax] = ()
     code_directory: Annotated[Text, Field(max_length=1000), AfterValidator(_absolute)] | None = None
     released: bool = True
@@ -84,7 +94,7 @@ class SoftwareDeclaration(DeclaredModel):
 
     name: Name
     description: Text = ""
-    versions: Annotated[tuple[SoftwareVersionDeclaration, ...], Field(strict=False, min_length=1)]
+    versions: Filled[SoftwareVersionDeclaration]
 
 
 class StepDeclaration(DeclaredModel):

@@ -21,7 +21,6 @@ _PLAIN_WORDS = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
-    "too_short": "must not be empty",
 }
 
 

@@ -38,7 +38,7 @@ def _groupings(session: Session, old: Mapping[str, Any], new: Mapping[str, Any])
         runs = _count_by_pipeline(session, DataGrouping.name == name)
         if runs:
             who = f"data_grouping {name}: {changed} cannot change"
-            yield f"{who}: {_list(runs)} refer to its sub-groups; declare a grouping under another name"
+            yield f"{who}: its sub-groups are used by {_list(runs)}; declare a grouping under another name"
 
 
 def _own(session: Session, old: Mapping[str, Any], new: Mapping[str, Any], pipeline: str) -> Iterator[str]:
@@ -47,13 +47,13 @@ def _own(session: Session, old: Mapping[str, Any], new: Mapping[str, Any], pipel
         runs = _count_by_pipeline(session, here)
         if runs:
             change = f"{old['data_grouping']} to {new['data_grouping']}"
-            yield f"data_grouping: cannot change from {change}: {_list(runs)} refer to it; declare another pipeline"
+            yield f"data_grouping: cannot change from {change}: used by {_list(runs)}; declare another pipeline"
     for name, step in new["steps"].items():
         group_by = _group_by(session, pipeline, name)
         runs = {} if group_by in (None, step["group_by"]) else _count_by_pipeline(session, here, _step_named(name))
         if runs:
             change = f"{group_by} to {step['group_by']}"
-            yield f"steps.{name}.group_by: cannot change from {change}: {_list(runs)} refer to it; rename the step"
+            yield f"steps.{name}.group_by: cannot change from {change}: used by {_list(runs)}; rename the step"
 
 
 def _versions(session: Session, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _versions(session: Session, old: Mapping[str, Any], new: Mapping[str, Any]) 
             runs = _count_by_pipeline(session, *of)
             if runs:
                 who = f"software {software} {version}: {changed} cannot change"
-                yield f"{who}: {_list(runs)} refer to it; register a new version"
+                yield f"{who}: used by {_list(runs)}; register a new version"
 
 
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[tuple[str, str]]:

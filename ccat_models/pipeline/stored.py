@@ -9,6 +9,7 @@ from ccat_models.errors import NotFound
 from ccat_models.pipeline.document import Document, grouping_document, software_document
 from ccat_models.pipeline.known import Known, load_known
 from ccat_models.tables.pipelines import Pipeline, PipelineRevision
+from ccat_models.tables.places import DataLocation
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,17 @@ def stored_document(session: Session, name: str, revision: int | None = None) ->
     programs = {program["name"] for program in document["software"]} | {step["software"] for step in document["steps"]}
     known = load_known(session, programs)
     software = [software_document(known.software[program], known) for program in sorted(programs)]
-    return {**document, "enabled": stored.pipeline.enabled, "software": software, **_in_force(stored, known)}
+    return {**document, "enabled": stored.pipeline.enabled, "software": software, **_in_force(session, stored, known)}
 
 
-def _in_force(stored: StoredPipeline, known: Known) -> Document:
+def _in_force(session: Session, stored: StoredPipeline, known: Known) -> Document:
     if not stored.is_current:
         return {}
     pipeline = stored.pipeline
-    locations = {key: name for name, key in known.locations.items()}
+    location = sa.select(DataLocation.name).where(DataLocation.id == pipeline.processing_location_id)
     return {
         "data_grouping": grouping_document(pipeline.data_grouping, known),
-        "processing_location": locations[pipeline.processing_location_id],
+        "processing_location": session.scalars(location).one(),
     }
 
 

@@ -9,8 +9,8 @@ from ccat_models.pipeline.application import Application
 from ccat_models.pipeline.digests import config_hash
 from ccat_models.pipeline.graph import topological_order
 from ccat_models.pipeline.known import Known
-from ccat_models.sub_group.refresh import find_or_create_partitioning
 from ccat_models.pipeline.parts import CronTrigger, StepDeclaration, Trigger
+from ccat_models.sub_group.refresh import find_or_create_partitioning
 from ccat_models.tables.base import StepId
 from ccat_models.tables.execution import RerunRequest
 from ccat_models.tables.insert import insert_or_ignore

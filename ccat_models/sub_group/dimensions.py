@@ -34,6 +34,12 @@ class Dimension:
             return sa.cast(self.column, sa.Text)
         return sa.type_coerce(self.column, sa.Text)
 
+    def text_length(self) -> sa.ColumnElement[str]:
+        """Return how many characters the text has, as text."""
+        if isinstance(self.column.type, UtcDateTime):  # always the same, and spelling a moment is slow
+            return sa.literal(str(self.length))
+        return sa.cast(sa.func.length(self.text()), sa.Text)
+
 
 _MOMENTS: Mapping[str, tuple[str, int]] = {
     "obs_date": ("ExecutedObsUnit.start_time", _DATE),
@@ -74,8 +80,7 @@ def natural_key(dimensions: Sequence[Dimension]) -> sa.ColumnElement[str]:
     key: sa.ColumnElement[str] = sa.literal("", sa.Text)
     for dimension in dimensions:
         text = dimension.text()
-        length = sa.cast(sa.func.length(text), sa.Text)
-        part = sa.func.coalesce(length.concat(":").concat(text), sa.literal("n"))
+        part = sa.func.coalesce(dimension.text_length().concat(":").concat(text), sa.literal("n"))
         key = part if dimension is dimensions[0] else key.concat(part)
     return key
 

@@ -11,10 +11,13 @@ from typing import Any
 from tests.support import tree
 from tests.support.postgres import free_port
 
-LOCATIONS = """{ workspaceOrError { __typename
-    ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
-        __typename ... on PythonError { message } } } }
-    ... on PythonError { message } } }"""
+LOCATIONS = """
+{ workspaceOrError {
+    ... on Workspace { locationEntries { loadStatus locationOrLoadError { ...Problem } } }
+    ...Problem
+} }
+fragment Problem on PythonError { message errorChain { error { message } } }
+"""
 
 
 class Dagit:
@@ -73,7 +76,7 @@ class Dagit:
 
     def _launch(self, program: str, *words: str) -> None:
         with self.log.open("ab") as log:
-            command = [tree.PROGRAMS / program, *words]
+            command: list[str | Path] = [tree.PROGRAMS / program, *words]
             self._processes.append(tree.start(command, log=log, cwd=self.home, environment=self._environment))
 
     def _loaded(self) -> bool:
@@ -82,11 +85,15 @@ class Dagit:
         except OSError:
             return False  # it does not listen yet
         locations = workspace.get("locationEntries", [])
-        problems = [workspace["message"]] if "message" in workspace else []
-        problems += [found["locationOrLoadError"].get("message") for found in locations if found["locationOrLoadError"]]
-        if any(problems):
-            raise RuntimeError(f"a code location cannot be loaded: {problems}")
+        problems = (workspace, *(location["locationOrLoadError"] or {} for location in locations))
+        messages = [_message(problem) for problem in problems if "message" in problem]
+        if messages:
+            raise RuntimeError(f"a code location cannot be loaded: {messages}")
         return bool(locations) and all(found["loadStatus"] == "LOADED" for found in locations)
+
+
+def _message(problem: dict[str, Any]) -> str:
+    return " ".join([problem["message"], *(link["error"]["message"] for link in problem["errorChain"])])
 
 
 @contextmanager

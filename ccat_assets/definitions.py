@@ -1,0 +1,52 @@
+"""The code location. Importing does nothing; the definitions are built when Dagster calls `defs`."""
+
+import logging
+from pathlib import Path
+
+import dagster as dg
+from dagster.components import DefsStateConfig, DefsStateConfigArgs
+
+from ccat_assets.application import Application
+from ccat_assets.build import build
+from ccat_assets.settings import load
+from ccat_assets.snapshot import Snapshot, read_snapshot
+from ccat_models.errors import Refused
+
+_LOG = logging.getLogger(__name__)
+
+
+class Pipelines(dg.StateBackedComponent):
+    """The assets of all pipelines, read from ops-db once a load: run workers rebuild them from the same snapshot."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    @property
+    def defs_state_config(self) -> DefsStateConfig:
+        """Return where the snapshot is kept: with what Dagster knows of this load."""
+        return DefsStateConfig.from_args(DefsStateConfigArgs.legacy_code_server_snapshots(), default_key="ccat")
+
+    def write_state_to_path(self, state_path: Path) -> None:
+        """Write the snapshot; an empty one, with a warning, where ops-db is not there or not current."""
+        state_path.write_text(self._snapshot().model_dump_json(), encoding="utf-8")
+
+    def build_defs_from_state(self, context: dg.ComponentLoadContext, state_path: Path | None) -> dg.Definitions:
+        """Return the definitions of a snapshot."""
+        del context
+        text = "{}" if state_path is None else state_path.read_text(encoding="utf-8")
+        return build(Snapshot.model_validate_json(text), self._application)
+
+    def _snapshot(self) -> Snapshot:
+        try:
+            self._application.check_database()
+        except Refused as refusal:
+            _LOG.warning("no pipelines to show: %s; then reload this code location", refusal)
+            return Snapshot()
+        with self._application.ops_db.read() as session:
+            return read_snapshot(session)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return everything of this code location."""
+    return dg.build_defs_for_component(Pipelines(Application(load().settings)))

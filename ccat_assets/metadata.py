@@ -1,0 +1,168 @@
+"""What Dagit shows of a run that completed."""
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import dagster as dg
+
+from ccat_assets.attempt_files import read_tail, thumbnail_png
+from ccat_assets.run_report import ProductReport, RunReport
+from ccat_models.tables.execution import Attempt
+from ccat_models.tables.pipelines import ReductionSoftwareVersion
+from ccat_models.tables.products import DataProductType
+
+# An event is one row of Dagster's log, read whole by every page that shows it: all of this stays below 100 kB.
+MOST_PLOTS = 3
+_PLOT_BYTES = 15_000
+_PRODUCTS_SHOWN = 50
+_LOG_LINES = 40
+_LOG_BYTES = 4_000
+_TEXT_BYTES = 4_000
+
+RUN_TAG = "ccat/run_id"
+Metadata = dict[str, dg.MetadataValue]
+
+
+def materialization(report: RunReport) -> dg.AssetMaterialization:
+    """Return the event that shows a completed run as the materialization of its sub-group."""
+    return dg.AssetMaterialization(
+        asset_key=dg.AssetKey([report.pipeline, report.run.step.name]),
+        partition=report.key,
+        metadata=metadata_of(report),
+        tags=tags_of(report),
+    )
+
+
+def tags_of(report: RunReport) -> dict[str, str]:
+    """Return the tags of a run's materialization, the data version among them."""
+    run = report.run
+    return {
+        "dagster/data_version": data_version(report),
+        RUN_TAG: str(run.id),
+        "ccat/software_version": run.software_version.version,
+        "ccat/pipeline_revision": str(report.revision),
+    }
+
+
+def data_version(report: RunReport) -> str:
+    """Return what the products depend on as one short word: input set, software and configuration."""
+    run = report.run
+    version = run.software_version
+    whole = f"{run.fingerprint}|{version.software.name}|{version.version}|{run.config.config_hash}"
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+def metadata_of(report: RunReport) -> Metadata:
+    """Return what is shown: products, numbers, plots, where it came from, and how it went."""
+    run, attempt = report.run, report.attempt
+    shown: Metadata = {"products": _products(report.products)}
+    shown |= {f"qa/{metric.name}": dg.MetadataValue.float(metric.value) for metric in report.metrics}
+    shown |= _plots(report.products)
+    shown |= _inputs(report)
+    shown |= _software(run.software_version, attempt)
+    shown["parameters"] = _parameters(run.config.parameters)
+    shown |= _job(attempt) if attempt is not None else {}
+    shown["fingerprint"] = dg.MetadataValue.text(str(run.fingerprint))
+    shown["reason"] = dg.MetadataValue.text(run.reason)
+    shown["requested_by"] = dg.MetadataValue.text(run.requested_by)
+    shown["run_id"] = dg.MetadataValue.int(run.id)
+    return shown
+
+
+def _products(products: Sequence[ProductReport]) -> dg.TableMetadataValue:
+    rows = [(p.product.type.value, p.product.path, p.product.size_bytes, p.product.sha256) for p in products]
+    return table({"type": "string", "path": "string", "size_bytes": "int", "sha256": "string"}, rows[:_PRODUCTS_SHOWN])
+
+
+def _plots(products: Iterable[ProductReport]) -> Metadata:
+    shown: Metadata = {}
+    for one in products:
+        product = one.product
+        if len(shown) == MOST_PLOTS:
+            break
+        if one.root is None or product.type is not DataProductType.PLOT or not product.path.lower().endswith(".png"):
+            continue
+        picture = thumbnail_png(one.root, one.path, max_bytes=_PLOT_BYTES)
+        if picture is not None:
+            source = base64.b64encode(picture).decode()
+            shown[f"plot/{Path(product.path).stem}"] = dg.MetadataValue.md(f"![plot](data:image/png;base64,{source})")
+    return shown
+
+
+def _inputs(report: RunReport) -> Metadata:
+    shown: Metadata = {}
+    if report.packages.count:
+        shown["packages"] = table({"package": "string", "checksum": "string"}, report.packages.shown)
+        shown["package_count"] = dg.MetadataValue.int(report.packages.count)
+    if report.upstream.count:
+        rows = [
+            (
+                up.step,
+                up.sub_group,
+                up.run_id,
+                f"/assets/{up.pipeline}/{up.step}?view=partitions&partition={quote(up.sub_group)}",
+            )
+            for up in report.upstream.shown
+        ]
+        shown["upstream"] = table({"step": "string", "sub_group": "string", "run_id": "int", "asset": "string"}, rows)
+        shown["upstream_count"] = dg.MetadataValue.int(report.upstream.count)
+    return shown
+
+
+def _software(version: ReductionSoftwareVersion, attempt: Attempt | None) -> Metadata:
+    contained = attempt is not None and attempt.runtime == "apptainer"
+    shown: Metadata = {
+        "software": dg.MetadataValue.text(f"{version.software.name} {version.version}"),
+        "runtime": dg.MetadataValue.text("apptainer container" if contained else "plain process, no container"),
+    }
+    if contained and attempt is not None:
+        digest = attempt.image_sha256 or version.image_sha256
+        shown["image"] = dg.MetadataValue.text(f"{version.image_reference} (sha256 {digest})")
+    elif version.code_sha256 is not None:
+        shown["code"] = dg.MetadataValue.text(f"{', '.join(version.code)} (sha256 {version.code_sha256})")
+    return shown
+
+
+def _parameters(parameters: Mapping[str, object]) -> dg.MetadataValue:
+    if len(str(parameters)) > _TEXT_BYTES:
+        return dg.MetadataValue.text(f"{str(parameters)[:_TEXT_BYTES]}…")
+    return dg.MetadataValue.json(dict(parameters))
+
+
+def _job(attempt: Attempt) -> Metadata:
+    measured = {"wall_s": attempt.wall_seconds, "cpu_s": attempt.cpu_seconds}
+    peak = attempt.peak_memory_bytes
+    measured["peak_mb"] = None if peak is None else peak / 1e6
+    shown: Metadata = {name: dg.MetadataValue.float(value) for name, value in measured.items() if value is not None}
+    shown["attempt"] = dg.MetadataValue.int(attempt.number)
+    if attempt.host:
+        shown["host"] = dg.MetadataValue.text(attempt.host)
+    if attempt.command:
+        shown["command"] = dg.MetadataValue.text(shlex.join(attempt.command)[:_TEXT_BYTES])
+    if attempt.directory:
+        shown["directory"] = dg.MetadataValue.path(attempt.directory)
+        log = log_tail(attempt.directory)
+        shown |= {"log": dg.MetadataValue.md(log)} if log else {}
+    return shown
+
+
+def log_tail(directory: str) -> str:
+    """Return the end of what an attempt's program wrote, indented as Markdown that shows it as it stands."""
+    parts = []
+    for stream in ("stdout", "stderr"):
+        text = read_tail(Path(directory), f"logs/{stream}.log", lines=_LOG_LINES, max_bytes=_LOG_BYTES)
+        if text.strip():
+            parts.append(f"{stream}:\n\n" + "\n".join(f"    {line}" for line in text.splitlines()))
+    return "\n\n".join(parts)
+
+
+def table(columns: Mapping[str, str], rows: Iterable[Sequence[str | float | None]]) -> dg.TableMetadataValue:
+    """Return rows as a table; `columns` are names with Dagster's names of their types."""
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
+        schema=dg.TableSchema(columns=[dg.TableColumn(name, kind) for name, kind in columns.items()]),
+    )

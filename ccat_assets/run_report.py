@@ -1,0 +1,185 @@
+"""Everything that Dagit shows of runs, read for a whole batch in a constant number of queries."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, joinedload
+
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import Attempt
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
+from ccat_models.tables.pipelines import (
+    Pipeline,
+    ReductionSoftwareVersion,
+    ReductionStep,
+    ReductionStepRevision,
+    SubGroup,
+)
+from ccat_models.tables.places import DataProductPhysicalCopy, DiskDataLocation, PhysicalCopyStatus
+from ccat_models.tables.products import DataProduct, QualityMetric
+from ccat_models.tables.raw_data import RawDataPackage
+
+ROWS_SHOWN = 50  # of packages and upstream runs
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ProductReport:
+    """A product, and where a copy of it lies on a disk of this machine: `path` below `root`."""
+
+    product: DataProduct
+    root: Path | None
+    path: str
+    purged: bool  # it was removed on purpose: lineage and checksum stay
+
+
+@dataclass(frozen=True)
+class UpstreamReport:
+    """A run whose products were read."""
+
+    pipeline: str
+    step: str
+    sub_group: str
+    run_id: RunId
+
+
+@dataclass(frozen=True)
+class Inputs(Generic[T]):
+    """The first of a run's inputs, and how many there are in all."""
+
+    shown: tuple[T, ...] = ()
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run with all that it was made of and has made."""
+
+    run: Run
+    pipeline: str
+    revision: int
+    attempt: Attempt | None
+    products: tuple[ProductReport, ...]
+    metrics: tuple[QualityMetric, ...]
+    packages: Inputs[tuple[str, str]]  # name, checksum
+    upstream: Inputs[UpstreamReport]
+
+    @property
+    def key(self) -> str:
+        """Return the key of the run's sub-group."""
+        return self.run.sub_group.key
+
+
+def read_reports(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunReport]:
+    """Return the reports of these runs, the oldest first."""
+    runs = session.scalars(sa.select(Run).where(Run.id.in_(run_ids)).options(*_whole_run()).order_by(Run.id))
+    attempts, products, metrics = _attempts(session, run_ids), _products(session, run_ids), _metrics(session, run_ids)
+    packages, upstream = _packages(session, run_ids), _upstream(session, run_ids)
+    return {
+        run.id: RunReport(
+            run=run,
+            pipeline=run.step.pipeline.name,
+            revision=run.step_revision.pipeline_revision.number,
+            attempt=attempts.get(run.id),
+            products=tuple(products[run.id]),
+            metrics=tuple(metrics[run.id]),
+            packages=packages.get(run.id, Inputs()),
+            upstream=upstream.get(run.id, Inputs()),
+        )
+        for run in runs
+    }
+
+
+def _whole_run() -> list[sa.orm.interfaces.LoaderOption]:
+    return [
+        joinedload(Run.step).joinedload(ReductionStep.pipeline),
+        joinedload(Run.step_revision).joinedload(ReductionStepRevision.pipeline_revision),
+        joinedload(Run.sub_group),
+        joinedload(Run.software_version).joinedload(ReductionSoftwareVersion.software),
+        joinedload(Run.config),
+    ]
+
+
+def _attempts(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, Attempt]:
+    """Return of each run its last attempt."""
+    query = sa.select(Attempt).where(Attempt.run_id.in_(run_ids)).order_by(Attempt.number)
+    return {attempt.run_id: attempt for attempt in session.scalars(query)}
+
+
+def _products(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[ProductReport]]:
+    copy = DataProductPhysicalCopy
+    here = sa.and_(DiskDataLocation.id == copy.data_location_id, DiskDataLocation.host == "")
+    query = (
+        sa.select(DataProduct, copy.path, copy.status, DiskDataLocation.path)
+        .outerjoin(copy, copy.data_product_id == DataProduct.id)
+        .outerjoin(DiskDataLocation, here)
+        .where(DataProduct.run_id.in_(run_ids))
+        .order_by(DataProduct.run_id, DataProduct.path, DiskDataLocation.id.desc())
+    )
+    products: dict[RunId, dict[str, ProductReport]] = defaultdict(dict)
+    for product, path, status, root in session.execute(query).tuples():
+        there = status is PhysicalCopyStatus.PRESENT and root is not None
+        report = ProductReport(product, Path(root) if there else None, path or "", _is_purged(status))
+        if there or product.path not in products[product.run_id]:
+            products[product.run_id][product.path] = report
+    return defaultdict(list, {run_id: list(found.values()) for run_id, found in products.items()})
+
+
+def _is_purged(status: PhysicalCopyStatus | None) -> bool:
+    return status in (PhysicalCopyStatus.DELETED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
+
+
+def _metrics(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[QualityMetric]]:
+    metrics: dict[RunId, list[QualityMetric]] = defaultdict(list)
+    query = sa.select(QualityMetric).where(QualityMetric.run_id.in_(run_ids)).order_by(QualityMetric.name)
+    for metric in session.scalars(query):
+        metrics[metric.run_id].append(metric)
+    return metrics
+
+
+def _packages(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Inputs[tuple[str, str]]]:
+    read, package = RunInputPackage, RawDataPackage
+    ranked = (
+        sa.select(read.run_id, package.name, read.checksum, *_counted(read.run_id, package.name))
+        .join(package, package.id == read.raw_data_package_id)
+        .where(read.run_id.in_(run_ids))
+        .subquery()
+    )
+    found: dict[RunId, Inputs[tuple[str, str]]] = {}
+    query = sa.select(ranked).where(ranked.c.place <= ROWS_SHOWN).order_by(ranked.c.run_id, ranked.c.place)
+    for row in session.execute(query):
+        before = found.get(row.run_id, Inputs())
+        found[row.run_id] = Inputs((*before.shown, (row.name, row.checksum)), row.all_of_them)
+    return found
+
+
+def _upstream(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Inputs[UpstreamReport]]:
+    read = RunInputProduct
+    links = sa.select(read.run_id, read.producer_run_id).where(read.run_id.in_(run_ids)).distinct().subquery()
+    ranked = sa.select(links, *_counted(links.c.run_id, links.c.producer_run_id)).subquery()
+    query = (
+        sa.select(ranked.c.run_id, ranked.c.all_of_them, Pipeline.name, ReductionStep.name, SubGroup.key, Run.id)
+        .join(Run, Run.id == ranked.c.producer_run_id)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .join(SubGroup, SubGroup.id == Run.sub_group_id)
+        .where(ranked.c.place <= ROWS_SHOWN)
+        .order_by(ranked.c.run_id, ranked.c.place)
+    )
+    found: dict[RunId, Inputs[UpstreamReport]] = {}
+    for run_id, count, *names in session.execute(query):
+        found[run_id] = Inputs((*found.get(run_id, Inputs()).shown, UpstreamReport(*names)), count)
+    return found
+
+
+def _counted(
+    run_id: sa.SQLColumnExpression[RunId], order: sa.SQLColumnExpression[object]
+) -> tuple[sa.Label[int], sa.Label[int]]:
+    place = sa.func.row_number().over(partition_by=run_id, order_by=order).label("place")
+    return place, sa.func.count().over(partition_by=run_id).label("all_of_them")

@@ -1,0 +1,266 @@
+"""catalogue.json: observations and raw data packages as whoever delivers them lists them, references by name."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from ccat_models.errors import InvalidDeclaration
+from ccat_models.tables.raw_data import PackageState
+
+
+def _directory(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\0" in path:
+        raise ValueError("must be a relative directory without '..'")
+    return path
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+Directory = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_directory)]
+
+
+class Entry(BaseModel):
+    """A frozen part of a catalogue that takes no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ObservatoryEntry(Entry):
+    """The observatory."""
+
+    name: Name
+
+
+class TelescopeEntry(Entry):
+    """The telescope; altitude in metres, position in degrees."""
+
+    name: Name
+    altitude_m: float | None = None
+    latitude_deg: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude_deg: Annotated[float, Field(ge=-180, le=360)] | None = None
+
+
+class ModuleEntry(Entry):
+    """A module of an instrument."""
+
+    name: Name
+    description: str = ""
+
+
+class InstrumentEntry(Entry):
+    """An instrument with its modules."""
+
+    name: Name
+    description: str = ""
+    modules: tuple[ModuleEntry, ...] = ()
+
+
+class ProgramEntry(Entry):
+    """An observing programme."""
+
+    short_name: Annotated[Name, Field(max_length=100)]
+    name: str = ""
+
+
+class SubProgramEntry(ProgramEntry):
+    """A part of an observing programme."""
+
+    observing_program: Name
+
+
+class FixedSourceEntry(Entry):
+    """A source at ICRS coordinates, degrees."""
+
+    kind: Literal["fixed_source"]
+    name: Name
+    ra_deg: Annotated[float, Field(ge=0, lt=360)]
+    dec_deg: Annotated[float, Field(ge=-90, le=90)]
+
+
+class SolarSystemEntry(Entry):
+    """A body of the solar system by its NAIF identifier."""
+
+    kind: Literal["solar_system_object"]
+    name: Name
+    naif_id: int
+
+
+class ConstantElevationEntry(Entry):
+    """A scan at constant elevation between two azimuths, degrees."""
+
+    kind: Literal["constant_elevation_source"]
+    name: Name
+    elevation_deg: Annotated[float, Field(ge=0, le=90)]
+    azimuth_min_deg: float
+    azimuth_max_deg: float
+
+
+SourceEntry = Annotated[FixedSourceEntry | SolarSystemEntry | ConstantElevationEntry, Field(discriminator="kind")]
+
+
+class LineEntry(Entry):
+    """A spectral line; rest frequency in GHz."""
+
+    id: Annotated[Name, Field(max_length=50)]
+    name: Name
+    rest_frequency_ghz: Annotated[float, Field(gt=0)]
+
+
+class ObsModeEntry(Entry):
+    """An observing mode."""
+
+    name: Annotated[Name, Field(max_length=100)]
+
+
+class ObsUnitEntry(Entry):
+    """A planned unit of observation."""
+
+    name: Name
+    source: Name
+    line: Name | None = None
+    obs_mode: Name
+    observing_program: Name
+    sub_observing_program: Name | None = None
+
+
+class ExecutedObsUnitEntry(Entry):
+    """One execution of an observation unit."""
+
+    name: Name
+    obs_unit: Name
+    start_time: AwareDatetime
+    end_time: AwareDatetime
+
+
+class PackageEntry(Entry):
+    """A raw data package; its files lie in `path`, relative to the catalogue."""
+
+    name: Name
+    executed_obs_unit: Name
+    instrument_module: Name
+    path: Directory
+    state: PackageState = PackageState.ARCHIVED
+    created_at: AwareDatetime
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Catalogue(Entry):
+    """Everything that one delivery tells."""
+
+    schema_version: Literal[1]
+    observatory: ObservatoryEntry
+    telescope: TelescopeEntry
+    instruments: tuple[InstrumentEntry, ...]
+    observing_programs: tuple[ProgramEntry, ...] = ()
+    sub_observing_programs: tuple[SubProgramEntry, ...] = ()
+    sources: tuple[SourceEntry, ...] = ()
+    lines: tuple[LineEntry, ...] = ()
+    obs_modes: tuple[ObsModeEntry, ...] = ()
+    obs_units: tuple[ObsUnitEntry, ...] = ()
+    executed_obs_units: tuple[ExecutedObsUnitEntry, ...] = ()
+    packages: tuple[PackageEntry, ...] = ()
+
+
+def parse_catalogue(text: str, *, file: str) -> Catalogue:
+    """Return the catalogue that a JSON text holds; every problem is a line of the InvalidDeclaration that is raised.
+
+    References must be to entries of the same catalogue.
+    """
+    try:
+        catalogue = Catalogue.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidDeclaration("\n".join(f"{file}: {_said(problem)}" for problem in error.errors())) from error
+    problems = [
+        f"{file}: {problem}" for problem in (*_duplicates(catalogue), *_dangling(catalogue), *_times(catalogue))
+    ]
+    if problems:
+        raise InvalidDeclaration("\n".join(problems))
+    return catalogue
+
+
+def _said(problem: Any) -> str:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).removeprefix(".")
+    shown = repr(problem["input"])
+    return f"{place or 'text'}: {problem['msg']}, got {shown[:80]}"
+
+
+def _duplicates(catalogue: Catalogue) -> Iterable[str]:
+    modules = [module for instrument in catalogue.instruments for module in instrument.modules]
+    named: dict[str, Sequence[str]] = {
+        "instruments": [entry.name for entry in catalogue.instruments],
+        "modules": [entry.name for entry in modules],
+        "observing_programs": [entry.short_name for entry in catalogue.observing_programs],
+        "sub_observing_programs": [entry.short_name for entry in catalogue.sub_observing_programs],
+        "sources": [entry.name for entry in catalogue.sources],
+        "lines": [entry.id for entry in catalogue.lines],
+        "obs_modes": [entry.name for entry in catalogue.obs_modes],
+        "obs_units": [entry.name for entry in catalogue.obs_units],
+        "executed_obs_units": [entry.name for entry in catalogue.executed_obs_units],
+        "packages": [entry.name for entry in catalogue.packages],
+    }
+    for kind, names in named.items():
+        seen: set[str] = set()
+        for i, name in enumerate(names):
+            if name in seen:
+                yield f"{kind}[{i}]: {name!r} is there already"
+            seen.add(name)
+
+
+def _dangling(catalogue: Catalogue) -> Iterable[str]:
+    programs = [entry.short_name for entry in catalogue.observing_programs]
+    units = catalogue.obs_units
+    checks: tuple[tuple[str, Sequence[Any], str, list[str]], ...] = (
+        ("sub_observing_programs", catalogue.sub_observing_programs, "observing_program", programs),
+        ("obs_units", units, "source", [entry.name for entry in catalogue.sources]),
+        ("obs_units", units, "line", [entry.id for entry in catalogue.lines]),
+        ("obs_units", units, "obs_mode", [entry.name for entry in catalogue.obs_modes]),
+        ("obs_units", units, "observing_program", programs),
+        (
+            "obs_units",
+            units,
+            "sub_observing_program",
+            [entry.short_name for entry in catalogue.sub_observing_programs],
+        ),
+        ("executed_obs_units", catalogue.executed_obs_units, "obs_unit", [entry.name for entry in units]),
+        (
+            "packages",
+            catalogue.packages,
+            "executed_obs_unit",
+            [entry.name for entry in catalogue.executed_obs_units],
+        ),
+        (
+            "packages",
+            catalogue.packages,
+            "instrument_module",
+            [module.name for instrument in catalogue.instruments for module in instrument.modules],
+        ),
+    )
+    for kind, entries, field, known in checks:
+        yield from _unknown(kind, entries, _reader(field), field, known)
+
+
+def _reader(field: str) -> Callable[[Any], str | None]:
+    def read(entry: Any) -> str | None:
+        value: str | None = getattr(entry, field)
+        return value
+
+    return read
+
+
+def _unknown(
+    kind: str, entries: Sequence[Any], read: Callable[[Any], str | None], field: str, known: list[str]
+) -> Iterable[str]:
+    choices = set(known)
+    for i, entry in enumerate(entries):
+        value = read(entry)
+        if value is not None and value not in choices:
+            shown = ", ".join(known[:10]) + (f", … ({len(known)} in all)" if len(known) > 10 else "")
+            yield f"{kind}[{i}].{field}: no {value!r} in this catalogue; choose from: {shown or 'none'}"
+
+
+def _times(catalogue: Catalogue) -> Iterable[str]:
+    for i, entry in enumerate(catalogue.executed_obs_units):
+        if entry.end_time < entry.start_time:
+            yield f"executed_obs_units[{i}].end_time: {entry.end_time.isoformat()} is before start_time"

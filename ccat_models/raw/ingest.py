@@ -1,0 +1,180 @@
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.errors import InvalidDeclaration
+from ccat_models.fingerprint import Lanes, files_checksum
+from ccat_models.raw.catalogue import Catalogue, PackageEntry
+from ccat_models.raw.observations import register_observations
+from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
+from ccat_models.tables.raw_data import PackageState, RawDataFile, RawDataPackage
+
+T = TypeVar("T")
+_CHUNK = 5_000
+_FILES = uuid.UUID("6d5a2d53-9c42-4a3f-9c2a-0f4c6a1a3f10")  # namespace of files that came without a UUID of their own
+
+
+@dataclass(frozen=True)
+class MeasuredFile:
+    """A raw file as it was found; the path is relative to its package."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What an ingest did to packages."""
+
+    added: int
+    changed: int
+    withdrawn: int
+    unchanged: int
+
+
+@dataclass(frozen=True)
+class _Known:
+    id: int
+    checksum: str | None
+    state: PackageState
+    metadata: Mapping[str, Any]
+
+
+def ingest(
+    session: Session,
+    catalogue: Catalogue,
+    measured: Mapping[str, Sequence[MeasuredFile]],
+    *,
+    location_id: int,
+    now: datetime,
+) -> IngestReport:
+    """Register a catalogue whose packages' files were measured, in a number of statements that packages do not change.
+
+    Again changes nothing; a package with other files, state or metadata is brought up to date. Raises
+    InvalidDeclaration, with nothing changed, for an archived package without files and for an entry that ops-db
+    knows with other values.
+    """
+    for i, package in enumerate(catalogue.packages):
+        if package.state is PackageState.ARCHIVED and not measured.get(package.name):
+            raise InvalidDeclaration(
+                f"packages[{i}].path: archived package {package.name!r} has no file in {package.path}"
+            )
+    ids = register_observations(session, catalogue)
+    known = _known_packages(session, [package.name for package in catalogue.packages])
+    new = [package for package in catalogue.packages if package.name not in known]
+    rows = {package.name: _row(package, measured.get(package.name, ()), ids, now) for package in catalogue.packages}
+    changed = [p for p in catalogue.packages if p.name in known and _differs(known[p.name], rows[p.name])]
+    _insert_packages(session, [rows[package.name] for package in new])
+    _update_packages(session, [{"id": known[p.name].id, **_changing(rows[p.name])} for p in changed])
+    _replace_files(session, [*new, *changed], measured, ids)
+    _insert_copies(session, new, location_id, now)
+    withdrawn = sum(
+        known[p.name].state is PackageState.ARCHIVED and p.state is not PackageState.ARCHIVED for p in changed
+    )
+    unchanged = len(catalogue.packages) - len(new) - len(changed)
+    return IngestReport(len(new), len(changed) - withdrawn, withdrawn, unchanged)
+
+
+def _known_packages(session: Session, names: Sequence[str]) -> dict[str, _Known]:
+    table = RawDataPackage
+    known = {}
+    for chunk in _chunks(names):
+        query = sa.select(table.name, table.id, table.checksum, table.state, table.metadata_).where(
+            table.name.in_(chunk)
+        )
+        known.update({name: _Known(*rest) for name, *rest in session.execute(query).tuples()})
+    return known
+
+
+def _row(
+    package: PackageEntry, files: Sequence[MeasuredFile], ids: Mapping[str, Mapping[str, Any]], now: datetime
+) -> dict[str, Any]:
+    checksum = files_checksum({file.path: file.sha256 for file in files}) if files else None
+    lanes = Lanes.of("package", package.name, checksum).values if checksum else (None, None, None)
+    return {
+        "name": package.name,
+        "executed_obs_unit_id": ids["executed_obs_unit"][package.executed_obs_unit],
+        "instrument_module_id": ids["instrument_module"][package.instrument_module],
+        "state": package.state,
+        "checksum": checksum,
+        "size_bytes": sum(file.size_bytes for file in files),
+        "metadata_": package.metadata,
+        "created_at": package.created_at,
+        "archived_at": now if package.state is PackageState.ARCHIVED else None,
+        **{f"lane_{i}": lane for i, lane in enumerate(lanes)},
+    }
+
+
+def _differs(known: _Known, row: Mapping[str, Any]) -> bool:
+    # Files that are not at hand (a withdrawn package) say nothing about the checksum that was.
+    other_files = row["checksum"] is not None and row["checksum"] != known.checksum
+    return other_files or row["state"] is not known.state or row["metadata_"] != known.metadata
+
+
+def _changing(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = ["state", "metadata_", "archived_at"]
+    if row["checksum"] is not None:
+        names += ["checksum", "size_bytes", "lane_0", "lane_1", "lane_2"]
+    return {name: row[name] for name in names}
+
+
+def _insert_packages(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    for chunk in _chunks(rows):
+        session.execute(sa.insert(RawDataPackage), chunk)
+
+
+def _update_packages(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    for chunk in _chunks(rows):
+        session.execute(sa.update(RawDataPackage), chunk)  # by primary key, many rows at once
+
+
+def _replace_files(
+    session: Session,
+    packages: Sequence[PackageEntry],
+    measured: Mapping[str, Sequence[MeasuredFile]],
+    ids: Mapping[str, Mapping[str, Any]],
+) -> None:
+    known = _known_packages(session, [package.name for package in packages])
+    with_files = [package for package in packages if measured.get(package.name)]
+    for ids_of_chunk in _chunks([known[package.name].id for package in with_files]):
+        session.execute(sa.delete(RawDataFile).where(RawDataFile.raw_data_package_id.in_(ids_of_chunk)))
+    rows = [
+        {
+            "id": uuid.uuid5(_FILES, f"{package.name}/{file.path}"),
+            "raw_data_package_id": known[package.name].id,
+            "instrument_module_id": ids["instrument_module"][package.instrument_module],
+            "path": file.path,
+            "size_bytes": file.size_bytes,
+            "sha256": file.sha256,
+        }
+        for package in with_files
+        for file in measured[package.name]
+    ]
+    for chunk in _chunks(rows):
+        session.execute(sa.insert(RawDataFile), chunk)
+
+
+def _insert_copies(session: Session, packages: Sequence[PackageEntry], location_id: int, now: datetime) -> None:
+    known = _known_packages(session, [package.name for package in packages])
+    rows = [
+        {
+            "raw_data_package_id": known[package.name].id,
+            "data_location_id": location_id,
+            "path": package.path,
+            "status": PhysicalCopyStatus.STAGED,
+            "created_at": now,
+        }
+        for package in packages
+    ]
+    for chunk in _chunks(rows):
+        session.execute(sa.insert(RawDataPackagePhysicalCopy), chunk)
+
+
+def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
