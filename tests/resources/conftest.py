@@ -1,0 +1,3 @@
+from tests.support.apptainer import apptainer_image
+
+__all__ = ["apptainer_image"]

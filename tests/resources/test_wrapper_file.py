@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from resources.wrapper_file import install_wrapper, wrapper_text
+from tests.support.attempts import WRAPPER
+
+
+def test_wrapper_is_named_by_its_content_and_written_once(tmp_path: Path) -> None:
+    path = install_wrapper(tmp_path)
+    assert path.parent == tmp_path / ".wrapper"
+    assert path.read_bytes() == WRAPPER.read_bytes() == wrapper_text().encode()
+    assert path.stat().st_mode & 0o777 == 0o644
+    inode = path.stat().st_ino
+    assert install_wrapper(tmp_path) == path
+    assert path.stat().st_ino == inode
+    assert list(path.parent.iterdir()) == [path]
