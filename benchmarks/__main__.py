@@ -1,5 +1,6 @@
-"""`python -m benchmarks [ID,…]`: measure, print a table, write results.json; nothing passes or fails on time."""
+"""`python -m benchmarks [--only ID,…]`: measure, print a table, write results.json; nothing passes or fails on time."""
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -17,7 +18,9 @@ RESULTS = Path(__file__).with_name("results.json")
 
 def main(arguments: list[str]) -> int:
     """Run the benchmarks that are named, separated by commas, or all; return the exit code."""
-    wanted = [name for argument in arguments for name in argument.split(",") if name] or list(BENCHMARKS)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--only", default="", help=f"separated by commas: {', '.join(BENCHMARKS)}")
+    wanted = [name for name in parser.parse_args(arguments).only.split(",") if name] or list(BENCHMARKS)
     unknown = [name for name in wanted if name not in BENCHMARKS]
     if unknown:
         sys.stderr.write(f"no benchmark {', '.join(unknown)}; choose from: {', '.join(BENCHMARKS)}\n")

@@ -27,9 +27,14 @@ def ingest_folder(app: Application, folder: Path) -> IngestReport:
         catalogue = parse_catalogue(file.read_text(encoding="utf-8"), file=str(file))
     except OSError as error:
         raise InvalidDeclaration(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidDeclaration(f"{file}: not UTF-8 text: {error.reason} at byte {error.start}") from error
     measured = {package.name: _measure(folder, package) for package in catalogue.packages}
-    with app.ops_db.request() as session:
-        return ingest(session, catalogue, measured, location_id=_location(session, folder), now=app.clock())
+    try:
+        with app.ops_db.request() as session:
+            return ingest(session, catalogue, measured, location_id=_location(session, folder), now=app.clock())
+    except InvalidDeclaration as error:
+        raise InvalidDeclaration(f"{file}: {error}") from error
 
 
 def _measure(folder: Path, package: PackageEntry) -> list[MeasuredFile]:

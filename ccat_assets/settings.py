@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -54,6 +55,16 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _readable(cls, url: SecretStr | None) -> SecretStr | None:
+        try:
+            if url is not None:
+                sa.make_url(url.get_secret_value())
+        except sa.exc.ArgumentError:
+            raise ValueError("must be a URL, e.g. postgresql://user@host/name") from None
+        return url
 
     @classmethod
     def settings_customise_sources(
@@ -102,9 +113,9 @@ class Loaded:
 def load(environment: Mapping[str, str] | None = None) -> Loaded:
     """Read the settings; raise InvalidDeclaration naming each unknown or impossible one, its place and the choices."""
     found: dict[str, tuple[Any, str]] = {}
-    variables = os.environ if environment is None else environment
+    variables = os.environ if environment is None else environment  # noqa: TID251 - the one place
     from_environment = _from_environment(variables)
-    home = Path(from_environment.get("home", (Settings.model_fields["home"].default, ""))[0])
+    home = Path(from_environment.get("home", (Settings.model_fields["home"].default, ""))[0]).expanduser()
     file = Path(variables.get("CCAT_SETTINGS_FILE") or home / "settings.toml")
     if "CCAT_SETTINGS_FILE" in variables and not file.is_file():
         raise InvalidDeclaration(f"environment CCAT_SETTINGS_FILE: no file {file}")
@@ -146,7 +157,9 @@ def _from_file(file: Path) -> dict[str, tuple[Any, str]]:
         return {}
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise InvalidDeclaration(f"{file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidDeclaration(f"{file}: not TOML: {error}") from error
     for name in content:
         if name not in Settings.model_fields:

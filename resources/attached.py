@@ -70,11 +70,11 @@ class Attached:
             self.sleep(self.poll_seconds)
 
     def _look(self, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
-        self.executor.tick()
         cluster = self.executor.cluster
         statuses: dict[RunId, RunStatus] = {}
-        with cluster.ops_db.write() as session:
+        with cluster.ops_db.write() as session:  # first of all: an interruption cancels what is noted here
             wait_for(session, run_ids, self.waiter, cluster.clock())
+        self.executor.tick()
         with cluster.ops_db.read() as session:
             remaining = iter(run_ids)
             while chunk := list(islice(remaining, _CHUNK)):

@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 
 from ccat_models.run.lease import release_lease, take_lease
 from ccat_models.run.work import open_attempts, take_up
+from ccat_models.tables.execution import RunStatus
 from resources.cluster import Cluster
 from resources.errors import AskAgain
 from resources.holder import is_gone, own_name
@@ -48,7 +49,7 @@ class Executor:
         with cluster.ops_db.read() as session:
             attempts = open_attempts(session, cluster.backend.name)
         observe(cluster, attempts)
-        self._take_up(sum(attempt.sent_at is None for attempt in attempts))
+        self._take_up(sum(attempt.run_status is RunStatus.STAGING_DATA for attempt in attempts))
         with cluster.ops_db.read() as session:
             attempts = open_attempts(session, cluster.backend.name)
         submit(cluster, attempts)

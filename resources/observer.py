@@ -43,8 +43,10 @@ def _record_running(cluster: Cluster, sent: Sequence[OpenAttempt], jobs: Mapping
         and attempt.submission_key in jobs
         and jobs[attempt.submission_key].state is JobState.RUNNING
     ]
-    if started:
+    back = [attempt.id for attempt in sent if attempt.submission_key in jobs and attempt.missing_since is not None]
+    if started or back:
         with cluster.ops_db.write() as session:
+            attempts_of.seen_again(session, back)
             for attempt, job in started:
                 attempts_of.running(session, attempt.id, attempt.run_id, job.job_id, cluster.clock())
         cluster.passing("running recorded")
@@ -60,7 +62,7 @@ def _left_the_queue(cluster: Cluster, attempt: OpenAttempt) -> None:
             _collect(cluster, attempt, directory, result)
         else:
             _ended_badly(cluster, attempt, result)
-    except (ResultUnreadable, OutputsUnusable) as error:
+    except (ResultUnreadable, OutputsUnusable, OSError) as error:  # one attempt's bad files must not hold up the others
         _fail(cluster, attempt, FailureClass.COLLECTION, str(error))
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-import math
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ccat_models.contract.job import Job
@@ -11,6 +12,8 @@ from ccat_models.product.collect import Metric
 from resources.errors import OutputsUnusable
 
 _REHASH_LIMIT_BYTES = 64 * 1024 * 1024  # larger files keep the checksum that the node computed
+_LONGEST_PATH = 500  # of a product, as ops-db keeps it
+_LONGEST_NAME = 200  # of a metric
 
 
 def output_directory_of(attempt_directory: Path) -> str:
@@ -32,6 +35,8 @@ def verify_outputs(attempt_directory: Path, result: Result) -> None:
         path = attempt_directory / output.path
         if not path.is_file() or path.is_symlink() or path.resolve() != root / output.path:
             raise OutputsUnusable(f"{path}: not a regular file of this attempt")
+        if len(output.path) > _LONGEST_PATH:
+            raise OutputsUnusable(f"{path}: a path of more than {_LONGEST_PATH} characters")
         size = path.stat().st_size
         if size != output.size_bytes:
             raise OutputsUnusable(f"{path}: {size} bytes, {output.size_bytes} when the program ended")
@@ -56,13 +61,20 @@ def read_metrics(attempt_directory: Path, output_directory: str, result: Result)
         for output in sorted(result.outputs, key=_path)
         if output.type == "qa_metric" and output.path.endswith(".json")
     }
-    names = [metric.name for metrics in found.values() for metric in metrics]
-    if len(set(names)) == len(names):
-        return found
-    return {
-        path: [Metric(f"{Path(path).stem}.{m.name}", m.value, m.minimum, m.maximum) for m in metrics]
-        for path, metrics in found.items()
-    }
+    if len(set(_names(found))) < len(_names(found)):
+        found = {
+            path: [Metric(f"{Path(path).stem}.{m.name}", m.value, m.minimum, m.maximum) for m in metrics]
+            for path, metrics in found.items()
+        }
+    names = _names(found)
+    bad = {name for name in names if len(name) > _LONGEST_NAME or names.count(name) > 1}
+    if bad:
+        raise OutputsUnusable(f"{attempt_directory}: a number's name is too long or not the only one: {min(bad):.80}")
+    return found
+
+
+def _names(found: Mapping[str, Sequence[Metric]]) -> list[str]:
+    return [metric.name for metrics in found.values() for metric in metrics]
 
 
 def _path(output: Output) -> str:
@@ -72,7 +84,7 @@ def _path(output: Output) -> str:
 def _metrics(path: Path) -> list[Metric]:
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OutputsUnusable(f"{path}: not JSON: {error}") from error
     if not isinstance(content, dict):
         raise OutputsUnusable(f"{path}: must hold one object of numbers, got {type(content).__name__}")
@@ -86,6 +98,8 @@ def _metrics(path: Path) -> list[Metric]:
 
 
 def _number(path: Path, name: str, value: object) -> float:
-    if not isinstance(value, bool | int | float) or not math.isfinite(value):
-        raise OutputsUnusable(f"{path}: {name} must be a finite number or a boolean, got {value!r}")
+    if not name.isprintable():
+        raise OutputsUnusable(f"{path}: a name must be printable, got {name!r:.50}")
+    if not isinstance(value, bool | int | float) or not abs(value) <= sys.float_info.max:  # NaN is not, either
+        raise OutputsUnusable(f"{path}: {name} must be a finite number or a boolean, got {value!r:.50}")
     return float(value)

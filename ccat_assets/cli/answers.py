@@ -1,22 +1,26 @@
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 import typer
+from rich.markup import escape
 from rich.tree import Tree
+from sqlalchemy.orm import Session
 
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready, size_text
 from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.gap.answer import gaps
 from ccat_models.gap.reasons import MEANING, Reason
 from ccat_models.lineage.closure import Lineage, PackageNode, lineage_of
-from ccat_models.pipeline.view import load_pipeline
+from ccat_models.pipeline.view import StepView, load_pipeline
 from ccat_models.product.listing import find_run_of, list_products
 from ccat_models.run.listing import RunRow, history_of, list_runs
 from ccat_models.tables.base import RunId
+from ccat_models.tables.pipelines import SubGroup
 from ccat_models.tables.products import DataProductType
 from resources.ensure import Wish, refresh_and_evaluate
 
 
-def products(
+def products(  # noqa: PLR0917 - the command line gives options by name
     pipeline: Annotated[str | None, typer.Argument(help="Only of this pipeline.")] = None,
     step: Annotated[str | None, typer.Argument(help="Only of this step.")] = None,
     sub_group: Annotated[str | None, typer.Argument(help="Only of this sub-group.")] = None,
@@ -30,7 +34,7 @@ def products(
         if pipeline is not None:
             view = load_pipeline(session, pipeline)
             if step is not None:
-                view.step(step)
+                _known_sub_group(session, view.step(step), sub_group)
         rows = list_products(session, pipeline=pipeline, step=step, sub_group=sub_group, kind=wanted, limit=limit)
     if as_json:
         print_json(rows)
@@ -93,7 +97,8 @@ def why(
 
 
 def _print_why(answer: dict[str, Any], last: RunRow | None) -> None:
-    console.print(f"{answer['pipeline']}/{answer['step']} {answer['sub_group']}: [bold]{answer['reason'].value}[/bold]")
+    what = escape(f"{answer['pipeline']}/{answer['step']} {answer['sub_group']}")
+    console.print(f"{what}: [bold]{answer['reason'].value}[/bold]")
     console.print(f"  {answer['meaning']}")
     console.print(f"  inputs now: {answer['inputs']}, fingerprint {answer['fingerprint']}")
     if last is not None:
@@ -122,7 +127,7 @@ def lineage(
     tree = Tree(_run_label(found, run_id), guide_style="dim")
     outputs = tree.add("[bold]products[/bold]")
     for row in made:
-        outputs.add(f"{row.path}  {row.type.value}  {size_text(row.size_bytes)}  sha256 {row.sha256[:12]}…")
+        outputs.add(f"{escape(row.path)}  {row.type.value}  {size_text(row.size_bytes)}  sha256 {row.sha256[:12]}…")
     _grow(tree, found, run_id, set())
     console.print(tree, soft_wrap=False)
     packages = {package.id for read in found.packages.values() for package in read}
@@ -142,19 +147,27 @@ def _grow(tree: Tree, found: Lineage, run_id: RunId, shown: set[RunId]) -> None:
 
 
 def _add_package(tree: Tree, package: PackageNode) -> None:
-    branch = tree.add(f"raw package [bold]{package.name}[/bold]  sha256 {package.checksum[:12]}…")
+    branch = tree.add(f"raw package [bold]{escape(package.name)}[/bold]  sha256 {package.checksum[:12]}…")
     for file in package.files:
-        branch.add(f"raw file {file.path}  {size_text(file.size_bytes)}  sha256 {file.sha256[:12]}…")
+        branch.add(f"raw file {escape(file.path)}  {size_text(file.size_bytes)}  sha256 {file.sha256[:12]}…")
 
 
 def _run_label(found: Lineage, run_id: RunId) -> str:
     run = found.runs[run_id]
     digest = f" ({run.digest[:12]}…)" if run.digest else ""
-    return f"[bold]{run.pipeline}/{run.step}[/bold] {run.sub_group}  run {run.id}  {run.software} {run.version}{digest}"
+    name = f"[bold]{run.pipeline}/{run.step}[/bold] {escape(run.sub_group)}"
+    return f"{name}  run {run.id}  {run.software} {run.version}{digest}"
 
 
 def _as_json(found: Lineage) -> dict[str, Any]:
     return {"runs": list(found.runs.values()), "producers": found.producers, "packages": found.packages}
+
+
+def _known_sub_group(session: Session, step: StepView, key: str | None) -> None:
+    keys = sa.select(SubGroup.key).where(SubGroup.partitioning_id == step.partitioning_id)
+    if key is not None and session.scalar(keys.where(SubGroup.key == key)) is None:
+        known = session.scalars(keys.order_by(SubGroup.key).limit(20)).all()
+        raise NotFound(f"sub-group of step {step.name}", key, list(known))
 
 
 def _product_type(text: str) -> DataProductType:

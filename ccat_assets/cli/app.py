@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 
+import sqlalchemy as sa
 import typer
 
 from ccat_assets.cli import answers, container, data, pipelines, running, runs, setup
@@ -52,10 +53,17 @@ def main() -> None:
     try:
         app()
     except (CcatError, ResourceError) as error:
-        if "--json" in sys.argv:
-            sys.stdout.write(json.dumps({"error": type(error).__name__, "message": str(error)}) + "\n")
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+        _complain(error, str(error))
+    except sa.exc.OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[0]
+        _complain(error, f"ops-db does not answer or cannot be written: {reason}: see `ccat doctor`")
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
+
+
+def _complain(error: Exception, message: str) -> None:
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": type(error).__name__, "message": message}) + "\n")
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(1)

@@ -10,7 +10,7 @@ from ccat_models.errors import InvalidDeclaration
 from resources.contract_check import Trial, check_contract
 
 
-def check(
+def check(  # noqa: PLR0917 - the command line gives options by name
     command: Annotated[list[str], typer.Argument(help="The command, after `--`; {python} is our interpreter.")],
     image: Annotated[Path | None, typer.Option(help="A SIF to run it in.")] = None,
     input_directory: Annotated[Path | None, typer.Option("--input", help="Folder given as a raw data package.")] = None,
@@ -27,9 +27,10 @@ def check(
             raise InvalidDeclaration(f"{option}: nothing at {path}")
     app = application()
     trial = Trial(
-        command=[str(Path(word).resolve()) if Path(word).is_file() and not image else word for word in command],
+        # absolute, not resolved: an environment's interpreter is a link to one outside of it
+        command=[str(Path(word).absolute()) if Path(word).is_file() and not image else word for word in command],
         image=None if image is None else image.resolve(),
-        input_directory=input_directory,
+        input_directory=None if input_directory is None else input_directory.resolve(),
         parameters=_parameters(parameters),
         time_limit_seconds=time_limit_s,
     )

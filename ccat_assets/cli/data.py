@@ -32,7 +32,8 @@ def ingest(
         return
     console.print(
         f"{where}: {report.added} packages added, {report.changed} changed, "
-        f"{report.withdrawn} withdrawn, {report.unchanged} unchanged"
+        f"{report.withdrawn} withdrawn, {report.unchanged} unchanged",
+        markup=False,
     )
 
 
@@ -72,6 +73,8 @@ def _read_rules(path: Path) -> list[Any]:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidDeclaration(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidDeclaration(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
     except YAMLError as error:
         raise InvalidDeclaration(f"{path}: {error}") from error
     if not isinstance(content, list):

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ccat_assets.application import Application
 from ccat_assets.settings import load
@@ -19,10 +20,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 
 _PIPE_WIDTH = 200  # columns where nobody's terminal tells how wide it is
 
-console = Console(soft_wrap=True, highlight=False)
+# No emoji: a sub-group's key may read like one's name.
+console = Console(soft_wrap=True, highlight=False, emoji=False)
 if not console.is_terminal:
-    console = Console(soft_wrap=True, highlight=False, width=_PIPE_WIDTH)
-error_console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False, width=_PIPE_WIDTH)
+error_console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 
 def application() -> Application:
@@ -43,10 +45,8 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, datetime | Path):
+        return value.isoformat() if isinstance(value, datetime) else str(value)
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -66,7 +66,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         table.add_column(column, overflow="fold")
     count = 0
     for row in rows:
-        table.add_row(*("" if cell is None else str(plain(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else str(plain(cell))) for cell in row))  # text is never markup
         count += 1
     console.print(table if count else f"{title}: none")
 

@@ -22,10 +22,11 @@ def apply(
         print_json({"changed": result.changed, "revision": result.revision, "differences": result.differences})
         return
     if not result.changed:
-        console.print(f"{file}: nothing changed, revision {result.revision}")
+        console.print(f"{file}: nothing changed, revision {result.revision}", markup=False)
         return
     console.print(render_differences(result.differences), markup=False)
-    console.print(f"{file}: would change, nothing done" if dry_run else f"{file}: revision {result.revision} in force")
+    ending = "would change, nothing done" if dry_run else f"revision {result.revision} in force"
+    console.print(f"{file}: {ending}", markup=False)
 
 
 def export(

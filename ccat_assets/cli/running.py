@@ -57,7 +57,7 @@ def _print_counts(view: PipelineView, found: Mapping[Any, StepCounts]) -> None:
     print_table(f"Plan of {view.name} (revision {view.revision})", columns, rows)
 
 
-def run(
+def run(  # noqa: PLR0917 - the command line gives options by name
     pipeline: PipelineName,
     step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
     sub_group: Annotated[list[str] | None, typer.Option(help="Only this sub-group of the step; repeatable.")] = None,
@@ -175,7 +175,7 @@ def _report(app: Application, pipeline: str, outcome: Outcome, *, as_json: bool)
         )
         for name, tally in held.items():
             said = "; ".join(f"{n} {reason.value} ({MEANING[reason]})" for reason, n in tally.items())
-            console.print(f"  {name}: {said or 'no data'}")
+            console.print(f"  {name}: {said or 'no data'}", markup=False)
         _print_failures(failed)
     if failed:
         raise typer.Exit(1)

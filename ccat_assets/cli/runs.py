@@ -1,3 +1,4 @@
+from collections import Counter
 from typing import Annotated, Any
 
 import typer
@@ -22,10 +23,14 @@ def runs(
 ) -> None:
     """List runs, the newest first."""
     app = ready()
+    if step is not None and pipeline is None:
+        raise InvalidDeclaration("--step needs a pipeline: whose step?")
     wanted = None if status is None else _status(status)
     with app.ops_db.read() as session:
         if pipeline is not None:
-            load_pipeline(session, pipeline)
+            view = load_pipeline(session, pipeline)
+            if step is not None:
+                view.step(step)
         rows = list_runs(session, pipeline=pipeline, step=step, status=wanted, limit=limit)
     if as_json:
         print_json(rows)
@@ -35,8 +40,17 @@ def runs(
         "Runs",
         columns,
         (
-            (r.id, f"{r.pipeline}/{r.step}", r.sub_group, r.status, r.reason, f"{r.software} {r.version}", r.attempts)
-            + (r.requested_by, f"{r.failure_class.value}: {r.failure_message}" if r.failure_class else "")
+            (
+                r.id,
+                f"{r.pipeline}/{r.step}",
+                r.sub_group,
+                r.status,
+                r.reason,
+                f"{r.software} {r.version}",
+                r.attempts,
+                r.requested_by,
+                f"{r.failure_class.value}: {r.failure_message}" if r.failure_class else "",
+            )
             for r in rows
         ),
     )
@@ -63,7 +77,7 @@ def cancel(
         return
     for row in now:
         note = "" if row.status is RunStatus.CANCELLED else " (its job is being ended)"
-        console.print(f"run {row.id} {row.step} {row.sub_group}: {row.status.value}{note}")
+        console.print(f"run {row.id} {row.step} {row.sub_group}: {row.status.value}{note}", markup=False)
 
 
 def retry(
@@ -84,8 +98,8 @@ def retry(
     if as_json:
         print_json(found)
         return
-    for name in sorted({row.pipeline for row in found}):
-        console.print(f"{len(found)} sub-groups may be tried again: ccat run {name}")
+    for name, number in sorted(Counter(row.pipeline for row in found).items()):
+        console.print(f"{number} sub-groups may be tried again: ccat run {name}", markup=False)
 
 
 def _known(session: Any, run_ids: list[int]) -> list[RunRow]:

@@ -15,7 +15,7 @@ def init(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"home": app.settings.home, "done": done})
         return
-    console.print(f"{app.settings.home}: " + ("; ".join(done) if done else "nothing to do"))
+    console.print(f"{app.settings.home}: " + ("; ".join(done) if done else "nothing to do"), markup=False)
 
 
 def settings(as_json: AsJson = False) -> None:

@@ -10,6 +10,7 @@ from ccat_models.gap.inputs import package_inputs, product_inputs, sub_group_lin
 from ccat_models.gap.reasons import ACTIONABLE, Reason
 from ccat_models.gap.table import gap_now
 from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import FanIn, SubGroup, SubGroupMember
@@ -183,20 +184,29 @@ def _will_run(step: StepView, rows: sa.Subquery) -> sa.ColumnElement[int]:
 
 def _emptied(step: StepView) -> sa.Select[tuple[object, ...]]:
     """Return the sub-groups that had runs and have no archived package any more: nothing is left to run on."""
-    had_runs = sa.select(Run.sub_group_id).where(Run.step_id == step.step_id).distinct().subquery("had_runs")
+    had_runs = (
+        sa.select(
+            Run.sub_group_id,
+            sa.func.max(Run.id).label("latest_run_id"),
+            sa.func.max(sa.case((Run.status.in_(IN_FLIGHT), Run.id))).label("in_flight_run_id"),
+        )
+        .where(Run.step_id == step.step_id)
+        .group_by(Run.sub_group_id)
+        .subquery("had_runs")
+    )
     members = sa.select(sa.literal(1)).where(SubGroupMember.sub_group_id == had_runs.c.sub_group_id)
     zero = sa.literal(0)
     return (
         sa.select(
             sa.literal(step.step_id),
             SubGroup.id,
-            sa.literal(Reason.INPUTS_WITHDRAWN.value),
+            sa.case(
+                (had_runs.c.in_flight_run_id.is_not(None), Reason.IN_FLIGHT.value), else_=Reason.INPUTS_WITHDRAWN.value
+            ),
             *([zero] * 6),
             sa.null(),
             sa.null(),
-            sa.select(sa.func.max(Run.id))
-            .where(Run.step_id == step.step_id, Run.sub_group_id == SubGroup.id)
-            .scalar_subquery(),
+            had_runs.c.latest_run_id,
         )
         .join(had_runs, had_runs.c.sub_group_id == SubGroup.id)
         .where(sa.not_(members.exists()))

@@ -146,9 +146,7 @@ def postgresql() -> list[str]:
         RAISE EXCEPTION 'illegal change of run status % -> %', OLD.status, NEW.status {code};
         END IF; RETURN NEW; END $$""",
         f"""CREATE FUNCTION ccat_record_status() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN {_RECORD}
-        (NEW.id, CASE TG_OP WHEN 'UPDATE' THEN OLD.status END, NEW.status, NEW.status_changed_at);
-        RETURN NULL; END $$""",
+        BEGIN {_RECORD} (NEW.id, OLD.status, NEW.status, NEW.status_changed_at); RETURN NULL; END $$""",
     ]
     refusals = [
         f"""CREATE TRIGGER {refusal.name} BEFORE {refusal.event} ON {refusal.table} FOR EACH ROW

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -84,7 +84,7 @@ class SolarSystemEntry(Entry):
 
     kind: Literal["solar_system_object"]
     name: Name
-    naif_id: int
+    naif_id: Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
 class ConstantElevationEntry(Entry):
@@ -182,8 +182,29 @@ def parse_catalogue(text: str, *, file: str) -> Catalogue:
 
 def _said(problem: Any) -> str:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).removeprefix(".")
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown key; choose from: {', '.join(_keys(problem['loc'][:-1]))}"
     shown = repr(problem["input"])
     return f"{place or 'text'}: {problem['msg']}, got {shown[:80]}"
+
+
+def _keys(location: Sequence[str | int]) -> Iterable[str]:
+    models: list[type[BaseModel]] = [Catalogue]
+    for part in location:
+        of_kind = [model for model in models if part in get_args(_annotation(model, "kind"))]
+        fields = [_annotation(model, part) for model in models if part in model.model_fields]
+        models = of_kind or [inner for field in fields for inner in _models_in(field)] or models
+    return dict.fromkeys(key for model in models for key in model.model_fields)
+
+
+def _annotation(model: type[BaseModel], field: str | int) -> Any:
+    return model.model_fields[str(field)].annotation if str(field) in model.model_fields else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
 
 
 def _duplicates(catalogue: Catalogue) -> Iterable[str]:

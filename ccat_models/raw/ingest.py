@@ -11,7 +11,8 @@ from ccat_models.errors import InvalidDeclaration
 from ccat_models.fingerprint import Lanes, files_checksum
 from ccat_models.raw.catalogue import Catalogue, PackageEntry
 from ccat_models.raw.observations import register_observations
-from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
+from ccat_models.tables.places import READABLE, PhysicalCopyStatus
+from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.raw_data import PackageState, RawDataFile, RawDataPackage
 
 T = TypeVar("T")
@@ -44,6 +45,9 @@ class _Known:
     checksum: str | None
     state: PackageState
     metadata: Mapping[str, Any]
+    executed_obs_unit_id: int
+    instrument_module_id: int
+    created_at: datetime
 
 
 def ingest(
@@ -69,11 +73,14 @@ def ingest(
     known = _known_packages(session, [package.name for package in catalogue.packages])
     new = [package for package in catalogue.packages if package.name not in known]
     rows = {package.name: _row(package, measured.get(package.name, ()), ids, now) for package in catalogue.packages}
+    _check_identity(catalogue, known, rows, ids)
     changed = [p for p in catalogue.packages if p.name in known and _differs(known[p.name], rows[p.name])]
     _insert_packages(session, [rows[package.name] for package in new])
     _update_packages(session, [{"id": known[p.name].id, **_changing(rows[p.name])} for p in changed])
     _replace_files(session, [*new, *changed], measured, ids)
-    _insert_copies(session, new, location_id, now)
+    with_files = [package for package in catalogue.packages if measured.get(package.name)]
+    _forget_copies(session, [known[p.name].id for p in changed if measured.get(p.name)])
+    _record_copies(session, with_files, location_id, now)
     withdrawn = sum(
         known[p.name].state is PackageState.ARCHIVED and p.state is not PackageState.ARCHIVED for p in changed
     )
@@ -85,8 +92,10 @@ def _known_packages(session: Session, names: Sequence[str]) -> dict[str, _Known]
     table = RawDataPackage
     known = {}
     for chunk in _chunks(names):
-        query = sa.select(table.name, table.id, table.checksum, table.state, table.metadata_).where(
-            table.name.in_(chunk)
+        query = (
+            sa.select(table.name, table.id, table.checksum, table.state, table.metadata_)
+            .add_columns(table.executed_obs_unit_id, table.instrument_module_id, table.created_at)
+            .where(table.name.in_(chunk))
         )
         known.update({name: _Known(*rest) for name, *rest in session.execute(query).tuples()})
     return known
@@ -109,6 +118,29 @@ def _row(
         "archived_at": now if package.state is PackageState.ARCHIVED else None,
         **{f"lane_{i}": lane for i, lane in enumerate(lanes)},
     }
+
+
+def _check_identity(
+    catalogue: Catalogue,
+    known: Mapping[str, _Known],
+    rows: Mapping[str, Mapping[str, Any]],
+    ids: Mapping[str, Mapping[str, Any]],
+) -> None:
+    for i, package in enumerate(catalogue.packages):
+        before = known.get(package.name)
+        if before is None:
+            continue
+        for field in ("executed_obs_unit", "instrument_module"):
+            was = getattr(before, f"{field}_id")
+            if was != rows[package.name][f"{field}_id"]:
+                names = {number: name for name, number in ids[field].items()}
+                raise _redefined(i, field, names.get(was, f"another one (number {was})"), getattr(package, field))
+        if before.created_at != package.created_at:
+            raise _redefined(i, "created_at", before.created_at.isoformat(), package.created_at.isoformat())
+
+
+def _redefined(i: int, field: str, known: str, wanted: str) -> InvalidDeclaration:
+    return InvalidDeclaration(f"packages[{i}].{field}: ops-db knows {known!r}, the catalogue says {wanted!r}")
 
 
 def _differs(known: _Known, row: Mapping[str, Any]) -> bool:
@@ -160,20 +192,42 @@ def _replace_files(
         session.execute(sa.insert(RawDataFile), chunk)
 
 
-def _insert_copies(session: Session, packages: Sequence[PackageEntry], location_id: int, now: datetime) -> None:
+def _forget_copies(session: Session, package_ids: Sequence[int]) -> None:
+    """Forget where the files lay that the packages do not consist of any more."""
+    for chunk in _chunks(package_ids):
+        session.execute(sa.delete(Copy).where(Copy.raw_data_package_id.in_(chunk)))
+
+
+def _record_copies(session: Session, packages: Sequence[PackageEntry], location_id: int, now: datetime) -> None:
+    """Record that the packages lie, readable, where they were measured."""
     known = _known_packages(session, [package.name for package in packages])
-    rows = [
-        {
-            "raw_data_package_id": known[package.name].id,
-            "data_location_id": location_id,
-            "path": package.path,
-            "status": PhysicalCopyStatus.STAGED,
-            "created_at": now,
-        }
-        for package in packages
-    ]
-    for chunk in _chunks(rows):
-        session.execute(sa.insert(RawDataPackagePhysicalCopy), chunk)
+    there = _copies(session, [known[package.name].id for package in packages], location_id)
+    moved: list[dict[str, Any]] = []
+    new: list[dict[str, Any]] = []
+    for package in packages:
+        package_id = known[package.name].id
+        lies = {"path": package.path, "status": PhysicalCopyStatus.STAGED}
+        if package_id not in there:
+            where = {"raw_data_package_id": package_id, "data_location_id": location_id}
+            new.append({**where, **lies, "created_at": now})
+        elif there[package_id].path != package.path or there[package_id].status not in READABLE:
+            moved.append({"id": there[package_id].id, **lies})
+    for rows in _chunks(moved):
+        session.execute(sa.update(Copy), rows)
+    for rows in _chunks(new):
+        session.execute(sa.insert(Copy), rows)
+
+
+def _copies(session: Session, package_ids: Sequence[int], location_id: int) -> dict[int, Any]:
+    query = sa.select(Copy.raw_data_package_id, Copy.id, Copy.path, Copy.status)
+    return {
+        row.raw_data_package_id: row
+        for chunk in _chunks(package_ids)
+        for row in session.execute(
+            query.where(Copy.raw_data_package_id.in_(chunk), Copy.data_location_id == location_id)
+        )
+        if row.raw_data_package_id is not None
+    }
 
 
 def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:

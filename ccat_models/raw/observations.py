@@ -1,6 +1,8 @@
 """What was observed, with what: the entries of a catalogue that packages refer to, registered by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -127,7 +129,8 @@ def _sources(session: Session, catalogue: Catalogue) -> Ids:
             kind = values.pop("kind")
             known[entry.name] = source = _SOURCES[kind](**values)
             session.add(source)
-        _agree(f"sources[{i}]", {name: getattr(source, name) for name in entry.model_dump()}, entry.model_dump())
+        # another kind of source has other columns: the kind, which stands first, tells them apart
+        _agree(f"sources[{i}]", {name: getattr(source, name, None) for name in entry.model_dump()}, entry.model_dump())
     session.flush()
     return {name: source.id for name, source in known.items()}
 
@@ -141,7 +144,9 @@ def _named(
     found = _found(session, table, key, list(wanted))
     for i, (name, row) in enumerate(wanted.items()):
         if name in found:
-            _agree(f"{place}[{i}]", {column: found[name][column] for column in row}, row)
+            where = place if place in {"observatory", "telescope"} else f"{place}[{i}]"
+            shown = partial(_shown, session, table)
+            _agree(where, {column: found[name][column] for column in row}, row, shown)
     new = [dict(row) for name, row in wanted.items() if name not in found]
     for start in range(0, len(new), _CHUNK):
         session.execute(sa.insert(table), new[start : start + _CHUNK])
@@ -159,7 +164,24 @@ def _found(session: Session, table: type[Base], key: str, names: Sequence[str]) 
     return found
 
 
-def _agree(place: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _shown(session: Session, table: type[Base], column: str, value: Any) -> str:
+    """Return a value as the catalogue writes it: the name of what a number refers to."""
+    for key in table.__table__.c[column].foreign_keys:
+        named = key.column.table.c
+        name = named["short_name"] if "short_name" in named else named["name"]
+        if isinstance(value, int):
+            return repr(session.scalar(sa.select(name).where(key.column == value)))
+    return repr(value.isoformat() if isinstance(value, datetime) else value)
+
+
+def _plainly(_: str, value: Any) -> str:
+    return repr(value)
+
+
+def _agree(
+    place: str, known: Mapping[str, Any], wanted: Mapping[str, Any], shown: Callable[[str, Any], str] = _plainly
+) -> None:
     for name, value in wanted.items():
         if known[name] != value:
-            raise InvalidDeclaration(f"{place}.{name}: ops-db knows {known[name]!r}, the catalogue says {value!r}")
+            said = f"ops-db knows {shown(name, known[name])}, the catalogue says {shown(name, value)}"
+            raise InvalidDeclaration(f"{place}.{name.removesuffix('_id')}: {said}")

@@ -43,6 +43,12 @@ def missing(session: Session, attempt: AttemptId, now: datetime) -> None:
     _set(session, [attempt], missing_since=now)
 
 
+def seen_again(session: Session, attempts: Collection[AttemptId]) -> None:
+    """The jobs are in the queue after all: the next time they are missing counts from then."""
+    if attempts:
+        _set(session, attempts, missing_since=None)
+
+
 def cancelled(session: Session, attempt: AttemptId, run: RunId, now: datetime, result: Result | None = None) -> None:
     """The job is gone and somebody had asked for that."""
     _set(session, [attempt], state=AttemptState.ENDED, finished_at=now, **(_measures(result) if result else {}))
@@ -63,7 +69,7 @@ def failed(
 
     A run that somebody wants cancelled is not tried again.
     """
-    attempt = session.get_one(Attempt, attempt_id)
+    attempt = session.get_one(Attempt, attempt_id, with_for_update=True)  # of two who say so, one makes the retry
     run = session.get_one(Run, attempt.run_id)
     if attempt.state is AttemptState.ENDED:
         return run.status

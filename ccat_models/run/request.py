@@ -12,7 +12,7 @@ from ccat_models.gap.reasons import ACTIONABLE
 from ccat_models.gap.table import gap_now
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.tables.base import RunId, SubGroupId
-from ccat_models.tables.execution import Attempt, AttemptState, RerunRequest, RunStatus
+from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
@@ -34,8 +34,10 @@ def create_runs(
 ) -> Mapping[RunId, SubGroupId]:
     """Create a run with its inputs and first attempt for each gap of the step; return run → sub-group.
 
-    `gap_now` must be filled. Everything is committed, or not, with the caller's transaction, which must be a request's (`OpsDb.request`).
+    Gaps beyond the step's `max_in_flight` stay gaps. `gap_now` must be filled. Everything is committed, or not, with
+    the caller's transaction, which must be a request's (`OpsDb.request`).
     """
+    limit = _places(session, step, limit)
     last = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Run.id), 0)))
     session.execute(_insert_runs(session, pipeline, step, requested_by, now, only, limit))
     new = sa.select(Run.id, Run.sub_group_id).where(Run.step_id == step.step_id, Run.id > last).order_by(Run.id)
@@ -93,6 +95,15 @@ def _attempt(run_id: RunId, number: int, backend: str, resources: dict[str, Any]
         "created_at": now,
         "resources": resources,
     }
+
+
+def _places(session: Session, step: StepView, limit: int | None) -> int | None:
+    """Return how many runs may be created now: the limit, or fewer where that many would exceed the step's own."""
+    if step.max_in_flight is None:
+        return limit
+    in_flight = sa.select(sa.func.count()).where(Run.step_id == step.step_id, Run.status.in_(IN_FLIGHT))
+    free = max(0, step.max_in_flight - (session.scalar(in_flight) or 0))
+    return free if limit is None else min(limit, free)
 
 
 def _insert_runs(

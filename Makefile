@@ -1,0 +1,56 @@
+# Every target works on a fresh clone: it sets up what it needs and is quick where that is done.
+SHELL := /bin/bash
+UV := PATH="$(CURDIR)/.tools/bin:$(HOME)/.local/bin:$$PATH" uv
+STAMP := .venv/.ready
+CODE := ccat_models resources sensors ccat_assets
+TYPED := $(CODE) tests tools $(wildcard examples) $(wildcard benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-fast real lint format bench migration first-migration changelog clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+setup: $(STAMP) ## Install uv if there is none, and all dependencies into .venv
+
+$(STAMP): pyproject.toml uv.lock tools/bootstrap.sh
+	@tools/bootstrap.sh
+	@touch $@
+
+run: setup ## Run the demonstration and serve Dagit (ONCE=1: run it and end)
+	@$(UV) run --no-sync ccat demo $(if $(ONCE),,--serve)
+
+test: setup real ## Run all tests, with real components where this machine can have them
+	@$(UV) run --no-sync pytest -n 2 $(ARGS)
+
+test-fast: setup ## Run the tests that need nothing but Python
+	@$(UV) run --no-sync pytest -n 2 -m "not real and not slow" $(ARGS)
+
+real: ## Install what tests of real components need: PostgreSQL, Chromium, Apptainer (root or sudo)
+	@tools/setup-real.sh
+
+lint: setup ## Check style, format, types and the direction of imports
+	@$(UV) run --no-sync ruff check .
+	@$(UV) run --no-sync ruff format --check .
+	@$(UV) run --no-sync mypy --strict $(TYPED)
+	@$(UV) run --no-sync lint-imports
+
+format: setup ## Format all code and mend what can be mended
+	@$(UV) run --no-sync ruff check --fix .
+	@$(UV) run --no-sync ruff format .
+
+bench: setup ## Measure (ONLY=id,…: only these)
+	@$(UV) run --no-sync python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+migration: setup ## Write the next migration (MESSAGE="…"): the difference between migrations and models
+	@PYTHONPATH=. $(UV) run --no-sync python tools/migration.py next $(MESSAGE)
+
+first-migration: setup ## Rewrite the tables of migration 0001 (only before the first release)
+	@PYTHONPATH=. $(UV) run --no-sync python tools/migration.py first
+
+changelog: ## Move the fragments of changelog.d into CHANGELOG.md (VERSION=X.Y.Z)
+	@tools/changelog.sh "$(VERSION)"
+
+clean: ## Remove what can be made again
+	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

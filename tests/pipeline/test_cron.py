@@ -1,0 +1,41 @@
+import pytest
+
+from ccat_models.pipeline.cron import checked_cron, checked_time_zone
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["0 6 * * *", "*/15 0-23/2 1,15 jan-MAR sun", "0 0 29 2 *", "0 0 31 2 mon", "0 0 31 2-3 *", "59 23 31 12 7"],
+)
+def test_a_cron_expression_of_five_fields_stays_as_it_is(expression: str) -> None:
+    assert checked_cron(expression) == expression
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("@daily", "cron expression must have 5 fields (minute hour day month weekday), has 1"),
+        ("0 6 * * * *", "cron expression must have 5 fields (minute hour day month weekday), has 6"),
+        ("60 6 * * *", "cron minute '60' must lie within 0-59, in rising order"),
+        ("0 5-3 * * *", "cron hour '5-3' must lie within 0-23, in rising order"),
+        ("0 6 0 * *", "cron day of month '0' must lie within 1-31, in rising order"),
+        ("0 6 * juni *", "cron month 'juni' must lie within 1-12, in rising order"),
+        ("0 6 * * mo-fr", "cron day of week 'mo-fr' must lie within 0-7, in rising order"),
+        ("*/0 6 * * *", "cron minute '*/0' must lie within 0-59, in rising order"),
+        ("5/2 6 * * *", "cron minute '5/2' must be *, a value, a range a-b, or one of */n and a-b/n"),
+        ("0 6, * * *", "cron hour '' must be *, a value, a range a-b, or one of */n and a-b/n"),
+        ("² 6 * * *", "cron minute '²' must lie within 0-59, in rising order"),
+        ("0 0 30 2 *", "cron expression never fires: no day 30 in those months"),
+    ],
+)
+def test_any_other_is_refused_with_its_field(expression: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        checked_cron(expression)
+    assert str(caught.value) == message
+
+
+def test_time_zones_are_those_of_the_tz_database() -> None:
+    assert checked_time_zone("America/Santiago") == "America/Santiago"
+    with pytest.raises(ValueError) as caught:
+        checked_time_zone("../UTC")
+    assert str(caught.value) == "time zone must be a name of the tz database, e.g. UTC or America/Santiago"

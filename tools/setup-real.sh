@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Install what the tests of real components start themselves: PostgreSQL, Chromium, Apptainer. Nothing is left running.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tools/say.sh
+. tools/say.sh
+
+has_postgresql() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+has_chromium() { [ -x /usr/bin/chromium ] && compgen -G '/usr/share/fonts/truetype/dejavu/*.ttf' >/dev/null; }
+has_apptainer() { [ ! -e tests/support/install_apptainer.sh ] || apptainer --version >/dev/null 2>&1; }
+
+missing=()
+has_postgresql || missing+=(PostgreSQL)
+has_chromium || missing+=(Chromium)
+has_apptainer || missing+=(Apptainer)
+[ ${#missing[@]} = 0 ] && exit 0
+
+if ! can_be_root || ! command -v apt-get >/dev/null; then
+  {
+    echo "**********************************************************************"
+    echo "NOT INSTALLED: ${missing[*]}"
+    echo "The tests that need them WILL NOT RUN: this account has neither root nor"
+    echo "sudo without password on a Debian system. Remedy: run tools/setup-real.sh as root."
+    echo "**********************************************************************"
+  } >&2
+  exit 0
+fi
+
+if ! has_postgresql; then
+  say "installing PostgreSQL (no cluster is made, no service started)"
+  # postgresql-common makes a cluster on installation unless told not to.
+  as_root mkdir -p /etc/postgresql-common/createcluster.d
+  echo "create_main_cluster = false" | as_root tee /etc/postgresql-common/createcluster.d/ccat.conf >/dev/null
+  apt_install postgresql
+fi
+if ! has_chromium; then
+  say "installing Chromium and a font"
+  apt_install chromium fonts-dejavu-core
+fi
+if ! has_apptainer; then
+  say "installing Apptainer"
+  as_root env PATH="$PATH" bash tests/support/install_apptainer.sh
+fi
