@@ -5,6 +5,7 @@ from ccat_assets.assets import step_assets
 from ccat_assets.partitions import Partitions
 from ccat_assets.raw_assets import raw_assets
 from ccat_assets.snapshot import Snapshot
+from sensors.jobs import jobs_sensor
 
 
 def build(snapshot: Snapshot, application: Application) -> dg.Definitions:
@@ -12,6 +13,7 @@ def build(snapshot: Snapshot, application: Application) -> dg.Definitions:
     partitions = Partitions(snapshot)
     return dg.Definitions(
         assets=[*raw_assets(snapshot, partitions), *step_assets(snapshot, partitions)],
+        sensors=[jobs_sensor(lambda: application.executor)],
         resources={"application": application},
         executor=dg.in_process_executor,  # a run has one step: a process more would only cost its start
     )

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from ccat_models.run.transitions import move
 from ccat_models.tables.base import AttemptId, RunId
-from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
+from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 
 
@@ -74,17 +74,7 @@ def open_attempts(session: Session, backend: str) -> Sequence[OpenAttempt]:
     return [OpenAttempt(*row) for row in rows.tuples()]
 
 
-def waiting_for_capacity(session: Session, backend: str) -> bool:
-    """Say whether any run is PENDING for this back end, now or later."""
-    pending = sa.select(Run.id).join(Attempt, Attempt.run_id == Run.id)
-    return bool(
-        session.scalar(
-            sa.select(
-                pending.where(
-                    Run.status == RunStatus.PENDING,
-                    Attempt.state == AttemptState.INTENDED,
-                    Attempt.backend == backend,
-                ).exists()
-            )
-        )
-    )
+def anything_to_do(session: Session, backend: str) -> bool:
+    """Say whether any run of this back end is in flight: one indexed query."""
+    flying = sa.select(Run.id).join(Attempt, Attempt.run_id == Run.id)
+    return bool(session.scalar(sa.select(flying.where(Run.status.in_(IN_FLIGHT), Attempt.backend == backend).exists())))
