@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ccat_models.contract.job import Job
 from ccat_models.run import attempt as attempts_of
 from ccat_models.run.briefing import RunBriefing, brief
 from ccat_models.run.work import OpenAttempt
@@ -65,13 +66,12 @@ def _prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[tuple[Op
             _cancel(cluster, attempt)
             continue
         try:
-            plan = _lay_out(cluster, briefings[attempt.run_id], attempt)
+            plan, job = _lay_out(cluster, briefings[attempt.run_id], attempt)
         except (ResourceError, OSError) as error:
             with cluster.ops_db.write() as session:
                 attempts_of.failed(session, attempt.id, FailureClass.STAGING, str(error), cluster.clock())
             continue
         plans.append((attempt, plan))
-        job = render_job(plan, python=cluster.python).job
         commands[attempt.id] = (str(plan.directory.path), job.runtime, list(job.command))
     cluster.passing("directories laid out")
     with cluster.ops_db.write() as session:
@@ -87,16 +87,16 @@ def _cancel(cluster: Cluster, attempt: OpenAttempt) -> None:
         attempts_of.cancelled(session, attempt.id, attempt.run_id, cluster.clock())
 
 
-def _lay_out(cluster: Cluster, briefing: RunBriefing, attempt: OpenAttempt) -> AttemptPlan:
+def _lay_out(cluster: Cluster, briefing: RunBriefing, attempt: OpenAttempt) -> tuple[AttemptPlan, Job]:
     version = briefing.run.software_version
-    image = image_file(version.image_reference, version.image_sha256, cluster.sif_cache)
-    if image is not None and find_apptainer() is None:
+    image, apptainer = image_file(version.image_reference, version.image_sha256, cluster.sif_cache), find_apptainer()
+    if image is not None and apptainer is None:
         raise StagingFailed(f"{version.image_reference}: this machine has no apptainer to run it")
     check_code(version)
     plan = attempt_plan(briefing, attempt, attempt.resources, cluster.base, image)
-    rendered = render_job(plan, python=cluster.python)
+    rendered = render_job(plan, python=cluster.python, apptainer=apptainer or "apptainer")
     prepare(plan.directory, rendered.manifest, rendered.job, rendered.links)
-    return plan
+    return plan, rendered.job
 
 
 def _send(cluster: Cluster, plans: Sequence[tuple[OpenAttempt, AttemptPlan]]) -> None:

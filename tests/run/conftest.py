@@ -9,8 +9,17 @@ from resources.cluster import Cluster, Timing
 from resources.executor import Executor
 from resources.local import LocalBackEnd
 from resources.ops_db import OpsDb
+from tests.support.apptainer import apptainer_image
+from tests.run.bench import Bench
 from tests.support.observatory import SmallObservatory
+from tests.support.ops_db import empty
 from tests.support.programs import write_programs
+from tests.support.shared_db import shared_ops_db
+from tests.support.works import Works
+
+__all__ = ["shared_ops_db"]  # pytest finds the fixture by its name
+
+__all__ = ["apptainer_image"]
 
 
 @pytest.fixture
@@ -54,3 +63,10 @@ def attached(cluster: Cluster, observatory: SmallObservatory) -> Attached:
         observatory.clock.pass_seconds(seconds)
 
     return Attached(Executor(cluster), waiter="test", poll_seconds=0.1, sleep=sleep)
+
+
+@pytest.fixture
+def bench(shared_ops_db: OpsDb, tmp_path: Path) -> Bench:  # noqa: F811 - the fixture
+    """Give an observatory whose step `read` is moved on tick by tick."""
+    empty(shared_ops_db)
+    return Bench(Works.open(shared_ops_db, tmp_path))
