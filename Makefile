@@ -3,7 +3,10 @@ SHELL := /bin/bash
 UV := PATH="$(CURDIR)/.tools/bin:$(HOME)/.local/bin:$$PATH" uv
 STAMP := .venv/.ready
 CODE := ccat_models resources sensors ccat_assets
-TYPED := $(CODE) tests tools $(wildcard examples) $(wildcard benchmarks)
+TYPED := $(CODE) tests tools benchmarks examples/chai/observe.py examples/site_pwv/site_pwv_catalogue.py \
+	examples/site_pwv/site_pwv_synthetic.py
+# programs import their siblings by name, as they do when they are run
+PROGRAMS := chai/calibrate chai/baseline chai/gridding site_pwv/clean site_pwv/transmission site_pwv/climatology
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast real lint format bench migration first-migration changelog clean
@@ -33,6 +36,8 @@ lint: setup ## Check style, format, types and the direction of imports
 	@$(UV) run --no-sync ruff check .
 	@$(UV) run --no-sync ruff format --check .
 	@$(UV) run --no-sync mypy --strict $(TYPED)
+	@$(foreach example,chai site_pwv,cd $(CURDIR)/examples/$(example) && PATH="$(CURDIR)/.venv/bin:$$PATH" mypy --strict \
+		--config-file $(CURDIR)/pyproject.toml $(patsubst $(example)/%,%.py,$(filter $(example)/%,$(PROGRAMS))) &&) true
 	@$(UV) run --no-sync lint-imports
 
 format: setup ## Format all code and mend what can be mended

@@ -21,7 +21,11 @@ def measure() -> Iterable[dict[str, Any]]:
             prepared = _child("prepare", path, runs)
             assert prepared == {"scans": runs * 10 // 21}, prepared
             metrics = _child("plan", path, runs)
-        yield {"params": {"runs": runs, "database": "sqlite"}, "metrics": metrics, "floor": FLOOR if runs == 42_000 else {}}
+        yield {
+            "params": {"runs": runs, "database": "sqlite"},
+            "metrics": metrics,
+            "floor": FLOOR if runs == 42_000 else {},
+        }
 
 
 def _child(what: str, path: str, runs: int) -> dict[str, Any]:
@@ -47,7 +51,7 @@ def prepare(path: str, runs: int) -> dict[str, Any]:
 
 def plan(path: str, runs: int) -> dict[str, Any]:
     """Plan from nothing: memberships, input sets, reasons, counts; return what it cost this whole process."""
-    import resource  # noqa: PLC0415, TID251 - the standard library's
+    import resource  # noqa: PLC0415 - the standard library's
     import time  # noqa: PLC0415
 
     from benchmarks.world import PIPELINE, counting_statements, plan_counts  # noqa: PLC0415

@@ -186,7 +186,7 @@ def start(directory: bytes, job: Dict[str, Any]) -> "subprocess.Popen[bytes]":
     logs = os.path.join(directory, b"logs")
     with open(os.path.join(logs, b"stdout.log"), "ab") as out, open(os.path.join(logs, b"stderr.log"), "ab") as err:
         try:
-            return subprocess.Popen(  # noqa: S603
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,8 +67,7 @@ def read_metrics(attempt_directory: Path, output_directory: str, result: Result)
             path: [Metric(f"{Path(path).stem}.{m.name}", m.value, m.minimum, m.maximum) for m in metrics]
             for path, metrics in found.items()
         }
-    names = _names(found)
-    bad = {name for name in names if len(name) > _LONGEST_NAME or names.count(name) > 1}
+    bad = [name for name, times in Counter(_names(found)).items() if times > 1 or len(name) > _LONGEST_NAME]
     if bad:
         raise OutputsUnusable(f"{attempt_directory}: a number's name is too long or not the only one: {min(bad):.80}")
     return found

@@ -6,7 +6,10 @@ cd "$(dirname "$0")/.."
 . tools/say.sh
 
 has_postgresql() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
-has_chromium() { [ -x /usr/bin/chromium ] && compgen -G '/usr/share/fonts/truetype/dejavu/*.ttf' >/dev/null; }
+has_chromium() { # with a font, and the one library that Playwright's own node expects from the system
+  [ -x /usr/bin/chromium ] && compgen -G '/usr/share/fonts/truetype/dejavu/*.ttf' >/dev/null \
+    && compgen -G '/usr/lib/*/libatomic.so.1' >/dev/null
+}
 has_apptainer() { [ ! -e tests/support/install_apptainer.sh ] || apptainer --version >/dev/null 2>&1; }
 
 missing=()
@@ -35,7 +38,7 @@ if ! has_postgresql; then
 fi
 if ! has_chromium; then
   say "installing Chromium and a font"
-  apt_install chromium fonts-dejavu-core
+  apt_install chromium fonts-dejavu-core libatomic1
 fi
 if ! has_apptainer; then
   say "installing Apptainer"

@@ -20,7 +20,7 @@ from ccat_models.tables.products import DataProductType
 from resources.ensure import Wish, refresh_and_evaluate
 
 
-def products(  # noqa: PLR0917 - the command line gives options by name
+def products(
     pipeline: Annotated[str | None, typer.Argument(help="Only of this pipeline.")] = None,
     step: Annotated[str | None, typer.Argument(help="Only of this step.")] = None,
     sub_group: Annotated[str | None, typer.Argument(help="Only of this sub-group.")] = None,

@@ -10,7 +10,7 @@ from ccat_models.errors import InvalidDeclaration
 from resources.contract_check import Trial, check_contract
 
 
-def check(  # noqa: PLR0917 - the command line gives options by name
+def check(
     command: Annotated[list[str], typer.Argument(help="The command, after `--`; {python} is our interpreter.")],
     image: Annotated[Path | None, typer.Option(help="A SIF to run it in.")] = None,
     input_directory: Annotated[Path | None, typer.Option("--input", help="Folder given as a raw data package.")] = None,

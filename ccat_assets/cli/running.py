@@ -57,7 +57,7 @@ def _print_counts(view: PipelineView, found: Mapping[Any, StepCounts]) -> None:
     print_table(f"Plan of {view.name} (revision {view.revision})", columns, rows)
 
 
-def run(  # noqa: PLR0917 - the command line gives options by name
+def run(
     pipeline: PipelineName,
     step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
     sub_group: Annotated[list[str] | None, typer.Option(help="Only this sub-group of the step; repeatable.")] = None,
@@ -94,6 +94,7 @@ def run_attached(
     app: Application, pipeline: str, step: str | None, sub_groups: list[str] | None, wish: Wish, *, quiet: bool
 ) -> Outcome:
     """Run a pipeline, or some sub-groups of a step, with a progress bar; return what was done."""
+    answer = _asked(app, pipeline, step, sub_groups, wish)  # an unknown name is refused before there is a bar
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -117,13 +118,22 @@ def run_attached(
         attached = Attached(
             app.executor, waiter=app.executor.holder, poll_seconds=app.settings.poll_seconds, progress=show
         )
-        if step is None:
+        if step is None or answer is None:
             return attached.run_pipeline(pipeline, wish)
-        answer = ensure(app.cluster, pipeline, step, sub_groups, wish)
         outcome = Outcome()
         outcome.note({step: answer})
         outcome.statuses.update(attached.wait(list(answer.in_flight.values())))
         return outcome
+
+
+def _asked(
+    app: Application, pipeline: str, step: str | None, sub_groups: list[str] | None, wish: Wish
+) -> Ensured | None:
+    if step is not None:
+        return ensure(app.cluster, pipeline, step, sub_groups, wish)
+    with app.ops_db.read() as session:
+        load_pipeline(session, pipeline)
+    return None
 
 
 def publish_all(app: Application, *, quiet: bool) -> int:

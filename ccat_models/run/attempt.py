@@ -51,7 +51,8 @@ def seen_again(session: Session, attempts: Collection[AttemptId]) -> None:
 
 def cancelled(session: Session, attempt: AttemptId, run: RunId, now: datetime, result: Result | None = None) -> None:
     """The job is gone and somebody had asked for that."""
-    _set(session, [attempt], state=AttemptState.ENDED, finished_at=now, **(_measures(result) if result else {}))
+    measures = _measures(result) if result else {"finished_at": now}
+    _set(session, [attempt], state=AttemptState.ENDED, **measures)
     move(session, [run], RunStatus.CANCELLED, now)
 
 

@@ -64,7 +64,7 @@ def brief(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunBriefing
     """Return the briefings of the runs in a constant number of queries."""
     runs = session.scalars(sa.select(Run).where(Run.id.in_(run_ids)).options(*_whole_run())).unique().all()
     packages, upstream = _packages(session, run_ids), _upstream(session, run_ids)
-    names = {pipeline_id: name for pipeline_id, name in session.execute(sa.select(Pipeline.id, Pipeline.name)).tuples()}
+    names = dict(session.execute(sa.select(Pipeline.id, Pipeline.name)).tuples().all())
     return {
         run.id: RunBriefing(
             run=run,

@@ -17,6 +17,12 @@ DEFAULT_BUDGETS: Mapping[FailureClass, int] = {
     FailureClass.LOST: 2,
     FailureClass.PERMANENT: 0,
 }
+_OUTCOMES: Mapping[str, tuple[FailureClass, str]] = {
+    "timeout": (FailureClass.TIMEOUT, "the time limit was reached"),
+    "cancelled": (FailureClass.INFRASTRUCTURE, "the job was ended from outside"),
+    "launch_failed": (FailureClass.INFRASTRUCTURE, "the program could not be started"),
+}
+_EXITS = {ExitMeaning.TEMPORARY: FailureClass.INFRASTRUCTURE, ExitMeaning.SCIENCE: FailureClass.SCIENCE}
 _BACKED_OFF = (FailureClass.INFRASTRUCTURE, FailureClass.STAGING, FailureClass.LOST, FailureClass.COLLECTION)
 
 
@@ -27,21 +33,14 @@ def classify(result: Result) -> tuple[FailureClass, str] | None:
     """
     if result.outcome == "completed":
         return None
-    if result.outcome == "timeout":
-        return FailureClass.TIMEOUT, result.message or "the time limit was reached"
-    if result.outcome == "cancelled":
-        return FailureClass.INFRASTRUCTURE, result.message or "the job was ended from outside"
-    if result.outcome == "launch_failed":
-        return FailureClass.INFRASTRUCTURE, result.message or "the program could not be started"
+    if result.outcome in _OUTCOMES:
+        failure, message = _OUTCOMES[result.outcome]
+        return failure, result.message or message
     if result.exit_code is None or result.exit_code == 0:
         return FailureClass.SCIENCE, result.message or f"ended by signal {result.signal}"
     meaning = exit_status(result.exit_code).meaning
     message = f"exit code {result.exit_code} ({meaning.value.replace('_', ' ')})"
-    if meaning is ExitMeaning.TEMPORARY:
-        return FailureClass.INFRASTRUCTURE, message
-    if meaning is ExitMeaning.SCIENCE:
-        return FailureClass.SCIENCE, message
-    return FailureClass.PERMANENT, message
+    return _EXITS.get(meaning, FailureClass.PERMANENT), message
 
 
 def may_retry(failure: FailureClass, past: Iterable[FailureClass | None], budgets: Mapping[str, Any]) -> bool:
@@ -51,7 +50,7 @@ def may_retry(failure: FailureClass, past: Iterable[FailureClass | None], budget
 
 
 def delay(failure: FailureClass, failures: int) -> timedelta:
-    """Return how long to wait before the next attempt: nothing for the program's own faults, else 1 s, 2 s, 4 s…"""
+    """Return how long to wait before the next attempt: none after the program's own faults, else 1 s, 2 s, 4 s and so on."""
     return timedelta(seconds=min(2 ** (failures - 1), 300)) if failure in _BACKED_OFF else timedelta(0)
 
 

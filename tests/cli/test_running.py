@@ -53,22 +53,21 @@ def test_run_of_one_step_and_of_one_sub_group(terminal: Terminal) -> None:
     assert [run["reason"] for run in terminal.json("runs")] == ["missing", "missing", "forced", "missing"]
 
 
-def test_a_failure_is_reported_with_its_reason_and_exit_code_1(terminal: Terminal) -> None:
-    said = terminal.work("a", "exit 65")
+def test_a_failure_is_reported_with_its_reason_and_exit_code_1_and_can_be_retried(terminal: Terminal) -> None:
+    terminal.ok("ingest", terminal.observe("a", "exit 65"))
+    terminal.declare()
+    said = terminal.ccat("run", "letters", "--step", "read", "--no-publish")
     assert said.code == 1
-    assert "letters: 5 runs created, 4 completed, 1 failed" not in said.err
-    assert "4 runs created, 3 completed, 1 failed" in said.out
-    assert "read executed_obs_unit=scan-1: permanent: " in said.out
-    assert "leaving with 65" in said.out
-    assert "read: 1 up_to_date" in said.out
-    assert "1 retries_exhausted" in said.out
-
-
-def test_what_runs_failed_for_is_shown_as_it_was_written(terminal: Terminal) -> None:
-    terminal.work("[/red] exit 65 [bold]")
-    listed = terminal.ok("runs", "letters", "--status", "failed")
-    assert "leaving with 65" in "".join(listed.out.split("\n"))
-    assert terminal.json("runs", "--status", "FAILED")[0]["attempts"] == 1
+    assert "letters: 2 runs created, 1 completed, 1 failed" in said.out
+    assert "read executed_obs_unit=scan-1: permanent: exit code 65 (bad data)" in said.out
+    good, failed = sorted(run["id"] for run in terminal.json("runs"))
+    assert terminal.refused("retry", good) == f"only FAILED or CANCELLED runs can be retried, not {good} (COMPLETED)"
+    assert f"runs {good} are over already: nothing to cancel" in terminal.refused("cancel", good)
+    terminal.ok("retry", failed)
+    again = terminal.ccat("run", "letters", "--step", "read", "--no-publish", "--json")
+    assert (again.code, again.json["created"]) == (1, {"read": 1})
+    assert [row["failure_message"] for row in again.json["failed"]] == ["exit code 65 (bad data)"]
+    assert terminal.called() == [f"read executed_obs_unit=scan-{n} 1" for n in (0, 1, 1)]
 
 
 def test_detached_runs_are_joined_by_the_next_run(terminal: Terminal) -> None:
@@ -95,38 +94,6 @@ def test_cancel_ends_a_job_and_retry_lets_it_be_tried_again(terminal: Terminal) 
     assert terminal.json("plan", "letters")["steps"]["read"]["reasons"] == {"missing": 1}
 
 
-def test_only_what_failed_can_be_retried(terminal: Terminal) -> None:
-    terminal.work("a")
-    run = terminal.json("runs", "letters", "--step", "read")[0]["id"]
-    assert terminal.refused("retry", run) == f"only FAILED or CANCELLED runs can be retried, not {run} (COMPLETED)"
-    assert f"runs {run} are over already: nothing to cancel" in terminal.refused("cancel", run)
-
-
-def test_retry_runs_a_failed_sub_group_once_more(terminal: Terminal) -> None:
-    terminal.work("exit 65")
-    failed = terminal.json("runs", "--status", "failed")[0]["id"]
-    terminal.ok("retry", failed)
-    assert terminal.ccat("run", "letters", "--no-publish").code == 1
-    assert terminal.called() == ["read executed_obs_unit=scan-0 1"] * 2
-
-
 @pytest.mark.parametrize("option", [("--force",), ("--sub-group", "all")])
 def test_run_wants_the_step_whose_sub_groups_are_meant(terminal: Terminal, option: tuple[str, ...]) -> None:
     assert "need --step" in terminal.refused("run", "letters", *option)
-
-
-def test_products_are_listed_and_chosen(terminal: Terminal) -> None:
-    terminal.work("a", "b")
-    assert len(terminal.json("products")) == 12
-    assert len(terminal.json("products", "--limit", 5)) == 5
-    chosen = terminal.json("products", "letters", "join", "source=source-1", "--type", "science")
-    assert [(row["path"], row["type"], row["size_bytes"]) for row in chosen] == [("science/text.txt", "science", 9)]
-    shown = terminal.ok("products", "letters", "read").out
-    assert shown.count("letters/read") == 4
-    assert chosen[0]["sha256"][:12] not in shown
-
-
-def test_publish_shows_each_finished_run_once(terminal: Terminal) -> None:
-    terminal.work("a")
-    assert terminal.json("publish") == {"published": 3}
-    assert terminal.ok("publish").out == "0 runs published\n"

@@ -3,10 +3,15 @@ from pathlib import Path
 import pytest
 
 from resources.ops_db import OpsDb
+from tests.support.ops_db import empty
+from tests.support.shared_db import shared_ops_db
 from tests.support.works import Works
+
+__all__ = ["shared_ops_db"]  # pytest finds the fixture by its name
 
 
 @pytest.fixture
-def works(ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
     """Give an observatory without scans and pipelines, whose runs are ended by hand."""
-    return Works.open(ops_db, tmp_path)
+    empty(shared_ops_db)
+    return Works.open(shared_ops_db, tmp_path)

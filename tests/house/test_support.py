@@ -49,7 +49,7 @@ def run_tests(folder: Path, text: str, *, required: str) -> tuple[int, str]:
     (folder / "conftest.py").write_text("from tests.support.not_run import pytest_terminal_summary\n")
     (folder / "pytest.ini").write_text("[pytest]")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CCAT_REQUIRE_REAL": required}  # noqa: TID251
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REQUIRE_REAL_PARTS": required}  # noqa: TID251
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import Attempt, RunStatus
+from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.backend import BackEnd
 from resources.cluster import Timing
@@ -28,10 +28,11 @@ class Bench:
     """A pipeline `letters` with one step `read` per scan, whose program counts itself."""
 
     works: Works
+    slots: int = 4
 
     def __post_init__(self) -> None:
         base = self.works.cluster.base
-        local = LocalBackEnd(base, slots=4, python=self.works.cluster.python, kill_after_seconds=1.0)
+        local = LocalBackEnd(base, slots=self.slots, python=self.works.cluster.python, kill_after_seconds=1.0)
         self.works.cluster = replace(self.works.cluster, backend=local, timing=TIMING)
 
     @property
@@ -86,13 +87,12 @@ class Bench:
 
     def until_written(self) -> list[Path]:
         """Tick until all jobs are sent, and wait until they have ended and nobody has collected them."""
-        self.until(lambda: all(directory for directory in self.directories()))
+        self.until(lambda: all(attempt.state is not AttemptState.INTENDED for attempt in self.attempts()))
         deadline = time.monotonic() + PATIENCE_SECONDS
-        found = self.directories()
-        while not all((directory / "result.json").exists() for directory in found) or self.local.capacity() < 4:
-            assert time.monotonic() < deadline, found
+        while self.local.find([attempt.submission_key for attempt in self.attempts()]):
+            assert time.monotonic() < deadline
             time.sleep(0.02)
-        return found
+        return self.directories()
 
     def run(self, run_id: int = 1) -> Run:
         """Return a run."""

@@ -9,8 +9,8 @@ from resources.cluster import Cluster, Timing
 from resources.executor import Executor
 from resources.local import LocalBackEnd
 from resources.ops_db import OpsDb
-from tests.support.apptainer import apptainer_image
 from tests.run.bench import Bench
+from tests.support.apptainer import apptainer_image
 from tests.support.observatory import SmallObservatory
 from tests.support.ops_db import empty
 from tests.support.programs import write_programs
@@ -66,7 +66,7 @@ def attached(cluster: Cluster, observatory: SmallObservatory) -> Attached:
 
 
 @pytest.fixture
-def bench(shared_ops_db: OpsDb, tmp_path: Path) -> Bench:  # noqa: F811 - the fixture
+def bench(shared_ops_db: OpsDb, tmp_path: Path) -> Bench:
     """Give an observatory whose step `read` is moved on tick by tick."""
     empty(shared_ops_db)
     return Bench(Works.open(shared_ops_db, tmp_path))

@@ -1,7 +1,7 @@
 """The process that moves runs on is killed between any two writes, in turn; the next one goes on where it stopped."""
 
 import signal
-import subprocess
+import subprocess  # noqa: TID251 - a process to be killed
 import sys
 from collections import Counter
 from pathlib import Path

@@ -11,7 +11,9 @@ from ccat_models.sub_group.dimensions import REGISTERED
 from ccat_models.sub_group.keys import make_key, parse_key
 
 NAMES = st.lists(st.sampled_from([*REGISTERED, "Telescope.name", "ObsUnit.id"]), unique=True, max_size=4)
-AWKWARD = st.sampled_from(["", ".", "..", "...", "a..b", "all", "~", "+", "=", "a=b+c", "%2E", "%", "\n", "é", "𝄞", "/"])
+AWKWARD = st.sampled_from(
+    ["", ".", "..", "...", "a..b", "all", "~", "+", "=", "a=b+c", "%2E", "%", "\n", "é", "𝄞", "/"]
+)
 VALUES = st.none() | AWKWARD | st.text(max_size=30) | st.text(max_size=300)
 CELLS = NAMES.flatmap(lambda names: st.tuples(st.just(names), st.tuples(*(VALUES for _ in names))))
 

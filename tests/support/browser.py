@@ -23,7 +23,7 @@ FLAGS = (
 def chromium() -> Iterator[Browser]:
     """Give Debian's Chromium, headless, driven by Playwright."""
     if not CHROMIUM.exists():
-        not_run("Chromium", "apt-get install chromium fonts-dejavu-core, or tools/setup-real.sh")
+        not_run("Chromium", "apt-get install chromium fonts-dejavu-core libatomic1, or tools/setup-real.sh")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         try:

@@ -3,7 +3,7 @@ import os
 import subprocess  # noqa: TID251 - tests start real programs
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ LOCATIONS = """
 } }
 fragment Problem on PythonError { message errorChain { error { message } } }
 """
+DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }"
 
 
 class Dagit:
@@ -36,16 +37,20 @@ class Dagit:
         return self.home / "dagit.log"
 
     def start(self, *, daemon: bool = False, within_seconds: float = 120) -> None:
-        """Start the programs; return when every code location is loaded.
+        """Start the programs; return when every code location is loaded and every daemon has reported.
 
         Raises RuntimeError with the log where one is not.
         """
+        deadline = time.monotonic() + within_seconds
         port = self.url.rpartition(":")[2]
         self._launch("dagster-webserver", "-h", "127.0.0.1", "-p", port, "-w", str(self._workspace))
-        if daemon:
+        self._wait(self._loaded, deadline)
+        if daemon:  # not earlier: two programs that make a new instance's tables at once stamp their revision twice
             self._launch("dagster-daemon", "run", "-w", str(self._workspace))
-        deadline = time.monotonic() + within_seconds
-        while not self._loaded():
+            self._wait(self._daemons_report, deadline)
+
+    def _wait(self, until: Callable[[], bool], deadline: float) -> None:
+        while not until():
             if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
                 raise RuntimeError(f"Dagit did not start: {self.log.read_text(errors='replace')[-4000:]}")
             time.sleep(0.1)
@@ -90,6 +95,10 @@ class Dagit:
         if messages:
             raise RuntimeError(f"a code location cannot be loaded: {messages}")
         return bool(locations) and all(found["loadStatus"] == "LOADED" for found in locations)
+
+    def _daemons_report(self) -> bool:
+        health = self.graphql(DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
+        return all(daemon["healthy"] for daemon in health if daemon["required"])
 
 
 def _message(problem: dict[str, Any]) -> str:

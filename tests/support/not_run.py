@@ -7,7 +7,7 @@ from typing import NoReturn
 import pytest
 
 MARK = "NOT RUN: needs "
-REQUIRE = "CCAT_REQUIRE_REAL"  # set in CI: a real component that is missing is a failure there
+REQUIRE = "REQUIRE_REAL_PARTS"  # set in CI: a real component that is missing is a failure there
 
 
 def not_run(component: str, remedy: str) -> NoReturn:

@@ -31,7 +31,9 @@ from tests.support.observatory import SmallObservatory
 from tests.support.programs import write_programs
 
 ONE_PRODUCT = {"science/text.txt": "text"}
-NO_RETRIES = dict.fromkeys(("science", "infrastructure", "timeout", "out_of_memory", "collection", "staging", "lost"), 0)
+NO_RETRIES = dict.fromkeys(
+    ("science", "infrastructure", "timeout", "out_of_memory", "collection", "staging", "lost"), 0
+)
 TYPES = {"science": "science", "plots": "plot", "qa": "qa_metric"}
 
 
@@ -86,11 +88,11 @@ class Works:
         }
         return self.observatory.declare(json.dumps(document), self.code)
 
-    def gaps(self, step_name: str, *, by: str = "test", **wish: bool) -> dict[str, Gap]:
+    def gaps(self, step_name: str, **wish: bool) -> dict[str, Gap]:
         """Return the step's gaps by the value of their key, changing nothing."""
         with self.cluster.ops_db.request() as session:
             pipeline = load_pipeline(session, "letters")
-            refresh_and_evaluate(session, self.cluster, pipeline, Wish(by, **wish))
+            refresh_and_evaluate(session, self.cluster, pipeline, Wish("test", **wish))
             return {short(gap.key): gap for gap in gaps(session, pipeline.step(step_name))}
 
     def reasons(self, step_name: str, **wish: bool) -> dict[str, str]:
@@ -110,6 +112,12 @@ class Works:
         """Return the runs on their way, oldest first."""
         with self.cluster.ops_db.read() as session:
             return list(session.scalars(sa.select(Run.id).where(Run.status.in_(IN_FLIGHT)).order_by(Run.id)))
+
+    def run_of(self, step_name: str, key: str) -> RunId:
+        """Return the latest run of a sub-group by the value of its key."""
+        run = self.gaps(step_name)[key].latest_run_id
+        assert run is not None
+        return run
 
     def complete(self, *runs: RunId, outputs: Mapping[str, str] = ONE_PRODUCT) -> None:
         """Let runs complete with these products, path → content; all that are on their way for none."""
@@ -133,8 +141,10 @@ class Works:
 
     def run_all(self, **wish: bool) -> None:
         """Let everything that can be run complete, upstreams first."""
-        while any(answer.created for answer in self.request(**wish).values()):
+        self.request(**wish)
+        while self.in_flight():
             self.complete()
+            self.request(**wish)
 
     def set_enabled(self, *, enabled: bool) -> None:
         """Enable or disable the pipeline."""
@@ -205,6 +215,4 @@ def made_up(session: Session, attempt_id: AttemptId, outputs: Mapping[str, str])
 def _output(path: str, content: str) -> Output:
     sha256 = hashlib.sha256(content.encode()).hexdigest()
     kind = TYPES.get(path.partition("/")[0], "intermediate")
-    return Output.model_validate(
-        {"path": f"output/{path}", "type": kind, "size_bytes": len(content), "sha256": sha256}
-    )
+    return Output.model_validate({"path": f"output/{path}", "type": kind, "size_bytes": len(content), "sha256": sha256})
