@@ -50,7 +50,7 @@ def may_retry(failure: FailureClass, past: Iterable[FailureClass | None], budget
 
 
 def delay(failure: FailureClass, failures: int) -> timedelta:
-    """Return how long to wait before the next attempt: none after the program's own faults, else 1 s, 2 s, 4 s and so on."""
+    """Return how long to wait before the next attempt: none after the program's own faults, else 1 s, 2 s, 4 s, etc."""
     return timedelta(seconds=min(2 ** (failures - 1), 300)) if failure in _BACKED_OFF else timedelta(0)
 
 
