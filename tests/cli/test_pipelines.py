@@ -17,7 +17,7 @@ def test_a_dry_run_shows_the_differences_and_changes_nothing(terminal: Terminal)
     file.write_text(pipeline_yaml(terminal.calls, cooldown="60"))
     before = terminal.dump()
     said = terminal.ok("pipeline", "apply", file, "--dry-run")
-    assert "steps[read].cooldown_seconds" in said.out
+    assert "steps.read.cooldown_seconds" in said.out
     assert said.out.endswith(f"{file}: would change, nothing done\n")
     assert terminal.json("pipeline", "apply", file, "--dry-run")["changed"] is True
     assert terminal.dump() == before
@@ -54,7 +54,7 @@ def test_an_earlier_revision_can_be_exported_and_applied_again(terminal: Termina
 
 
 BAD = [
-    ("mode: ad_hoc", "mode: sometimes", "5:7: mode: unknown choice; value 'sometimes'; choose from ad_hoc, standing"),
+    ("mode: ad_hoc", "mode: sometimes", "5:1: mode: unknown choice; value 'sometimes'; choose from standing, ad_hoc"),
     ("mode: ad_hoc", "moode: ad_hoc", "moode: unknown key; choose from schema_version, name,"),
     ("depends_on: [read]", "depends_on: [reed]", "reed"),
     ("operator: eq", "operator: equals", "no operator 'equals'"),
@@ -90,7 +90,9 @@ def test_a_file_that_is_not_there_or_is_no_text_is_refused(terminal: Terminal) -
 
 
 def test_changed_code_of_a_registered_version_is_refused_and_doctor_notes_it(terminal: Terminal) -> None:
+    terminal.ok("ingest", terminal.observe("a"))
     file = terminal.declare()
+    terminal.ok("run", "letters", "--no-publish")
     program = file.with_name("reduce.py")
     program.write_text(program.read_text() + "# changed\n")
     assert "1.0.0" in terminal.refused("pipeline", "apply", file)

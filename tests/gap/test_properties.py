@@ -15,6 +15,7 @@ from ccat_models.fingerprint import Fingerprint, Lanes
 from ccat_models.gap.answer import gaps
 from ccat_models.gap.reasons import ACTIONABLE, Reason
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
+from ccat_models.tables.base import PackageId
 from ccat_models.tables.execution import IN_FLIGHT, FailureClass, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
@@ -51,7 +52,7 @@ class Naive:
         self.requests = list(session.scalars(sa.select(RerunRequest)))
         self.versions = list(session.scalars(sa.select(ReductionSoftwareVersion)))
         self.packages = {package.id: package for package in session.scalars(sa.select(RawDataPackage))}
-        self.members: dict[int, set[int]] = defaultdict(set)
+        self.members: dict[int, set[PackageId]] = defaultdict(set)
         self.cells: dict[int, set[int]] = defaultdict(set)
         for member in session.scalars(sa.select(SubGroupMember)):
             self.members[member.sub_group_id].add(member.raw_data_package_id)
@@ -91,7 +92,7 @@ class Naive:
         done = [run for run in self._runs(cell) if run.status is RunStatus.COMPLETED]
         same = [run for run in self._runs(cell) if run.fingerprint == fingerprint and run.config_id == one.config_id]
         accepted = [run for run in same if run.status is RunStatus.COMPLETED and run.software_version_id in good]
-        self.current[cell] = (accepted or done or [None])[-1]
+        self.current[cell] = next(reversed(accepted or done), None)
         self.reasons[cell] = self._reason(one, cell, same, accepted, done, target)
 
     def _reason(
@@ -222,8 +223,8 @@ def _end(works: Works, number: int, how: Callable[..., None]) -> None:
 
 def _release(works: Works, kind: str) -> None:
     number = f"1.0.{len(works.releases)}"
-    fields = {"plain": {}, "cosmetic": {"cosmetic": True}, "reprocess": {"reprocess_from": number}}[kind]
-    works.releases.append(release(number, **fields))
+    flags: dict[str, dict[str, Any]] = {"cosmetic": {"cosmetic": True}, "reprocess": {"reprocess_from": number}}
+    works.releases.append(release(number, **flags.get(kind, {})))
     declare(works, 0)
 
 

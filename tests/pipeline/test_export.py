@@ -11,7 +11,7 @@ from ccat_models.pipeline.digests import CodeDigest
 from ccat_models.pipeline.export import export
 from ccat_models.pipeline.yaml_source import parse
 from resources.ops_db import OpsDb
-from tests.pipeline.world import ARCHIVED, CO43, DIGESTS, NOON, declared, dump, put, step, version
+from tests.pipeline.world import ARCHIVED, CO43, DIGESTS, NOON, declared, dump, grouping, put, step, version
 
 EXPORTED = """\
 schema_version: 1
@@ -182,6 +182,24 @@ def test_an_export_brings_a_pipeline_to_an_empty_database_and_an_earlier_revisio
         assert [str(one) for one in plan_apply(session, elsewhere, code_digests=DIGESTS).differences] == [
             "+ pipeline: copy"
         ]
+
+
+def test_a_grouping_that_another_pipeline_edits_is_told_as_it_is_and_in_earlier_revisions_as_it_was(
+    world: OpsDb,
+) -> None:
+    put(world, declared())
+    put(world, declared(priority=1))
+    put(world, declared(name="other", data_grouping=grouping(description="edited elsewhere", rules=[CO43])))
+    with world.read() as session:
+        now, then = (parse(export(session, "chai", revision), file="export.yaml") for revision in (None, 1))
+    assert (
+        now.data_grouping
+        == declared(data_grouping=grouping(description="edited elsewhere", rules=[CO43])).data_grouping
+    )
+    assert then.data_grouping == declared().data_grouping
+    before = dump(world)
+    assert not put(world, now).changed
+    assert dump(world) == before
 
 
 def test_an_unknown_pipeline_or_revision_lists_the_known_ones(world: OpsDb) -> None:

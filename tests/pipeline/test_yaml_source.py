@@ -161,6 +161,17 @@ SINGLE = [
         "p.yaml:13:40: software[0].versions[0].code_directory: is where code lies, and there is none",
     ),
     (
+        ("command: [calibrate]", "command: [c], code: [c.py], code_directory: programs"),
+        (
+            "p.yaml:13:54: software[0].versions[0].code_directory: directory must be absolute, without '..', "
+            "got 'programs'"
+        ),
+    ),
+    (
+        ("command: [calibrate]", "command: [c], code: [c.py], code_directory: /a/../b"),
+        "p.yaml:13:54: software[0].versions[0].code_directory: directory must be absolute, without '..', got '/a/../b'",
+    ),
+    (
         ("command: [calibrate]", "command: [c], code: [../c.py]"),
         (
             "p.yaml:13:47: software[0].versions[0].code[0]: path must be relative, without empty, '.' or '..' parts, "
