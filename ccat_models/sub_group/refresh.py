@@ -104,26 +104,14 @@ def _cut(partitioning: Partitioning) -> _Cut:
 
 
 def _gone(cut: _Cut) -> sa.Delete:
-    member = SubGroupMember.__table__.alias("member")
+    member = SubGroupMember
     stays = (
         sa.select(sa.literal(1))
-        .select_from(cut.packages)
-        .where(
-            *cut.conditions,
-            RawDataPackage.id == member.c.raw_data_package_id,
-            cut.natural_key == SubGroup.natural_key,
-        )
-        .correlate(member, SubGroup)
+        .select_from(cut.packages.join(SubGroup, cut.of_sub_group()))
+        .where(RawDataPackage.id == member.raw_data_package_id, SubGroup.id == member.sub_group_id, *cut.conditions)
+        .correlate(member)
     )
-    # Not an outer join with the packages that stay: SQLite would look through all of those for each member.
-    gone = (
-        sa.select(member.c.raw_data_package_id)
-        .join(SubGroup, SubGroup.id == member.c.sub_group_id)
-        .where(member.c.partitioning_id == cut.partitioning_id, ~stays.exists())
-    )
-    return sa.delete(SubGroupMember).where(
-        SubGroupMember.partitioning_id == cut.partitioning_id, SubGroupMember.raw_data_package_id.in_(gone)
-    )
+    return sa.delete(member).where(member.partitioning_id == cut.partitioning_id, ~stays.exists())
 
 
 def _some_without_place(cut: _Cut) -> sa.Select[tuple[bool]]:

@@ -116,7 +116,11 @@ def test_a_home_below_one_s_own_is_found(tmp_path: Path) -> None:
 
 
 WRONG = [
-    ("CCAT_POLL_SECOND", "1", "environment CCAT_POLL_SECOND: unknown setting (did you mean CCAT_POLL_SECONDS?); choose"),
+    (
+        "CCAT_POLL_SECOND",
+        "1",
+        "environment CCAT_POLL_SECOND: unknown setting (did you mean CCAT_POLL_SECONDS?); choose",
+    ),
     ("CCAT_WORKFLOW_MANAGER_USER", "x", "choose from: CCAT_WORKFLOW_MANAGER_HPC_BACKEND, "),
     ("CCAT_POLL_SECONDS", "0", "environment CCAT_POLL_SECONDS: poll_seconds: Input should be greater than 0, got '0'"),
     ("CCAT_HPC_BACKEND", "slurmm", "hpc_backend: Input should be 'local'"),

@@ -27,7 +27,8 @@ def database(ops_db: OpsDb) -> OpsDb:
         session.flush()
         archive = LocationType.LONG_TERM_ARCHIVE
         session.add_all(
-            DiskDataLocation(id=n, site_id=1, name=f"disk-{n}", location_type=archive, path=f"/disk-{n}") for n in (1, 2)
+            DiskDataLocation(id=n, site_id=1, name=f"disk-{n}", location_type=archive, path=f"/disk-{n}")
+            for n in (1, 2)
         )
     return ops_db
 
