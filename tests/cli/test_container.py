@@ -65,7 +65,7 @@ def test_each_clause_can_be_broken(terminal: Terminal, program: Path, line: str,
 
 def test_the_report_in_words(terminal: Terminal, program: Path) -> None:
     shown = terminal.ok("container", "check", "--", "{python}", program).out
-    assert shown.startswith("kept  ends with exit code 0: ")
+    assert shown.startswith("kept   ends with exit code 0: ")
     program.write_text("raise SystemExit(65)")
     said = terminal.ccat("container", "check", "--", "{python}", program)
     assert (said.code, "broken ends with exit code 0: " in said.out) == (1, True)

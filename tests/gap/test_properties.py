@@ -19,7 +19,7 @@ from ccat_models.tables.base import PackageId
 from ccat_models.tables.execution import IN_FLIGHT, FailureClass, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
-from ccat_models.tables.pipelines import ReductionSoftwareVersion, SubGroup, SubGroupMember
+from ccat_models.tables.pipelines import ReductionSoftwareVersion, SubGroupMember
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
 from resources.ensure import Wish, refresh_and_evaluate
@@ -257,13 +257,12 @@ def check_runs(works: Works) -> None:
             items[link.run_id].append(Lanes.of("product", f"{link.producer_run_id}/{path}", link.sha256))
         for run in runs:
             assert run.fingerprint == Fingerprint(len(items[run.id]), sum(items[run.id], Lanes.none()))
-        assert session.scalar(sa.select(sa.func.count()).select_from(SubGroup)) is not None
 
 
 @pytest.mark.parametrize("greedy", [True, False])
 def test_random_histories(shared_ops_db: OpsDb, tmp_path: Path, greedy: bool) -> None:
     @settings(
-        max_examples=20 if shared_ops_db.is_sqlite else 10,
+        max_examples=6 if shared_ops_db.is_sqlite else 3,
         deadline=None,
         derandomize=True,
         database=None,
