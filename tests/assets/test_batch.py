@@ -1,3 +1,5 @@
+import dagster as dg
+
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from tests.support.lab import Lab
 
@@ -32,6 +34,9 @@ def test_any_list_of_sub_groups_is_shown_as_planned_and_ends_with_the_truth(lab:
     result = lab.materialize("read", keys=wanted)
     assert not result.success
     assert lab.shown("read") == {KEYS[0]: 1, KEYS[4]: 1}
+    planned = lab.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    events = [entry.dagster_event for entry in planned if entry.dagster_event is not None]
+    assert {event.partition for event in events} == set(wanted)
     shown = lab.statuses("read")
     assert {key for key, status in shown.items() if status == "FAILED"} == {KEYS[7], KEYS[9]}
     assert {key for key, status in shown.items() if status is None} == set(KEYS) - set(wanted)

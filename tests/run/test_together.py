@@ -1,6 +1,6 @@
 """Several processes at the same database."""
 
-import subprocess
+import subprocess  # noqa: TID251 - processes of their own
 import sys
 from collections import Counter
 
@@ -39,8 +39,7 @@ for line in sys.stdin:
 def open_processes(bench: Bench, what: str) -> "list[subprocess.Popen[str]]":
     url = bench.works.cluster.ops_db.url.render_as_string(hide_password=False)
     command = [sys.executable, "-c", ASK, url, str(bench.works.cluster.base), what]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(2)]
+    processes = [subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
     assert [answer(process) for process in processes] == ["ready", "ready"]
     return processes
 
