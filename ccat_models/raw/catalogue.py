@@ -1,6 +1,7 @@
 """catalogue.json: observations and raw data packages as whoever delivers them lists them, references by name."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,6 +18,21 @@ def _directory(path: str) -> str:
     return path
 
 
+def _storable(value: Any) -> Any:
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("must not hold the character NUL")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must not hold NaN or Infinity")
+    for inner in (
+        (*value.keys(), *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        _storable(inner)
+    return value
+
+
+# What every database stores: PostgreSQL refuses NUL, and neither reads back JSON with NaN in it.
+Text = Annotated[str, AfterValidator(_storable)]
+Metadata = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 Directory = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_directory)]
 
@@ -46,14 +62,14 @@ class ModuleEntry(Entry):
     """A module of an instrument."""
 
     name: Name
-    description: str = ""
+    description: Text = ""
 
 
 class InstrumentEntry(Entry):
     """An instrument with its modules."""
 
     name: Name
-    description: str = ""
+    description: Text = ""
     modules: tuple[ModuleEntry, ...] = ()
 
 
@@ -61,7 +77,7 @@ class ProgramEntry(Entry):
     """An observing programme."""
 
     short_name: Annotated[Name, Field(max_length=100)]
-    name: str = ""
+    name: Text = ""
 
 
 class SubProgramEntry(ProgramEntry):
@@ -143,7 +159,7 @@ class PackageEntry(Entry):
     path: Directory
     state: PackageState = PackageState.ARCHIVED
     created_at: AwareDatetime
-    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class Catalogue(Entry):
@@ -259,23 +275,13 @@ def _dangling(catalogue: Catalogue) -> Iterable[str]:
         ),
     )
     for kind, entries, field, known in checks:
-        yield from _unknown(kind, entries, _reader(field), field, known)
+        yield from _unknown(kind, entries, field, known)
 
 
-def _reader(field: str) -> Callable[[Any], str | None]:
-    def read(entry: Any) -> str | None:
-        value: str | None = getattr(entry, field)
-        return value
-
-    return read
-
-
-def _unknown(
-    kind: str, entries: Sequence[Any], read: Callable[[Any], str | None], field: str, known: list[str]
-) -> Iterable[str]:
+def _unknown(kind: str, entries: Sequence[Any], field: str, known: list[str]) -> Iterable[str]:
     choices = set(known)
     for i, entry in enumerate(entries):
-        value = read(entry)
+        value: str | None = getattr(entry, field)
         if value is not None and value not in choices:
             shown = ", ".join(known[:10]) + (f", … ({len(known)} in all)" if len(known) > 10 else "")
             yield f"{kind}[{i}].{field}: no {value!r} in this catalogue; choose from: {shown or 'none'}"

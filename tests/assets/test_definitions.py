@@ -66,6 +66,17 @@ def test_a_step_for_all_data_has_the_one_key_all(lab: Lab) -> None:
     assert graph.get(dg.AssetKey(["raw", "whole-data"])).partitions_def is None
 
 
+def test_checks_have_a_result_for_each_sub_group(lab: Lab) -> None:
+    lab.declare("a")
+    graph = definitions(lab).resolve_asset_graph()
+    specs = [spec for asset in graph.assets_defs for spec in asset.check_specs]
+    assert {(spec.asset_key, spec.name) for spec in specs} == {
+        (key, name) for key in (READ, CLEAN, JOIN) for name in ("products_present", "qa_within_limits")
+    }
+    assert all(spec.partitions_def is graph.get(spec.asset_key).partitions_def for spec in specs)
+    assert not any(spec.blocking for spec in specs)
+
+
 def test_an_asset_says_what_it_does(lab: Lab) -> None:
     lab.declare("a", cooldown="5400")
     specs = {spec.key: spec for spec in definitions(lab).resolve_all_asset_specs()}

@@ -10,12 +10,14 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from ccat_assets.metadata import MOST_PLOTS
+from ccat_assets.metadata import MOST_PLOTS, metadata_of, tags_of
+from ccat_assets.publish import publish
 from ccat_assets.run_report import ROWS_SHOWN, read_reports
 from ccat_models.tables.base import RunId
 from ccat_models.tables.products import DataProduct
 from resources.software import code_sha256
 from tests.support.lab import Lab
+from tests.support.programs import pipeline_yaml
 
 KEY = "executed_obs_unit=scan-0"
 # Leaves plots of noise, which no compression makes small, a long log, and links to where they do not belong.
@@ -127,8 +129,6 @@ def test_an_event_tells_where_it_came_from(lab: Lab) -> None:
 def test_tags_are_words_that_dagster_takes(lab: Lab) -> None:
     lab.declare("a", "a other")
     lab.run_without_dagster()
-    from ccat_assets.publish import publish
-
     publish(lab.application, lab.instance)
     first, second = (event.tags or {} for event in lab.materializations("read"))
     assert len(first["dagster/data_version"]) == 16
@@ -160,11 +160,15 @@ def test_many_inputs_are_counted_and_the_first_are_shown(lab_on_each: Lab) -> No
 
 def test_a_batch_is_read_in_few_queries(lab: Lab) -> None:
     lab.declare(*["a"] * 4)
-    lab.run_without_dagster()
+    other = pipeline_yaml(lab.calls, name="other", seconds="0.01").replace("- name: letters", "- name: other")
+    lab.observatory.declare(other.replace("software: letters", "software: other"), lab.code)
+    for pipeline in ("letters", "other"):
+        lab.run_without_dagster(pipeline)
 
     def read(count: int) -> None:
         with lab.application.ops_db.read() as session:
             reports = read_reports(session, [RunId(n + 1) for n in range(count)])
-            assert all(report.pipeline and report.run.software_version.software.name for report in reports.values())
+            assert all(tags_of(report) and metadata_of(report) for report in reports.values())
+            assert len(reports) == count
 
-    assert lab.count_queries(lambda: read(8)) == lab.count_queries(lambda: read(1)) <= 8
+    assert lab.count_queries(lambda: read(20)) == lab.count_queries(lambda: read(1)) <= 8

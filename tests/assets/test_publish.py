@@ -10,6 +10,7 @@ import pytest
 from ccat_assets.metadata import materialization
 from ccat_assets.publish import PUBLISHER_TAG, publish, publish_to_home
 from ccat_assets.run_report import read_reports
+from ccat_models.run.cancel import wait_for
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
 from tests.support.lab import Lab
@@ -127,8 +128,6 @@ def test_the_run_of_a_living_publisher_is_left_alone(lab: Lab) -> None:
 
 
 def test_what_a_dagster_run_waits_for_is_its_own_to_tell(lab: Lab) -> None:
-    from ccat_models.run.cancel import wait_for
-
     lab.declare("a")
     lab.run_without_dagster()
     with lab.application.ops_db.write() as session:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -259,22 +258,24 @@ def check_runs(works: Works) -> None:
             assert run.fingerprint == Fingerprint(len(items[run.id]), sum(items[run.id], Lanes.none()))
 
 
-@pytest.mark.parametrize("greedy", [True, False])
-def test_random_histories(shared_ops_db: OpsDb, tmp_path: Path, greedy: bool) -> None:
+def test_random_histories(shared_ops_db: OpsDb, tmp_path: Path) -> None:
     @settings(
-        max_examples=6 if shared_ops_db.is_sqlite else 3,
+        max_examples=12 if shared_ops_db.is_sqlite else 6,
         deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(st.lists(EVENTS, min_size=6, max_size=12))
-    def check(events: list[tuple[Any, ...]]) -> None:
+    @given(st.lists(EVENTS, min_size=6, max_size=10), st.booleans(), st.booleans())
+    def check(events: list[tuple[Any, ...]], greedy: bool, begun: bool) -> None:
         empty(shared_ops_db)
         works = Works.open(shared_ops_db, tmp_path)
         for number in range(2):
             works.observatory.scan(number)
         declare(works, 0)
+        if begun:
+            works.run_all()
+            check_runs(works)
         for event in events:
             happen(works, event)
             check_reasons(works)

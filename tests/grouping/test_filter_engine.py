@@ -145,3 +145,9 @@ def test_values_are_bound_and_never_text_of_the_query() -> None:
     evil = "x'); DROP TABLE source; --"
     rules = validate_rules([rule("Source.name", "eq", evil), rule("Source.name", "like", evil)])
     assert evil not in str(packages_matching(rules).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+
+
+def test_text_is_ordered_by_code_point_whatever_the_language_of_the_database() -> None:
+    query = packages_matching(validate_rules([rule("Source.name", "gt", "a")]))
+    text = str(query.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    assert text.endswith('WHERE (source.name COLLATE "C") > %(param_1)s')

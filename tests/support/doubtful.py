@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from resources.backend import Job, JobRequest
+from resources.backend import Job, JobRequest, JobState
 from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionRefused
 from resources.local import LocalBackEnd
 
@@ -17,6 +17,7 @@ class FakeDoubtfulBackEnd:
     arrives: bool = True  # whether those in doubt have arrived
     refusals: int = 0  # so many submissions are refused
     silences: int = 0  # so many look-ups find nobody
+    queued: list[JobRequest] | None = None  # a queue that starts nothing until it is told to
     blind: bool = False  # look-ups find no job
     sent: list[str] = field(default_factory=list)  # the keys of all that was asked for
 
@@ -35,7 +36,9 @@ class FakeDoubtfulBackEnd:
         if self.refusals:
             self.refusals -= 1
             raise SubmissionRefused("the account has expired")
-        if not self.doubts or self.arrives:
+        if self.queued is not None:
+            self.queued += requests
+        elif not self.doubts or self.arrives:
             self.real.submit(requests)
         if self.doubts:
             self.doubts -= 1
@@ -46,7 +49,14 @@ class FakeDoubtfulBackEnd:
         if self.silences:
             self.silences -= 1
             raise BackEndUnavailable("no answer")
-        return {} if self.blind else self.real.find(submission_keys)
+        waiting = {request.submission_key for request in self.queued or ()} & set(submission_keys)
+        queued = {key: Job(key, "0", JobState.QUEUED) for key in waiting}
+        return {} if self.blind else {**queued, **self.real.find(submission_keys)}
+
+    def start_queued(self) -> None:
+        """Start what is in the queue."""
+        requests, self.queued = self.queued or [], None
+        self.real.submit(requests)
 
     def cancel(self, submission_keys: Collection[str]) -> None:
         """Ask for jobs to end."""
