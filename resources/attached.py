@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 
 import sqlalchemy as sa
 
-from ccat_models.run.cancel import abandon, stop_waiting, wait_for
+from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, stop_waiting, wait_for
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
@@ -27,6 +28,14 @@ def _say_nothing(statuses: Mapping[RunId, RunStatus]) -> None:
     del statuses
 
 
+@dataclass
+class _Noted:
+    """What ops-db has been told of a waiter, and when last."""
+
+    runs: set[RunId] = field(default_factory=set)
+    at: datetime | None = None
+
+
 @dataclass(frozen=True)
 class Attached:
     """Somebody who stays until the runs have ended; `waiter` is the name under which others see that."""
@@ -36,6 +45,7 @@ class Attached:
     poll_seconds: float
     progress: Progress = _say_nothing
     sleep: Sleep = time.sleep
+    _noted: _Noted = field(default_factory=_Noted)
 
     def wait(self, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
         """Return how the runs ended; an interruption cancels those that nobody else waits for and goes on up."""
@@ -72,8 +82,7 @@ class Attached:
     def _look(self, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
         cluster = self.executor.cluster
         statuses: dict[RunId, RunStatus] = {}
-        with cluster.ops_db.write() as session:  # first of all: an interruption cancels what is noted here
-            wait_for(session, run_ids, self.waiter, cluster.clock())
+        self._note(run_ids)  # first of all: an interruption cancels what is noted here
         self.executor.tick()
         with cluster.ops_db.read() as session:
             remaining = iter(run_ids)
@@ -83,9 +92,21 @@ class Attached:
         self.progress(statuses)
         return statuses
 
+    def _note(self, run_ids: Collection[RunId]) -> None:
+        """Let others see that somebody waits here: at once for runs that are new, else before it is forgotten."""
+        cluster, noted = self.executor.cluster, self._noted
+        now = cluster.clock()
+        if noted.runs.issuperset(run_ids) and noted.at is not None and now - noted.at < FORGOTTEN_AFTER / 6:
+            return
+        with cluster.ops_db.write() as session:
+            wait_for(session, run_ids, self.waiter, now)
+        noted.runs.update(run_ids)
+        noted.at = now
+
     @contextmanager
     def _waiting(self) -> Iterator[None]:
         cluster = self.executor.cluster
+        self._noted.runs.clear()
         try:
             yield
         except BaseException:
