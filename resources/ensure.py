@@ -77,11 +77,11 @@ def ensure_pipeline(cluster: Cluster, pipeline_name: str, wish: Wish) -> dict[st
     with cluster.ops_db.request() as session:
         pipeline = load_pipeline(session, pipeline_name)
         refresh_and_evaluate(session, cluster, pipeline, wish)
-        answers = {}
+        answers, found_counts = {}, counts(session)
         for step in pipeline.steps:
             found = list(gaps(session, step))
             created = _create(session, cluster, pipeline, step, found, wish)
-            answers[step.name] = _sorted_out(found, created, counts(session))
+            answers[step.name] = _sorted_out(found, created, found_counts)
         return answers
 
 
