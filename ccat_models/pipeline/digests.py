@@ -27,8 +27,3 @@ def canonical_json(value: Any) -> str:
 def config_hash(parameters: Mapping[str, Any]) -> str:
     """Return the sha256 of the parameters' canonical JSON."""
     return hashlib.sha256(canonical_json(parameters).encode()).hexdigest()
-
-
-def combine_digests(files: Mapping[str, str]) -> str:
-    """Return one sha256 of code files, given as relative path → sha256, whatever their order."""
-    return hashlib.sha256(canonical_json(dict(files)).encode()).hexdigest()

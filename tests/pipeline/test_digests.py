@@ -2,7 +2,8 @@ from hashlib import sha256
 
 import pytest
 
-from ccat_models.pipeline.digests import canonical_json, combine_digests, config_hash
+from ccat_models.fingerprint import files_checksum
+from ccat_models.pipeline.digests import canonical_json, config_hash
 
 
 def test_a_configuration_is_its_canonical_json() -> None:
@@ -14,6 +15,6 @@ def test_a_configuration_is_its_canonical_json() -> None:
 
 
 def test_code_is_its_files_and_their_paths_in_any_order() -> None:
-    assert combine_digests({"a.py": "1", "b.py": "2"}) == combine_digests({"b.py": "2", "a.py": "1"})
+    assert files_checksum({"a.py": "1", "b.py": "2"}) == files_checksum({"b.py": "2", "a.py": "1"})
     others = [{"a.py": "2", "b.py": "1"}, {"a.py": "1"}, {}, {'a.py":"1","b.py': "2"}]
-    assert len({combine_digests(files) for files in [{"a.py": "1", "b.py": "2"}, *others]}) == 5
+    assert len({files_checksum(files) for files in [{"a.py": "1", "b.py": "2"}, *others]}) == 5
