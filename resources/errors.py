@@ -2,15 +2,19 @@ class ResourceError(Exception):
     """Root of the errors that the world outside causes, sorted by what to do next.
 
     ResourceError
-    ├── AskAgain                nothing is known and nothing is broken: ask later
-    │   ├── BackEndUnavailable  the queue could not be read
-    │   └── SubmissionDoubtful  jobs may or may not have been accepted: find them by key before sending anything
-    ├── ChangeRequest           the same request will fail again
-    │   ├── SubmissionRefused   surely nothing was accepted
-    │   └── UnsafePath          a name or path that must not be used
-    ├── StagingFailed           an input is not where it should be: the attempt cannot begin
-    ├── ResultUnreadable        the attempt's result cannot be believed: the attempt has failed
-    └── OutputsUnusable         the attempt's files are not what its result says: the attempt has failed
+    ├── AskAgain                   nothing is broken for good: ask later
+    │   ├── ShellUnavailable       the machine cannot be reached: surely nothing was done
+    │   │   └── HostNotTrusted     its host key or our credentials are refused: an operator has to mend that
+    │   ├── ShellDoubtful          a command or transfer began and its end is not known
+    │   ├── BackEndUnavailable     the queue could not be read
+    │   ├── SubmissionPostponed    surely nothing was accepted, for a limit that will pass
+    │   └── SubmissionDoubtful     jobs may or may not have been accepted: find them by key before sending anything
+    ├── ChangeRequest              the same request will fail again
+    │   ├── SubmissionRefused      surely nothing was accepted
+    │   └── UnsafePath             a name or path that must not be used
+    ├── StagingFailed              an input is not where it should be: the attempt cannot begin
+    ├── ResultUnreadable           the attempt's result cannot be believed: the attempt has failed
+    └── OutputsUnusable            the attempt's files are not what its result says: the attempt has failed
     """
 
 
@@ -18,8 +22,24 @@ class AskAgain(ResourceError):
     """Raise where the same question may be answered later; never where the answer is "no"."""
 
 
+class ShellUnavailable(AskAgain):
+    """Raise when a machine cannot be reached and surely nothing was done there."""
+
+
+class HostNotTrusted(ShellUnavailable):
+    """Raise when a machine shows another host key than the known one, or refuses our credentials."""
+
+
+class ShellDoubtful(AskAgain):
+    """Raise when a command or a transfer began and it is not known how, or whether, it ended."""
+
+
 class BackEndUnavailable(AskAgain):
     """Raise when a back end cannot say which jobs it has: no answer is not an empty answer."""
+
+
+class SubmissionPostponed(AskAgain):
+    """Raise when surely no job of the request was accepted and the same request may be accepted later."""
 
 
 class SubmissionDoubtful(AskAgain):
