@@ -9,7 +9,7 @@ TYPED := $(CODE) tests tools benchmarks examples/chai/observe.py examples/site_p
 PROGRAMS := chai/calibrate chai/baseline chai/gridding site_pwv/clean site_pwv/transmission site_pwv/climatology
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast real lint format bench migration first-migration changelog clean
+.PHONY: help setup run test test-fast real setup-hpc lint format bench migration first-migration changelog clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -31,6 +31,10 @@ test-fast: setup ## Run the tests that need nothing but Python
 
 real: ## Install what tests of real components need: PostgreSQL, Chromium, Apptainer (root or sudo)
 	@tools/setup-real.sh
+	@tools/setup-hpc.sh
+
+setup-hpc: ## Install Slurm, MariaDB and sshd for the tests (root or sudo)
+	@tools/setup-hpc.sh
 
 lint: setup ## Check style, format, types and the direction of imports
 	@$(UV) run --no-sync ruff check .

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from ccat_models.pipeline.sbatch_options import checked_options
 from ccat_models.tables.execution import FailureClass
 
 MAX_INTEGER = 2**31 - 1
@@ -86,6 +87,7 @@ class Resources(DeclaredModel):
     memory_gb: Amount = 1.0
     time_hours: Amount = 1.0
     gpus: Count = 0
+    slurm: Annotated[dict[str, str], AfterValidator(checked_options)] = Field(default_factory=dict)
 
 
 class Escalation(DeclaredModel):

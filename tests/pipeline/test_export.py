@@ -57,7 +57,7 @@ steps:
         - 1.0
         - x: '1'
           y: true
-    resources: {cpus: 1, memory_gb: 1.0, time_hours: 1.0, gpus: 0}
+    resources: {cpus: 1, memory_gb: 1.0, time_hours: 1.0, gpus: 0, slurm: {}}
     retries: {science: 1, infrastructure: 3, timeout: 1, out_of_memory: 1, collection: 2, staging: 3, lost: 2}
     circuit_threshold: 5
 """
