@@ -6,7 +6,7 @@ Exit status: the program's own; 128 + signal if a signal ended it; 69 if it coul
 another wrapper holds the claim; 78 if job.json is not for this key. The truth is in result.json alone.
 """
 # Paths are bytes: a node's locale may be unable to decode them.
-# ruff: noqa: PTH100, PTH102, PTH103, PTH104, PTH112, PTH118, PTH123, PTH208
+# ruff: noqa: PTH100, PTH102, PTH103, PTH104, PTH112, PTH118, PTH120, PTH123, PTH208
 
 import contextlib
 import ctypes
@@ -14,6 +14,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -21,6 +22,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
@@ -35,7 +37,15 @@ DIRECTORY_TYPES = {
 }
 EX_UNAVAILABLE, EX_IOERR, EX_CONFIG = 69, 74, 78  # sysexits.h
 APPTAINER_FAILED = 255  # apptainer's own exit code for a missing image, bind source or command
+APPTAINER_WORDS = (  # what apptainer 1.4 calls a thing that is missing or broken
+    ("image", "could not open image|while mounting image"),
+    ("bind source", "mount source .* doesn't exist"),
+    ("command", "executable file not found|^(stat|exec) .*: no such file|^permission denied$|^is a directory$"),
+)
+MEMORY_FILES = {1: ("memory.oom_control", "memory.limit_in_bytes"), 2: ("memory.events", "memory.max")}
+NO_MEMORY_LIMIT = 1 << 62  # version 1 writes "none" as the largest number of whole pages
 READ_NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+SIGNALLED_TOGETHER_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -45,6 +55,35 @@ class Refused(Exception):
 
 class LaunchFailed(Exception):
     """Raised when the program could not be started."""
+
+
+class MemoryCgroup:
+    """What the kernel says of the memory cgroup that this process is in; nothing where it is not to be seen."""
+
+    def __init__(self) -> None:
+        self.place = memory_cgroup(read_text("/proc/self/cgroup"), read_text("/proc/self/mountinfo"))
+        self._killed_before = self._killed()
+
+    def shortage(self) -> Optional[str]:
+        """Return what to say if the kernel has killed for want of memory since this object was made."""
+        killed = self._killed()
+        if self.place is None or killed is None or self._killed_before is None or killed <= self._killed_before:
+            return None
+        (place, root, version), limits = self.place, []
+        while place.startswith(root):
+            text = read_text(os.path.join(place, MEMORY_FILES[version][1])).strip()
+            limits += [int(text)] if text.isdigit() else []
+            place = os.path.dirname(place)
+        if min(limits, default=NO_MEMORY_LIMIT) >= NO_MEMORY_LIMIT:
+            return "out of memory: killed by the kernel, without a limit of its own"
+        return "out of memory: killed by the kernel at the limit of %d bytes" % min(limits)
+
+    def _killed(self) -> Optional[int]:
+        if self.place is None:
+            return None
+        text = read_text(os.path.join(self.place[0], MEMORY_FILES[self.place[2]][0]))
+        found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
+        return int(found.group(1)) if found else None
 
 
 class Signals:
@@ -100,6 +139,35 @@ def write_last(directory: bytes, name: bytes, content: Dict[str, Any]) -> None:
         os.close(handle)
 
 
+def read_text(path: str) -> str:
+    """Return a small file's text, "" where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def memory_cgroup(cgroups: str, mounts: str) -> Optional[Tuple[str, str, int]]:
+    """Return directory, root directory and version of the memory cgroup that two files of /proc/self tell of.
+
+    `cgroups` is its cgroup (cgroups(7)), `mounts` its mountinfo (proc(5)); where both versions are mounted, 1 counts.
+    """
+    paths = {}  # type: Dict[int, str]
+    for line in cgroups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "memory" in controllers.split(","):
+            paths[1 if controllers else 2] = path
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        (top, mount), (kind, _, options) = left.split(" ")[3:5], right.split(" ")[:3]
+        version = 2 if kind == "cgroup2" else int(kind == "cgroup" and "memory" in options.split(","))
+        path, top = os.path.join(paths.get(version, ""), ""), os.path.join(top, "")
+        if version == min(paths, default=0) and path.startswith(top) and "/../" not in path:
+            return os.path.join(mount, path[len(top) :]).rstrip("/"), mount, version
+    return None
+
+
 def claim(directory: bytes, job_id: Optional[str]) -> bool:
     """Return whether this process, and no other ever, may run the attempt.
 
@@ -112,6 +180,28 @@ def claim(directory: bytes, job_id: Optional[str]) -> bool:
         return False
     write_last(path, b"owner.json", {"host": socket.gethostname(), "pid": os.getpid(), "job_id": job_id})
     return True
+
+
+@contextlib.contextmanager
+def heartbeat(directory: bytes, job: Dict[str, Any]) -> Iterator[None]:
+    """Touch claim/heartbeat now and again and again; its thread ends with it, so that the program is forked by one."""
+    path, stop = os.path.join(directory, b"claim", b"heartbeat"), threading.Event()
+
+    def beat() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644))
+                os.utime(path)
+            if stop.wait(job.get("heartbeat_seconds", 10.0)):
+                return
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def file_digest(path: bytes) -> Tuple[int, str]:
@@ -197,7 +287,8 @@ def start(directory: bytes, job: Dict[str, Any]) -> "subprocess.Popen[bytes]":
                 preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - there is one thread
             )
         except OSError as error:
-            raise LaunchFailed("cannot start %r: %s" % (job["command"][0], error)) from error
+            missing = "no apptainer: " if job["runtime"] == "apptainer" and error.filename == command[0] else ""
+            raise LaunchFailed("%scannot start %r: %s" % (missing, job["command"][0], error)) from error
 
 
 def wait_for(program: "subprocess.Popen[bytes]", job: Dict[str, Any], signals: Signals) -> Optional[str]:
@@ -214,7 +305,17 @@ def wait_for(program: "subprocess.Popen[bytes]", job: Dict[str, Any], signals: S
             kill_group(program.pid, signal.SIGKILL)
             deadline = None
         signals.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    if stopped is None and program.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM):
+        return stopped_together(signals)
     return stopped
+
+
+def stopped_together(signals: Signals) -> Optional[str]:
+    """Return "cancelled" if the SIGTERM that ended the program was for the whole job: ours may come a little later."""
+    end = time.monotonic() + SIGNALLED_TOGETHER_SECONDS
+    while not signals.asked_to_stop and time.monotonic() < end:
+        signals.wait(max(0.0, end - time.monotonic()))
+    return "cancelled" if signals.asked_to_stop else None
 
 
 def verify_image(job: Dict[str, Any]) -> None:
@@ -229,39 +330,65 @@ def verify_image(job: Dict[str, Any]) -> None:
         raise LaunchFailed("image %s has sha256 %s, not %s" % (job["image_path"], found, job["image_sha256"]))
 
 
-def apptainer_message(directory: bytes) -> Optional[str]:
-    """Return apptainer's own last words, if it ended by them."""
-    path = os.path.join(directory, b"logs", b"stderr.log")
-    with open(os.open(path, READ_NO_LINK), "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-        lines = file.read().decode("utf-8", "replace").splitlines()
-    return lines[-1] if lines and lines[-1].startswith("FATAL:") else None
+def last_words(directory: bytes) -> str:
+    """Return the last line of standard error that is not empty, without what would steer a terminal."""
+    try:
+        with open(os.open(os.path.join(directory, b"logs", b"stderr.log"), READ_NO_LINK), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    plain = ("".join(filter(str.isprintable, re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", line))) for line in lines)
+    return ([line.strip() for line in plain if line.strip()] or [""])[-1][:500]
+
+
+def launch_failure(words: str) -> Optional[str]:
+    """Return why apptainer could not start the program, None if these last words are not apptainer's."""
+    if not words.startswith("FATAL:   "):
+        return None
+    fatal = words[len("FATAL:   ") :]
+    missing = [name for name, pattern in APPTAINER_WORDS if re.search(pattern, fatal)]
+    return "%s: %s" % (missing[0], fatal) if missing else words
 
 
 def run_program(directory: bytes, job: Dict[str, Any], signals: Signals, report: Dict[str, Any]) -> None:
     """Run the program and note in the report how it ended."""
-    verify_image(job)
+    with heartbeat(directory, job):
+        verify_image(job)
     signals.wait(0)
     if signals.asked_to_stop:
         report.update(outcome="cancelled", message="cancelled before the program was started")
         return
-    program = start(directory, job)
+    memory, program = MemoryCgroup(), start(directory, job)
     guard = Guard(program.pid)
     try:
-        stopped = wait_for(program, job, signals)
+        with heartbeat(directory, job):
+            stopped = wait_for(program, job, signals)
     finally:
         kill_group(program.pid, signal.SIGKILL)  # what it left behind must not write while outputs are hashed
         guard.dismiss()
-    code = program.returncode
+    code, contained = program.returncode, job["runtime"] == "apptainer"
+    if contained and code == 128 + signal.SIGKILL:
+        code = -signal.SIGKILL
     report["outcome"] = stopped or ("completed" if code == 0 else "failed")
     report.update({"exit_code": code} if code >= 0 else {"signal": -code})
-    if stopped is None and code:
-        report["message"] = "exit code %d" % code if code > 0 else "killed by signal %d" % -code
-    elif stopped == "timeout":
+    if stopped == "timeout":
         report["message"] = "stopped at its time limit of %g s" % job["time_limit_seconds"]
-    if stopped is None and job["runtime"] == "apptainer" and code == APPTAINER_FAILED:
-        fatal = apptainer_message(directory)
-        report.update({"outcome": "launch_failed", "message": fatal} if fatal else {})
+    elif stopped is None and code:
+        explain_failure(report, memory.shortage(), last_words(directory), contained)
+
+
+def explain_failure(report: Dict[str, Any], shortage: Optional[str], words: str, contained: bool) -> None:
+    """Note why a program failed that nobody stopped."""
+    code = report["exit_code"]
+    fatal = launch_failure(words) if contained and code == APPTAINER_FAILED else None
+    if fatal:
+        report.update(outcome="launch_failed", message=fatal)
+    elif shortage:
+        report.update(outcome="out_of_memory", message=shortage)
+    else:
+        end = "killed by signal %d" % report["signal"] if code is None else "exit code %d" % code
+        report["message"] = end + (": " + words if words else "")
 
 
 def walk(directory: bytes, relative: bytes) -> Iterator[Tuple[bytes, int]]:
@@ -347,10 +474,21 @@ def run_attempt(directory: bytes, job: Dict[str, Any], signals: Signals, job_id:
     measure(report, started_at, time.monotonic() - clock)
     if report["outcome"] in ("completed", "failed"):
         try:
-            collect(directory, job["output_directory"].encode("utf-8"), report)
+            with heartbeat(directory, job):
+                collect(directory, job["output_directory"].encode("utf-8"), report)
         except Exception:  # noqa: BLE001 - whatever happens is told
             report.update(outcome="failed", message="outputs not collected: " + traceback.format_exc())
     return report
+
+
+def mark_ended(job: Dict[str, Any]) -> None:
+    """Leave a hint that the result is there, where one look finds all that have ended; the result is the truth."""
+    if job.get("ended_directory") is None:
+        return
+    with contextlib.suppress(OSError):
+        os.makedirs(job["ended_directory"].encode("utf-8"), exist_ok=True)
+        path = os.path.join(job["ended_directory"], job["submission_key"]).encode("utf-8")
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644))
 
 
 def exit_status(report: Dict[str, Any]) -> int:
@@ -379,6 +517,7 @@ def main(arguments: List[str]) -> int:
             return 0
         report = run_attempt(directory, job, signals, job_id)
         write_last(directory, b"result.json", report)
+        mark_ended(job)
     except Refused as error:
         sys.stderr.write("%s\n" % error)
         return EX_CONFIG

@@ -24,3 +24,5 @@ class Job(ContractModel):
     image_path: str | None
     image_sha256: Sha256 | None
     job_id_variable: str | None
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = 10.0
+    ended_directory: str | None = None

@@ -14,7 +14,7 @@ from ccat_models.contract.values import (
     UtcDatetime,
 )
 
-Outcome = Literal["completed", "failed", "timeout", "cancelled", "launch_failed"]
+Outcome = Literal["completed", "failed", "timeout", "cancelled", "launch_failed", "out_of_memory"]
 Seconds = Annotated[float, Field(ge=0)]
 
 

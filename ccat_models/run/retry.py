@@ -21,6 +21,7 @@ _OUTCOMES: Mapping[str, tuple[FailureClass, str]] = {
     "timeout": (FailureClass.TIMEOUT, "the time limit was reached"),
     "cancelled": (FailureClass.INFRASTRUCTURE, "the job was ended from outside"),
     "launch_failed": (FailureClass.INFRASTRUCTURE, "the program could not be started"),
+    "out_of_memory": (FailureClass.OUT_OF_MEMORY, "the memory limit was reached"),
 }
 _EXITS = {ExitMeaning.TEMPORARY: FailureClass.INFRASTRUCTURE, ExitMeaning.SCIENCE: FailureClass.SCIENCE}
 _BACKED_OFF = (FailureClass.INFRASTRUCTURE, FailureClass.STAGING, FailureClass.LOST, FailureClass.COLLECTION)
@@ -40,7 +41,8 @@ def classify(result: Result) -> tuple[FailureClass, str] | None:
         return FailureClass.SCIENCE, result.message or f"ended by signal {result.signal}"
     meaning = exit_status(result.exit_code).meaning
     message = f"exit code {result.exit_code} ({meaning.value.replace('_', ' ')})"
-    return _EXITS.get(meaning, FailureClass.PERMANENT), message
+    own_words = result.message.removeprefix(f"exit code {result.exit_code}")
+    return _EXITS.get(meaning, FailureClass.PERMANENT), message + (own_words if own_words.startswith(": ") else "")
 
 
 def may_retry(failure: FailureClass, past: Iterable[FailureClass | None], budgets: Mapping[str, Any]) -> bool:

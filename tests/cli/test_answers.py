@@ -8,7 +8,7 @@ from tests.support.cli import Terminal
 def test_runs_are_listed_and_chosen(worked: Terminal) -> None:
     (failed,) = worked.json("runs", "--status", "failed")
     assert (failed["sub_group"], failed["status"], failed["attempts"]) == ("executed_obs_unit=scan-3", "FAILED", 1)
-    assert (failed["requested_by"], failed["failure_message"]) == ("ada", "exit code 65 (bad data)")
+    assert (failed["requested_by"], failed["failure_message"]) == ("ada", "exit code 65 (bad data): leaving with 65")
     assert [run["step"] for run in worked.json("runs", "letters", "--step", "join")] == ["join"]
     assert len(worked.json("runs")) == 8
     assert len(worked.json("runs", "--limit", 3)) == 3

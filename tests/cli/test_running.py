@@ -66,7 +66,7 @@ def test_a_failure_is_reported_with_its_reason_and_exit_code_1_and_can_be_retrie
     terminal.ok("retry", failed)
     again = terminal.ccat("run", "letters", "--step", "read", "--no-publish", "--json")
     assert (again.code, again.json["created"]) == (1, {"read": 1})
-    assert [row["failure_message"] for row in again.json["failed"]] == ["exit code 65 (bad data)"]
+    assert [row["failure_message"] for row in again.json["failed"]] == ["exit code 65 (bad data): leaving with 65"]
     assert terminal.called() == [f"read executed_obs_unit=scan-{n} 1" for n in (0, 1, 1)]
 
 

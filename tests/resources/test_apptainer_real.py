@@ -10,9 +10,9 @@ import pytest
 
 from ccat_models.contract.result import Result
 from resources.attempt_plan import AttemptPlan, SoftwarePlan, render_job
-from resources.workspace import prepare
+from resources.attempt_store import AttemptStore, Layout
 from tests.support.apptainer import Image
-from tests.support.attempts import alive, eventually, finish, result_of, start_wrapper
+from tests.support.attempts import alive, eventually, finish, result_of, start_in, start_wrapper
 from tests.support.plans import SUB_GROUP, plan
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -34,7 +34,7 @@ def software(image: Image | None, command: tuple[str, ...] = ("{python}", PROGRA
 
 def lay_out(attempt: AttemptPlan, image: Image | None) -> Path:
     rendered = render_job(attempt, python=sys.executable, apptainer=image.apptainer if image else "none")
-    prepare(attempt.directory, rendered.manifest, rendered.job, rendered.links)
+    assert AttemptStore.here(attempt.directory.base).lay_out([Layout(attempt.directory, rendered)]) == {}
     return attempt.directory.path
 
 
@@ -106,15 +106,73 @@ def test_exit_code_passes_through_apptainer(tmp_path: Path, archive: Path, appta
 def test_command_that_the_image_lacks_was_not_launched(tmp_path: Path, archive: Path, apptainer_image: Image) -> None:
     result = run(plan(tmp_path, archive, software(apptainer_image, ("no-such-program",))), apptainer_image)
     assert (result.outcome, result.exit_code) == ("launch_failed", 255)
-    assert result.message.startswith("FATAL:")
-    assert "no-such-program" in result.message
+    assert result.message == 'command: "no-such-program": executable file not found in $PATH'
+    result = run(plan(tmp_path / "2", archive, software(apptainer_image, ("/no/such", "x"))), apptainer_image)
+    assert (result.outcome, result.message) == ("launch_failed", "command: stat /no/such: no such file or directory")
+    result = run(plan(tmp_path / "3", archive, software(apptainer_image, ("/etc/passwd",))), apptainer_image)
+    assert (result.outcome, result.message) == ("launch_failed", "command: permission denied")
+
+
+@pytest.mark.real
+def test_bind_source_that_is_missing_is_named(tmp_path: Path, archive: Path, apptainer_image: Image) -> None:
+    attempt = plan(tmp_path, archive, software(apptainer_image))
+    directory = lay_out(attempt, apptainer_image)
+    (archive / "flag" / "spectra.fits").unlink()
+    (archive / "flag").rmdir()
+    finish(start_wrapper(directory))
+    result = result_of(directory)
+    assert result.outcome == "launch_failed"
+    assert result.message.startswith("bind source: ")
+    assert f"mount source {archive}/flag doesn't exist" in result.message
+
+
+@pytest.mark.real
+def test_image_that_is_missing_or_broken_is_named(tmp_path: Path, archive: Path, apptainer_image: Image) -> None:
+    content = apptainer_image.path.read_bytes()
+    for number, broken in enumerate((None, b"no image", content[:5000], content[:200_000])):
+        path = tmp_path / f"broken-{number}.sif"
+        if broken is not None:
+            path.write_bytes(broken)
+        digest = "0" * 64 if broken is None else hashlib.sha256(broken).hexdigest()
+        image = Image(path, digest, apptainer_image.apptainer)
+        result = run(plan(tmp_path / str(number), archive, software(image)), image)
+        assert (result.outcome, result.outputs) == ("launch_failed", ())
+        assert result.message.startswith(f"image {path}: " if broken is None else "image: "), number
+
+
+@pytest.mark.real
+def test_missing_apptainer_is_named(tmp_path: Path, archive: Path, apptainer_image: Image) -> None:
+    gone = Image(apptainer_image.path, apptainer_image.sha256, "/opt/none/apptainer")
+    result = run(plan(tmp_path, archive, software(gone)), gone)
+    assert result.outcome == "launch_failed"
+    assert result.message.startswith("no apptainer: cannot start '/opt/none/apptainer': ")
+
+
+@pytest.mark.real
+def test_killed_in_apptainer_is_killed(tmp_path: Path, archive: Path, apptainer_image: Image) -> None:
+    own = ("python3", "-c", "import os; os.kill(os.getpid(), 9)")
+    result = run(plan(tmp_path, archive, software(apptainer_image, own)), apptainer_image)
+    assert (result.outcome, result.exit_code, result.signal) == ("failed", None, 9)
+    assert result.message == "killed by signal 9"
+
+
+@pytest.mark.real
+def test_out_of_memory_in_apptainer_is_told(
+    tmp_path: Path, archive: Path, apptainer_image: Image, memory_cgroup: Path
+) -> None:
+    own = ("python3", "-c", "x = bytearray(400_000_000)")
+    directory = lay_out(plan(tmp_path, archive, software(apptainer_image, own)), apptainer_image)
+    finish(start_in(memory_cgroup, directory))
+    result = result_of(directory)
+    assert (result.outcome, result.signal, result.outputs) == ("out_of_memory", 9, ())
+    assert result.message == "out of memory: killed by the kernel at the limit of 104857600 bytes"
 
 
 @pytest.mark.real
 def test_programs_own_255_is_its_own(tmp_path: Path, archive: Path, apptainer_image: Image) -> None:
     own = ("python3", "-c", "import sys; print('no scan', file=sys.stderr); sys.exit(255)")
     result = run(plan(tmp_path, archive, software(apptainer_image, own)), apptainer_image)
-    assert (result.outcome, result.exit_code) == ("failed", 255)
+    assert (result.outcome, result.exit_code, result.message) == ("failed", 255, "exit code 255: no scan")
 
 
 SLEEP = (

@@ -1,15 +1,18 @@
 import ast
 import hashlib
 import json
+import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ccat_models.contract.values import DIRECTORY_TYPES
+from ccat_models.run.retry import classify
+from ccat_models.tables.execution import FailureClass
 from resources import attempt_wrapper
-from resources.workspace import read_result
 from tests.support.attempts import (
     KEY,
     WRAPPER,
@@ -19,6 +22,7 @@ from tests.support.attempts import (
     python,
     result_of,
     run,
+    start_in,
     start_wrapper,
     write_job,
 )
@@ -86,6 +90,151 @@ def test_exit_code_passes_through(tmp_path: Path, code: int) -> None:
     assert finish(start_wrapper(job))[0] == code
     result = result_of(job)
     assert (result.outcome, result.exit_code, result.message) == ("failed", code, f"exit code {code}")
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("Traceback:\\nValueError: bad scan\\n\\n  \\n", ": ValueError: bad scan"),
+        ("\\x1b[31mred\\x1b[0m\\a alarm \\xff\\x85", ": red alarm \ufffd\ufffd"),
+        ("FATAL:   nothing of apptainer's", ": FATAL:   nothing of apptainer's"),
+        ("x" * 5000, ": " + "x" * 500),
+        ("\\n\\n", ""),
+    ],
+)
+def test_failure_ends_with_the_programs_last_words(tmp_path: Path, written: str, told: str) -> None:
+    result = run(tmp_path / "a", python(f'import os; os.write(2, b"{written}"); os._exit(255)'))
+    assert (result.outcome, result.exit_code, result.message) == ("failed", 255, f"exit code 255{told}")
+
+
+@pytest.mark.parametrize("replacement", ["os.mkfifo(log)", "os.symlink('/etc/hostname', log)", "None"])
+def test_last_words_are_read_from_the_log_alone(tmp_path: Path, replacement: str) -> None:
+    code = f"import os; log = '../logs/stderr.log'; os.unlink(log); {replacement}; raise SystemExit(3)"
+    result = run(tmp_path / "a", python(code))
+    assert (result.outcome, result.message) == ("failed", "exit code 3")
+
+
+def see_beats(beat: Path) -> None:
+    seen: set[int] = set()
+
+    def enough() -> bool:
+        seen.add(beat.stat().st_mtime_ns)
+        return len(seen) > 5
+
+    eventually(enough)
+
+
+def test_heartbeat_goes_on_while_the_program_runs(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "a", python("import time; time.sleep(60)"), heartbeat_seconds=0.02)
+    wrapper, beat = start_wrapper(job), job / "claim" / "heartbeat"
+    eventually(lambda: beat.exists() and (job / "logs").exists())
+    see_beats(beat)
+    wrapper.terminate()
+    finish(wrapper)
+    assert beat.stat().st_mtime_ns <= (job / "result.json").stat().st_mtime_ns
+    assert beat.stat().st_size == 0
+
+
+@pytest.mark.parametrize("place", ["image", "output"])
+def test_heartbeat_goes_on_while_files_are_hashed(tmp_path: Path, place: str) -> None:
+    big = tmp_path / "image.sif" if place == "image" else tmp_path / "a" / "output" / "big"
+    fields: dict[str, Any] = {"image_path": str(big), "image_sha256": "0" * 64} if place == "image" else {}
+    job = write_job(tmp_path / "a", python("pass"), heartbeat_seconds=0.02, **fields)
+    with big.open("wb") as file:
+        file.truncate(8 << 30)
+    wrapper, beat = start_wrapper(job), job / "claim" / "heartbeat"
+    eventually(lambda: beat.exists() and (place == "image" or hashing(wrapper.pid, big)))
+    see_beats(beat)
+    assert hashing(wrapper.pid, big)
+    wrapper.kill()
+    finish(wrapper)
+
+
+def hashing(pid: int, path: Path) -> bool:
+    return any(link.resolve() == path for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_heartbeat_that_cannot_be_written_is_no_harm(tmp_path: Path) -> None:
+    code = "import os, shutil; shutil.rmtree('../claim'); open('../claim', 'w')"
+    job = write_job(tmp_path / "a", python(code + "; import time; time.sleep(0.1)"), heartbeat_seconds=0.01)
+    assert finish(start_wrapper(job)) == (0, "")
+    assert result_of(job).outcome == "completed"
+
+
+def test_ended_mark_follows_the_result(tmp_path: Path) -> None:
+    ended = tmp_path / "base" / ".ended"
+    code = f"import os; assert not os.path.exists({str(ended)!r})"
+    assert run(tmp_path / "a", python(code), ended_directory=str(ended)).outcome == "completed"
+    assert [(path.name, path.stat().st_size) for path in ended.iterdir()] == [(KEY, 0)]
+
+
+def test_no_result_no_mark_and_no_mark_no_harm(tmp_path: Path) -> None:
+    code = "import os; os.mkdir('../result.json')"
+    job = write_job(tmp_path / "a", python(code), ended_directory=str(tmp_path / "ended"))
+    assert finish(start_wrapper(job))[0] == 74
+    assert not (tmp_path / "ended").exists()
+    (tmp_path / "file").touch()
+    job = write_job(tmp_path / "b", python("pass"), ended_directory=str(tmp_path / "file"))
+    assert finish(start_wrapper(job)) == (0, "")
+    assert result_of(job).outcome == "completed"
+
+
+HYBRID = """4:memory:/slurm/uid_0/job_5/step_batch/task_0
+1:name=systemd:/
+0::/system.slice
+"""
+MOUNTS = """22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+35 31 0:32 / /sys/fs/cgroup/memory rw,nosuid shared:9 - cgroup cgroup rw,memory
+41 31 0:37 / /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw,nsdelegate
+"""
+UNIFIED = "28 1 0:25 / /sys/fs/cgroup rw,nosuid,nodev shared:4 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n"
+SLURM = "/system.slice/slurmstepd.scope/job_5/step_batch/user/task_0"
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "mounts", "place"),
+    [
+        (HYBRID, MOUNTS, ("/sys/fs/cgroup/memory/slurm/uid_0/job_5/step_batch/task_0", "/sys/fs/cgroup/memory", 1)),
+        (f"0::{SLURM}\n", UNIFIED, (f"/sys/fs/cgroup{SLURM}", "/sys/fs/cgroup", 2)),
+        ("0::/\n", UNIFIED, ("/sys/fs/cgroup", "/sys/fs/cgroup", 2)),
+        ("0::/docker/ab\n", UNIFIED.replace(" / ", " /docker/ab ", 1), ("/sys/fs/cgroup", "/sys/fs/cgroup", 2)),
+        ("0::/docker/abc\n", UNIFIED.replace(" / ", " /docker/ab ", 1), None),
+        ("0::/../other\n", UNIFIED, None),
+        (HYBRID, UNIFIED, None),
+        ("", MOUNTS, None),
+        ("", "", None),
+    ],
+)
+def test_memory_cgroup_is_found(cgroups: str, mounts: str, place: tuple[str, str, int] | None) -> None:
+    assert attempt_wrapper.memory_cgroup(cgroups, mounts) == place
+
+
+HUNGRY = "x = bytearray(400_000_000)"
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("code", [HUNGRY, f"import os\nif os.fork(): os.wait(); raise SystemExit(4)\n{HUNGRY}"])
+def test_kernel_that_kills_for_want_of_memory_is_told(tmp_path: Path, memory_cgroup: Path, code: str) -> None:
+    job = write_job(tmp_path / "a", python(code))
+    finish(start_in(memory_cgroup, job))
+    result = result_of(job)
+    assert (result.outcome, result.outputs) == ("out_of_memory", ())
+    assert result.message == "out of memory: killed by the kernel at the limit of 104857600 bytes"
+    assert (result.signal, result.exit_code) in [(9, None), (None, 4)]
+    assert classify(result) == (FailureClass.OUT_OF_MEMORY, result.message)
+    for again, outcome in (("raise SystemExit(3)", "failed"), ("pass", "completed")):
+        job = write_job(tmp_path / outcome, python(again))
+        finish(start_in(memory_cgroup, job))
+        assert result_of(job).outcome == outcome
+
+
+def test_words_of_a_failure_follow_its_meaning(tmp_path: Path) -> None:
+    said = run(tmp_path / "a", python("import sys; print('no scan', file=sys.stderr); sys.exit(65)"))
+    assert classify(said) == (FailureClass.PERMANENT, "exit code 65 (bad data): no scan")
+    assert classify(run(tmp_path / "b", python("raise SystemExit(65)"))) == (
+        FailureClass.PERMANENT,
+        "exit code 65 (bad data)",
+    )
 
 
 def test_program_killed_by_a_signal(tmp_path: Path) -> None:
@@ -191,6 +340,23 @@ def test_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
     eventually(lambda: family_is_gone(tmp_path / "a"))
 
 
+@pytest.mark.parametrize(("signalled", "outcome"), [(True, "cancelled"), (False, "failed")])
+def test_a_signal_to_the_whole_job_cancels_even_if_the_program_hears_it_first(
+    tmp_path: Path, signalled: bool, outcome: str
+) -> None:
+    code = "import os, time; open('../pid.tmp', 'w').write(str(os.getpid())); os.rename('../pid.tmp', '../pid'); time.sleep(60)"
+    job = write_job(tmp_path / "a", python(code))
+    wrapper = start_wrapper(job)
+    eventually((job / "pid").exists)
+    os.kill(int((job / "pid").read_text()), signal.SIGTERM)
+    if signalled:
+        eventually(lambda: not Path(f"/proc/{(job / 'pid').read_text()}").exists())
+        wrapper.send_signal(signal.SIGTERM)
+    finish(wrapper)
+    result = result_of(job)
+    assert (result.outcome, result.signal) == (outcome, signal.SIGTERM)
+
+
 def test_time_limit_is_a_limit_whatever_the_program_then_says(tmp_path: Path) -> None:
     code = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); time.sleep(60)"
     result = run(tmp_path / "a", python(code), time_limit_seconds=0.5, grace_seconds=20.0)
@@ -217,7 +383,7 @@ def test_sigkill_of_the_wrapper_ends_the_program_and_leaves_no_result(tmp_path: 
     finish(wrapper)
     eventually(lambda: family_is_gone(job))
     assert (job / "claim" / "owner.json").exists()
-    assert read_result(job, KEY) is None
+    assert not (job / "result.json").exists()
 
 
 def test_what_a_program_leaves_running_is_ended(tmp_path: Path) -> None:
@@ -267,7 +433,7 @@ def test_missing_command_is_named(tmp_path: Path) -> None:
     assert finish(start_wrapper(job))[0] == 69
     result = result_of(job)
     assert (result.outcome, result.exit_code) == ("launch_failed", None)
-    assert "cannot start 'no-such-program'" in result.message
+    assert result.message.startswith("cannot start 'no-such-program'")
     assert "No such file or directory" in result.message
 
 
@@ -275,6 +441,14 @@ def test_empty_command_and_missing_working_directory(tmp_path: Path) -> None:
     assert run(tmp_path / "a", ()).message == "the command is empty"
     result = run(tmp_path / "b", python("pass"), working_directory="/no/such/place")
     assert (result.outcome, "/no/such/place" in result.message) == ("launch_failed", True)
+
+
+def test_missing_apptainer_is_named(tmp_path: Path) -> None:
+    result = run(tmp_path / "a", ("/opt/none/apptainer", "exec"), runtime="apptainer")
+    assert result.outcome == "launch_failed"
+    assert result.message.startswith("no apptainer: cannot start '/opt/none/apptainer': ")
+    elsewhere = run(tmp_path / "b", python("pass"), runtime="apptainer", working_directory="/no/such/place")
+    assert elsewhere.message.startswith("cannot start ")
 
 
 def test_image_must_be_the_one_asked_for(tmp_path: Path) -> None:

@@ -4,13 +4,17 @@ import os
 import subprocess  # noqa: TID251 - tests start real programs
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ccat_models.contract.job import Job
 from ccat_models.contract.result import Result
-from resources.workspace import read_result
+from resources import attempt_wrapper
+from resources.workspace import parse_result
+from tests.support.not_run import not_run
 
 KEY = "6f0c0de5"
 WRAPPER = Path(__file__).parents[2] / "resources" / "attempt_wrapper.py"
@@ -55,6 +59,40 @@ def start_wrapper(directory: Path, key: str = KEY, **environment: str) -> "subpr
     )
 
 
+def start_in(cgroup: Path, directory: Path) -> "subprocess.Popen[str]":
+    """Start the wrapper in a cgroup, as a scheduler does."""
+    enter = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
+    return subprocess.Popen(
+        ["sh", "-c", enter, cgroup, sys.executable, "-I", "-S", WRAPPER, directory, KEY],
+        env={"PATH": os.defpath},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def memory_cgroup() -> Iterator[Path]:
+    """Give a new cgroup below this process's own, with a memory limit of 100 MiB and no swap."""
+    found = attempt_wrapper.MemoryCgroup().place
+    if found is None:
+        not_run("a memory cgroup", "as root, where /sys/fs/cgroup is mounted")
+    place, version = Path(found[0]) / f"ccat-test-{os.getpid()}", found[2]
+    limit = "memory.limit_in_bytes" if version == 1 else "memory.max"
+    try:
+        place.mkdir()
+        (place / limit).write_text(str(100 << 20))
+    except OSError as error:
+        if place.exists():
+            place.rmdir()
+        not_run("a memory cgroup", f"as root, where {place.parent} may be written: {error.strerror}")
+    swap = place / ("memory.memsw.limit_in_bytes" if version == 1 else "memory.swap.max")
+    if swap.exists():
+        swap.write_text(str(100 << 20) if version == 1 else "0")
+    yield place
+    place.rmdir()
+
+
 def finish(wrapper: "subprocess.Popen[str]") -> tuple[int, str]:
     """Wait for a wrapper and return its exit status and what it complained of."""
     errors = wrapper.communicate(timeout=PATIENCE_SECONDS)[1]
@@ -69,9 +107,8 @@ def run(directory: Path, command: tuple[str, ...], **fields: Any) -> Result:
 
 def result_of(directory: Path) -> Result:
     """Return the result that must be there."""
-    result = read_result(directory, KEY)
-    assert result is not None
-    return result
+    path = directory / "result.json"
+    return parse_result(path.read_bytes(), str(path), KEY)
 
 
 def eventually(condition: Callable[[], object]) -> None:
