@@ -1,19 +1,18 @@
 """The composition root: settings in, working parts out; everything is wired here and once."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 
 import sqlalchemy as sa
 
+from ccat_assets.clusters import cluster_of
 from ccat_assets.settings import Settings
 from ccat_models.clock import Clock, system_clock
 from ccat_models.errors import NotFound, Refused
 from ccat_models.migrations import is_current
 from ccat_models.tables.places import DataLocation, LocationType
-from resources.cluster import Cluster, Timing
+from resources.cluster import Cluster
 from resources.executor import Executor
-from resources.local import LocalBackEnd
 from resources.ops_db import OpsDb
 
 LOCAL_LOCATION = "local"
@@ -35,21 +34,7 @@ class Application:
     def cluster(self) -> Cluster:
         """Return where this process runs jobs; raise Refused for a database that is not there or not current."""
         self.check_database()
-        settings = self.settings
-        return Cluster(
-            ops_db=self.ops_db,
-            backend=LocalBackEnd(settings.workspace, settings.local_slots, str(settings.python)),
-            base=settings.workspace,
-            location_id=self._location_id(),
-            clock=self.clock,
-            python=str(settings.python),
-            sif_cache=settings.sif_cache,
-            timing=Timing(
-                lease=timedelta(seconds=settings.lease_seconds),
-                resend_after=timedelta(seconds=settings.resend_after_seconds),
-                lost_after=timedelta(seconds=settings.lost_after_seconds),
-            ),
-        )
+        return cluster_of(self.settings, self.ops_db, self._location_id(), self.clock)
 
     @cached_property
     def executor(self) -> Executor:

@@ -1,7 +1,6 @@
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -9,6 +8,8 @@ from typing import Literal
 import sqlalchemy as sa
 
 from ccat_assets.application import Application
+from ccat_assets.cluster_checkup import cluster_findings
+from ccat_assets.finding import Finding
 from ccat_assets.settings import Loaded
 from ccat_models.errors import CcatError
 from ccat_models.migrations import current, head
@@ -24,22 +25,19 @@ _LEAST_FREE_GB = 5.0
 _LONG = timedelta(days=1)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    verdict: Literal["ok", "note", "broken"]
-    finding: str
-
-
 def checkup(loaded: Loaded) -> list[Finding]:
     """Look at this installation from the interpreter to the runs; change nothing."""
     app = Application(loaded.settings)
     settings = loaded.settings
     found = [_python()]
-    found += [_writable(name, path) for name, path in {"home": settings.home, "workspace": settings.workspace}.items()]
-    found += [_disk(settings.home), _dagster(settings.dagster_directory), _apptainer()]
+    ours = {"home": settings.home}
+    if settings.hpc_backend == "local":
+        ours |= {"workspace": settings.workspace}
+        found.append(_apptainer())
+    else:
+        found += cluster_findings(settings)
+    found += [_writable(name, path) for name, path in ours.items()]
+    found += [_disk(settings.home), _dagster(settings.dagster_directory)]
     database = _database(app)
     found.append(database)
     if database.verdict == "ok":

@@ -1,6 +1,7 @@
 """Settings: the environment, then one TOML file, then defaults. The only place that reads the environment."""
 
 import getpass
+import json
 import os
 import sys
 import tomllib
@@ -8,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import sqlalchemy as sa
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ccat_models.errors import InvalidDeclaration
@@ -26,6 +27,7 @@ OBSERVATORY_NAMES = (
     "sif_cache_dir",
     "k8s_namespace",
 )
+SECRETS = ("database_url", "ssh_passphrase")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -37,19 +39,60 @@ class Settings(BaseSettings):
     home: Path = Field(REPOSITORY / ".ccat", description="everything the program writes lies below")
     database_url: SecretStr | None = Field(None, description="ops-db; default: SQLite below home")
     dagster_home: Path | None = Field(None, description="DAGSTER_HOME; default: below home")
-    hpc_backend: Literal["local"] = Field("local", description="where jobs run")
+    hpc_backend: Literal["local", "slurm"] = Field("local", description="where jobs run")
     pipeline_base_dir: Path | None = Field(None, description="workspace of all runs; default: below home")
     processing_location_id: int | None = Field(None, description="the data location served; default: named 'local'")
-    slurm_partition: str = Field("", description="for the slurm back end")
-    sif_cache_dir: Path | None = Field(None, description="cached images; default: below home")
+    slurm_partition: str = Field("", description="partition of jobs; default: the cluster's own")
+    slurm_account: str = Field("", description="account that jobs are charged to")
+    slurm_qos: str = Field("", description="quality of service of jobs")
+    slurm_constraint: str = Field("", description="features that nodes must have")
+    slurm_options: dict[str, str] = Field(default_factory=dict, description="further options of sbatch")
+    slurm_setup: tuple[str, ...] = Field((), description="lines of a job's script before its program, e.g. module load")
+    slurm_throttle: int | None = Field(None, ge=1, description="tasks of one job array that may run at a time")
+    slurm_max_jobs: int = Field(1000, ge=1, description="jobs that may be in the queue at a time")
+    slurm_python: str = Field("python3", description="Python >= 3.6 on the cluster's nodes, for the attempts' wrapper")
+    slurm_apptainer: str = Field("apptainer", description="apptainer on the cluster's nodes")
+    slurm_cluster: str = Field("", description="ClusterName that must answer; default: whichever does")
+    observe_seconds: float = Field(5.0, gt=0, description="Slurm is asked no more often")
+    alive_seconds: float = Field(60.0, ge=0, description="a sign of life on the cluster's disk is believed so long")
+    ssh_host: str = Field("", description="login node; default: Slurm's commands are on this machine")
+    ssh_port: int = Field(22, ge=1, le=65535, description="port of the login node's sshd")
+    ssh_user: str = Field("", description="account on the login node")
+    ssh_key_file: Path | None = Field(None, description="private key for the login node")
+    ssh_agent: bool = Field(False, description="use the keys of a running agent")
+    ssh_passphrase: SecretStr | None = Field(None, description="of the private key")
+    ssh_known_hosts: Path | None = Field(None, description="host keys that are trusted, none else")
+    ssh_jump: str = Field("", description="[user@]host[:port] that leads to the login node")
+    sif_cache_dir: Path | None = Field(None, description="cached images, on the cluster; default: below home")
+    insecure_registries: tuple[str, ...] = Field((), description="image registries that have no TLS")
     k8s_namespace: str = Field("ccat-workflows", description="for the kubernetes back end")
     python: Path = Field(Path(sys.executable), description="interpreter of plain-process software and the wrapper")
     local_slots: int = Field(os.cpu_count() or 1, ge=1, description="jobs at a time on the local back end")
     poll_seconds: float = Field(0.3, gt=0, description="how often an attached run looks")
-    lease_seconds: float = Field(30.0, gt=0, description="how long an observer is believed to live")
-    lost_after_seconds: float = Field(10.0, ge=0, description="a job that is nowhere so long is lost")
-    resend_after_seconds: float = Field(5.0, ge=0, description="an unacknowledged job is sent again after")
+    lease_seconds: float | None = Field(
+        None, gt=0, description="how long an observer is believed to live; default: 30, Slurm 300"
+    )
+    lost_after_seconds: float | None = Field(
+        None, ge=0, description="a job that is nowhere so long is lost; default: 10, Slurm 60"
+    )
+    resend_after_seconds: float | None = Field(
+        None, ge=0, description="an unacknowledged job is sent again after; default: 5, Slurm 30"
+    )
     user: str = Field(default_factory=getpass.getuser, description="in whose name runs are requested")
+
+    @field_validator("slurm_options", "slurm_setup", "insecure_registries", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError("must be JSON where it is given as text") from None
+
+    @model_validator(mode="after")
+    def _known_host(self) -> Self:
+        if self.ssh_host and self.ssh_known_hosts is None:
+            raise ValueError("ssh_host needs ssh_known_hosts: a file with its host key (ssh-keyscan, checked by hand)")
+        return self
 
     @field_validator("home", "dagster_home", "pipeline_base_dir", "sif_cache_dir")
     @classmethod
@@ -129,9 +172,11 @@ def load(environment: Mapping[str, str] | None = None) -> Loaded:
 
 
 def _reason(problem: Any, found: Mapping[str, tuple[Any, str]]) -> str:
+    if not problem["loc"]:
+        return f"settings: {problem['msg']}"
     name = str(problem["loc"][0])
     value, origin = found.get(name, (None, "default"))
-    shown = "(secret)" if "secret" in name or name == "database_url" else repr(value)
+    shown = "(secret)" if name in SECRETS else repr(value)
     return f"{origin}: {name}: {problem['msg']}, got {shown}"
 
 

@@ -99,6 +99,7 @@ class AttemptPlan:
     time_hours: float
     time_limit_seconds: float | None
     job_id_variable: str | None = None
+    ended_directory: Path | None = None
     isolate_network: bool = True
 
 
@@ -200,6 +201,7 @@ def _job(plan: AttemptPlan, command: Any, environment: Mapping[str, str], workin
         image_path=None if software.image_path is None else str(software.image_path),
         image_sha256=None if software.image_path is None else software.image_sha256,
         job_id_variable=plan.job_id_variable,
+        ended_directory=None if plan.ended_directory is None else str(plan.ended_directory),
     )
 
 

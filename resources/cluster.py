@@ -4,8 +4,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from ccat_models.clock import Clock
+from resources.attempt_store import AttemptStore
 from resources.backend import BackEnd
 from resources.ops_db import OpsDb
+from resources.sif_cache import SifCache
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,8 @@ class Timing:
     lease: timedelta = timedelta(seconds=30)
     resend_after: timedelta = timedelta(seconds=5)  # a job in doubt that the back end does not know is sent again
     lost_after: timedelta = timedelta(seconds=10)  # a job that is nowhere and has no result is lost
+    observe_every: timedelta = timedelta(0)  # the back end is asked no more often
+    alive_within: timedelta = timedelta(0)  # a wrapper with a sign of life so young is alive, whatever the queue says
 
 
 def _go_on(step: str) -> None:
@@ -27,13 +31,21 @@ class Cluster:
 
     ops_db: OpsDb
     backend: BackEnd
-    base: Path
+    store: AttemptStore
+    images: SifCache
     location_id: int
     clock: Clock
-    python: str
-    sif_cache: Path
+    python: str  # on the machine that runs the attempts
+    apptainer: str | None = None  # there, too; None where there is none
+    job_id_variable: str | None = None  # in which a wrapper finds its job's id
+    marked: bool = False  # wrappers that have ended leave a mark, so that nobody needs to ask the back end
     timing: Timing = field(default_factory=Timing)
     passing: Callable[[str], None] = _go_on  # told the name of each border between two writes: tests end there
+
+    @property
+    def base(self) -> Path:
+        """Return the directory below which all attempts work."""
+        return self.store.base
 
     @property
     def name(self) -> str:

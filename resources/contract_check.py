@@ -4,7 +4,7 @@ import hashlib
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from ccat_models.contract.manifest import InputFile
 from ccat_models.contract.result import Result
 from ccat_models.fingerprint import files_checksum
 from resources.attempt_plan import AttemptPlan, InputSource, SoftwarePlan, render_job
-from resources.errors import OutputsUnusable, ResultUnreadable
-from resources.outputs import file_sha256, output_directory_of, read_metrics, verify_outputs
-from resources.workspace import AttemptDirectory, prepare, read_result
-from resources.wrapper_file import install_wrapper
+from resources.attempt_store import AttemptStore, Found, Layout
+from resources.errors import OutputsUnusable, ResultUnreadable, UnsafePath
+from resources.outputs import check_paths, file_sha256, read_metrics
+from resources.workspace import AttemptDirectory
 
 _SLACK_SECONDS = 60.0
 
@@ -48,12 +48,15 @@ def check_contract(trial: Trial, base: Path, *, python: str, now: datetime) -> l
     directory = AttemptDirectory(base, "contract-check", "all", "check", 1, 1)
     plan = _plan(trial, directory, key, now)
     rendered = render_job(plan, python=python)
-    prepare(directory, rendered.manifest, rendered.job, rendered.links)
+    store = AttemptStore.here(base)
+    for problem in store.lay_out([Layout(directory, rendered)]).values():
+        raise UnsafePath(problem)
     before = _digest(trial.input_directory)
-    wrapper = [python, "-I", "-S", str(install_wrapper(base)), str(directory.path), key]
+    wrapper = [python, "-I", "-S", str(store.install_wrapper()), str(directory.path), key]
     subprocess.run(wrapper, check=False, timeout=trial.time_limit_seconds + _SLACK_SECONDS, capture_output=True)
+    found = store.look([directory.path])[directory.path]
     try:
-        result = read_result(directory.path, key)
+        result = replace(found, problem=None).result(directory.path, key)
     except ResultUnreadable as error:
         return [Check("leaves a result", kept=False, finding=str(error))]
     if result is None:
@@ -62,7 +65,7 @@ def check_contract(trial: Trial, base: Path, *, python: str, now: datetime) -> l
     return [
         _ended(result),
         Check("leaves its input alone", untouched, "unchanged" if untouched else "its input files have changed"),
-        *_outputs(directory.path, result),
+        *_outputs(directory.path, result, found),
     ]
 
 
@@ -126,16 +129,18 @@ def _ended(result: Result) -> Check:
     return Check("ends with exit code 0", result.outcome == "completed", said.strip())
 
 
-def _outputs(directory: Path, result: Result) -> list[Check]:
+def _outputs(directory: Path, result: Result, found: Found) -> list[Check]:
     kinds = sorted({output.type for output in result.outputs})
-    found = f"{len(result.outputs)} files: {', '.join(kinds)}" if kinds else "nothing in WORKFLOW_OUTPUT_DIR"
+    left = f"{len(result.outputs)} files: {', '.join(kinds)}" if kinds else "nothing in WORKFLOW_OUTPUT_DIR"
     checks = [
-        Check("leaves products", bool(kinds), found),
+        Check("leaves products", bool(kinds), left),
         Check("writes into known directories only", not result.warnings, "; ".join(result.warnings) or "no warnings"),
     ]
+    if found.problem is not None:
+        return [*checks, Check("leaves what it says", kept=False, finding=found.problem)]
     try:
-        verify_outputs(directory, result)
-        metrics = read_metrics(directory, output_directory_of(directory), result)
+        check_paths(directory, result)
+        metrics = read_metrics(directory, found.output_directory or "", found.numbers)
     except OutputsUnusable as error:
         return [*checks, Check("qa/*.json hold numbers", kept=False, finding=str(error))]
     names = sorted(metric.name for found_metrics in metrics.values() for metric in found_metrics)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from ccat_models.errors import NotFound
+from ccat_models.errors import NotFound, Refused
 from ccat_models.gap.answer import Gap, StepCounts, counts, gaps
 from ccat_models.gap.evaluate import Asked, evaluate
 from ccat_models.gap.reasons import Reason
@@ -58,7 +58,7 @@ def ensure(cluster: Cluster, pipeline_name: str, step_name: str, keys: Collectio
     Raises NotFound for an unknown pipeline, step or key, in which case nothing is changed.
     """
     with cluster.ops_db.request() as session:
-        pipeline = load_pipeline(session, pipeline_name)
+        pipeline = _served_here(cluster, load_pipeline(session, pipeline_name))
         step = pipeline.step(step_name)
         refresh_and_evaluate(session, cluster, pipeline, wish)
         found = list(gaps(session, step, keys=keys))
@@ -75,7 +75,7 @@ def ensure(cluster: Cluster, pipeline_name: str, step_name: str, keys: Collectio
 def ensure_pipeline(cluster: Cluster, pipeline_name: str, wish: Wish) -> dict[str, Ensured]:
     """Create every run that the pipeline can have now; return by step what was found or done."""
     with cluster.ops_db.request() as session:
-        pipeline = load_pipeline(session, pipeline_name)
+        pipeline = _served_here(cluster, load_pipeline(session, pipeline_name))
         refresh_and_evaluate(session, cluster, pipeline, wish)
         answers, found_counts = {}, counts(session)
         for step in pipeline.steps:
@@ -83,6 +83,16 @@ def ensure_pipeline(cluster: Cluster, pipeline_name: str, wish: Wish) -> dict[st
             created = _create(session, cluster, pipeline, step, found, wish)
             answers[step.name] = _sorted_out(found, created, found_counts)
         return answers
+
+
+def _served_here(cluster: Cluster, pipeline: PipelineView) -> PipelineView:
+    """Return a pipeline that this cluster may run; raise Refused for one of another processing location."""
+    if pipeline.processing_location_id != cluster.location_id:
+        raise Refused(
+            f"pipeline {pipeline.name}: is run at processing location {pipeline.processing_location_id}, "
+            f"and this process serves {cluster.location_id} (setting processing_location_id)"
+        )
+    return pipeline
 
 
 def _all_known(session: Session, step: StepView, keys: Collection[str] | None, found: Sequence[Gap]) -> None:

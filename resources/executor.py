@@ -1,17 +1,20 @@
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ccat_models.run.lease import release_lease, take_lease
-from ccat_models.run.work import open_attempts, take_up
+from ccat_models.run.lease import note_observed, observed_at, release_lease, take_lease
+from ccat_models.run.work import anything_ready, being_staged, latest_wish_to_cancel, open_attempts, take_up
 from ccat_models.tables.execution import RunStatus
+from resources.backend import Job
 from resources.cluster import Cluster
 from resources.errors import AskAgain
 from resources.holder import is_gone, own_name
-from resources.observer import observe
+from resources.observer import ask, observe, see_marks
 from resources.submitter import submit
 
 _LOG = logging.getLogger(__name__)
-BATCH = 200
+BATCH = 1000
+_STAGED = (RunStatus.STAGING_DATA,)
 
 
 @dataclass(frozen=True)
@@ -46,19 +49,46 @@ class Executor:
 
     def _act(self) -> None:
         cluster = self.cluster
+        see_marks(cluster)
+        jobs = self._observe() if self._is_time() else None
+        self._take_up()
         with cluster.ops_db.read() as session:
-            attempts = open_attempts(session, cluster.backend.name)
-        observe(cluster, attempts)
-        self._take_up(sum(attempt.run_status is RunStatus.STAGING_DATA for attempt in attempts))
-        with cluster.ops_db.read() as session:
-            attempts = open_attempts(session, cluster.backend.name)
-        submit(cluster, attempts)
+            staging = open_attempts(session, cluster.location_id, cluster.backend.name, statuses=_STAGED)
+        if staging:
+            submit(cluster, staging, jobs)
 
-    def _take_up(self, waiting: int) -> None:
+    def _observe(self) -> Mapping[str, Job]:
+        """Ask the back end about all jobs, record what it said, and return it."""
         cluster = self.cluster
+        with cluster.ops_db.read() as session:
+            attempts = open_attempts(session, cluster.location_id, cluster.backend.name)
+        jobs = ask(cluster, attempts)
+        observe(cluster, attempts, jobs)
+        return jobs
+
+    def _is_time(self) -> bool:
+        """Say whether the back end may be asked again, and note that it is; a new wish to cancel cannot wait."""
+        cluster, now = self.cluster, self.cluster.clock()
+        if not cluster.timing.observe_every:
+            return True
+        with cluster.ops_db.read() as session:
+            last = observed_at(session, cluster.name)
+            wish = latest_wish_to_cancel(session, cluster.location_id)
+        if last is not None and now - last < cluster.timing.observe_every and (wish is None or wish < last):
+            return False
+        with cluster.ops_db.write() as session:
+            note_observed(session, cluster.name, now)
+        return True
+
+    def _take_up(self) -> None:
+        cluster = self.cluster
+        with cluster.ops_db.read() as session:
+            if not anything_ready(session, cluster.location_id, cluster.clock()):
+                return
+            waiting = being_staged(session, cluster.location_id, cluster.backend.name)
         capacity = cluster.backend.capacity()
         free = (BATCH if capacity is None else min(capacity, BATCH)) - waiting
         if free > 0:
             with cluster.ops_db.write() as session:
-                take_up(session, cluster.backend.name, free, cluster.clock())
+                take_up(session, cluster.location_id, cluster.backend.name, free, cluster.clock())
             cluster.passing("taken up")

@@ -2,15 +2,16 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from resources.backend import Job, JobRequest, JobState
+from resources.attempt_store import AttemptStore
+from resources.backend import Batch, Ending, Job, JobRequest, JobState, Sent
 from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionRefused
-from resources.wrapper_file import install_wrapper, wrapper_path
+from resources.wrapper_file import wrapper_path
 
 _CANCEL_ASKED = "cancel-asked"
 _READ_WRITE_OWN = 0o644
@@ -46,13 +47,18 @@ class LocalBackEnd:
         """Return the free slots."""
         return max(0, self._slots - len(self._wrappers()))
 
-    def submit(self, requests: Sequence[JobRequest]) -> None:
+    @property
+    def largest_batch(self) -> int:
+        """Return the number of slots."""
+        return self._slots
+
+    def submit(self, batch: Batch) -> None:
         """Start a wrapper for every request, detached, so that it outlives this process."""
-        free = self.capacity()
+        free, requests = self.capacity(), batch.requests
         if len(requests) > free:
             raise SubmissionRefused(f"{len(requests)} jobs for {free} free slots of {self._slots}")
         try:
-            wrapper = install_wrapper(self._base)
+            wrapper = AttemptStore.here(self._base).install_wrapper()
         except OSError as error:
             raise SubmissionRefused(f"wrapper below {self._base}: {error}") from error
         for number, request in enumerate(requests):
@@ -62,18 +68,25 @@ class LocalBackEnd:
                 refusal = SubmissionDoubtful if number else SubmissionRefused
                 raise refusal(f"{request.submission_key}: {self._python}: {error}") from error
 
-    def find(self, submission_keys: Collection[str]) -> Mapping[str, Job]:
+    def find(self, sent: Collection[Sent]) -> Mapping[str, Job]:
         """Return those jobs whose wrapper is in the process table."""
+        keys = {job.submission_key for job in sent}
         return {
             wrapper.submission_key: Job(wrapper.submission_key, str(wrapper.process.pid), JobState.RUNNING)
             for wrapper in self._wrappers()
-            if wrapper.submission_key in submission_keys
+            if wrapper.submission_key in keys
         }
 
-    def cancel(self, submission_keys: Collection[str]) -> None:
+    def endings(self, gone: Collection[Sent]) -> Mapping[str, Ending]:
+        """Return nothing: what is gone from the process table is gone."""
+        del gone
+        return {}
+
+    def cancel(self, jobs: Collection[Job]) -> None:
         """Send SIGTERM to the wrapper; after the grace period a later call sends SIGKILL."""
+        keys = {job.submission_key for job in jobs}
         for wrapper in self._wrappers():
-            if wrapper.submission_key in submission_keys:
+            if wrapper.submission_key in keys:
                 number = self._cancel_signal(wrapper.attempt_directory)
                 with contextlib.suppress(psutil.NoSuchProcess):
                     wrapper.process.send_signal(number)

@@ -1,120 +1,136 @@
 """What the back end and the attempts' directories say of jobs on their way, written to ops-db."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
-from ccat_models.contract.result import Result
-from ccat_models.product.collect import Collected, register
 from ccat_models.run import attempt as attempts_of
-from ccat_models.run.retry import classify
-from ccat_models.run.work import OpenAttempt
+from ccat_models.run.work import OpenAttempt, anything_on_its_way, open_attempts
 from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
-from resources.backend import Job, JobState
+from resources.attempt_store import Found
+from resources.backend import Ending, Job, JobState, Sent
 from resources.cluster import Cluster
-from resources.errors import OutputsUnusable, ResultUnreadable
-from resources.outputs import output_directory_of, read_metrics, verify_outputs
-from resources.submitter import claim
-from resources.workspace import read_result
+from resources.collector import collect, fail
 
 _OBSERVED = (RunStatus.SUBMITTED, RunStatus.RUNNING)
+_MARKS_AT_A_TIME = 1000
+_ALIVE = (JobState.QUEUED, JobState.RUNNING, JobState.UNKNOWN)
 
 
-def observe(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> None:
-    """Ask the back end once about all attempts on their way and record what changed."""
-    sent = [attempt for attempt in attempts if attempt.run_status in _OBSERVED]
-    if not sent:
+def ask(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> Mapping[str, Job]:
+    """Ask the back end once about all attempts that may have a job."""
+    sent = [_sent(attempt) for attempt in attempts if attempt.state is not AttemptState.INTENDED]
+    return cluster.backend.find(sent) if sent else {}
+
+
+def see_marks(cluster: Cluster) -> None:
+    """Collect the attempts whose wrappers say that they have ended, without asking the back end."""
+    if not cluster.marked:
         return
-    unwanted = [attempt.submission_key for attempt in sent if attempt.cancel_requested]
-    if unwanted:
-        cluster.backend.cancel(unwanted)
-    # The queue first, the directories after it: a job that ends in between is then seen next time, never as missing.
-    jobs = cluster.backend.find([attempt.submission_key for attempt in sent])
-    _record_running(cluster, sent, jobs)
+    with cluster.ops_db.read() as session:
+        if not anything_on_its_way(session, cluster.location_id):
+            return
+    marks = sorted(cluster.store.ended())
+    for first in range(0, len(marks), _MARKS_AT_A_TIME):
+        some = marks[first : first + _MARKS_AT_A_TIME]
+        with cluster.ops_db.read() as session:
+            marked = open_attempts(session, cluster.location_id, cluster.backend.name, statuses=_OBSERVED, keys=some)
+        _collect_all(cluster, marked, {})
+        with cluster.ops_db.read() as session:
+            seen_to = set(some) - attempts_of.still_open(session, some)
+        if seen_to:
+            cluster.store.ended(seen_to)
+
+
+def observe(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
+    """Record what the back end said, cancel what nobody wants, and collect what is no longer there."""
+    sent = [attempt for attempt in attempts if attempt.run_status in _OBSERVED]
+    alive = {key: job for key, job in jobs.items() if job.state in _ALIVE}
+    unwanted = [alive[a.submission_key] for a in sent if a.cancel_requested and a.submission_key in alive]
+    lingering = [job for job in jobs.values() if job.ending is not None and job.ending.lingers]
+    if unwanted or lingering:
+        cluster.backend.cancel([*unwanted, *lingering])
+    _record(cluster, sent, alive)
+    _collect_all(cluster, [attempt for attempt in sent if attempt.submission_key not in alive], jobs)
+
+
+def _sent(attempt: OpenAttempt) -> Sent:
+    return Sent(attempt.submission_key, attempt.batch_key or "", attempt.batch_index or 0, attempt.job_id)
+
+
+def _record(cluster: Cluster, sent: Sequence[OpenAttempt], alive: Mapping[str, Job]) -> None:
+    """Record which jobs run, which are back, and why the others wait."""
+    started, back, waits = {}, [], {}
     for attempt in sent:
-        if attempt.submission_key not in jobs:
-            _left_the_queue(cluster, attempt)
-
-
-def _record_running(cluster: Cluster, sent: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
-    started = [
-        (attempt, jobs[attempt.submission_key])
-        for attempt in sent
-        if attempt.state is not AttemptState.RUNNING
-        and attempt.submission_key in jobs
-        and jobs[attempt.submission_key].state is JobState.RUNNING
-    ]
-    back = [attempt.id for attempt in sent if attempt.submission_key in jobs and attempt.missing_since is not None]
-    if started or back:
+        job = alive.get(attempt.submission_key)
+        if job is None:
+            continue
+        if job.state is JobState.RUNNING and attempt.state is not AttemptState.RUNNING:
+            started[attempt.id, attempt.run_id] = job.job_id
+        elif attempt.missing_since is not None:
+            back.append(attempt.id)
+        if job.state is JobState.QUEUED and job.reason and (attempt.evidence or {}).get("waits") != job.reason:
+            waits[attempt.id] = job.reason
+    if started or back or waits:
         with cluster.ops_db.write() as session:
             attempts_of.seen_again(session, back)
-            for attempt, job in started:
-                attempts_of.running(session, attempt.id, attempt.run_id, job.job_id, cluster.clock())
+            attempts_of.waiting(session, waits)
+            attempts_of.running(session, started, cluster.clock())
         cluster.passing("running recorded")
 
 
-def _left_the_queue(cluster: Cluster, attempt: OpenAttempt) -> None:
-    directory = Path(attempt.directory or "")
-    try:
-        result = read_result(directory, attempt.submission_key)
-        if result is None:
-            _missing(cluster, attempt, directory)
-        elif result.outcome == "completed":
-            _collect(cluster, attempt, directory, result)
-        else:
-            _ended_badly(cluster, attempt, result)
-    except (ResultUnreadable, OutputsUnusable, OSError) as error:  # one attempt's bad files must not hold up the others
-        _fail(cluster, attempt, FailureClass.COLLECTION, str(error))
+def _collect_all(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
+    """Collect attempts whose jobs are no longer there, those with a result first."""
+    # The queue first, the directories after it: a job that ends in between is then seen next time, never as missing.
+    found = cluster.store.look([Path(attempt.directory or "") for attempt in gone])
+    without: list[tuple[OpenAttempt, Found]] = []
+    for attempt in gone:
+        seen = found.get(Path(attempt.directory or ""))
+        if seen is None:
+            continue  # there was no time to look: next time
+        if not collect(cluster, attempt, seen, jobs.get(attempt.submission_key)):
+            without.append((attempt, seen))
+    _miss(cluster, without, jobs)
 
 
-def _missing(cluster: Cluster, attempt: OpenAttempt, directory: Path) -> None:
-    now = cluster.clock()
-    if attempt.missing_since is None:
+def _miss(cluster: Cluster, without: Sequence[tuple[OpenAttempt, Found]], jobs: Mapping[str, Job]) -> None:
+    """Let attempts without job and result be lost once that has lasted, and not while their wrappers live."""
+    now, timing = cluster.clock(), cluster.timing
+    newly = [attempt.id for attempt, _ in without if attempt.missing_since is None]
+    if newly:
         with cluster.ops_db.write() as session:
-            attempts_of.missing(session, attempt.id, now)
+            attempts_of.missing(session, newly, now)
+    lost = [
+        (attempt, seen)
+        for attempt, seen in without
+        if attempt.missing_since is not None
+        and now - attempt.missing_since > timing.lost_after
+        and not _lives(seen, timing.alive_within)
+    ]
+    if not lost:
         return
-    if now - attempt.missing_since <= cluster.timing.lost_after:
-        return
-    never_started = claim(directory)
+    told = {key: job.ending for key, job in jobs.items() if job.ending is not None}
+    untold = [_sent(attempt) for attempt, _ in lost if attempt.submission_key not in told]
+    endings = {**cluster.backend.endings(untold), **told} if untold else told
+    never_began = cluster.store.claim([Path(attempt.directory or "") for attempt, _ in lost])
+    for attempt, _ in lost:
+        began = Path(attempt.directory or "") not in never_began
+        _lose(cluster, attempt, endings.get(attempt.submission_key), began=began)
+
+
+def _lives(seen: Found, within: timedelta) -> bool:
+    age = seen.heartbeat_age_seconds
+    return age is not None and age < within.total_seconds()
+
+
+def _lose(cluster: Cluster, attempt: OpenAttempt, ending: Ending | None, *, began: bool) -> None:
     if attempt.cancel_requested:
         with cluster.ops_db.write() as session:
-            attempts_of.cancelled(session, attempt.id, attempt.run_id, now)
+            attempts_of.cancelled(session, attempt.id, attempt.run_id, cluster.clock())
         return
-    began = "it never began" if never_started else "it had begun"
-    seconds = int((now - attempt.missing_since).total_seconds())
-    message = f"not in the queue and without a result for {seconds} s; {began}"
-    _fail(cluster, attempt, FailureClass.LOST, message)
-
-
-def _collect(cluster: Cluster, attempt: OpenAttempt, directory: Path, result: Result) -> None:
-    verify_outputs(directory, result)
-    output_directory = output_directory_of(directory)
-    collected = Collected(
-        result=result,
-        output_directory=output_directory,
-        location_id=cluster.location_id,
-        location_path=directory.relative_to(cluster.base).as_posix(),
-        metrics=read_metrics(directory, output_directory, result),
-    )
-    cluster.passing("outputs verified")
-    with cluster.ops_db.write() as session:
-        register(session, attempt.id, attempt.run_id, collected, cluster.clock())
-    cluster.passing("collected")
-
-
-def _ended_badly(cluster: Cluster, attempt: OpenAttempt, result: Result) -> None:
-    if attempt.cancel_requested:
-        with cluster.ops_db.write() as session:
-            attempts_of.cancelled(session, attempt.id, attempt.run_id, cluster.clock(), result)
-        return
-    failure = classify(result)
-    if failure is not None:
-        _fail(cluster, attempt, *failure, result=result)
-
-
-def _fail(
-    cluster: Cluster, attempt: OpenAttempt, failure: FailureClass, message: str, result: Result | None = None
-) -> None:
-    evidence = None if result is None else {"outcome": result.outcome, "signal": result.signal, "host": result.host}
-    with cluster.ops_db.write() as session:
-        attempts_of.failed(session, attempt.id, failure, message, cluster.clock(), result=result, evidence=evidence)
-    cluster.passing("failure recorded")
+    seconds = int((cluster.clock() - (attempt.missing_since or cluster.clock())).total_seconds())
+    story = f"without a result for {seconds} s; {'it had begun' if began else 'it never began'}"
+    if ending is None:
+        fail(cluster, attempt, FailureClass.LOST, f"not in the queue and {story}")
+    else:
+        fail(cluster, attempt, ending.failure, f"{ending.message}; {story}", evidence=dict(ending.evidence))

@@ -7,42 +7,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ccat_models.contract.job import Job
-from ccat_models.contract.result import Output, Result
+from ccat_models.contract.result import Result
 from ccat_models.product.collect import Metric
 from resources.errors import OutputsUnusable
 
-_REHASH_LIMIT_BYTES = 64 * 1024 * 1024  # larger files keep the checksum that the node computed
 _LONGEST_PATH = 500  # of a product, as ops-db keeps it
 _LONGEST_NAME = 200  # of a metric
 
 
-def output_directory_of(attempt_directory: Path) -> str:
-    """Return where an attempt's program wrote, relative to the attempt's directory, as its wrapper was told."""
-    path = attempt_directory / "job.json"
-    try:
-        return Job.model_validate_json(path.read_bytes()).output_directory
-    except (OSError, ValueError) as error:
-        raise OutputsUnusable(f"{path}: {error}") from error
-
-
-def verify_outputs(attempt_directory: Path, result: Result) -> None:
-    """Compare each output with its size and, up to 64 MiB, its sha256; raise OutputsUnusable naming the first bad one.
-
-    Outputs are never followed through symbolic links.
-    """
-    root = attempt_directory.resolve()
+def check_paths(attempt_directory: Path, result: Result) -> None:
+    """Raise OutputsUnusable for an output whose path is longer than ops-db keeps."""
     for output in result.outputs:
-        path = attempt_directory / output.path
-        if not path.is_file() or path.is_symlink() or path.resolve() != root / output.path:
-            raise OutputsUnusable(f"{path}: not a regular file of this attempt")
         if len(output.path) > _LONGEST_PATH:
-            raise OutputsUnusable(f"{path}: a path of more than {_LONGEST_PATH} characters")
-        size = path.stat().st_size
-        if size != output.size_bytes:
-            raise OutputsUnusable(f"{path}: {size} bytes, {output.size_bytes} when the program ended")
-        if size <= _REHASH_LIMIT_BYTES and file_sha256(path) != output.sha256:
-            raise OutputsUnusable(f"{path}: its checksum is not what it was when the program ended")
+            raise OutputsUnusable(f"{attempt_directory / output.path}: a path of more than {_LONGEST_PATH} characters")
 
 
 def file_sha256(path: Path) -> str:
@@ -51,16 +28,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_metrics(attempt_directory: Path, output_directory: str, result: Result) -> dict[str, list[Metric]]:
+def read_metrics(attempt_directory: Path, output_directory: str, numbers: Mapping[str, str]) -> dict[str, list[Metric]]:
     """Return the numbers of each qa/*.json by product path; raise OutputsUnusable where one breaks the contract.
 
-    A name that stands in several files is told apart by its file's stem.
+    `numbers` holds the text of each file by its path below the attempt's directory. A name that stands in several
+    files is told apart by its file's stem.
     """
     prefix = output_directory + "/"
     found = {
-        output.path.removeprefix(prefix): _metrics(attempt_directory / output.path)
-        for output in sorted(result.outputs, key=_path)
-        if output.type == "qa_metric" and output.path.endswith(".json")
+        path.removeprefix(prefix): _metrics(attempt_directory / path, text) for path, text in sorted(numbers.items())
     }
     if len(set(_names(found))) < len(_names(found)):
         found = {
@@ -77,13 +53,9 @@ def _names(found: Mapping[str, Sequence[Metric]]) -> list[str]:
     return [metric.name for metrics in found.values() for metric in metrics]
 
 
-def _path(output: Output) -> str:
-    return output.path
-
-
-def _metrics(path: Path) -> list[Metric]:
+def _metrics(path: Path, text: str) -> list[Metric]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise OutputsUnusable(f"{path}: not JSON: {error}") from error
     if not isinstance(content, dict):

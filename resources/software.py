@@ -1,6 +1,7 @@
-"""The software that an attempt runs: its image as a file, or its code, unchanged since it was registered."""
+"""The code that an attempt runs, unchanged since it was registered."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ccat_models.fingerprint import files_checksum
@@ -19,26 +20,23 @@ def code_sha256(directory: Path, code: Sequence[str]) -> str:
 
 def check_code(version: ReductionSoftwareVersion) -> None:
     """Raise StagingFailed where the code on disk is not the code that was registered under this version."""
-    if version.code_directory is None or version.code_sha256 is None:
-        return
-    found = code_sha256(Path(version.code_directory), version.code)
+    if version.code_directory is not None and version.code_sha256 is not None:
+        read_code(version)
+
+
+def read_code(version: ReductionSoftwareVersion) -> Mapping[str, bytes]:
+    """Return the content of a version's code files; raise StagingFailed where they are not those registered."""
+    directory = Path(version.code_directory or "")
+    files = {}
+    for name in version.code:
+        try:
+            files[name] = (directory / name).read_bytes()
+        except OSError as error:
+            raise StagingFailed(f"{directory / name}: no such code file ({error.strerror})") from error
+    found = files_checksum({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
     if found != version.code_sha256:
         raise StagingFailed(
-            f"{version.software.name} {version.version}: the code in {version.code_directory} has changed since it was "
-            f"registered (sha256 {found[:12]}…, registered {version.code_sha256[:12]}…): register a new version"
+            f"{version.software.name} {version.version}: the code in {directory} has changed since it was "
+            f"registered (sha256 {found[:12]}…, registered {str(version.code_sha256)[:12]}…): register a new version"
         )
-
-
-def image_file(reference: str | None, sha256: str | None, sif_cache: Path) -> Path | None:
-    """Return the file of an image, None for no image; raise StagingFailed where it is not at hand.
-
-    A reference is a path or file:// of a SIF; any other is looked for in the SIF cache as <sha256>.sif.
-    """
-    if reference is None:
-        return None
-    path = Path(reference.removeprefix("file://"))
-    if not path.is_absolute() or ":" in reference.removeprefix("file://"):
-        path = sif_cache / f"{sha256}.sif"
-    if not path.is_file():
-        raise StagingFailed(f"image {reference}: no file {path}; pull it there (apptainer pull {path} {reference})")
-    return path
+    return files

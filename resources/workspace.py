@@ -1,16 +1,13 @@
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from ccat_models.contract.job import Job
-from ccat_models.contract.manifest import Manifest
 from ccat_models.contract.result import Result
-from resources.atomic_file import write_atomically
 from resources.errors import ResultUnreadable, UnsafePath
 
 _COMPONENT = re.compile(r"[A-Za-z0-9._=+%-]{1,255}")
@@ -46,7 +43,7 @@ class AttemptDirectory:
         if not self.base.is_absolute() or self.run_id < 1 or self.number < 1:
             raise UnsafePath(f"base {self.base} must be absolute, run {self.run_id} and attempt {self.number} >= 1")
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """Return the attempt's own directory, shared with no other attempt."""
         steps = self.base / self.pipeline / self.sub_group_key / self.step
@@ -92,57 +89,6 @@ class AttemptDirectory:
     def upstream(self, step: str, sub_group_key: str) -> Path:
         """Return where an upstream run's output directory is found."""
         return self.path / "upstream" / safe_component(step) / safe_component(sub_group_key)
-
-
-def prepare(directory: AttemptDirectory, manifest: Manifest, job: Job, links: Mapping[Path, Path]) -> None:
-    """Lay out the attempt on this machine; again is harmless, and a claimed attempt is left as it is.
-
-    `links` are symbolic links below the attempt's directory → what they show. Raises UnsafePath when the directory
-    belongs to another submission key or a link lies outside of it.
-    """
-    if directory.job.exists():
-        _refuse_other_key(directory.job, job)
-    if directory.claim.exists():
-        return
-    output = directory.path / job.output_directory
-    for path in (directory.path / "input", directory.path / "upstream", directory.logs, output):
-        path.mkdir(parents=True, exist_ok=True)
-    for link, target in links.items():
-        _link(directory.path, link, target)
-    write_atomically(directory.manifest, manifest.model_dump_json(indent=1) + "\n")
-    write_atomically(directory.job, job.model_dump_json(indent=1) + "\n")
-
-
-def _refuse_other_key(path: Path, job: Job) -> None:
-    try:
-        found = Job.model_validate_json(path.read_bytes()).submission_key
-    except ValidationError as error:
-        raise UnsafePath(f"{path}: not a job: {_reasons(error)}") from error
-    if found != job.submission_key:
-        raise UnsafePath(f"{path}: belongs to submission key {found!r}, not {job.submission_key!r}")
-
-
-def _link(root: Path, link: Path, target: Path) -> None:
-    if not link.is_relative_to(root) or ".." in link.parts:
-        raise UnsafePath(f"link {link} is not below {root}")
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if link.is_symlink() and link.readlink() == target:
-        return
-    temporary = link.with_name(f".{os.getpid()}.link")
-    temporary.symlink_to(target)
-    temporary.replace(link)
-
-
-def read_result(directory: Path, submission_key: str) -> Result | None:
-    """Return an attempt's result, None when it is not there; raise ResultUnreadable when it cannot be believed."""
-    path = directory / "result.json"
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ResultUnreadable(f"{path}: {error.strerror}") from error
-    return parse_result(content, str(path), submission_key)
 
 
 def parse_result(content: bytes, place: str, submission_key: str) -> Result:

@@ -25,7 +25,7 @@ def jobs_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
         del context
         mover = executor()
         with mover.cluster.ops_db.read() as session:
-            if not anything_to_do(session, mover.cluster.backend.name):
+            if not anything_to_do(session, mover.cluster.location_id):
                 return dg.SkipReason("nothing is on its way")
         if not mover.tick():
             return dg.SkipReason("somebody else moves the jobs on")

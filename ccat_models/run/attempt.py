@@ -1,6 +1,7 @@
 """What becomes of an attempt; each function is one transaction's worth of change."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,31 +17,83 @@ from ccat_models.tables.execution import Attempt, AttemptState, FailureClass, Ru
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 
 
-def sending(session: Session, directories: Mapping[AttemptId, tuple[str, str, list[str]]], now: datetime) -> None:
-    """Commit the intent before anything is sent: directory, runtime and command of each attempt."""
-    for attempt_id, (directory, runtime, command) in directories.items():
-        session.execute(
-            sa.update(Attempt)
-            .where(Attempt.id == attempt_id, Attempt.state.in_((AttemptState.INTENDED, AttemptState.SENDING)))
-            .values(state=AttemptState.SENDING, directory=directory, runtime=runtime, command=command, sent_at=now)
+@dataclass(frozen=True)
+class Intent:
+    """What is committed before an attempt is sent: its directory, its command, and its place in a batch."""
+
+    attempt_id: AttemptId
+    directory: str
+    runtime: str
+    command: Sequence[str]
+    batch_key: str
+    batch_index: int
+
+
+def sending(session: Session, intents: Collection[Intent], now: datetime) -> None:
+    """Commit the intent before anything is sent."""
+    if not intents:
+        return
+    session.connection().execute(
+        sa.update(Attempt)
+        .where(
+            Attempt.id == sa.bindparam("the_id"),
+            sa.or_(Attempt.state == AttemptState.INTENDED, Attempt.state == AttemptState.SENDING),
         )
+        .values(
+            state=AttemptState.SENDING,
+            sent_at=now,
+            sends=Attempt.sends + 1,
+            directory=sa.bindparam("the_directory"),
+            runtime=sa.bindparam("the_runtime"),
+            command=sa.bindparam("the_command", type_=Attempt.command.type),
+            batch_key=sa.bindparam("the_batch"),
+            batch_index=sa.bindparam("the_index"),
+        ),
+        [
+            {
+                "the_id": intent.attempt_id,
+                "the_directory": intent.directory,
+                "the_runtime": intent.runtime,
+                "the_command": list(intent.command),
+                "the_batch": intent.batch_key,
+                "the_index": intent.batch_index,
+            }
+            for intent in intents
+        ],
+    )
 
 
-def sent(session: Session, attempts: Collection[tuple[AttemptId, RunId]], now: datetime) -> None:
-    """The back end has accepted these, or was found to have them."""
-    _set(session, [attempt for attempt, _ in attempts], state=AttemptState.SENT, missing_since=None)
-    move(session, [run for _, run in attempts], RunStatus.SUBMITTED, now)
+def sent(session: Session, jobs: Mapping[tuple[AttemptId, RunId], str | None], now: datetime) -> None:
+    """The back end has accepted these, or was found to have them, under these ids as far as they are known."""
+    move(session, _jobs(session, AttemptState.SENT, jobs), RunStatus.SUBMITTED, now)
 
 
-def running(session: Session, attempt: AttemptId, run: RunId, job_id: str, now: datetime) -> None:
-    """The back end says that the job runs."""
-    _set(session, [attempt], state=AttemptState.RUNNING, job_id=job_id, missing_since=None)
-    move(session, [run], RunStatus.RUNNING, now)
+def postponed(session: Session, attempts: Collection[AttemptId]) -> None:
+    """The back end surely took none of these and may take them later: that sending does not count."""
+    _set(session, attempts, sends=Attempt.sends - 1)
 
 
-def missing(session: Session, attempt: AttemptId, now: datetime) -> None:
-    """The job is not in the queue and has left no result: since now, until it is seen again or given up."""
-    _set(session, [attempt], missing_since=now)
+def running(session: Session, jobs: Mapping[tuple[AttemptId, RunId], str | None], now: datetime) -> None:
+    """The back end says that these jobs run, under these ids."""
+    move(session, _jobs(session, AttemptState.RUNNING, jobs), RunStatus.RUNNING, now)
+
+
+def still_open(session: Session, submission_keys: Collection[str]) -> set[str]:
+    """Return those of these keys whose attempts have not ended."""
+    query = sa.select(Attempt.submission_key).where(Attempt.submission_key.in_(submission_keys))
+    return set(session.scalars(query.where(Attempt.state != AttemptState.ENDED)))
+
+
+def missing(session: Session, attempts: Collection[AttemptId], now: datetime) -> None:
+    """The jobs are not in the queue and have left no result: since now, until they are seen again or given up."""
+    if attempts:
+        _set(session, attempts, missing_since=now)
+
+
+def waiting(session: Session, reasons: Mapping[AttemptId, str]) -> None:
+    """The back end says why these jobs wait."""
+    for attempt, reason in reasons.items():
+        _set(session, [attempt], evidence={"waits": reason})
 
 
 def seen_again(session: Session, attempts: Collection[AttemptId]) -> None:
@@ -51,6 +104,8 @@ def seen_again(session: Session, attempts: Collection[AttemptId]) -> None:
 
 def cancelled(session: Session, attempt: AttemptId, run: RunId, now: datetime, result: Result | None = None) -> None:
     """The job is gone and somebody had asked for that."""
+    if session.get_one(Attempt, attempt, with_for_update=True).state is AttemptState.ENDED:
+        return
     measures = _measures(result) if result else {"finished_at": now}
     _set(session, [attempt], state=AttemptState.ENDED, **measures)
     move(session, [run], RunStatus.CANCELLED, now)
@@ -114,7 +169,8 @@ def _try_again(
 
 
 def _measures(result: Result) -> dict[str, Any]:
-    return {
+    known = {} if result.job_id is None else {"job_id": result.job_id}
+    return known | {
         "started_at": result.started_at,
         "finished_at": result.finished_at,
         "exit_code": result.exit_code,
@@ -122,10 +178,31 @@ def _measures(result: Result) -> dict[str, Any]:
         "cpu_seconds": result.cpu_seconds,
         "peak_memory_bytes": result.peak_memory_bytes,
         "host": result.host,
-        "job_id": result.job_id,
         "runtime": result.runtime,
         "image_sha256": result.image_sha256,
     }
+
+
+def _jobs(session: Session, state: AttemptState, jobs: Mapping[tuple[AttemptId, RunId], str | None]) -> Sequence[RunId]:
+    """Record the state and job id of those attempts that have not ended, and return their runs."""
+    if not jobs:
+        return []
+    open_runs = session.scalars(
+        sa.select(Attempt.run_id).where(
+            Attempt.id.in_([attempt for attempt, _ in jobs]), Attempt.state != AttemptState.ENDED
+        )
+    ).all()
+    session.connection().execute(
+        sa.update(Attempt)
+        .where(Attempt.id == sa.bindparam("the_id"), Attempt.state != AttemptState.ENDED)
+        .values(
+            state=state,
+            missing_since=None,
+            job_id=sa.func.coalesce(sa.bindparam("the_job", type_=sa.String), Attempt.job_id),
+        ),
+        [{"the_id": attempt, "the_job": job_id} for (attempt, _), job_id in jobs.items()],
+    )
+    return open_runs
 
 
 def _set(session: Session, attempts: Collection[AttemptId], **values: Any) -> None:

@@ -60,10 +60,13 @@ class RunBriefing:
     upstream: tuple[UpstreamBriefing, ...]
 
 
-def brief(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunBriefing]:
-    """Return the briefings of the runs in a constant number of queries."""
+def brief(session: Session, run_ids: Sequence[RunId], location_id: int) -> dict[RunId, RunBriefing]:
+    """Return the briefings of the runs in a constant number of queries.
+
+    Packages are looked for on disks of the host that the processing location is on.
+    """
     runs = session.scalars(sa.select(Run).where(Run.id.in_(run_ids)).options(*_whole_run())).unique().all()
-    packages, upstream = _packages(session, run_ids), _upstream(session, run_ids)
+    packages, upstream = _packages(session, run_ids, location_id), _upstream(session, run_ids)
     names = dict(session.execute(sa.select(Pipeline.id, Pipeline.name)).tuples().all())
     return {
         run.id: RunBriefing(
@@ -87,7 +90,7 @@ def _whole_run() -> list[Any]:
     ]
 
 
-def _packages(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[PackageBriefing]]:
+def _packages(session: Session, run_ids: Sequence[RunId], location_id: int) -> dict[RunId, list[PackageBriefing]]:
     read = (
         sa.select(RunInputPackage.run_id, RunInputPackage.checksum, RawDataPackage, ExecutedObsUnit.name)
         .add_columns(Instrument.name, InstrumentModule.name)
@@ -99,7 +102,7 @@ def _packages(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[Pa
         .order_by(RunInputPackage.run_id, RawDataPackage.name)
     )
     wanted = sa.select(RunInputPackage.raw_data_package_id).where(RunInputPackage.run_id.in_(run_ids))
-    directories, files = _directories(session, wanted), _files(session, wanted)
+    directories, files = _directories(session, wanted, location_id), _files(session, wanted)
     packages: dict[RunId, list[PackageBriefing]] = defaultdict(list)
     for run_id, checksum, package, observation, instrument, module in session.execute(read).tuples():
         packages[run_id].append(
@@ -118,7 +121,8 @@ def _packages(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[Pa
     return packages
 
 
-def _directories(session: Session, wanted: sa.Select[tuple[PackageId]]) -> dict[PackageId, str]:
+def _directories(session: Session, wanted: sa.Select[tuple[PackageId]], location_id: int) -> dict[PackageId, str]:
+    host = sa.select(DiskDataLocation.host).where(DiskDataLocation.id == location_id).scalar_subquery()
     copies = (
         sa.select(RawDataPackagePhysicalCopy.raw_data_package_id, DiskDataLocation.path)
         .add_columns(RawDataPackagePhysicalCopy.path)
@@ -126,7 +130,7 @@ def _directories(session: Session, wanted: sa.Select[tuple[PackageId]]) -> dict[
         .where(
             RawDataPackagePhysicalCopy.raw_data_package_id.in_(wanted),
             RawDataPackagePhysicalCopy.status.in_(READABLE),
-            DiskDataLocation.host == "",
+            DiskDataLocation.host == sa.func.coalesce(host, ""),
             DiskDataLocation.active,
         )
         .order_by(DataLocation.priority)  # the last one, of the highest priority, stays

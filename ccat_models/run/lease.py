@@ -36,3 +36,13 @@ def release_lease(session: Session, cluster: str, holder: str) -> None:
         .where(ObserverLease.cluster == cluster, ObserverLease.holder == holder)
         .values(holder=None, expires_at=None)
     )
+
+
+def observed_at(session: Session, cluster: str) -> datetime | None:
+    """Return when the cluster was last asked for the state of its jobs."""
+    return session.scalar(sa.select(ObserverLease.observed_at).where(ObserverLease.cluster == cluster))
+
+
+def note_observed(session: Session, cluster: str, now: datetime) -> None:
+    """Note that the cluster is asked now, whoever holds its lease next."""
+    session.execute(sa.update(ObserverLease).where(ObserverLease.cluster == cluster).values(observed_at=now))

@@ -1,6 +1,6 @@
 """What the one who holds a cluster's lease has to do: attempts to be taken up, sent, observed, cancelled."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,9 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.run.transitions import move
-from ccat_models.tables.base import AttemptId, RunId
+from ccat_models.tables.base import AttemptId, RunId, StepId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import Pipeline, ReductionStep
+
+MOVING = (RunStatus.STAGING_DATA, RunStatus.SUBMITTED, RunStatus.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -27,29 +30,65 @@ class OpenAttempt:
     directory: str | None
     sent_at: datetime | None
     missing_since: datetime | None
-    cancel_requested: bool
+    cancel_requested_at: datetime | None
     resources: dict[str, Any]
+    batch_key: str | None
+    batch_index: int | None
+    sends: int
+    job_id: str | None
+    evidence: dict[str, Any] | None
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Say whether somebody wants the run to end."""
+        return self.cancel_requested_at is not None
 
 
-def take_up(session: Session, backend: str, limit: int, now: datetime) -> int:
-    """Move up to `limit` runs from PENDING to STAGING_DATA, the most important and oldest first."""
-    ready = (
-        sa.select(Run.id)
-        .join(Attempt, sa.and_(Attempt.run_id == Run.id, Attempt.state == AttemptState.INTENDED))
-        .where(
-            Run.status == RunStatus.PENDING,
-            Attempt.backend == backend,
-            sa.or_(Run.not_before.is_(None), Run.not_before <= now),
-        )
-        .order_by(Run.priority.desc(), Run.id)
-        .limit(limit)
+def take_up(session: Session, location_id: int, backend: str, limit: int, now: datetime) -> int:
+    """Move up to `limit` runs of a processing location from PENDING to STAGING_DATA, to be run by this back end.
+
+    The most important come first, then the oldest.
+    """
+    ready = _ready(location_id, now).order_by(Run.priority.desc(), Run.id).limit(limit)
+    moved = move(session, session.scalars(ready).all(), RunStatus.STAGING_DATA, now)
+    session.execute(
+        sa.update(Attempt)
+        .where(Attempt.run_id.in_(moved), Attempt.state == AttemptState.INTENDED, Attempt.backend != backend)
+        .values(backend=backend)
+        .execution_options(synchronize_session=False)
     )
-    return len(move(session, session.scalars(ready).all(), RunStatus.STAGING_DATA, now))
+    return len(moved)
 
 
-def open_attempts(session: Session, backend: str) -> Sequence[OpenAttempt]:
-    """Return the attempts of this back end that were taken up and have not ended, oldest first."""
-    rows = session.execute(
+def anything_ready(session: Session, location_id: int, now: datetime) -> bool:
+    """Say whether a run waits to be taken up."""
+    return bool(session.scalar(sa.select(_ready(location_id, now).exists())))
+
+
+def being_staged(session: Session, location_id: int, backend: str) -> int:
+    """Return how many runs are taken up and not known to be sent."""
+    return len(open_attempts(session, location_id, backend, statuses=(RunStatus.STAGING_DATA,)))
+
+
+def latest_wish_to_cancel(session: Session, location_id: int) -> datetime | None:
+    """Return when somebody last wanted a run in flight to end."""
+    query = sa.select(sa.func.max(Run.cancel_requested_at))
+    return session.scalar(query.where(Run.status.in_(IN_FLIGHT), Run.step_id.in_(_steps_of(location_id))))
+
+
+def open_attempts(
+    session: Session,
+    location_id: int,
+    backend: str,
+    *,
+    statuses: Collection[RunStatus] = MOVING,
+    keys: Collection[str] | None = None,
+) -> Sequence[OpenAttempt]:
+    """Return the attempts of this location and back end that were taken up and have not ended, oldest first.
+
+    Only those of runs with these statuses, and with these submission keys if any are named.
+    """
+    query = (
         sa.select(
             Attempt.id,
             Attempt.run_id,
@@ -60,21 +99,55 @@ def open_attempts(session: Session, backend: str) -> Sequence[OpenAttempt]:
             Attempt.directory,
             Attempt.sent_at,
             Attempt.missing_since,
-            Run.cancel_requested_at.is_not(None),
+            Run.cancel_requested_at,
             Attempt.resources,
+            Attempt.batch_key,
+            Attempt.batch_index,
+            Attempt.sends,
+            Attempt.job_id,
+            Attempt.evidence,
         )
         .join(Run, Run.id == Attempt.run_id)
         .where(
             Attempt.backend == backend,
+            Run.step_id.in_(_steps_of(location_id)),
             Attempt.state != AttemptState.ENDED,
-            Run.status.in_((RunStatus.STAGING_DATA, RunStatus.SUBMITTED, RunStatus.RUNNING)),
+            Run.status.in_(statuses),
         )
         .order_by(Attempt.id)
     )
-    return [OpenAttempt(*row) for row in rows.tuples()]
+    if keys is not None:
+        query = query.where(Attempt.submission_key.in_(keys))
+    return [OpenAttempt(*row) for row in session.execute(query).tuples()]
 
 
-def anything_to_do(session: Session, backend: str) -> bool:
-    """Say whether any run of this back end is in flight: one indexed query."""
-    flying = sa.select(Run.id).join(Attempt, Attempt.run_id == Run.id)
-    return bool(session.scalar(sa.select(flying.where(Run.status.in_(IN_FLIGHT), Attempt.backend == backend).exists())))
+def anything_to_do(session: Session, location_id: int) -> bool:
+    """Say whether any run of this processing location is in flight: one indexed query."""
+    return _any(session, location_id, IN_FLIGHT)
+
+
+def anything_on_its_way(session: Session, location_id: int) -> bool:
+    """Say whether any run of this processing location may have a job."""
+    return _any(session, location_id, MOVING)
+
+
+def _any(session: Session, location_id: int, statuses: Collection[RunStatus]) -> bool:
+    found = sa.select(Run.id).where(Run.status.in_(statuses), Run.step_id.in_(_steps_of(location_id)))
+    return bool(session.scalar(sa.select(found.exists())))
+
+
+def _ready(location_id: int, now: datetime) -> sa.Select[tuple[RunId]]:
+    return (
+        sa.select(Run.id)
+        .join(Attempt, sa.and_(Attempt.run_id == Run.id, Attempt.state == AttemptState.INTENDED))
+        .where(
+            Run.status == RunStatus.PENDING,
+            Run.step_id.in_(_steps_of(location_id)),
+            sa.or_(Run.not_before.is_(None), Run.not_before <= now),
+        )
+    )
+
+
+def _steps_of(location_id: int) -> sa.Select[tuple[StepId]]:
+    steps = sa.select(ReductionStep.id).join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+    return steps.where(Pipeline.processing_location_id == location_id)

@@ -141,7 +141,10 @@ class AttemptState(enum.Enum):
 
 
 class Attempt(Base):
-    """One try at a run: one submission key, one directory, at most one execution."""
+    """One try at a run: one submission key, one directory, at most one execution.
+
+    It is sent in a batch, whose key names its job to the back end, at a place in it that it keeps when sent again.
+    """
 
     __tablename__ = "attempt"
     __table_args__ = (sa.UniqueConstraint("run_id", "number"),)
@@ -153,6 +156,9 @@ class Attempt(Base):
     state: Mapped[AttemptState] = mapped_column(stored_enum(AttemptState), index=True)
     backend: Mapped[str] = mapped_column(sa.String(32))
     directory: Mapped[str | None] = mapped_column(sa.String(1000))
+    batch_key: Mapped[str | None] = mapped_column(sa.String(32), index=True)
+    batch_index: Mapped[int | None]
+    sends: Mapped[int] = mapped_column(default=0)
     job_id: Mapped[str | None] = mapped_column(sa.String(64))
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]

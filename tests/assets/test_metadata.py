@@ -117,7 +117,7 @@ def test_an_event_tells_where_it_came_from(lab: Lab) -> None:
     assert clean["runtime"] == "plain process, no container"
     assert clean["code"] == f"reduce.py (sha256 {code_sha256(lab.code, ['reduce.py'])})"
     assert clean["parameters"] == {"calls": str(lab.calls), "seconds": 0}
-    assert clean["command"].endswith(f" {lab.code}/reduce.py")
+    assert clean["command"].endswith(f"/.code/{code_sha256(lab.code, ['reduce.py'])}/reduce.py")
     assert (clean["reason"], clean["run_id"], clean["attempt"]) == ("missing", 2, 1)
     assert clean["requested_by"].startswith("dagster:")
     assert clean["wall_s"] > 0

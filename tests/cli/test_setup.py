@@ -78,7 +78,7 @@ def test_settings_say_where_each_came_from(terminal: Terminal) -> None:
     assert found["user"] == ("ada", "environment CCAT_USER")
     assert found["slurm_partition"] == ("short", str(terminal.home / "settings.toml"))
     assert found["poll_seconds"] == ("0.02", "environment CCAT_POLL_SECONDS")
-    assert found["lease_seconds"] == ("30.0", "default")
+    assert found["observe_seconds"] == ("5.0", "default")
     assert found["database_url"] == (None, "default")
     assert "environment CCAT_USER" in terminal.ok("settings").out
 

@@ -1,15 +1,16 @@
 from pathlib import Path
 
-from resources.wrapper_file import install_wrapper, wrapper_text
+from resources.attempt_store import AttemptStore
+from resources.wrapper_file import wrapper_text
 from tests.support.attempts import WRAPPER
 
 
 def test_wrapper_is_named_by_its_content_and_written_once(tmp_path: Path) -> None:
-    path = install_wrapper(tmp_path)
+    path = AttemptStore.here(tmp_path).install_wrapper()
     assert path.parent == tmp_path / ".wrapper"
     assert path.read_bytes() == WRAPPER.read_bytes() == wrapper_text().encode()
     assert path.stat().st_mode & 0o777 == 0o644
     inode = path.stat().st_ino
-    assert install_wrapper(tmp_path) == path
+    assert AttemptStore.here(tmp_path).install_wrapper() == path
     assert path.stat().st_ino == inode
     assert list(path.parent.iterdir()) == [path]

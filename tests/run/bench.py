@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from resources.backend import BackEnd
+from resources.backend import BackEnd, Sent
 from resources.cluster import Timing
 from resources.executor import Executor
 from resources.local import LocalBackEnd
@@ -89,7 +89,7 @@ class Bench:
         """Tick until all jobs are sent, and wait until they have ended and nobody has collected them."""
         self.until(lambda: all(attempt.state is not AttemptState.INTENDED for attempt in self.attempts()))
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.local.find([attempt.submission_key for attempt in self.attempts()]):
+        while self.local.find([Sent(attempt.submission_key) for attempt in self.attempts()]):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         return self.directories()

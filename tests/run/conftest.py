@@ -1,4 +1,3 @@
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,19 +6,17 @@ import pytest
 from resources.attached import Attached
 from resources.cluster import Cluster, Timing
 from resources.executor import Executor
-from resources.local import LocalBackEnd
 from resources.ops_db import OpsDb
 from tests.run.bench import Bench
 from tests.support.apptainer import apptainer_image
+from tests.support.clusters import local_cluster
 from tests.support.observatory import SmallObservatory
 from tests.support.ops_db import empty
 from tests.support.programs import write_programs
 from tests.support.shared_db import shared_ops_db
 from tests.support.works import Works
 
-__all__ = ["shared_ops_db"]  # pytest finds the fixture by its name
-
-__all__ = ["apptainer_image"]
+__all__ = ["apptainer_image", "shared_ops_db"]  # pytest finds fixtures by their names
 
 
 @pytest.fixture
@@ -39,17 +36,9 @@ def code(tmp_path: Path) -> Path:
 @pytest.fixture
 def cluster(observatory: SmallObservatory) -> Cluster:
     """Give the local back end on the observatory's processing location."""
+    timing = Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=1))
     base = observatory.base / "workspace"
-    return Cluster(
-        ops_db=observatory.ops_db,
-        backend=LocalBackEnd(base, slots=4, python=sys.executable),
-        base=base,
-        location_id=1,
-        clock=observatory.clock,
-        python=sys.executable,
-        sif_cache=observatory.base / "sif",
-        timing=Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=1)),
-    )
+    return local_cluster(observatory.ops_db, base, slots=4, clock=observatory.clock, timing=timing)
 
 
 @pytest.fixture

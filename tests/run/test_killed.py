@@ -30,13 +30,12 @@ VICTIM = """
 import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
-from ccat_models.clock import system_clock
 from resources.attached import Attached
-from resources.cluster import Cluster, Timing
+from resources.cluster import Timing
 from resources.ensure import Wish
 from resources.executor import Executor
-from resources.local import LocalBackEnd
 from resources.ops_db import OpsDb
+from tests.support.clusters import local_cluster
 url, base, border, count = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 passed = 0
 def passing(name):
@@ -44,9 +43,8 @@ def passing(name):
     passed += name == border
     if passed == count:
         os.kill(os.getpid(), signal.SIGKILL)
-cluster = Cluster(ops_db=OpsDb(url), backend=LocalBackEnd(base, slots=2, python=sys.executable), base=base,
-    location_id=1, clock=system_clock, python=sys.executable, sif_cache=base,
-    timing=Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=0.5)), passing=passing)
+timing = Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=0.5))
+cluster = local_cluster(OpsDb(url), base, slots=2, timing=timing, passing=passing)
 attached = Attached(Executor(cluster), waiter="victim", poll_seconds=0.05)
 attached.run_pipeline("letters", Wish(by="test", patient=True))
 """

@@ -7,13 +7,14 @@ import pytest
 
 from ccat_models.run.retry import escalate
 from ccat_models.tables.execution import AttemptState, FailureClass
+from resources.backend import Sent
 from tests.run.bench import Bench
 from tests.support.doubtful import FakeDoubtfulBackEnd
 from tests.support.works import NO_RETRIES
 
 
 def kill_wrappers(bench: Bench) -> None:
-    keys = [attempt.submission_key for attempt in bench.attempts()]
+    keys = [Sent(attempt.submission_key) for attempt in bench.attempts()]
     for job in bench.local.find(keys).values():
         process = psutil.Process(int(job.job_id))
         process.send_signal(signal.SIGKILL)

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 
 from ccat_models.tables import Base
 from ccat_models.tables.execution import AttemptState, FailureClass
+from resources.backend import Batch, JobRequest, Shape
 from tests.run.bench import Bench
 from tests.support.doubtful import FakeDoubtfulBackEnd
 from tests.support.works import NO_RETRIES
@@ -60,10 +61,9 @@ def test_a_job_that_arrives_after_it_was_sent_again_finds_the_claim(bench: Bench
     late = bench.works.cluster.backend
     bench.tick()
     assert bench.until_ended() == ["COMPLETED"]
-    from resources.backend import JobRequest
-
     attempt = bench.attempts()[0]
-    late.submit([JobRequest(attempt.submission_key, bench.directories()[0], 1, 1.0, None)])
+    request = JobRequest(attempt.submission_key, bench.directories()[0])
+    late.submit(Batch(attempt.batch_key or "", Shape(1, 1.0, None), [request]))
     while local.capacity() < 4:
         pass
     assert bench.called() == {"scan-0 1": 1}

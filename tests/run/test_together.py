@@ -16,15 +16,12 @@ from tests.run.bench import Bench
 ASK = """
 import sys
 from pathlib import Path
-from ccat_models.clock import system_clock
-from resources.cluster import Cluster
 from resources.ensure import Wish, ensure_pipeline
 from resources.executor import Executor
-from resources.local import LocalBackEnd
 from resources.ops_db import OpsDb
+from tests.support.clusters import local_cluster
 url, base, what = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-cluster = Cluster(ops_db=OpsDb(url), backend=LocalBackEnd(base, slots=4, python=sys.executable), base=base,
-    location_id=1, clock=system_clock, python=sys.executable, sif_cache=base)
+cluster = local_cluster(OpsDb(url), base, slots=4)
 with cluster.ops_db.read() as session:
     session.connection()
 print("ready", flush=True)

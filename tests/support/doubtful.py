@@ -1,9 +1,9 @@
 """Back ends that lose replies: fakes around the real local one."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from resources.backend import Job, JobRequest, JobState
+from resources.backend import Batch, Ending, Job, JobState, Sent
 from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionRefused
 from resources.local import LocalBackEnd
 
@@ -17,7 +17,7 @@ class FakeDoubtfulBackEnd:
     arrives: bool = True  # whether those in doubt have arrived
     refusals: int = 0  # so many submissions are refused
     silences: int = 0  # so many look-ups find nobody
-    queued: list[JobRequest] | None = None  # a queue that starts nothing until it is told to
+    queued: list[Batch] | None = None  # a queue that starts nothing until it is told to
     blind: bool = False  # look-ups find no job
     sent: list[str] = field(default_factory=list)  # the keys of all that was asked for
 
@@ -30,34 +30,46 @@ class FakeDoubtfulBackEnd:
         """Return the real one's capacity."""
         return self.real.capacity()
 
-    def submit(self, requests: Sequence[JobRequest]) -> None:
+    @property
+    def largest_batch(self) -> int:
+        """Return the real one's largest batch."""
+        return self.real.largest_batch
+
+    def submit(self, batch: Batch) -> None:
         """Send jobs, or say that it is not known whether they were sent."""
+        requests = batch.requests
         self.sent += [request.submission_key for request in requests]
         if self.refusals:
             self.refusals -= 1
             raise SubmissionRefused("the account has expired")
         if self.queued is not None:
-            self.queued += requests
+            self.queued.append(batch)
         elif not self.doubts or self.arrives:
-            self.real.submit(requests)
+            self.real.submit(batch)
         if self.doubts:
             self.doubts -= 1
             raise SubmissionDoubtful("no reply")
 
-    def find(self, submission_keys: Collection[str]) -> Mapping[str, Job]:
+    def find(self, sent: Collection[Sent]) -> Mapping[str, Job]:
         """Return the jobs there are, or say that it is not known."""
         if self.silences:
             self.silences -= 1
             raise BackEndUnavailable("no answer")
-        waiting = {request.submission_key for request in self.queued or ()} & set(submission_keys)
+        wanted = {job.submission_key for job in sent}
+        waiting = {request.submission_key for batch in self.queued or () for request in batch.requests} & wanted
         queued = {key: Job(key, "0", JobState.QUEUED) for key in waiting}
-        return {} if self.blind else {**queued, **self.real.find(submission_keys)}
+        return {} if self.blind else {**queued, **self.real.find(sent)}
 
     def start_queued(self) -> None:
         """Start what is in the queue."""
-        requests, self.queued = self.queued or [], None
-        self.real.submit(requests)
+        batches, self.queued = self.queued or [], None
+        for batch in batches:
+            self.real.submit(batch)
 
-    def cancel(self, submission_keys: Collection[str]) -> None:
+    def endings(self, gone: Collection[Sent]) -> Mapping[str, Ending]:
+        """Return what the real one knows."""
+        return self.real.endings(gone)
+
+    def cancel(self, jobs: Collection[Job]) -> None:
         """Ask for jobs to end."""
-        self.real.cancel(submission_keys)
+        self.real.cancel(jobs)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +24,8 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline
 from resources.cluster import Cluster
 from resources.ensure import Ensured, Wish, ensure, ensure_pipeline, refresh_and_evaluate
-from resources.local import LocalBackEnd
 from resources.ops_db import OpsDb
+from tests.support.clusters import local_cluster
 from tests.support.observatory import SmallObservatory
 from tests.support.programs import write_programs
 
@@ -62,16 +61,7 @@ class Works:
         """Open the observatory below a directory."""
         observatory = SmallObservatory(ops_db, base)
         observatory.open()
-        workspace = base / "workspace"
-        cluster = Cluster(
-            ops_db=ops_db,
-            backend=LocalBackEnd(workspace, slots=1, python=sys.executable),
-            base=workspace,
-            location_id=1,
-            clock=observatory.clock,
-            python=sys.executable,
-            sif_cache=base,
-        )
+        cluster = local_cluster(ops_db, base / "workspace", slots=1, clock=observatory.clock)
         return Works(observatory, cluster, write_programs(base / "code"))
 
     def declare(self, *steps: dict[str, Any]) -> PipelineView:
@@ -177,9 +167,10 @@ def start(session: Session, run: RunId, cluster: Cluster) -> AttemptId:
     if attempt.directory is None:
         directory = str(cluster.base / f"run-{run}" / f"attempt-{attempt.number}")
         move(session, [run], RunStatus.STAGING_DATA, now)
-        attempts_of.sending(session, {attempt.id: (directory, "process", ["reduce"])}, now)
-        attempts_of.sent(session, [(attempt.id, run)], now)
-        attempts_of.running(session, attempt.id, run, "1", now)
+        intent = attempts_of.Intent(attempt.id, directory, "process", ["reduce"], "b" * 32, 0)
+        attempts_of.sending(session, [intent], now)
+        attempts_of.sent(session, {(attempt.id, run): None}, now)
+        attempts_of.running(session, {(attempt.id, run): "1"}, now)
     return attempt.id
 
 

@@ -661,6 +661,9 @@ def create_tables() -> None:
         sa.Column("state", one_of("attemptstate", "INTENDED", "SENDING", "SENT", "RUNNING", "ENDED"), nullable=False),
         sa.Column("backend", sa.String(length=32), nullable=False),
         sa.Column("directory", sa.String(length=1000), nullable=True),
+        sa.Column("batch_key", sa.String(length=32), nullable=True),
+        sa.Column("batch_index", sa.Integer(), nullable=True),
+        sa.Column("sends", sa.Integer(), nullable=False),
         sa.Column("job_id", sa.String(length=64), nullable=True),
         sa.Column("created_at", UTC, nullable=False),
         sa.Column("sent_at", UTC, nullable=True),
@@ -698,6 +701,7 @@ def create_tables() -> None:
         sa.UniqueConstraint("run_id", "number", name=op.f("uq_attempt_run_id_number")),
         sa.UniqueConstraint("submission_key", name=op.f("uq_attempt_submission_key")),
     )
+    op.create_index(op.f("ix_attempt_batch_key"), "attempt", ["batch_key"], unique=False)
     op.create_index(op.f("ix_attempt_state"), "attempt", ["state"], unique=False)
     op.create_table(
         "circuit_reset",

@@ -1,0 +1,127 @@
+"""From settings to the cluster that runs the jobs: this machine, or Slurm here or behind a login node."""
+
+import getpass
+from datetime import timedelta
+from pathlib import Path
+
+from ccat_assets.settings import Settings
+from ccat_models.clock import Clock
+from ccat_models.errors import InvalidDeclaration
+from resources.apptainer import find_apptainer
+from resources.attempt_store import AttemptStore
+from resources.cluster import Cluster, Timing
+from resources.local import LocalBackEnd
+from resources.local_shell import LocalShell
+from resources.ops_db import OpsDb
+from resources.shell import Shell
+from resources.sif_cache import SifCache
+from resources.slurm.backend import Limits, SlurmBackEnd
+from resources.slurm.render import JOB_ID_VARIABLE, Site
+from resources.ssh import SshShell, SshTarget
+from resources.wrapper_file import wrapper_path
+
+
+def cluster_of(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) -> Cluster:
+    """Return the cluster that the settings describe; opens no connection."""
+    if settings.hpc_backend == "slurm":
+        return _slurm(settings, ops_db, location_id, clock)
+    return Cluster(
+        ops_db=ops_db,
+        backend=LocalBackEnd(settings.workspace, settings.local_slots, str(settings.python)),
+        store=AttemptStore.here(settings.workspace),
+        images=_images(settings, LocalShell(), str(settings.python), find_apptainer() or ""),
+        location_id=location_id,
+        clock=clock,
+        python=str(settings.python),
+        apptainer=find_apptainer(),
+        timing=_timing(settings, Timing()),
+    )
+
+
+def shell_of(settings: Settings) -> Shell:
+    """Return the shell of the machine that has Slurm's commands."""
+    if not settings.ssh_host:
+        return LocalShell()
+    known_hosts = settings.ssh_known_hosts or Path()
+    target = _target(settings, known_hosts, settings.ssh_host, settings.ssh_port, settings.ssh_user)
+    return SshShell(target)
+
+
+def site_of(settings: Settings) -> Site:
+    """Return what every job's script has in common."""
+    return Site(
+        base=settings.workspace,
+        wrapper=wrapper_path(settings.workspace),
+        python=settings.slurm_python,
+        partition=settings.slurm_partition or None,
+        account=settings.slurm_account or None,
+        qos=settings.slurm_qos or None,
+        constraint=settings.slurm_constraint or None,
+        options=settings.slurm_options,
+        setup=settings.slurm_setup,
+        throttle=settings.slurm_throttle,
+    )
+
+
+def _slurm(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) -> Cluster:
+    shell = shell_of(settings)
+    patient = Timing(
+        lease=timedelta(seconds=300),  # longer than any single call may take
+        resend_after=timedelta(seconds=30),
+        lost_after=timedelta(seconds=60),
+        observe_every=timedelta(seconds=settings.observe_seconds),
+        alive_within=timedelta(seconds=settings.alive_seconds),
+    )
+    limits = Limits(jobs_in_queue=settings.slurm_max_jobs, cluster=settings.slurm_cluster or None)
+    return Cluster(
+        ops_db=ops_db,
+        backend=SlurmBackEnd(shell, site_of(settings), limits),
+        store=AttemptStore.over(shell, settings.workspace, settings.slurm_python)
+        if settings.ssh_host
+        else AttemptStore.here(settings.workspace),
+        images=_images(settings, shell, settings.slurm_python, settings.slurm_apptainer),
+        location_id=location_id,
+        clock=clock,
+        python=settings.slurm_python,
+        apptainer=settings.slurm_apptainer,
+        job_id_variable=JOB_ID_VARIABLE,
+        marked=True,
+        timing=_timing(settings, patient),
+    )
+
+
+def _images(settings: Settings, shell: Shell, python: str, apptainer: str) -> SifCache:
+    return SifCache(shell, settings.sif_cache, python, apptainer, insecure_registries=settings.insecure_registries)
+
+
+def _timing(settings: Settings, default: Timing) -> Timing:
+    def chosen(seconds: float | None, otherwise: timedelta) -> timedelta:
+        return otherwise if seconds is None else timedelta(seconds=seconds)
+
+    return Timing(
+        lease=chosen(settings.lease_seconds, default.lease),
+        resend_after=chosen(settings.resend_after_seconds, default.resend_after),
+        lost_after=chosen(settings.lost_after_seconds, default.lost_after),
+        observe_every=default.observe_every,
+        alive_within=default.alive_within,
+    )
+
+
+def _target(settings: Settings, known_hosts: Path, host: str, port: int, user: str) -> SshTarget:
+    jump = None
+    if settings.ssh_jump and host == settings.ssh_host:
+        jump_user, _, address = settings.ssh_jump.rpartition("@")
+        jump_host, _, jump_port = address.partition(":")
+        if not jump_host or (jump_port and not jump_port.isdigit()):
+            raise InvalidDeclaration(f"ssh_jump: must be [user@]host[:port], got {settings.ssh_jump!r}")
+        jump = _target(settings, known_hosts, jump_host, int(jump_port or 22), jump_user or user)
+    return SshTarget(
+        host=host,
+        port=port,
+        user=user or getpass.getuser(),
+        key_file=settings.ssh_key_file,
+        use_agent=settings.ssh_agent,
+        known_hosts=known_hosts,
+        passphrase=settings.ssh_passphrase,
+        jump=jump,
+    )

@@ -1,0 +1,56 @@
+"""The submission protocol: what may be done with an attempt that is not known to be sent, and when.
+
+    INTENDED ── SEND ──► SENDING ── reply: accepted ──────────► SENT
+                            │ ├──── reply: refused ───────────► ENDED
+                            │ └──── no reply, or a killed process: doubt, still SENDING
+                            └ asked: the job is known, or its wrapper has claimed the attempt ──► SENT
+                              asked: unknown for longer than `resend_after` ──► SEND again, under the same key
+
+A second job of the same key finds the claim and runs nothing, so that sending again can never run twice; not sending
+before the back end was asked keeps that from being the rule.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+from ccat_models.tables.execution import AttemptState
+
+MOST_SENDS = 20  # without the back end ever knowing of it: something is broken for good
+
+
+class Step(Enum):
+    """What to do next with an attempt that is not known to be sent."""
+
+    SEND = "send"
+    ACCEPT = "accept"
+    WAIT = "wait"
+    CANCEL = "cancel"
+    GIVE_UP = "give up"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of an attempt that is not known to be sent."""
+
+    state: AttemptState
+    cancel_requested: bool
+    known: bool | None = None  # whether the back end has its job; None where it could not be asked
+    claimed: bool = False  # its wrapper has begun, or somebody saw to it that none ever will
+    waited: timedelta = timedelta(0)  # since it was last sent
+    sends: int = 0
+
+
+def next_step(standing: Standing, resend_after: timedelta) -> Step:
+    """Return what to do; raise ValueError for an attempt that has been sent."""
+    if standing.state is AttemptState.INTENDED:
+        return Step.CANCEL if standing.cancel_requested else Step.SEND
+    if standing.state is not AttemptState.SENDING:
+        raise ValueError(f"an attempt that is {standing.state.value} is not to be sent")
+    if standing.claimed or standing.known:
+        return Step.ACCEPT
+    if standing.known is None or standing.waited <= resend_after:
+        return Step.WAIT
+    if standing.cancel_requested:
+        return Step.CANCEL
+    return Step.GIVE_UP if standing.sends >= MOST_SENDS else Step.SEND

@@ -1,0 +1,190 @@
+"""The directories of attempts on the machine that runs them, asked about for a whole batch at once."""
+
+import base64
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ccat_models.contract.result import Result
+from resources import store_program
+from resources.attempt_plan import RenderedAttempt
+from resources.errors import OutputsUnusable
+from resources.far_program import FarProgram
+from resources.shell import Shell
+from resources.workspace import AttemptDirectory, parse_result
+from resources.wrapper_file import wrapper_path, wrapper_text
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Need:
+    """A directory or file that an attempt reads, and what to say where it is not there."""
+
+    path: Path
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One attempt's directory as it has to be before its wrapper starts."""
+
+    directory: AttemptDirectory
+    rendered: RenderedAttempt
+    needs: Sequence[Need] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an attempt has left so far; `problem` says why its files cannot be believed."""
+
+    claimed: bool
+    heartbeat_age_seconds: float | None
+    result_text: str | None
+    problem: str | None
+    output_directory: str | None
+    numbers: Mapping[str, str] = field(default_factory=dict)  # the text of each qa/*.json by its path
+
+    def result(self, place: Path, submission_key: str) -> Result | None:
+        """Return how the attempt ended, None while it has not said so.
+
+        Raises ResultUnreadable where it cannot be believed and OutputsUnusable where its files are not what it says.
+        """
+        if self.result_text is not None:
+            result = parse_result(self.result_text.encode(), str(place / "result.json"), submission_key)
+        if self.problem is not None:
+            raise OutputsUnusable(self.problem)
+        return None if self.result_text is None else result
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file below a directory, and how much of it: its first bytes, or its last; none to learn its size alone."""
+
+    root: Path
+    path: str
+    most_bytes: int = 0
+    from_end: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A regular file's size, and what was wanted of it."""
+
+    size_bytes: int
+    content: bytes
+
+
+class AttemptStore:
+    """Lays out, claims and looks at attempts below one base directory, here or over a shell."""
+
+    def __init__(self, base: Path, ask: Ask) -> None:
+        self.base = base
+        self._ask = ask
+        self._installed: set[str] = set()
+
+    @staticmethod
+    def here(base: Path) -> "AttemptStore":
+        """Return the store of a directory that this machine can write."""
+        return AttemptStore(base, store_program.answer)
+
+    @staticmethod
+    def over(shell: Shell, base: Path, python: str) -> "AttemptStore":
+        """Return the store of a directory on the machine that a shell reaches."""
+        return AttemptStore(base, FarProgram(shell, Path(store_program.__file__), base / ".wrapper", python).ask)
+
+    @property
+    def marks(self) -> Path:
+        """Return the directory in which wrappers that have ended leave a mark."""
+        return self.base / ".ended"
+
+    def lay_out(self, layouts: Sequence[Layout]) -> dict[Path, str]:
+        """Lay out attempts and return, by directory, why one could not be."""
+        if not layouts:
+            return {}
+        answer = self._ask({"do": "lay_out", "attempts": [_item(layout) for layout in layouts]})
+        return {Path(directory): str(problem) for directory, problem in answer["problems"].items()}
+
+    def claim(self, directories: Collection[Path]) -> set[Path]:
+        """Claim attempts in their wrappers' place and return those that nobody had claimed."""
+        if not directories:
+            return set()
+        return {Path(path) for path in self._ask({"do": "claim", "directories": _texts(directories)})["claimed"]}
+
+    def look(self, directories: Collection[Path]) -> dict[Path, Found]:
+        """Return what attempts have left; a directory that is not in the answer has not been looked at yet."""
+        if not directories:
+            return {}
+        found = self._ask({"do": "look", "directories": _texts(directories)})["found"]
+        return {Path(directory): _found(seen) for directory, seen in found.items()}
+
+    def ended(self, seen_to: Iterable[str] = ()) -> set[str]:
+        """Return the submission keys whose wrappers say they have ended; forget those that have been seen to."""
+        request = {"do": "marks", "directory": str(self.marks), "forget": sorted(seen_to)}
+        return set(self._ask(request)["marks"])
+
+    def read(self, wanted: Sequence[Wanted]) -> list[Part | None]:
+        """Return parts of files in the order asked for, None for what is no regular file or is reached over a link.
+
+        What no longer fits into one answer is left out: ask again for the rest. At least one is answered.
+        """
+        if not wanted:
+            return []
+        files = [[str(one.root), one.path, one.most_bytes, one.from_end] for one in wanted]
+        found = self._ask({"do": "read", "files": files})["files"]
+        return [None if part is None else Part(part[0], base64.b64decode(part[1])) for part in found]
+
+    def install_wrapper(self) -> Path:
+        """Make sure that the wrapper lies below the base; jobs of older versions keep theirs."""
+        path = wrapper_path(self.base)
+        self._install({path: wrapper_text().encode()}, str(path))
+        return path
+
+    def install_code(self, sha256: str, files: Callable[[], Mapping[str, bytes]]) -> Path:
+        """Make sure that code lies below the base under its checksum, and return its directory."""
+        directory = self.base / ".code" / sha256
+        if str(directory) not in self._installed:
+            contents = {directory / name: content for name, content in files().items()}
+            self._install(contents, str(directory))
+        return directory
+
+    def _install(self, files: Mapping[Path, bytes], name: str) -> None:
+        if name in self._installed:
+            return
+        missing = set(self._ask({"do": "missing", "paths": _texts(files)})["missing"])
+        wanted = [[str(path), base64.b64encode(text).decode()] for path, text in files.items() if str(path) in missing]
+        if wanted:
+            self._ask({"do": "install", "files": wanted})
+        self._installed.add(name)
+
+
+def _texts(paths: Iterable[Path]) -> list[str]:
+    return [str(path) for path in paths]
+
+
+def _found(seen: Mapping[str, Any]) -> Found:
+    return Found(
+        claimed=seen["claimed"],
+        heartbeat_age_seconds=seen["heartbeat_age"],
+        result_text=seen["result"],
+        problem=seen["problem"],
+        output_directory=seen["output_directory"],
+        numbers=seen["numbers"],
+    )
+
+
+def _item(layout: Layout) -> dict[str, Any]:
+    root, rendered = layout.directory.path, layout.rendered
+    return {
+        "directory": str(root),
+        "submission_key": rendered.job.submission_key,
+        "needs": [[str(need.path), need.kind, need.message] for need in layout.needs],
+        "directories": ["input", "upstream", "logs", rendered.job.output_directory],
+        "links": [[str(link).removeprefix(f"{root}/"), str(target)] for link, target in rendered.links.items()],
+        "files": [
+            ["config/manifest.json", rendered.manifest.model_dump_json(indent=1) + "\n"],
+            ["job.json", rendered.job.model_dump_json(indent=1) + "\n"],
+        ],
+    }

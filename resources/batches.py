@@ -1,0 +1,59 @@
+"""Which attempts are sent together: those of one shape, and again together those that were."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ccat_models.contract.job import Job
+from ccat_models.run.work import OpenAttempt
+from resources.attempt_plan import AttemptPlan
+from resources.backend import Batch, JobRequest, Shape
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An attempt whose directory is laid out."""
+
+    attempt: OpenAttempt
+    plan: AttemptPlan
+    job: Job
+
+
+def batches_of(prepared: Sequence[Prepared], largest: int) -> list[tuple[Batch, Sequence[Prepared]]]:
+    """Return batches of one shape and at most so many jobs; what was sent before keeps its batch and its place."""
+    again: dict[str, list[Prepared]] = defaultdict(list)
+    new: dict[Shape, list[Prepared]] = defaultdict(list)
+    for item in prepared:
+        if item.attempt.batch_key is None:
+            new[shape_of(item)].append(item)
+        else:
+            again[item.attempt.batch_key].append(item)
+    batches: list[tuple[Batch, Sequence[Prepared]]] = [
+        (_batch(key, items, [item.attempt.batch_index or 0 for item in items]), items) for key, items in again.items()
+    ]
+    for items in new.values():
+        for first in range(0, len(items), largest):
+            chunk = items[first : first + largest]
+            batches.append((_batch(uuid.uuid4().hex, chunk, range(len(chunk))), chunk))
+    return batches
+
+
+def shape_of(item: Prepared) -> Shape:
+    """Return what an attempt needs of a node."""
+    resources = item.attempt.resources
+    return Shape(
+        cpus=item.plan.cpus,
+        memory_gb=item.plan.memory_gb,
+        time_limit_seconds=item.plan.time_limit_seconds,
+        gpus=int(resources.get("gpus", 0)),
+        options={str(name): str(value) for name, value in (resources.get("slurm") or {}).items()},
+    )
+
+
+def _batch(key: str, items: Sequence[Prepared], indices: Sequence[int]) -> Batch:
+    requests = [
+        JobRequest(item.attempt.submission_key, item.plan.directory.path, index)
+        for item, index in zip(items, indices, strict=True)
+    ]
+    return Batch(key, shape_of(items[0]), requests)

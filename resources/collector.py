@@ -1,0 +1,79 @@
+"""From what an attempt left to its run's products, in one transaction; or to the class of its failure."""
+
+from pathlib import Path
+from typing import Any
+
+from ccat_models.contract.result import Result
+from ccat_models.product.collect import Collected, register
+from ccat_models.run import attempt as attempts_of
+from ccat_models.run.retry import classify
+from ccat_models.run.work import OpenAttempt
+from ccat_models.tables.execution import FailureClass
+from resources.attempt_store import Found
+from resources.backend import Job
+from resources.cluster import Cluster
+from resources.errors import OutputsUnusable, ResultUnreadable
+from resources.outputs import check_paths, read_metrics
+
+
+def collect(cluster: Cluster, attempt: OpenAttempt, found: Found, job: Job | None) -> bool:
+    """Register how an attempt ended and what it made; say whether it has a result at all."""
+    directory = Path(attempt.directory or "")
+    try:
+        result = found.result(directory, attempt.submission_key)
+        if result is None:
+            return False
+        if result.outcome == "completed":
+            _register(cluster, attempt, directory, found, result)
+        else:
+            _ended_badly(cluster, attempt, result, job)
+    except (ResultUnreadable, OutputsUnusable) as error:  # one attempt's bad files must not hold up the others
+        fail(cluster, attempt, FailureClass.COLLECTION, str(error))
+    return True
+
+
+def fail(
+    cluster: Cluster,
+    attempt: OpenAttempt,
+    failure: FailureClass,
+    message: str,
+    result: Result | None = None,
+    evidence: dict[str, Any] | None = None,
+) -> None:
+    """Record that an attempt has failed, with whatever speaks for it."""
+    with cluster.ops_db.write() as session:
+        attempts_of.failed(session, attempt.id, failure, message, cluster.clock(), result=result, evidence=evidence)
+    cluster.passing("failure recorded")
+
+
+def _register(cluster: Cluster, attempt: OpenAttempt, directory: Path, found: Found, result: Result) -> None:
+    check_paths(directory, result)
+    output_directory = found.output_directory or ""
+    collected = Collected(
+        result=result,
+        output_directory=output_directory,
+        location_id=cluster.location_id,
+        location_path=directory.relative_to(cluster.base).as_posix(),
+        metrics=read_metrics(directory, output_directory, found.numbers),
+    )
+    cluster.passing("outputs verified")
+    with cluster.ops_db.write() as session:
+        register(session, attempt.id, attempt.run_id, collected, cluster.clock())
+    cluster.passing("collected")
+
+
+def _ended_badly(cluster: Cluster, attempt: OpenAttempt, result: Result, job: Job | None) -> None:
+    if attempt.cancel_requested:
+        with cluster.ops_db.write() as session:
+            attempts_of.cancelled(session, attempt.id, attempt.run_id, cluster.clock(), result)
+        return
+    failure = classify(result)
+    if failure is None:
+        return
+    evidence: dict[str, Any] = {"outcome": result.outcome, "signal": result.signal, "host": result.host}
+    ending = None if job is None else job.ending
+    if ending is not None:
+        evidence |= ending.evidence
+        if ending.failure is FailureClass.OUT_OF_MEMORY:  # the wrapper saw its program killed, the back end knows why
+            failure = FailureClass.OUT_OF_MEMORY, f"{ending.message}; {failure[1]}"
+    fail(cluster, attempt, *failure, result=result, evidence=evidence)

@@ -1,0 +1,104 @@
+"""From rows to directories: what attempts need is found, and laid out where they will run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ccat_models.run import attempt as attempts_of
+from ccat_models.run.briefing import RunBriefing, brief
+from ccat_models.run.work import OpenAttempt
+from ccat_models.tables.execution import FailureClass
+from ccat_models.tables.pipelines import ReductionSoftwareVersion
+from resources.attempt_plan import render_job
+from resources.attempt_store import Layout
+from resources.batches import Prepared
+from resources.cluster import Cluster
+from resources.errors import AskAgain, ResourceError, StagingFailed
+from resources.sif_cache import Filling, Ready
+from resources.software import read_code
+from resources.staging import Software, attempt_plan, needs_of
+
+
+def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared]:
+    """Lay out attempts and return those that can be sent.
+
+    One that cannot be laid out has failed; one whose image is still on its way stays as it is.
+    """
+    if not attempts:
+        return []
+    with cluster.ops_db.read() as session:
+        briefings = brief(session, [attempt.run_id for attempt in attempts], cluster.location_id)
+    cluster.store.install_wrapper()
+    shelf, prepared, layouts, problems = _Shelf(cluster), [], [], {}
+    for attempt in attempts:
+        try:
+            laid_out = _lay_out(cluster, shelf, briefings[attempt.run_id], attempt)
+        except AskAgain:
+            raise
+        except (ResourceError, OSError) as error:
+            problems[attempt.id] = str(error)
+            continue
+        if laid_out is not None:
+            layouts.append(laid_out[0])
+            prepared.append(laid_out[1])
+    bad = cluster.store.lay_out(layouts)
+    cluster.passing("directories laid out")
+    problems |= {item.attempt.id: bad[item.plan.directory.path] for item in prepared if item.plan.directory.path in bad}
+    if problems:
+        with cluster.ops_db.write() as session:
+            for attempt_id, problem in problems.items():
+                attempts_of.failed(session, attempt_id, FailureClass.STAGING, problem, cluster.clock())
+    return [item for item in prepared if item.attempt.id not in problems]
+
+
+def _lay_out(
+    cluster: Cluster, shelf: "_Shelf", briefing: RunBriefing, attempt: OpenAttempt
+) -> tuple[Layout, Prepared] | None:
+    software = shelf.software(briefing.run.software_version)
+    if software is None:
+        return None
+    plan = attempt_plan(briefing, attempt, cluster.base, software)
+    if cluster.job_id_variable is not None:
+        plan = replace(plan, job_id_variable=cluster.job_id_variable)
+    if cluster.marked:
+        plan = replace(plan, ended_directory=cluster.store.marks)
+    rendered = render_job(plan, python=cluster.python, apptainer=cluster.apptainer or "apptainer")
+    return Layout(plan.directory, rendered, needs_of(plan)), Prepared(attempt, plan, rendered.job)
+
+
+@dataclass
+class _Shelf:
+    """The software versions of one batch, each made ready once."""
+
+    cluster: Cluster
+    _ready: dict[int, Software | StagingFailed | None] = field(default_factory=dict)
+
+    def software(self, version: ReductionSoftwareVersion) -> Software | None:
+        """Return a version that is ready to run, None while its image is on its way; raise StagingFailed."""
+        if version.id not in self._ready:
+            try:
+                self._ready[version.id] = self._make_ready(version)
+            except StagingFailed as failure:
+                self._ready[version.id] = failure
+        found = self._ready[version.id]
+        if isinstance(found, StagingFailed):
+            raise found
+        return found
+
+    def _make_ready(self, version: ReductionSoftwareVersion) -> Software | None:
+        image = None
+        if version.image_reference is not None:
+            image = self._image(version.image_reference, version.image_sha256 or "")
+            if image is None:
+                return None
+        code = None
+        if version.code_directory is not None and version.code_sha256 is not None:
+            files = read_code(version)
+            code = self.cluster.store.install_code(version.code_sha256, lambda: files)
+        return Software(image, code)
+
+    def _image(self, reference: str, sha256: str) -> Ready | None:
+        if self.cluster.apptainer is None:
+            where = self.cluster.backend.name
+            raise StagingFailed(f"{reference}: there is no apptainer to run it ({where} back end)")
+        answer = self.cluster.images.ask(reference, sha256)
+        return None if isinstance(answer, Filling) else answer

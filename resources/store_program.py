@@ -1,0 +1,297 @@
+"""Lay out, claim, look at and read attempts where they run: python3 store_program.py < request.json > answer.json.
+
+Stands alone: Python >= 3.6 on Linux, standard library only, so that it runs on any login node as it runs here. One call
+answers for a whole batch: what it costs does not grow with the distance.
+"""
+# Paths are bytes: a login node's locale may be unable to decode them.
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import sys
+import time
+from typing import Any, Dict, Optional, Tuple
+
+LARGEST_RESULT_BYTES = 16 << 20
+LARGEST_NUMBERS_BYTES = 1 << 20  # of one qa/*.json
+REHASH_LIMIT_BYTES = 64 << 20  # larger files keep the checksum that the node computed
+LONGEST_LOOK_SECONDS = 20.0
+LARGEST_ANSWER_BYTES = 32 << 20
+
+
+class Bad(Exception):
+    """Raised for what must not be used or believed; the message names the file."""
+
+
+def write_whole(path: bytes, content: bytes, mode: int = 0o644) -> None:
+    """Write a file that is either whole or absent."""
+    make_directory(os.path.dirname(path))
+    temporary = path + b".part-%d-%s" % (os.getpid(), base64.b16encode(os.urandom(4)))
+    with open(temporary, "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), mode)
+    os.rename(temporary, path)
+
+
+def lay_out(item: Dict[str, Any]) -> None:
+    """Lay out one attempt; again is harmless, and a claimed attempt is left as it is."""
+    root = os.fsencode(item["directory"])
+    for path, kind, message in item["needs"]:
+        if not (os.path.isdir if kind == "directory" else os.path.isfile)(os.fsencode(path)):
+            raise Bad(message)
+    if os.path.lexists(os.path.join(root, b"job.json")):
+        found, key = job_of(root)["submission_key"], item["submission_key"]
+        if found != key:
+            raise Bad("%s/job.json: belongs to submission key %r, not %r" % (item["directory"], found, key))
+    if os.path.lexists(os.path.join(root, b"claim")):
+        return
+    for name in item["directories"]:
+        make_directory(inside(root, name))
+    for name, target in item["links"]:
+        link(inside(root, name), os.fsencode(target))
+    for name, text in item["files"]:  # job.json comes last
+        write_whole(inside(root, name), text.encode("utf-8"))
+
+
+def make_directory(path: bytes) -> None:
+    """Make a directory and those above it, asking the disk as little as can be."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)
+
+
+def inside(root: bytes, name: str) -> bytes:
+    """Return a path below the attempt's directory."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise Bad("%s is not below %s" % (name, os.fsdecode(root)))
+    return os.path.join(root, os.fsencode(name))
+
+
+def job_of(root: bytes) -> Dict[str, str]:
+    """Return what an attempt's job.json says of it; raise Bad where it is none."""
+    path = os.path.join(root, b"job.json")
+    try:
+        with open(path, "rb") as file:
+            job = json.loads(file.read().decode("utf-8"))
+        return {name: str(job[name]) for name in ("submission_key", "output_directory")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Bad("%s: not a job: %r" % (os.fsdecode(path), error)) from error
+
+
+def link(path: bytes, target: bytes) -> None:
+    """Make a symbolic link, or turn one to its new target, by rename."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.islink(path) and os.readlink(path) == target:
+        return
+    temporary = os.path.join(os.path.dirname(path), b".%d.link" % os.getpid())
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+
+
+def open_inside(root: bytes, relative: str) -> Optional[int]:
+    """Open a regular file, refusing a symbolic link at every step below the root; None where that cannot be done."""
+    parts = [os.fsencode(part) for part in relative.split("/")]
+    if any(part in (b"", b".", b"..") for part in parts):
+        return None
+    try:
+        directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+            os.close(directory)
+            directory = inner
+        # a pipe must not block whoever opens it
+        handle = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError:
+        return None
+    finally:
+        os.close(directory)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return None
+    return handle
+
+
+def read_inside(root: bytes, relative: str, limit: int, from_end: bool = False) -> Optional[Tuple[int, bytes]]:
+    """Return a file's size and no more than so many bytes of it; None for no file that can be read."""
+    handle = open_inside(root, relative)
+    if handle is None:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        size = os.fstat(handle).st_size
+        file.seek(max(0, size - limit) if from_end else 0)
+        return size, file.read(limit)
+
+
+def read_whole(root: bytes, relative: str, limit: int) -> Optional[bytes]:
+    """Return a file's content, None for no file; raise Bad for a larger one."""
+    found = read_inside(root, relative, limit + 1)
+    if found is not None and len(found[1]) > limit:
+        raise Bad("%s/%s: more than %d bytes" % (os.fsdecode(root), relative, limit))
+    return None if found is None else found[1]
+
+
+def verify(root: bytes, output: Dict[str, Any]) -> None:
+    """Compare one output with what its attempt's result says of it."""
+    path = "%s/%s" % (os.fsdecode(root), output["path"])
+    handle = open_inside(root, output["path"])
+    if handle is None:
+        raise Bad("%s: not a regular file of this attempt" % path)
+    digest = hashlib.sha256()
+    with os.fdopen(handle, "rb") as file:
+        size = os.fstat(handle).st_size
+        if size != output["size_bytes"]:
+            raise Bad("%s: %d bytes, %d when the program ended" % (path, size, output["size_bytes"]))
+        if size > REHASH_LIMIT_BYTES:
+            return
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    if digest.hexdigest() != output["sha256"]:
+        raise Bad("%s: its checksum is not what it was when the program ended" % path)
+
+
+def heartbeat_age(root: bytes) -> Optional[float]:
+    """Return the seconds since the attempt's wrapper last gave a sign of life, None where it never did."""
+    times = []
+    for name in (b"heartbeat", b"owner.json"):
+        with contextlib.suppress(OSError):
+            times.append(os.stat(os.path.join(root, b"claim", name)).st_mtime)
+    return max(0.0, time.time() - max(times)) if times else None
+
+
+def look(directory: str) -> Dict[str, Any]:
+    """Return what an attempt has left so far; of one that completed, its outputs are compared and its numbers read."""
+    root = os.fsencode(directory)
+    found = {"result": None, "problem": None, "output_directory": None, "numbers": {}}  # type: Dict[str, Any]
+    found.update(claimed=os.path.lexists(os.path.join(root, b"claim")), heartbeat_age=heartbeat_age(root))
+    try:
+        if os.path.lexists(os.path.join(root, b"result.json")):
+            collect(root, found)
+    except Bad as bad:
+        found["problem"] = str(bad)
+    return found
+
+
+def collect(root: bytes, found: Dict[str, Any]) -> None:
+    """Add result.json, the output directory, and the numbers of qa/*.json."""
+    shown = os.fsdecode(root)
+    content = read_whole(root, "result.json", LARGEST_RESULT_BYTES)
+    if content is None:
+        raise Bad("%s/result.json: not a regular file that can be read" % shown)
+    found["result"] = content.decode("utf-8", "replace")
+    try:
+        result = json.loads(found["result"])
+        outputs = result["outputs"] if result["outcome"] == "completed" else []
+        kinds = [(output["path"] + "", output["type"]) for output in outputs]
+        for output in outputs:
+            verify(root, output)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return  # whoever reads the result says what is wrong with it
+    found["output_directory"] = job_of(root)["output_directory"]
+    for path, kind in kinds:
+        if kind == "qa_metric" and path.endswith(".json"):
+            numbers = read_whole(root, path, LARGEST_NUMBERS_BYTES)
+            found["numbers"][path] = (numbers or b"").decode("utf-8", "replace")
+
+
+def answer_lay_out(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Lay out attempts; answer with the problems by directory."""
+    problems = {}
+    for item in request["attempts"]:
+        try:
+            lay_out(item)
+        except (Bad, OSError) as error:
+            problems[item["directory"]] = str(error)
+    return {"problems": problems}
+
+
+def answer_claim(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Claim attempts in their wrappers' place, so that jobs that turn up later run nothing; answer which were free."""
+    claimed = []
+    for directory in request["directories"]:
+        with contextlib.suppress(FileExistsError):
+            os.makedirs(os.path.join(os.fsencode(directory), b"claim"))
+            claimed.append(directory)
+    return {"claimed": claimed}
+
+
+def answer_look(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Look at attempts; those for which there is no time or room now are left out of the answer."""
+    found, size, end = {}, 0, time.monotonic() + LONGEST_LOOK_SECONDS
+    for directory in request["directories"]:
+        found[directory] = look(directory)
+        size += len(found[directory]["result"] or "") + sum(map(len, found[directory]["numbers"].values()))
+        if size > LARGEST_ANSWER_BYTES or time.monotonic() > end:
+            break
+    return {"found": found}
+
+
+def answer_marks(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Forget marks that have been seen to, and answer with the names of those that are there."""
+    marks = os.fsencode(request["directory"])
+    for name in request["forget"]:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(marks, os.fsencode(name)))
+    try:
+        names = os.listdir(marks)
+    except FileNotFoundError:
+        names = []
+    return {"marks": sorted(name.decode("ascii", "replace") for name in names)}
+
+
+def answer_install(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Write files that are not there yet; a file's name tells its content."""
+    installed = []
+    for path, content in request["files"]:
+        if not os.path.exists(os.fsencode(path)):
+            write_whole(os.fsencode(path), base64.b64decode(content))
+            installed.append(path)
+    return {"installed": installed}
+
+
+def answer_missing(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Answer which of these paths do not lead anywhere."""
+    return {"missing": [path for path in request["paths"] if not os.path.exists(os.fsencode(path))]}
+
+
+def answer_read(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Answer with the size and a part of each of these files; the last ones are left out where the answer is full."""
+    files, room = [], LARGEST_ANSWER_BYTES
+    for root, path, limit, from_end in request["files"]:
+        found = None
+        with contextlib.suppress(OSError):
+            found = read_inside(os.fsencode(root), path, limit, from_end)
+        files.append(found and [found[0], base64.b64encode(found[1]).decode("ascii")])
+        room -= len(found[1]) if found else 0
+        if room < 0:
+            break
+    return {"files": files}
+
+
+_ALL = (answer_lay_out, answer_claim, answer_look, answer_marks, answer_install, answer_missing, answer_read)
+ANSWERS = {one.__name__[len("answer_") :]: one for one in _ALL}
+
+
+def answer(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Do what is asked."""
+    return ANSWERS[request["do"]](request)
+
+
+def main() -> int:
+    """Read one request and write its answer."""
+    os.umask(0o022)
+    request = json.loads(sys.stdin.buffer.read().decode("utf-8"))
+    sys.stdout.buffer.write(json.dumps(answer(request)).encode("ascii") + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

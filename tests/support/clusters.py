@@ -1,0 +1,37 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+from ccat_models.clock import Clock, system_clock
+from resources.apptainer import find_apptainer
+from resources.attempt_store import AttemptStore
+from resources.cluster import Cluster, Timing
+from resources.local import LocalBackEnd
+from resources.local_shell import LocalShell
+from resources.ops_db import OpsDb
+from resources.sif_cache import SifCache
+
+
+def local_cluster(
+    ops_db: OpsDb,
+    base: Path,
+    *,
+    slots: int,
+    clock: Clock = system_clock,
+    timing: Timing | None = None,
+    **fields: Any,
+) -> Cluster:
+    """Return the local back end on processing location 1, all its files below `base`."""
+    apptainer = find_apptainer()
+    return Cluster(
+        ops_db=ops_db,
+        backend=LocalBackEnd(base, slots=slots, python=sys.executable),
+        store=AttemptStore.here(base),
+        images=SifCache(LocalShell(), base.parent / "sif", sys.executable, apptainer or ""),
+        location_id=1,
+        clock=clock,
+        python=sys.executable,
+        apptainer=apptainer,
+        timing=timing or Timing(),
+        **fields,
+    )
