@@ -10,9 +10,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import plan
+from benchmarks import plan, slurm
 
-BENCHMARKS: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {"plan": plan.measure}
+BENCHMARKS: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
+    "plan": plan.measure,
+    "dag21": slurm.dag21,
+    "trivial50": slurm.trivial50,
+    "submit": slurm.submit,
+    "scheduler_calls": slurm.scheduler_calls,
+}
 RESULTS = Path(__file__).with_name("results.json")
 
 
@@ -30,7 +36,9 @@ def main(arguments: list[str]) -> int:
         for result in BENCHMARKS[name]():
             results.append({"id": name, **result})
             sys.stderr.write(f"{name} {result['params']}: {result['metrics']}\n")
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    kept = [result for result in before if result["id"] not in wanted]
+    RESULTS.write_text(json.dumps(kept + results, indent=1) + "\n")
     _print(results)
     return 0
 
