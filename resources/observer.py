@@ -1,6 +1,8 @@
 """What the back end and the attempts' directories say of jobs on their way, written to ops-db."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,8 +12,10 @@ from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from resources.attempt_store import Found
 from resources.backend import Ending, Job, JobState, Sent
 from resources.cluster import Cluster
-from resources.collector import collect, fail
+from resources.collector import collect, fail, needs_explanation
+from resources.errors import AskAgain
 
+_LOG = logging.getLogger(__name__)
 _OBSERVED = (RunStatus.SUBMITTED, RunStatus.RUNNING)
 _MARKS_AT_A_TIME = 1000
 _ALIVE = (JobState.QUEUED, JobState.RUNNING, JobState.UNKNOWN)
@@ -35,7 +39,7 @@ def see_marks(cluster: Cluster) -> None:
         some = marks[first : first + _MARKS_AT_A_TIME]
         with cluster.ops_db.read() as session:
             marked = open_attempts(session, cluster.location_id, cluster.backend.name, statuses=_OBSERVED, keys=some)
-        _collect_all(cluster, marked, {})
+        _collect_all(cluster, marked, None)
         with cluster.ops_db.read() as session:
             seen_to = set(some) - attempts_of.still_open(session, some)
         if seen_to:
@@ -46,16 +50,34 @@ def observe(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str
     """Record what the back end said, cancel what nobody wants, and collect what is no longer there."""
     sent = [attempt for attempt in attempts if attempt.run_status in _OBSERVED]
     alive = {key: job for key, job in jobs.items() if job.state in _ALIVE}
+    lingering = {key: job for key, job in jobs.items() if job.ending is not None and job.ending.lingers}
     unwanted = [alive[a.submission_key] for a in sent if a.cancel_requested and a.submission_key in alive]
-    lingering = [job for job in jobs.values() if job.ending is not None and job.ending.lingers]
-    if unwanted or lingering:
-        cluster.backend.cancel([*unwanted, *lingering])
+    _cancel(cluster, [*unwanted, *lingering.values()])
+    _end_lingering(cluster, [attempt for attempt in sent if attempt.submission_key in lingering], lingering)
     _record(cluster, sent, alive)
-    _collect_all(cluster, [attempt for attempt in sent if attempt.submission_key not in alive], jobs)
+    gone = [a for a in sent if a.submission_key not in alive and a.submission_key not in lingering]
+    _collect_all(cluster, gone, jobs)
 
 
 def _sent(attempt: OpenAttempt) -> Sent:
     return Sent(attempt.submission_key, attempt.batch_key or "", attempt.batch_index or 0, attempt.job_id)
+
+
+def _cancel(cluster: Cluster, jobs: Sequence[Job]) -> None:
+    """Ask for jobs to end; that this cannot be done now must not keep the others from being observed."""
+    if not jobs:
+        return
+    try:
+        cluster.backend.cancel(jobs)
+    except AskAgain as error:
+        _LOG.warning("%s: not cancelled yet: %s", cluster.name, error)
+
+
+def _end_lingering(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
+    """End attempts whose jobs will never run, and see to it that they never do."""
+    cluster.store.claim([Path(attempt.directory or "") for attempt in attempts])
+    for attempt in attempts:
+        _lose(cluster, attempt, jobs[attempt.submission_key].ending, "it never began")
 
 
 def _record(cluster: Cluster, sent: Sequence[OpenAttempt], alive: Mapping[str, Job]) -> None:
@@ -79,18 +101,32 @@ def _record(cluster: Cluster, sent: Sequence[OpenAttempt], alive: Mapping[str, J
         cluster.passing("running recorded")
 
 
-def _collect_all(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
-    """Collect attempts whose jobs are no longer there, those with a result first."""
+def _collect_all(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[str, Job] | None) -> None:
+    """Collect attempts whose jobs are no longer there; where the back end was not asked, what it need not explain."""
     # The queue first, the directories after it: a job that ends in between is then seen next time, never as missing.
     found = cluster.store.look([Path(attempt.directory or "") for attempt in gone])
+    # What is not found there was no time to look at: next time.
+    looked_at = [(a, found[Path(a.directory or "")]) for a in gone if Path(a.directory or "") in found]
+    unexplained = {attempt.id: attempt for attempt, seen in looked_at if needs_explanation(attempt, seen)}
+    told = {} if jobs is None else _told(cluster, list(unexplained.values()), jobs)
     without: list[tuple[OpenAttempt, Found]] = []
-    for attempt in gone:
-        seen = found.get(Path(attempt.directory or ""))
-        if seen is None:
-            continue  # there was no time to look: next time
-        if not collect(cluster, attempt, seen, jobs.get(attempt.submission_key)):
+    for attempt, seen in looked_at:
+        if jobs is None and attempt.id in unexplained:
+            continue
+        if not collect(cluster, attempt, seen, told.get(attempt.submission_key)):
             without.append((attempt, seen))
-    _miss(cluster, without, jobs)
+    _miss(cluster, without, jobs or {})
+
+
+def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> dict[str, Ending]:
+    """Return how jobs ended: as the queue tells it and, of these attempts, with what only the accounts tell."""
+    accounts = cluster.backend.endings([_sent(attempt) for attempt in attempts]) if attempts else {}
+    told = dict(accounts)
+    for key, job in jobs.items():
+        if job.ending is not None:
+            more = accounts[key].evidence if key in accounts and accounts[key].failure is job.ending.failure else {}
+            told[key] = replace(job.ending, evidence={**more, **job.ending.evidence})
+    return told
 
 
 def _miss(cluster: Cluster, without: Sequence[tuple[OpenAttempt, Found]], jobs: Mapping[str, Job]) -> None:
@@ -109,13 +145,13 @@ def _miss(cluster: Cluster, without: Sequence[tuple[OpenAttempt, Found]], jobs: 
     ]
     if not lost:
         return
-    told = {key: job.ending for key, job in jobs.items() if job.ending is not None}
-    untold = [_sent(attempt) for attempt, _ in lost if attempt.submission_key not in told]
-    endings = {**cluster.backend.endings(untold), **told} if untold else told
+    endings = _told(cluster, [attempt for attempt, _ in lost], jobs)
     never_began = cluster.store.claim([Path(attempt.directory or "") for attempt, _ in lost])
     for attempt, _ in lost:
-        began = Path(attempt.directory or "") not in never_began
-        _lose(cluster, attempt, endings.get(attempt.submission_key), began=began)
+        seconds = int((now - (attempt.missing_since or now)).total_seconds())
+        began = "it never began" if Path(attempt.directory or "") in never_began else "it had begun"
+        story = f"without a result for {seconds} s; {began}"
+        _lose(cluster, attempt, endings.get(attempt.submission_key), story)
 
 
 def _lives(seen: Found, within: timedelta) -> bool:
@@ -123,13 +159,11 @@ def _lives(seen: Found, within: timedelta) -> bool:
     return age is not None and age < within.total_seconds()
 
 
-def _lose(cluster: Cluster, attempt: OpenAttempt, ending: Ending | None, *, began: bool) -> None:
+def _lose(cluster: Cluster, attempt: OpenAttempt, ending: Ending | None, story: str) -> None:
     if attempt.cancel_requested:
         with cluster.ops_db.write() as session:
             attempts_of.cancelled(session, attempt.id, attempt.run_id, cluster.clock())
         return
-    seconds = int((cluster.clock() - (attempt.missing_since or cluster.clock())).total_seconds())
-    story = f"without a result for {seconds} s; {'it had begun' if began else 'it never began'}"
     if ending is None:
         fail(cluster, attempt, FailureClass.LOST, f"not in the queue and {story}")
     else:

@@ -7,10 +7,11 @@ import pytest
 
 from ccat_models.run.cancel import abandon, request_cancel, wait_for
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.execution import FailureClass, RunStatus
 from resources.attached import Attached
 from resources.ensure import Wish
 from tests.run.bench import Bench
+from tests.support.doubtful import FakeDoubtfulBackEnd
 
 
 def cancel(bench: Bench, *runs: int) -> None:
@@ -135,3 +136,28 @@ def test_an_interruption_of_the_first_look_ends_what_was_just_created(bench: Ben
     with pytest.raises(KeyboardInterrupt):
         attached.run_pipeline("letters", Wish("ada"))
     assert bench.statuses() == ["CANCELLED"]
+
+
+def test_a_job_that_cannot_be_cancelled_keeps_nobody_from_being_collected(bench: Bench) -> None:
+    bench.declare("a", "b", seconds=1)
+    bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
+    bench.works.request()
+    bench.until(bench.has(RunStatus.RUNNING, RunStatus.RUNNING))
+    fake.deaf = True
+    cancel(bench, 1)
+    bench.until(lambda: bench.statuses()[1] == "COMPLETED")
+    fake.deaf = False
+    assert bench.until_ended()[1] == "COMPLETED"
+
+
+def test_a_job_that_will_never_run_fails_at_once_in_the_back_ends_words_and_leaves_the_queue(bench: Bench) -> None:
+    bench.declare("a")
+    bench.behind(fake := FakeDoubtfulBackEnd(bench.local, queued=[], never=True))
+    bench.works.request()
+    bench.until(bench.has(RunStatus.FAILED))
+    (attempt,) = bench.attempts()
+    assert (attempt.failure_class, attempt.evidence) == (FailureClass.PERMANENT, {"reason": "BadConstraints"})
+    assert fake.cancelled == [attempt.submission_key]
+    fake.start_queued()
+    assert (bench.directories()[0] / "claim").is_dir(), "if it were released after all, it would run nothing"
+    assert bench.called() == {}

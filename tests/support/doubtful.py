@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from ccat_models.tables.execution import FailureClass
 from resources.backend import Batch, Ending, Job, JobState, Sent
 from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionRefused
 from resources.local import LocalBackEnd
@@ -19,7 +20,10 @@ class FakeDoubtfulBackEnd:
     silences: int = 0  # so many look-ups find nobody
     queued: list[Batch] | None = None  # a queue that starts nothing until it is told to
     blind: bool = False  # look-ups find no job
+    deaf: bool = False  # cancelling fails
+    never: bool = False  # what is queued will never run, and says so
     sent: list[str] = field(default_factory=list)  # the keys of all that was asked for
+    cancelled: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -57,7 +61,11 @@ class FakeDoubtfulBackEnd:
             raise BackEndUnavailable("no answer")
         wanted = {job.submission_key for job in sent}
         waiting = {request.submission_key for batch in self.queued or () for request in batch.requests} & wanted
-        queued = {key: Job(key, "0", JobState.QUEUED) for key in waiting}
+        ending = Ending(FailureClass.PERMANENT, "bad constraints", {"reason": "BadConstraints"}, lingers=True)
+        queued = {
+            key: Job(key, "0", JobState.ENDED, ending=ending) if self.never else Job(key, "0", JobState.QUEUED)
+            for key in waiting
+        }
         return {} if self.blind else {**queued, **self.real.find(sent)}
 
     def start_queued(self) -> None:
@@ -72,4 +80,10 @@ class FakeDoubtfulBackEnd:
 
     def cancel(self, jobs: Collection[Job]) -> None:
         """Ask for jobs to end."""
+        if self.deaf:
+            raise BackEndUnavailable("access denied")
+        gone = {job.submission_key for job in jobs}
+        self.cancelled += sorted(gone)
+        if self.queued is not None:
+            self.queued = [batch for batch in self.queued if not gone & {r.submission_key for r in batch.requests}]
         self.real.cancel(jobs)
