@@ -1,6 +1,7 @@
 """The directories of attempts on the machine that runs them, asked about for a whole batch at once."""
 
 import base64
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from resources.shell import Shell
 from resources.workspace import AttemptDirectory, parse_result
 from resources.wrapper_file import wrapper_path, wrapper_text
 
+_MARKS_EVERY_SECONDS = 1.0
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -80,9 +82,11 @@ class Part:
 class AttemptStore:
     """Lays out, claims and looks at attempts below one base directory, here or over a shell."""
 
-    def __init__(self, base: Path, ask: Ask) -> None:
+    def __init__(self, base: Path, ask: Ask, marks_every_seconds: float = 0.0) -> None:
         self.base = base
         self._ask = ask
+        self._marks_every_seconds = marks_every_seconds
+        self._marks_listed_at = float("-inf")
         self._installed: set[str] = set()
 
     @staticmethod
@@ -93,7 +97,8 @@ class AttemptStore:
     @staticmethod
     def over(shell: Shell, base: Path, python: str) -> "AttemptStore":
         """Return the store of a directory on the machine that a shell reaches."""
-        return AttemptStore(base, FarProgram(shell, Path(store_program.__file__), base / ".wrapper", python).ask)
+        program = FarProgram(shell, Path(store_program.__file__), base / ".wrapper", python)
+        return AttemptStore(base, program.ask, _MARKS_EVERY_SECONDS)
 
     @property
     def marks(self) -> Path:
@@ -121,7 +126,13 @@ class AttemptStore:
         return {Path(directory): _found(seen) for directory, seen in found.items()}
 
     def ended(self, seen_to: Iterable[str] = ()) -> set[str]:
-        """Return the submission keys whose wrappers say they have ended; forget those that have been seen to."""
+        """Return the submission keys whose wrappers say they have ended; forget those that have been seen to.
+
+        Asked again too soon for a login node that others use too, nothing is listed.
+        """
+        if not seen_to and time.monotonic() - self._marks_listed_at < self._marks_every_seconds:
+            return set()
+        self._marks_listed_at = time.monotonic()
         request = {"do": "marks", "directory": str(self.marks), "forget": sorted(seen_to)}
         return set(self._ask(request)["marks"])
 
