@@ -10,13 +10,22 @@ from ccat_models.run.retry import classify
 from ccat_models.run.work import OpenAttempt
 from ccat_models.tables.execution import FailureClass
 from resources.attempt_store import Found
-from resources.backend import Job
+from resources.backend import Ending
 from resources.cluster import Cluster
 from resources.errors import OutputsUnusable, ResultUnreadable
 from resources.outputs import check_paths, read_metrics
 
 
-def collect(cluster: Cluster, attempt: OpenAttempt, found: Found, job: Job | None) -> bool:
+def needs_explanation(attempt: OpenAttempt, found: Found) -> bool:
+    """Say whether an attempt was ended from outside by somebody of whom only the back end can tell."""
+    try:
+        result = found.result(Path(attempt.directory or ""), attempt.submission_key)
+    except (ResultUnreadable, OutputsUnusable):
+        return False
+    return result is not None and not attempt.cancel_requested and _was_stopped(result)
+
+
+def collect(cluster: Cluster, attempt: OpenAttempt, found: Found, ending: Ending | None) -> bool:
     """Register how an attempt ended and what it made; say whether it has a result at all."""
     directory = Path(attempt.directory or "")
     try:
@@ -26,7 +35,7 @@ def collect(cluster: Cluster, attempt: OpenAttempt, found: Found, job: Job | Non
         if result.outcome == "completed":
             _register(cluster, attempt, directory, found, result)
         else:
-            _ended_badly(cluster, attempt, result, job)
+            _ended_badly(cluster, attempt, result, ending)
     except (ResultUnreadable, OutputsUnusable) as error:  # one attempt's bad files must not hold up the others
         fail(cluster, attempt, FailureClass.COLLECTION, str(error))
     return True
@@ -62,7 +71,7 @@ def _register(cluster: Cluster, attempt: OpenAttempt, directory: Path, found: Fo
     cluster.passing("collected")
 
 
-def _ended_badly(cluster: Cluster, attempt: OpenAttempt, result: Result, job: Job | None) -> None:
+def _ended_badly(cluster: Cluster, attempt: OpenAttempt, result: Result, ending: Ending | None) -> None:
     if attempt.cancel_requested:
         with cluster.ops_db.write() as session:
             attempts_of.cancelled(session, attempt.id, attempt.run_id, cluster.clock(), result)
@@ -71,9 +80,19 @@ def _ended_badly(cluster: Cluster, attempt: OpenAttempt, result: Result, job: Jo
     if failure is None:
         return
     evidence: dict[str, Any] = {"outcome": result.outcome, "signal": result.signal, "host": result.host}
-    ending = None if job is None else job.ending
     if ending is not None:
         evidence |= ending.evidence
-        if ending.failure is FailureClass.OUT_OF_MEMORY:  # the wrapper saw its program killed, the back end knows why
-            failure = FailureClass.OUT_OF_MEMORY, f"{ending.message}; {failure[1]}"
+        if _is_better_told(ending, result):
+            failure = ending.failure, f"{ending.message}; {failure[1]}"
     fail(cluster, attempt, *failure, result=result, evidence=evidence)
+
+
+def _is_better_told(ending: Ending, result: Result) -> bool:
+    """Say whether the back end knows why what the wrapper only saw happen."""
+    if ending.failure is FailureClass.OUT_OF_MEMORY:
+        return True
+    return ending.failure is not FailureClass.LOST and _was_stopped(result)
+
+
+def _was_stopped(result: Result) -> bool:
+    return result.outcome == "cancelled" or (result.outcome == "failed" and result.signal is not None)

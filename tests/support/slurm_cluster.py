@@ -103,7 +103,14 @@ class SlurmCluster:
     def run(self, *command: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of Slurm's commands against this cluster."""
         done = subprocess.run(
-            command, input=stdin, env=self.environment, text=True, capture_output=True, check=False, timeout=60
+            command,
+            input=stdin,
+            env=self.environment,
+            cwd=self.directory,  # where a job's output lands that names no other place
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
