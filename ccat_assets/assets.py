@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import dagster as dg
 
 from ccat_assets.application import Application
+from ccat_assets.attempt_files import Files
 from ccat_assets.batch import BatchConfig, Ended, keys_of, make, mark_told, publishing_turn
-from ccat_assets.checks import check_specs, evaluations
+from ccat_assets.checks import check_specs, evaluations, files_checked
 from ccat_assets.dagster_private import report_planned
 from ccat_assets.description import describe_step
-from ccat_assets.metadata import materialization, table
+from ccat_assets.metadata import files_shown, materialization, table
 from ccat_assets.names import StepName, raw_key, step_names
 from ccat_assets.partitions import Partitions
 from ccat_assets.snapshot import PipelineSnapshot, Snapshot, StepSnapshot
@@ -110,9 +111,11 @@ def _facts(pipeline: PipelineSnapshot, step: StepSnapshot) -> dict[str, object]:
 
 def _tell(context: dg.AssetExecutionContext, application: Application, name: StepName, ended: Ended) -> Iterator[Event]:
     """Yield what completed, each event stored before the next is asked for; raise dg.Failure naming what did not."""
+    wanted = (one for report in ended.completed for one in (*files_shown(report), *files_checked(report)))
+    files = Files(application.cluster, wanted)
     for report in ended.completed:
-        yield materialization(report)
-        yield from evaluations(report)
+        yield materialization(report, files)
+        yield from evaluations(report, files)
     if ended.failed:
         # A plan that stands after the last materialization is what shows a partition of a failed run as failed.
         report_planned(context.instance, context.run, name.op, name.asset_key, ended.failed)

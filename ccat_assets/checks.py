@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from ccat_assets.attempt_files import size_inside
+from ccat_assets.attempt_files import Files, size_inside, size_of
 from ccat_assets.metadata import Metadata, table
 from ccat_assets.run_report import ProductReport, RunReport
 from ccat_models.tables.products import QualityMetric
+from resources.attempt_store import Wanted
+from resources.errors import AskAgain
 
 PRODUCTS_PRESENT = "products_present"
 QA_WITHIN_LIMITS = "qa_within_limits"
@@ -30,15 +32,25 @@ def check_specs(asset_key: dg.AssetKey, partitions: dg.PartitionsDefinition[str]
         ]
 
 
-def evaluations(report: RunReport) -> Iterator[dg.AssetCheckEvaluation]:
+def files_checked(report: RunReport) -> Iterator[tuple[int | None, Wanted]]:
+    """Yield the files whose sizes the checks of a run look at, each with its data location."""
+    for one in report.products:
+        if one.root is not None and not one.purged:
+            yield one.location_id, size_of(one.root, one.path)
+
+
+def evaluations(report: RunReport, files: Files | None = None) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the results of both checks for a run that completed."""
-    yield _products_present(report)
+    yield _products_present(report, files or Files())
     yield _qa_within_limits(report)
 
 
-def _products_present(report: RunReport) -> dg.AssetCheckEvaluation:
+def _products_present(report: RunReport, files: Files) -> dg.AssetCheckEvaluation:
     looked_at = [product for product in report.products if not product.purged]
-    missing = [(product.product.path, finding) for product in looked_at if (finding := _absence(product))]
+    try:
+        missing = [(product.product.path, finding) for product in looked_at if (finding := _absence(product, files))]
+    except AskAgain as error:
+        return _unknown(report, f"could not be looked at: {error}")
     metadata: Metadata = {
         "products": dg.MetadataValue.int(len(looked_at)),
         "purged": dg.MetadataValue.int(len(report.products) - len(looked_at)),
@@ -56,10 +68,21 @@ def _products_present(report: RunReport) -> dg.AssetCheckEvaluation:
     )
 
 
-def _absence(product: ProductReport) -> str | None:
+def _unknown(report: RunReport, why: str) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey([report.pipeline, report.run.step.name]),
+        check_name=PRODUCTS_PRESENT,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=why,
+        partition=report.key,
+    )
+
+
+def _absence(product: ProductReport, files: Files) -> str | None:
     if product.root is None:
         return "no copy on a disk of this machine"
-    size = size_inside(product.root, product.path)
+    size = size_inside(product.root, product.path, files.at(product.location_id, product.host))
     if size is None:
         return f"no regular file {product.root / product.path}"
     registered = product.product.size_bytes

@@ -16,7 +16,10 @@ def initialise(app: Application) -> list[str]:
     Raises Refused where the database's own location named "local" lies somewhere else than these settings say.
     """
     settings, done = app.settings, []
-    for directory in (settings.home, settings.workspace, settings.dagster_directory, settings.home / "logs"):
+    here = [settings.home, settings.dagster_directory, settings.home / "logs"]
+    if not settings.ssh_host:  # else it lies where the login node sees it, and is made there when it is needed
+        here.append(settings.workspace)
+    for directory in here:
         if not directory.is_dir():
             directory.mkdir(parents=True)
             done.append(f"made {directory}")

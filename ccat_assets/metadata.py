@@ -3,17 +3,19 @@
 import base64
 import hashlib
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import dagster as dg
 
-from ccat_assets.attempt_files import read_tail, thumbnail_png
+from ccat_assets.attempt_files import Files, Read, picture_of, read_tail, tail_of, thumbnail_png
 from ccat_assets.run_report import ProductReport, RunReport
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
 from ccat_models.tables.products import DataProductType
+from resources.attempt_store import Wanted
+from resources.errors import AskAgain
 
 # An event is one row of Dagster's log, read whole by every page that shows it: all of this stays below 100 kB.
 MOST_PLOTS = 3
@@ -22,17 +24,18 @@ _PRODUCTS_SHOWN = 50
 _LOG_LINES = 40
 _LOG_BYTES = 4_000
 _TEXT_BYTES = 4_000
+_LOGS = {"stdout": "logs/stdout.log", "stderr": "logs/stderr.log"}
 
 RUN_TAG = "ccat/run_id"
 Metadata = dict[str, dg.MetadataValue]
 
 
-def materialization(report: RunReport) -> dg.AssetMaterialization:
+def materialization(report: RunReport, files: Files | None = None) -> dg.AssetMaterialization:
     """Return the event that shows a completed run as the materialization of its sub-group."""
     return dg.AssetMaterialization(
         asset_key=dg.AssetKey([report.pipeline, report.run.step.name]),
         partition=report.key,
-        metadata=metadata_of(report),
+        metadata=metadata_of(report, files),
         tags=tags_of(report),
     )
 
@@ -56,16 +59,28 @@ def data_version(report: RunReport) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
-def metadata_of(report: RunReport) -> Metadata:
+def files_shown(report: RunReport) -> Iterator[tuple[int | None, Wanted]]:
+    """Yield the files that the event of a run shows, each with its data location."""
+    plots = [one for one in report.products if _is_plot(one)]
+    yield from ((one.location_id, picture_of(one.root, one.path)) for one in plots[:MOST_PLOTS] if one.root is not None)
+    if report.attempt is not None and report.attempt.directory:
+        directory = Path(report.attempt.directory)
+        yield from ((report.location_id, tail_of(directory, path, _LOG_BYTES)) for path in _LOGS.values())
+
+
+def metadata_of(report: RunReport, files: Files | None = None) -> Metadata:
     """Return what is shown: products, numbers, plots, where it came from, and how it went."""
-    run, attempt = report.run, report.attempt
+    run, attempt, files = report.run, report.attempt, files or Files()
     shown: Metadata = {"products": _products(report.products)}
     shown |= {f"qa/{metric.name}": dg.MetadataValue.float(metric.value) for metric in report.metrics}
-    shown |= _plots(report.products)
+    shown |= _unless_out_of_reach("plots", lambda: _plots(report.products, files))
     shown |= _inputs(report)
     shown |= _software(run.software_version, attempt)
     shown["parameters"] = _parameters(run.config.parameters)
     shown |= _job(attempt) if attempt is not None else {}
+    if attempt is not None and attempt.directory:
+        directory, location_id = attempt.directory, report.location_id
+        shown |= _unless_out_of_reach("log", lambda: _log(directory, files.at(location_id)))
     shown["fingerprint"] = dg.MetadataValue.text(str(run.fingerprint))
     shown["reason"] = dg.MetadataValue.text(run.reason)
     shown["requested_by"] = dg.MetadataValue.text(run.requested_by)
@@ -78,15 +93,27 @@ def _products(products: Sequence[ProductReport]) -> dg.TableMetadataValue:
     return table({"type": "string", "path": "string", "size_bytes": "int", "sha256": "string"}, rows[:_PRODUCTS_SHOWN])
 
 
-def _plots(products: Iterable[ProductReport]) -> Metadata:
+def _unless_out_of_reach(name: str, look: Callable[[], Metadata]) -> Metadata:
+    try:
+        return look()
+    except AskAgain as error:  # the products are there all the same
+        return {name: dg.MetadataValue.text(f"not shown, as it could not be read: {error}")}
+
+
+def _is_plot(one: ProductReport) -> bool:
+    return one.product.type is DataProductType.PLOT and one.product.path.lower().endswith(".png")
+
+
+def _plots(products: Iterable[ProductReport], files: Files) -> Metadata:
     shown: Metadata = {}
     for one in products:
         product = one.product
         if len(shown) == MOST_PLOTS:
             break
-        if one.root is None or product.type is not DataProductType.PLOT or not product.path.lower().endswith(".png"):
+        if one.root is None or not _is_plot(one):
             continue
-        picture = thumbnail_png(one.root, one.path, max_bytes=_PLOT_BYTES)
+        read = files.at(one.location_id, one.host)
+        picture = thumbnail_png(one.root, one.path, max_bytes=_PLOT_BYTES, read=read)
         if picture is not None:
             source = base64.b64encode(picture).decode()
             shown[f"plot/{Path(product.path).stem}"] = dg.MetadataValue.md(f"![plot](data:image/png;base64,{source})")
@@ -145,19 +172,17 @@ def _job(attempt: Attempt) -> Metadata:
         shown["command"] = dg.MetadataValue.text(shlex.join(attempt.command)[:_TEXT_BYTES])
     if attempt.directory:
         shown["directory"] = dg.MetadataValue.path(attempt.directory)
-        log = log_tail(attempt.directory)
-        shown |= {"log": dg.MetadataValue.md(log)} if log else {}
     return shown
 
 
-def log_tail(directory: str) -> str:
+def _log(directory: str, read: Read) -> Metadata:
     """Return the end of what an attempt's program wrote, indented as Markdown that shows it as it stands."""
     parts = []
-    for stream in ("stdout", "stderr"):
-        text = read_tail(Path(directory), f"logs/{stream}.log", lines=_LOG_LINES, max_bytes=_LOG_BYTES)
+    for stream, path in _LOGS.items():
+        text = read_tail(Path(directory), path, lines=_LOG_LINES, max_bytes=_LOG_BYTES, read=read)
         if text.strip():
             parts.append(f"{stream}:\n\n" + "\n".join(f"    {line}" for line in text.splitlines()))
-    return "\n\n".join(parts)
+    return {"log": dg.MetadataValue.md("\n\n".join(parts))} if parts else {}
 
 
 def table(columns: Mapping[str, str], rows: Iterable[Sequence[str | float | None]]) -> dg.TableMetadataValue:

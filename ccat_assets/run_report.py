@@ -31,11 +31,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ProductReport:
-    """A product, and where a copy of it lies on a disk of this machine: `path` below `root`."""
+    """A product, and where a copy of it lies on a disk that can be read: `path` below `root`."""
 
     product: DataProduct
     root: Path | None
     path: str
+    location_id: int | None  # whose disk that is
+    host: str  # "" for this machine
     purged: bool  # it was removed on purpose: lineage and checksum stay
 
 
@@ -69,6 +71,11 @@ class RunReport:
     metrics: tuple[QualityMetric, ...]
     packages: Inputs[tuple[str, str]]  # name, checksum
     upstream: Inputs[UpstreamReport]
+
+    @property
+    def location_id(self) -> int:
+        """Return the data location that the run's attempts work at."""
+        return self.run.step.pipeline.processing_location_id
 
     @property
     def key(self) -> str:
@@ -114,21 +121,31 @@ def _attempts(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, Attempt
 
 def _products(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[ProductReport]]:
     copy = DataProductPhysicalCopy
-    here = sa.and_(DiskDataLocation.id == copy.data_location_id, DiskDataLocation.host == "")
+    processing = DiskDataLocation.id == Pipeline.processing_location_id
+    readable = sa.and_(DiskDataLocation.id == copy.data_location_id, sa.or_(DiskDataLocation.host == "", processing))
     query = (
-        sa.select(DataProduct, copy.path, copy.status, DiskDataLocation.path)
+        sa.select(DataProduct, copy.path, copy.status, DiskDataLocation)
+        .join(Run, Run.id == DataProduct.run_id)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .outerjoin(copy, copy.data_product_id == DataProduct.id)
-        .outerjoin(DiskDataLocation, here)
+        .outerjoin(DiskDataLocation, readable)
         .where(DataProduct.run_id.in_(run_ids))
         .order_by(DataProduct.run_id, DataProduct.path, DiskDataLocation.id.desc())
     )
     products: dict[RunId, dict[str, ProductReport]] = defaultdict(dict)
-    for product, path, status, root in session.execute(query).tuples():
-        there = status is PhysicalCopyStatus.PRESENT and root is not None
-        report = ProductReport(product, Path(root) if there else None, path or "", _is_purged(status))
+    for product, path, status, disk in session.execute(query).tuples():
+        there = status is PhysicalCopyStatus.PRESENT and disk is not None
+        report = _report(product, path or "", disk if there else None, purged=_is_purged(status))
         if there or product.path not in products[product.run_id]:
             products[product.run_id][product.path] = report
     return defaultdict(list, {run_id: list(found.values()) for run_id, found in products.items()})
+
+
+def _report(product: DataProduct, path: str, disk: DiskDataLocation | None, *, purged: bool) -> ProductReport:
+    if disk is None:
+        return ProductReport(product, None, path, None, "", purged)
+    return ProductReport(product, Path(disk.path), path, disk.id, disk.host, purged)
 
 
 def _is_purged(status: PhysicalCopyStatus | None) -> bool:

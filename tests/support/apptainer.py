@@ -8,8 +8,8 @@ import pytest
 from resources.apptainer import find_apptainer
 from tests.support.not_run import not_run
 
-_MAKE_IMAGE = Path(__file__).with_name("make_image.sh")
-_REMEDY = "as root on Debian 12: tests/support/install_apptainer.sh"
+MAKE_IMAGE = Path(__file__).with_name("make_image.sh")
+REMEDY = "as root on Debian 12: tests/support/install_apptainer.sh"
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,15 @@ def apptainer_image() -> Image:
     """Give a small real image, built once for this machine outside of the clone."""
     apptainer = find_apptainer()
     if apptainer is None:
-        not_run("Apptainer", _REMEDY)
-    path = Path.home() / ".cache" / "ccat-tests" / "python311.sif"
-    made = subprocess.run([_MAKE_IMAGE, path], capture_output=True, text=True, check=False)
+        not_run("Apptainer", REMEDY)
+    return make_image(Path.home() / ".cache" / "ccat-tests" / "python311.sif", None, apptainer)
+
+
+def make_image(path: Path, packages: Path | None, apptainer: str) -> Image:
+    """Return an image, made where it is not there yet, with a directory of Python packages in it."""
+    made = subprocess.run(
+        [MAKE_IMAGE, path, *([packages] if packages else [])], capture_output=True, text=True, check=False
+    )
     if made.returncode:
         not_run("an Apptainer image", f"make_image.sh: {made.stderr.strip()[-500:]}")
     return Image(path, hashlib.sha256(path.read_bytes()).hexdigest(), apptainer)
