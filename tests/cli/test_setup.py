@@ -30,6 +30,27 @@ def test_init_makes_everything_once(tmp_path: Path) -> None:
     assert {verdict for verdict, _ in verdicts(terminal).values()} <= {"ok", "note"}
 
 
+def test_init_makes_no_workspace_here_that_lies_on_a_cluster(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    base = tmp_path / "lustre" / "pipelines"
+    said = terminal.ok(
+        "init",
+        "--json",
+        CCAT_HPC_BACKEND="slurm",
+        CCAT_SSH_HOST="login.example.org",
+        CCAT_SSH_KNOWN_HOSTS=str(tmp_path / "known_hosts"),
+        CCAT_PIPELINE_BASE_DIR=str(base),
+    )
+    assert f"registered data location 'local' in {base}" in said.json["done"]
+    assert not base.exists()
+
+
+def test_a_login_node_needs_its_host_key(terminal: Terminal) -> None:
+    said = terminal.ccat("settings", CCAT_HPC_BACKEND="slurm", CCAT_SSH_HOST="login.example.org")
+    assert said.code == 1
+    assert "ssh_host needs ssh_known_hosts: a file with its host key" in said.err
+
+
 @pytest.mark.parametrize("command", ["runs", "plan letters", "ingest .", "pipeline list", "run letters", "publish"])
 def test_commands_before_init_say_what_to_do(tmp_path: Path, command: str) -> None:
     terminal = Terminal(tmp_path)
