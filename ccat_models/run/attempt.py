@@ -1,5 +1,6 @@
 """What becomes of an attempt; each function is one transaction's worth of change."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,8 +93,11 @@ def missing(session: Session, attempts: Collection[AttemptId], now: datetime) ->
 
 def waiting(session: Session, reasons: Mapping[AttemptId, str]) -> None:
     """The back end says why these jobs wait."""
+    by_reason: dict[str, list[AttemptId]] = defaultdict(list)
     for attempt, reason in reasons.items():
-        _set(session, [attempt], evidence={"waits": reason})
+        by_reason[reason].append(attempt)
+    for reason, attempts in by_reason.items():
+        _set(session, attempts, evidence={"waits": reason})
 
 
 def seen_again(session: Session, attempts: Collection[AttemptId]) -> None:
