@@ -49,6 +49,11 @@ class Found:
     output_directory: str | None
     numbers: Mapping[str, str] = field(default_factory=dict)  # the text of each qa/*.json by its path
 
+    @property
+    def is_silent(self) -> bool:
+        """Say whether the attempt has not told how it ended."""
+        return self.result_text is None and self.problem is None
+
     def result(self, place: Path, submission_key: str) -> Result | None:
         """Return how the attempt ended, None while it has not said so.
 

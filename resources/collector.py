@@ -25,20 +25,19 @@ def needs_explanation(attempt: OpenAttempt, found: Found) -> bool:
     return result is not None and not attempt.cancel_requested and _was_stopped(result)
 
 
-def collect(cluster: Cluster, attempt: OpenAttempt, found: Found, ending: Ending | None) -> bool:
-    """Register how an attempt ended and what it made; say whether it has a result at all."""
+def collect(cluster: Cluster, attempt: OpenAttempt, found: Found, ending: Ending | None) -> None:
+    """Register how an attempt that is not silent ended, and what it made."""
     directory = Path(attempt.directory or "")
     try:
         result = found.result(directory, attempt.submission_key)
         if result is None:
-            return False
+            return
         if result.outcome == "completed":
             _register(cluster, attempt, directory, found, result)
         else:
             _ended_badly(cluster, attempt, result, ending)
     except (ResultUnreadable, OutputsUnusable) as error:  # one attempt's bad files must not hold up the others
         fail(cluster, attempt, FailureClass.COLLECTION, str(error))
-    return True
 
 
 def fail(

@@ -18,6 +18,7 @@ from resources.errors import AskAgain
 _LOG = logging.getLogger(__name__)
 _OBSERVED = (RunStatus.SUBMITTED, RunStatus.RUNNING)
 _MARKS_AT_A_TIME = 1000
+_ASKED_AT_A_TIME = 100
 _ALIVE = (JobState.QUEUED, JobState.RUNNING, JobState.UNKNOWN)
 
 
@@ -39,7 +40,7 @@ def see_marks(cluster: Cluster) -> None:
         some = marks[first : first + _MARKS_AT_A_TIME]
         with cluster.ops_db.read() as session:
             marked = open_attempts(session, cluster.location_id, cluster.backend.name, statuses=_OBSERVED, keys=some)
-        _collect_all(cluster, marked, None)
+        _collect_marked(cluster, marked)
         with cluster.ops_db.read() as session:
             seen_to = set(some) - attempts_of.still_open(session, some)
         if seen_to:
@@ -56,7 +57,7 @@ def observe(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str
     _end_lingering(cluster, [attempt for attempt in sent if attempt.submission_key in lingering], lingering)
     _record(cluster, sent, alive)
     gone = [a for a in sent if a.submission_key not in alive and a.submission_key not in lingering]
-    _collect_all(cluster, gone, jobs)
+    _collect_gone(cluster, gone, jobs)
 
 
 def _sent(attempt: OpenAttempt) -> Sent:
@@ -101,21 +102,34 @@ def _record(cluster: Cluster, sent: Sequence[OpenAttempt], alive: Mapping[str, J
         cluster.passing("running recorded")
 
 
-def _collect_all(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[str, Job] | None) -> None:
-    """Collect attempts whose jobs are no longer there; where the back end was not asked, what it need not explain."""
+def _look(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[tuple[OpenAttempt, Found]]:
+    """Return what attempts have left; those for which there was no time now are left out until next time."""
+    found = cluster.store.look([Path(attempt.directory or "") for attempt in attempts])
+    return [(a, found[Path(a.directory or "")]) for a in attempts if Path(a.directory or "") in found]
+
+
+def _collect_marked(cluster: Cluster, marked: Sequence[OpenAttempt]) -> None:
+    """Collect attempts that say they have ended, but for those of whose end the back end may know more."""
+    for attempt, seen in _look(cluster, marked):
+        if not seen.is_silent and not needs_explanation(attempt, seen):
+            collect(cluster, attempt, seen, None)
+
+
+def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
+    """Collect attempts whose jobs are no longer there, and give up those of which nothing is left.
+
+    The back end's accounts are asked once, about no more attempts than it answers for in one go.
+    """
     # The queue first, the directories after it: a job that ends in between is then seen next time, never as missing.
-    found = cluster.store.look([Path(attempt.directory or "") for attempt in gone])
-    # What is not found there was no time to look at: next time.
-    looked_at = [(a, found[Path(a.directory or "")]) for a in gone if Path(a.directory or "") in found]
-    unexplained = {attempt.id: attempt for attempt, seen in looked_at if needs_explanation(attempt, seen)}
-    told = {} if jobs is None else _told(cluster, list(unexplained.values()), jobs)
-    without: list[tuple[OpenAttempt, Found]] = []
+    looked_at = _look(cluster, gone)
+    lost = _given_up(cluster, [(attempt, seen) for attempt, seen in looked_at if seen.is_silent])[:_ASKED_AT_A_TIME]
+    unexplained = [attempt for attempt, seen in looked_at if needs_explanation(attempt, seen)]
+    asked, later = unexplained[: _ASKED_AT_A_TIME - len(lost)], unexplained[_ASKED_AT_A_TIME - len(lost) :]
+    told = _told(cluster, [*lost, *asked], jobs)
     for attempt, seen in looked_at:
-        if jobs is None and attempt.id in unexplained:
-            continue
-        if not collect(cluster, attempt, seen, told.get(attempt.submission_key)):
-            without.append((attempt, seen))
-    _miss(cluster, without, jobs or {})
+        if not seen.is_silent and attempt not in later:
+            collect(cluster, attempt, seen, told.get(attempt.submission_key))
+    _lose_all(cluster, lost, told)
 
 
 def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> dict[str, Ending]:
@@ -129,29 +143,30 @@ def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, 
     return told
 
 
-def _miss(cluster: Cluster, without: Sequence[tuple[OpenAttempt, Found]], jobs: Mapping[str, Job]) -> None:
-    """Let attempts without job and result be lost once that has lasted, and not while their wrappers live."""
+def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> list[OpenAttempt]:
+    """Note which attempts are missing; return those that were so for too long and whose wrappers do not live."""
     now, timing = cluster.clock(), cluster.timing
-    newly = [attempt.id for attempt, _ in without if attempt.missing_since is None]
+    newly = [attempt.id for attempt, _ in silent if attempt.missing_since is None]
     if newly:
         with cluster.ops_db.write() as session:
             attempts_of.missing(session, newly, now)
-    lost = [
-        (attempt, seen)
-        for attempt, seen in without
+    return [
+        attempt
+        for attempt, seen in silent
         if attempt.missing_since is not None
         and now - attempt.missing_since > timing.lost_after
         and not _lives(seen, timing.alive_within)
     ]
-    if not lost:
-        return
-    endings = _told(cluster, [attempt for attempt, _ in lost], jobs)
-    never_began = cluster.store.claim([Path(attempt.directory or "") for attempt, _ in lost])
-    for attempt, _ in lost:
+
+
+def _lose_all(cluster: Cluster, lost: Sequence[OpenAttempt], told: Mapping[str, Ending]) -> None:
+    """Give up attempts, and see to it that a job of theirs that turns up later runs nothing."""
+    never_began = cluster.store.claim([Path(attempt.directory or "") for attempt in lost])
+    now = cluster.clock()
+    for attempt in lost:
         seconds = int((now - (attempt.missing_since or now)).total_seconds())
         began = "it never began" if Path(attempt.directory or "") in never_began else "it had begun"
-        story = f"without a result for {seconds} s; {began}"
-        _lose(cluster, attempt, endings.get(attempt.submission_key), story)
+        _lose(cluster, attempt, told.get(attempt.submission_key), f"without a result for {seconds} s; {began}")
 
 
 def _lives(seen: Found, within: timedelta) -> bool:

@@ -63,6 +63,21 @@ def test_a_job_that_vanishes_for_a_moment_is_not_lost_later(bench: Bench) -> Non
     kill_wrappers(bench)
 
 
+def test_many_jobs_lost_at_once_are_asked_about_a_hundred_at_a_time(bench: Bench) -> None:
+    bench = Bench(bench.works, slots=200)
+    bench.declare(*(["a"] * 120), retries=NO_RETRIES)
+    bench.behind(fake := FakeDoubtfulBackEnd(bench.local, queued=[]))
+    bench.works.request()
+    bench.tick()
+    fake.blind = True
+    bench.tick()
+    assert fake.asked == [], "they may still turn up"
+    bench.tick(2)
+    assert (fake.asked, bench.statuses().count("FAILED")) == ([100], 100)
+    bench.tick()
+    assert (fake.asked, bench.statuses().count("FAILED")) == ([100, 20], 120)
+
+
 def test_timeouts_ask_for_more_time_up_to_a_maximum(bench: Bench) -> None:
     bench.declare(
         "a",

@@ -24,6 +24,7 @@ class FakeDoubtfulBackEnd:
     never: bool = False  # what is queued will never run, and says so
     sent: list[str] = field(default_factory=list)  # the keys of all that was asked for
     cancelled: list[str] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)  # for how many endings, at each call
 
     @property
     def name(self) -> str:
@@ -76,6 +77,7 @@ class FakeDoubtfulBackEnd:
 
     def endings(self, gone: Collection[Sent]) -> Mapping[str, Ending]:
         """Return what the real one knows."""
+        self.asked.append(len(gone))
         return self.real.endings(gone)
 
     def cancel(self, jobs: Collection[Job]) -> None:

@@ -1,0 +1,84 @@
+"""A Slurm that keeps memory limits and whose nodes may refuse to begin a job."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ccat_models.tables.execution import FailureClass
+from resources.ops_db import OpsDb
+from tests.conformance.yard import SMALL, Yard
+from tests.support.apptainer import Image
+from tests.support.not_run import not_run
+from tests.support.ops_db import empty
+from tests.support.slurm_cluster import SlurmCluster
+
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
+
+MORE = {"factor": 8, "max_memory_gb": 2, "max_time_hours": 1}
+PROLOG = """#!/bin/sh
+[ ! -e {refusal} ]
+"""
+
+
+@dataclass(frozen=True)
+class Strict:
+    """A Slurm of one node that keeps jobs in cgroups, and whose prologue fails while a file is there."""
+
+    slurm: SlurmCluster
+    refusal: Path
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
+    folder = tmp_path_factory.mktemp("strict")
+    prolog, refusal = folder / "prolog.sh", folder / "refuse"
+    prolog.write_text(PROLOG.format(refusal=refusal))
+    prolog.chmod(0o755)
+    cluster = SlurmCluster(nodes=1, cgroup=True, settings={"Prolog": str(prolog)})
+    try:
+        try:
+            cluster.start()
+        except RuntimeError as error:
+            why = re.sub(r"[()]", "'", str(error).strip().splitlines()[-1])
+            not_run("a Slurm with cgroups", f"as root, where memory cgroups may be made: {why}")
+        yield Strict(cluster, refusal)
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture
+def strict_yard(strict: Strict, one_ops_db: OpsDb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    empty(one_ops_db)
+    monkeypatch.setenv("SLURM_CONF", strict.slurm.environment["SLURM_CONF"])
+    opened = Yard.open(one_ops_db, tmp_path, strict.slurm)
+    yield opened
+    opened.close()
+
+
+def test_out_of_memory_is_told_and_the_next_attempt_has_more(strict_yard: Yard, image: Image | None) -> None:
+    strict_yard.work("take 300", image=image, resources=SMALL, escalation=MORE, retries={"out_of_memory": 1})
+    assert strict_yard.until_ended() == {"COMPLETED": 1}
+    first, second = strict_yard.attempts()
+    assert first.failure_class is FailureClass.OUT_OF_MEMORY
+    assert "killed by the kernel at the limit of " in str(first.failure_message)
+    assert second.resources["memory_gb"] == pytest.approx(0.8)
+    assert second.peak_memory_bytes is not None
+    assert second.peak_memory_bytes > 300 << 20
+
+
+def test_a_node_that_refuses_to_begin_is_told_and_the_next_attempt_runs(strict: Strict, strict_yard: Yard) -> None:
+    strict.refusal.touch()
+    strict_yard.work("fine", retries={"infrastructure": 1, "lost": 1})
+    strict_yard.until(lambda: strict_yard.attempts()[0].failure_class is not None)
+    first = strict_yard.attempts()[0]
+    strict.refusal.unlink()
+    strict.slurm.node_up("n1")
+    assert strict_yard.until_ended() == {"COMPLETED": 1}
+    assert first.failure_class is FailureClass.INFRASTRUCTURE
+    assert first.evidence is not None
+    told = (first.evidence["state"], first.evidence["node"])
+    assert told == ("CANCELLED", "n1"), "Slurm says no more of a job that it may not requeue"
+    assert str(first.failure_message).endswith("it never began")
