@@ -197,7 +197,7 @@ def _item(layout: Layout) -> dict[str, Any]:
         "directory": str(root),
         "submission_key": rendered.job.submission_key,
         "needs": [[str(need.path), need.kind, need.message] for need in layout.needs],
-        "directories": ["input", "upstream", "logs", rendered.job.output_directory],
+        "directories": ["config", rendered.job.output_directory],
         "links": [[str(link).removeprefix(f"{root}/"), str(target)] for link, target in rendered.links.items()],
         "files": [
             ["config/manifest.json", rendered.manifest.model_dump_json(indent=1) + "\n"],

@@ -28,7 +28,6 @@ class Bad(Exception):
 
 def write_whole(path: bytes, content: bytes, mode: int = 0o644) -> None:
     """Write a file that is either whole or absent."""
-    make_directory(os.path.dirname(path))
     temporary = path + b".part-%d-%s" % (os.getpid(), base64.b16encode(os.urandom(4)))
     with open(temporary, "wb") as file:
         file.write(content)
@@ -48,6 +47,7 @@ def lay_out(item: Dict[str, Any]) -> None:
             raise Bad("%s/job.json: belongs to submission key %r, not %r" % (item["directory"], found, key))
     if os.path.lexists(os.path.join(root, b"claim")):
         return
+    os.makedirs(root, exist_ok=True)
     for name in item["directories"]:
         make_directory(inside(root, name))
     for name, target in item["links"]:
@@ -59,9 +59,8 @@ def lay_out(item: Dict[str, Any]) -> None:
 def make_directory(path: bytes) -> None:
     """Make a directory and those above it, asking the disk as little as can be."""
     try:
-        os.mkdir(path)
-    except FileExistsError:
-        pass
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
     except FileNotFoundError:
         os.makedirs(path, exist_ok=True)
 
@@ -86,7 +85,9 @@ def job_of(root: bytes) -> Dict[str, str]:
 
 def link(path: bytes, target: bytes) -> None:
     """Make a symbolic link, or turn one to its new target, by rename."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_directory(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):
+        os.symlink(target, path)
     if os.path.islink(path) and os.readlink(path) == target:
         return
     temporary = os.path.join(os.path.dirname(path), b".%d.link" % os.getpid())
@@ -252,6 +253,7 @@ def answer_install(request: Dict[str, Any]) -> Dict[str, Any]:
     installed = []
     for path, content in request["files"]:
         if not os.path.exists(os.fsencode(path)):
+            make_directory(os.path.dirname(os.fsencode(path)))
             write_whole(os.fsencode(path), base64.b64decode(content))
             installed.append(path)
     return {"installed": installed}

@@ -36,7 +36,7 @@ def test_lay_out_makes_everything_and_again_changes_nothing(tmp_path: Path) -> N
     directory = lay_out(tmp_path / "base", archive)
     before = {path: path.lstat().st_mode for path in directory.path.rglob("*")}
     assert {str(path.relative_to(directory.path)) for path in before} == {
-        *("config", "config/manifest.json", "job.json", "logs", "output"),
+        *("config", "config/manifest.json", "job.json", "output"),
         *("input", "input/NGC253%200001%2FCHAI"),
         *("upstream", "upstream/flag", "upstream/flag/executed_obs_unit=NGC253-0001"),
     }
