@@ -21,9 +21,9 @@ from resources.ops_db import OpsDb
 from tests.support.apptainer import Image
 from tests.support.login_node import LoginNode
 from tests.support.science_image import science_image
-from tests.support.slurm_cluster import SlurmCluster, slurm_cluster
+from tests.support.slurm_cluster import SlurmCluster
 
-__all__ = ["science_image", "slurm_cluster"]
+__all__ = ["science_image"]
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("slurm")]
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,9 +10,8 @@ import pytest
 from tests.support.cli import Terminal
 from tests.support.login_node import LoginNode
 from tests.support.postgres import free_port
-from tests.support.slurm_cluster import SlurmCluster, slurm_cluster
+from tests.support.slurm_cluster import SlurmCluster
 
-__all__ = ["slurm_cluster"]
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
 
 

@@ -17,9 +17,8 @@ from resources.slurm.render import Site
 from tests.support.attempts import WRAPPER, eventually, python, write_job
 from tests.support.batches import read_result
 from tests.support.fault_slurm import Fault, FaultyCommands
-from tests.support.slurm_cluster import SlurmCluster, slurm_cluster
+from tests.support.slurm_cluster import SlurmCluster
 
-__all__ = ["slurm_cluster"]
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
 
 DONE = python("print('done')")
