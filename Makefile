@@ -9,7 +9,7 @@ TYPED := $(CODE) tests tools benchmarks examples/chai/observe.py examples/site_p
 PROGRAMS := chai/calibrate chai/baseline chai/gridding site_pwv/clean site_pwv/transmission site_pwv/climatology
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast real setup-hpc lint format bench migration first-migration changelog clean
+.PHONY: help setup run test test-fast real setup-hpc lint format bench faults migration first-migration changelog clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -50,6 +50,9 @@ format: setup ## Format all code and mend what can be mended
 
 bench: setup ## Measure (ONLY=id,…: only these)
 	@$(UV) run --no-sync python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+faults: setup real ## Inject some hundred faults and show what each of them did (ARGS: pytest's)
+	@$(UV) run --no-sync python -m benchmarks.faults $(ARGS)
 
 migration: setup ## Write the next migration (MESSAGE="…"): the difference between migrations and models
 	@PYTHONPATH=. $(UV) run --no-sync python tools/migration.py next $(MESSAGE)
