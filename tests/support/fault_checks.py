@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,9 @@ class Trial:
 
     def _disagreements(self, slurm: SlurmCluster) -> list[str]:
         """Return where sacct tells another story than ops-db and the programs."""
-        executed, accounts = self.executions(), lives(slurm, self.works.cluster.base)
+        executed = self.executions()
         owners = {owner(attempt): label for label, attempt in self.attempts().items() if executed[label]}
+        accounts = lives(slurm, self.works.cluster.base, owners.keys())
         ran = {life.job_id for life in accounts if life.ran}
         wrong = [f"{label}: sacct knows no task {job_id}" for job_id, label in owners.items() if job_id not in ran]
         wrong += [f"{life}: not at its end" for life in accounts if life.state in _ALIVE[:-1]]
@@ -175,11 +176,13 @@ def owner(attempt: Attempt) -> str | None:
     return str(json.loads(path.read_text())["job_id"]) if path.exists() else None
 
 
-def lives(slurm: SlurmCluster, base: Path) -> list[Life]:
-    """Return all that sacct tells of the jobs that were sent to work below a directory."""
-    columns = "JobID,JobName,State,ExitCode,NodeList,WorkDir"
-    told = slurm.run("sacct", "-nPXD", "-S", "now-1days", "-o", columns).stdout.splitlines()
-    rows = (line.split("|") for line in told if line.endswith(f"|{base}"))
+def lives(slurm: SlurmCluster, base: Path, job_ids: Collection[str | None]) -> list[Life]:
+    """Return all that sacct tells of these jobs and of others that were sent to work below a directory."""
+    words = ("sacct", "-nPXD", "-o", "JobID,JobName,State,ExitCode,NodeList,WorkDir")
+    told = slurm.run(*words, "-S", "now-1days").stdout.splitlines()
+    if job_ids:  # Slurm 22.05 leaves jobs out of a period that were held in it
+        told += slurm.run(*words, "-j", ",".join(sorted(map(str, job_ids)))).stdout.splitlines()
+    rows = (line.split("|") for line in dict.fromkeys(told) if line.endswith(f"|{base}"))
     return [
         Life(job_id, name, state.split()[0], code, nodes != "None assigned")
         for job_id, name, state, code, nodes, _ in rows
