@@ -45,7 +45,7 @@ def submit() -> Iterable[dict[str, Any]]:
     with _slurm() as slurm:
         _close(slurm)
         for runs in SUBMITTED:
-            floor = {"sbatch_arrays_wall_s": round(_raw_submit(slurm, runs), 2)}
+            floor = {"sbatch_arrays_wall_s": round(_raw_submit(slurm, runs), 3)}
             yield {"params": {"runs": runs}, "metrics": _child("submit", slurm, runs), "floor": floor}
 
 
