@@ -69,3 +69,12 @@ def test_where_it_is_required_what_does_not_run_fails(tmp_path: Path) -> None:
 
 def test_nothing_is_said_where_everything_ran() -> None:
     assert summary(["Skipped: something else"]) == []
+
+
+def test_what_no_installation_brings_is_said_and_never_required(tmp_path: Path) -> None:
+    text = NEEDS_TWO_THINGS.replace('"wait")', '"wait", installable=False)').replace(
+        '"wait for night")', '"wait for night", installable=False)'
+    )
+    code, output = run_tests(tmp_path, text, required="1")
+    assert code == 0
+    assert "NOT RUN: 2 tests need the Moon (wait)" in output

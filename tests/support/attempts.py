@@ -76,7 +76,7 @@ def memory_cgroup() -> Iterator[Path]:
     """Give a new cgroup below this process's own, with a memory limit of 100 MiB and no swap."""
     found = attempt_wrapper.MemoryCgroup().place
     if found is None:
-        not_run("a memory cgroup", "as root, where /sys/fs/cgroup is mounted")
+        not_run("a memory cgroup", "as root, where /sys/fs/cgroup is mounted", installable=False)
     place, version = Path(found[0]) / f"ccat-test-{os.getpid()}", found[2]
     limit = "memory.limit_in_bytes" if version == 1 else "memory.max"
     try:
@@ -85,7 +85,8 @@ def memory_cgroup() -> Iterator[Path]:
     except OSError as error:
         if place.exists():
             place.rmdir()
-        not_run("a memory cgroup", f"as root, where {place.parent} may be written: {error.strerror}")
+        remedy = f"as root, where {place.parent} may be written: {error.strerror}"
+        not_run("a memory cgroup", remedy, installable=False)
     swap = place / ("memory.memsw.limit_in_bytes" if version == 1 else "memory.swap.max")
     if swap.exists():
         swap.write_text(str(100 << 20) if version == 1 else "0")

@@ -10,10 +10,13 @@ MARK = "NOT RUN: needs "
 REQUIRE = "REQUIRE_REAL_PARTS"  # set in CI: a real component that is missing is a failure there
 
 
-def not_run(component: str, remedy: str) -> NoReturn:
-    """Report this test as not run, loudly at the end of the session; where real components are required, fail."""
+def not_run(component: str, remedy: str, *, installable: bool = True) -> NoReturn:
+    """Report this test as not run, loudly at the end of the session; where real components are required, fail.
+
+    What no installation brings, for the kernel does not have it, is never required.
+    """
     reason = f"{MARK}{component} ({remedy})"
-    if os.environ.get(REQUIRE, "") not in ("", "0"):  # noqa: TID251 - tests are told by CI, not by settings
+    if installable and os.environ.get(REQUIRE, "") not in ("", "0"):  # noqa: TID251 - tests are told by CI, not by settings
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 

@@ -25,7 +25,7 @@ def science_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     if apptainer is None:
         not_run("Apptainer", REMEDY)
     if platform.python_version_tuple()[:2] != ("3", "11"):
-        not_run("Python 3.11", "the image has Debian 12's Python, whose packages are copied from here")
+        not_run("Python 3.11", "Debian 12's own, as in the image its packages are copied to", installable=False)
     chosen = list(with_requirements())
     versions = sorted(f"{one.name}=={one.version}" for one in chosen)
     recipe = MAKE_IMAGE.read_bytes() + Path(__file__).read_bytes()
