@@ -1,6 +1,7 @@
 """From settings to the cluster that runs the jobs: this machine, or Slurm here or behind a login node."""
 
 import getpass
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,15 +26,16 @@ def cluster_of(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock
     """Return the cluster that the settings describe; opens no connection."""
     if settings.hpc_backend == "slurm":
         return _slurm(settings, ops_db, location_id, clock)
+    apptainer = find_apptainer()
     return Cluster(
         ops_db=ops_db,
         backend=LocalBackEnd(settings.workspace, settings.local_slots, str(settings.python)),
         store=AttemptStore.here(settings.workspace),
-        images=_images(settings, LocalShell(), str(settings.python), find_apptainer() or ""),
+        images=_images(settings, LocalShell(), str(settings.python), apptainer or ""),
         location_id=location_id,
         clock=clock,
         python=str(settings.python),
-        apptainer=find_apptainer(),
+        apptainer=apptainer,
         timing=_timing(settings, Timing()),
     )
 
@@ -42,9 +44,7 @@ def shell_of(settings: Settings) -> Shell:
     """Return the shell of the machine that has Slurm's commands."""
     if not settings.ssh_host:
         return LocalShell()
-    known_hosts = settings.ssh_known_hosts or Path()
-    target = _target(settings, known_hosts, settings.ssh_host, settings.ssh_port, settings.ssh_user)
-    return SshShell(target)
+    return SshShell(_target(settings))
 
 
 def site_of(settings: Settings) -> Site:
@@ -107,21 +107,26 @@ def _timing(settings: Settings, default: Timing) -> Timing:
     )
 
 
-def _target(settings: Settings, known_hosts: Path, host: str, port: int, user: str) -> SshTarget:
-    jump = None
-    if settings.ssh_jump and host == settings.ssh_host:
-        jump_user, _, address = settings.ssh_jump.rpartition("@")
-        jump_host, _, jump_port = address.partition(":")
-        if not jump_host or (jump_port and not jump_port.isdigit()):
-            raise InvalidDeclaration(f"ssh_jump: must be [user@]host[:port], got {settings.ssh_jump!r}")
-        jump = _target(settings, known_hosts, jump_host, int(jump_port or 22), jump_user or user)
+def _target(settings: Settings) -> SshTarget:
+    node = _account(settings, settings.ssh_host, settings.ssh_port, settings.ssh_user)
+    return replace(node, jump=_jump(settings)) if settings.ssh_jump else node
+
+
+def _jump(settings: Settings) -> SshTarget:
+    user, _, address = settings.ssh_jump.rpartition("@")
+    host, _, port = address.partition(":")
+    if not host or (port and not port.isdigit()):
+        raise InvalidDeclaration(f"ssh_jump: must be [user@]host[:port], got {settings.ssh_jump!r}")
+    return _account(settings, host, int(port or 22), user or settings.ssh_user)
+
+
+def _account(settings: Settings, host: str, port: int, user: str) -> SshTarget:
     return SshTarget(
         host=host,
         port=port,
         user=user or getpass.getuser(),
         key_file=settings.ssh_key_file,
         use_agent=settings.ssh_agent,
-        known_hosts=known_hosts,
+        known_hosts=settings.ssh_known_hosts or Path(),
         passphrase=settings.ssh_passphrase,
-        jump=jump,
     )
