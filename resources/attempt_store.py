@@ -22,10 +22,9 @@ Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Need:
-    """A directory or file that an attempt reads, and what to say where it is not there."""
+    """A directory that an attempt reads, and what to say where it is not there."""
 
     path: Path
-    kind: str
     message: str
 
 
@@ -196,7 +195,7 @@ def _item(layout: Layout) -> dict[str, Any]:
     return {
         "directory": str(root),
         "submission_key": rendered.job.submission_key,
-        "needs": [[str(need.path), need.kind, need.message] for need in layout.needs],
+        "needs": [[str(need.path), need.message] for need in layout.needs],
         "directories": ["config", rendered.job.output_directory],
         "links": [[str(link).removeprefix(f"{root}/"), str(target)] for link, target in rendered.links.items()],
         "files": [

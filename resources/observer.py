@@ -124,10 +124,11 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
     looked_at = _look(cluster, gone)
     lost = _given_up(cluster, [(attempt, seen) for attempt, seen in looked_at if seen.is_silent])[:_ASKED_AT_A_TIME]
     unexplained = [attempt for attempt, seen in looked_at if needs_explanation(attempt, seen)]
-    asked, later = unexplained[: _ASKED_AT_A_TIME - len(lost)], unexplained[_ASKED_AT_A_TIME - len(lost) :]
-    told = _told(cluster, [*lost, *asked], jobs)
+    room = _ASKED_AT_A_TIME - len(lost)
+    told = _told(cluster, [*lost, *unexplained[:room]], jobs)
+    later = {attempt.id for attempt in unexplained[room:]}
     for attempt, seen in looked_at:
-        if not seen.is_silent and attempt not in later:
+        if not seen.is_silent and attempt.id not in later:
             collect(cluster, attempt, seen, told.get(attempt.submission_key))
     _lose_all(cluster, lost, told)
 

@@ -57,10 +57,8 @@ def _lay_out(
     if software is None:
         return None
     plan = attempt_plan(briefing, attempt, cluster.base, software)
-    if cluster.job_id_variable is not None:
-        plan = replace(plan, job_id_variable=cluster.job_id_variable)
-    if cluster.marked:
-        plan = replace(plan, ended_directory=cluster.store.marks)
+    marks = cluster.store.marks if cluster.marked else None
+    plan = replace(plan, job_id_variable=cluster.job_id_variable, ended_directory=marks)
     rendered = render_job(plan, python=cluster.python, apptainer=cluster.apptainer or "apptainer")
     return Layout(plan.directory, rendered, needs_of(plan)), Prepared(attempt, plan, rendered.job)
 

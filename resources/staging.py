@@ -56,13 +56,12 @@ def attempt_plan(briefing: RunBriefing, attempt: OpenAttempt, base: Path, softwa
 def needs_of(plan: AttemptPlan) -> list[Need]:
     """Return what has to be there before the attempt can be laid out."""
     packages = [
-        Need(source.host_path, "directory", f"package {source.name}: no copy can be read here ({source.host_path})")
+        Need(source.host_path, f"package {source.name}: no copy can be read here ({source.host_path})")
         for source in plan.inputs
     ]
     return packages + [
         Need(
             source.host_path,
-            "directory",
             f"run {source.run_id} ({source.step} {source.sub_group_key}): products are gone from {source.host_path}",
         )
         for source in plan.upstream

@@ -38,8 +38,8 @@ def write_whole(path: bytes, content: bytes, mode: int = 0o644) -> None:
 def lay_out(item: Dict[str, Any]) -> None:
     """Lay out one attempt; again is harmless, and a claimed attempt is left as it is."""
     root = os.fsencode(item["directory"])
-    for path, kind, message in item["needs"]:
-        if not (os.path.isdir if kind == "directory" else os.path.isfile)(os.fsencode(path)):
+    for path, message in item["needs"]:
+        if not os.path.isdir(os.fsencode(path)):
             raise Bad(message)
     if os.path.lexists(os.path.join(root, b"job.json")):
         found, key = job_of(root)["submission_key"], item["submission_key"]

@@ -67,7 +67,8 @@ def anything_ready(session: Session, location_id: int, now: datetime) -> bool:
 
 def being_staged(session: Session, location_id: int, backend: str) -> int:
     """Return how many runs are taken up and not known to be sent."""
-    return len(open_attempts(session, location_id, backend, statuses=(RunStatus.STAGING_DATA,)))
+    query = sa.select(sa.func.count()).select_from(Attempt).join(Run, Run.id == Attempt.run_id)
+    return session.scalar(query.where(*_is_open(location_id, backend, (RunStatus.STAGING_DATA,)))) or 0
 
 
 def latest_wish_to_cancel(session: Session, location_id: int) -> datetime | None:
@@ -108,12 +109,7 @@ def open_attempts(
             Attempt.evidence,
         )
         .join(Run, Run.id == Attempt.run_id)
-        .where(
-            Attempt.backend == backend,
-            Run.step_id.in_(_steps_of(location_id)),
-            Attempt.state != AttemptState.ENDED,
-            Run.status.in_(statuses),
-        )
+        .where(*_is_open(location_id, backend, statuses))
         .order_by(Attempt.id)
     )
     if keys is not None:
@@ -145,6 +141,15 @@ def _ready(location_id: int, now: datetime) -> sa.Select[tuple[RunId]]:
             Run.step_id.in_(_steps_of(location_id)),
             sa.or_(Run.not_before.is_(None), Run.not_before <= now),
         )
+    )
+
+
+def _is_open(location_id: int, backend: str, statuses: Collection[RunStatus]) -> Sequence[sa.ColumnElement[bool]]:
+    return (
+        Attempt.backend == backend,
+        Run.step_id.in_(_steps_of(location_id)),
+        Attempt.state != AttemptState.ENDED,
+        Run.status.in_(statuses),
     )
 
 

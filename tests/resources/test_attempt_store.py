@@ -68,7 +68,7 @@ def test_lay_out_refuses_anothers_directory(tmp_path: Path) -> None:
 
 
 def test_lay_out_says_what_is_not_there_and_makes_nothing(tmp_path: Path) -> None:
-    need = Need(tmp_path / "raw", "directory", "package x: no copy")
+    need = Need(tmp_path / "raw", "package x: no copy")
     assert problems(tmp_path, tmp_path, need) == ["package x: no copy"]
     assert not attempt_directory(tmp_path).path.exists()
     (tmp_path / "raw").mkdir()
