@@ -6,8 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,16 +57,10 @@ def scheduler_calls() -> Iterable[dict[str, Any]]:
             yield {"params": {"waiting": runs, "observe_s": 5}, "metrics": metrics, "floor": {}}
 
 
-@contextmanager
-def _slurm() -> "Iterator[SlurmCluster]":
+def _slurm() -> "SlurmCluster":
     from tests.support.slurm_cluster import SlurmCluster  # noqa: PLC0415 - pytest takes its time
 
-    slurm = SlurmCluster()
-    try:
-        slurm.start()
-        yield slurm
-    finally:
-        slurm.remove()
+    return SlurmCluster()
 
 
 def _close(slurm: "SlurmCluster") -> None:

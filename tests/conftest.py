@@ -7,11 +7,13 @@ import pytest
 from ccat_models import migrations
 from resources.ops_db import OpsDb
 from tests.support.fault_table import fault_table, pytest_addoption
+from tests.support.login_node import login_node, node
 from tests.support.not_run import pytest_terminal_summary
 from tests.support.postgres import PostgresServer
 from tests.support.slurm_cluster import slurm_cluster
 
-__all__ = ["fault_table", "pytest_addoption", "pytest_terminal_summary", "slurm_cluster"]  # pytest finds them by name
+# pytest finds them by name
+__all__ = ["fault_table", "login_node", "node", "pytest_addoption", "pytest_terminal_summary", "slurm_cluster"]
 
 
 @pytest.fixture(scope="session")

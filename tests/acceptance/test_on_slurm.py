@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess  # noqa: TID251 - tests start real programs
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,15 +90,6 @@ class Operator:
             found = list(session.scalars(sa.select(Attempt).order_by(Attempt.id)))
         database.close()
         return found
-
-
-@pytest.fixture(scope="module")
-def login_node(slurm_cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
-    """Give a login node that has Slurm's commands."""
-    node = LoginNode(tmp_path_factory.mktemp("login"), slurm_cluster.environment)
-    node.start()
-    yield node
-    node.stop()
 
 
 @pytest.fixture(params=["chai", "site_pwv"])

@@ -1,7 +1,6 @@
 """What Dagit shows of runs whose files lie on a cluster that is reached over a network."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,15 +42,6 @@ def far(lab: Lab) -> Lab:
     with lab.application.ops_db.write() as session:
         session.execute(sa.update(DiskDataLocation).values(host="far").where(DiskDataLocation.id == 1))
     return lab
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[LoginNode]:
-    """Give a login node that reaches them."""
-    node = LoginNode(tmp_path / "node")
-    node.start()
-    yield node
-    node.stop()
 
 
 def behind(lab: Lab, node: LoginNode) -> Application:

@@ -1,8 +1,6 @@
 """`ccat doctor` against a real Slurm behind SSH: everything in order, then one thing broken at a time."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +11,6 @@ from tests.support.postgres import free_port
 from tests.support.slurm_cluster import SlurmCluster
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
-
-
-@contextlib.contextmanager
-def login_node_of(slurm: SlurmCluster, folder: Path) -> Iterator[LoginNode]:
-    node = LoginNode(folder, slurm.environment)
-    node.start()
-    try:
-        yield node
-    finally:
-        node.stop()
-
-
-@pytest.fixture(scope="module")
-def node(slurm_cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
-    """Give a login node that has Slurm's commands."""
-    with login_node_of(slurm_cluster, tmp_path_factory.mktemp("login")) as node:
-        yield node
 
 
 def behind(node: LoginNode, terminal: Terminal) -> Terminal:
@@ -50,9 +31,9 @@ def behind(node: LoginNode, terminal: Terminal) -> Terminal:
 
 
 @pytest.fixture
-def away(node: LoginNode, terminal: Terminal) -> Terminal:
+def away(login_node: LoginNode, terminal: Terminal) -> Terminal:
     """Give somebody whose settings name the cluster."""
-    return behind(node, terminal)
+    return behind(login_node, terminal)
 
 
 def findings(terminal: Terminal, **settings: str) -> tuple[int, dict[str, tuple[str, str]]]:
@@ -68,8 +49,8 @@ def broken(terminal: Terminal, **settings: str) -> dict[str, str]:
     return {what: finding for what, (verdict, finding) in found.items() if verdict == "broken"}
 
 
-def test_everything_is_in_order_and_nothing_is_left_behind(away: Terminal, node: LoginNode) -> None:
-    before = node.connections
+def test_everything_is_in_order_and_nothing_is_left_behind(away: Terminal, login_node: LoginNode) -> None:
+    before = login_node.connections
     code, found = findings(away)
     assert code == 0, found
     looked_at = ("connection", "slurm", "partition", "job options", "accounting", "workspace", "sif cache")
@@ -77,10 +58,10 @@ def test_everything_is_in_order_and_nothing_is_left_behind(away: Terminal, node:
     assert {what: found[what][0] for what in (*looked_at, *seen_by_node)} == dict.fromkeys(
         (*looked_at, *seen_by_node), "ok"
     )
-    assert found["connection"][1].startswith(f"{node.host} answers in ")
+    assert found["connection"][1].startswith(f"{login_node.host} answers in ")
     assert found["partition"][1] == "debug is up, 2 of 2 nodes take jobs, time limit infinite"
     assert found["job options"][1] == "--partition=debug"
-    assert node.connections == before + 1
+    assert login_node.connections == before + 1
     assert not list(away.base.rglob(".doctor"))
 
 
@@ -191,13 +172,8 @@ def test_drained_nodes_are_told_without_waiting_for_them(away: Terminal, slurm_c
 
 @pytest.mark.slow
 def test_a_cluster_without_accounting_works(terminal: Terminal, tmp_path: Path) -> None:
-    slurm = SlurmCluster(nodes=1, accounting=False)
-    try:
-        slurm.start()
-        with login_node_of(slurm, tmp_path / "login") as node:
-            code, found = findings(behind(node, terminal))
-    finally:
-        slurm.remove()
+    with SlurmCluster(nodes=1, accounting=False) as slurm, LoginNode(tmp_path / "login", slurm.environment) as node:
+        code, found = findings(behind(node, terminal))
     assert code == 0, found
     verdict, finding = found["accounting"]
     assert verdict == "note"
@@ -206,12 +182,8 @@ def test_a_cluster_without_accounting_works(terminal: Terminal, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_an_account_that_the_cluster_does_not_know_is_broken(terminal: Terminal, tmp_path: Path) -> None:
-    slurm = SlurmCluster(nodes=1, settings={"AccountingStorageEnforce": "associations"})
-    try:
-        slurm.start()
-        with login_node_of(slurm, tmp_path / "login") as node:
-            found = broken(behind(node, terminal), SLURM_ACCOUNT="nobodys")
-    finally:
-        slurm.remove()
+    enforced = {"AccountingStorageEnforce": "associations"}
+    with SlurmCluster(nodes=1, settings=enforced) as slurm, LoginNode(tmp_path / "login", slurm.environment) as node:
+        found = broken(behind(node, terminal), SLURM_ACCOUNT="nobodys")
     assert "--account=nobodys" in found["job options"]
     assert "mend: settings slurm_account" in found["job options"]

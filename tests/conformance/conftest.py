@@ -7,7 +7,6 @@ import pytest
 from resources.ops_db import OpsDb
 from tests.conformance.yard import Yard
 from tests.support.apptainer import Image, apptainer_image
-from tests.support.login_node import LoginNode
 from tests.support.ops_db import empty
 from tests.support.slurm_cluster import SlurmCluster
 
@@ -24,15 +23,6 @@ def one_ops_db(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) 
     database = OpsDb(f"sqlite:///{path}")
     yield database
     database.close()
-
-
-@pytest.fixture(scope="session")
-def login_node(slurm_cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
-    """Give a login node that has Slurm's commands."""
-    node = LoginNode(tmp_path_factory.mktemp("login"), slurm_cluster.environment)
-    node.start()
-    yield node
-    node.stop()
 
 
 def open_yard(place: str, request: pytest.FixtureRequest, base: Path) -> Yard:

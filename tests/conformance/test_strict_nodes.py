@@ -40,12 +40,8 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
     prolog.chmod(0o755)
     if not os.access(MEMORY_CGROUPS, os.W_OK):
         not_run("a Slurm with cgroups", f"as root, where {MEMORY_CGROUPS} may be written", installable=False)
-    cluster = SlurmCluster(nodes=1, cgroup=True, settings={"Prolog": str(prolog)})
-    try:
-        cluster.start()
+    with SlurmCluster(nodes=1, cgroup=True, settings={"Prolog": str(prolog)}) as cluster:
         yield Strict(cluster, refusal)
-    finally:
-        cluster.remove()
 
 
 @pytest.fixture

@@ -26,12 +26,8 @@ BY = pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
 
 @pytest.fixture
 def slurm() -> Iterator[SlurmCluster]:
-    cluster = SlurmCluster(accounting=False)
-    try:
-        cluster.start()
+    with SlurmCluster(accounting=False) as cluster:
         yield cluster
-    finally:
-        cluster.remove()
 
 
 @BY

@@ -31,10 +31,8 @@ LIMIT = 1000
 
 @pytest.fixture(scope="module")
 def login_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
-    node = LoginNode(tmp_path_factory.mktemp("login-node"))
-    node.start()
-    yield node
-    node.stop()
+    with LoginNode(tmp_path_factory.mktemp("login-node")) as node:
+        yield node
 
 
 @pytest.fixture(params=["local", pytest.param("ssh", marks=pytest.mark.real)])

@@ -1,7 +1,6 @@
 import random
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from tests.support.ssh import connect, works
 pytestmark = pytest.mark.real
 
 CONTENT = random.Random(3).randbytes(200_000)
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[LoginNode]:
-    node = LoginNode(tmp_path / "node")
-    node.start()
-    yield node
-    node.kill()
 
 
 def test_two_hundred_commands_need_one_connection(node: LoginNode) -> None:

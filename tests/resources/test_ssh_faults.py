@@ -20,14 +20,6 @@ LARGE = random.Random(2).randbytes(5_000_000)
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[LoginNode]:
-    node = LoginNode(tmp_path / "node")
-    node.start()
-    yield node
-    node.kill()
-
-
-@pytest.fixture
 def relay(node: LoginNode) -> Iterator[FlakyRelay]:
     with FlakyRelay(node.port) as relay:
         yield relay

@@ -1,5 +1,4 @@
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,6 @@ from tests.support.ssh import Clock, connect, works
 pytestmark = pytest.mark.real
 
 SECRET = "correct-horse-battery"
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[LoginNode]:
-    node = LoginNode(tmp_path / "node")
-    node.start()
-    yield node
-    node.kill()
 
 
 @pytest.fixture

@@ -6,15 +6,18 @@ import shutil
 import signal
 import subprocess  # noqa: TID251 - tests start real programs
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 import psutil
+import pytest
 
 from resources.ssh_target import SshTarget
 from tests.support import tree
 from tests.support.not_run import not_run
 from tests.support.postgres import free_port
+from tests.support.slurm_cluster import SlurmCluster
 
 _SSHD = Path("/usr/sbin/sshd")
 _HOST = "127.0.0.1"
@@ -94,6 +97,15 @@ class LoginNode:
                 raise RuntimeError(self.log()[-2000:])
             time.sleep(0.01)
 
+    def __enter__(self) -> Self:
+        """Start the server."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.stop()
+
     def stop(self) -> None:
         """Stop the server and end all its sessions and what they started."""
         if self._process is not None:
@@ -162,6 +174,20 @@ class LoginNode:
     def _known_line(self, port: int) -> str:
         kind, key = (self.folder / "host_key.pub").read_text(encoding="utf-8").split()[:2]
         return f"[{_HOST}]:{port} {kind} {key}\n"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[LoginNode]:
+    """Give a machine of this test's own that is reached by SSH."""
+    with LoginNode(tmp_path / "node") as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def login_node(slurm_cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoginNode]:
+    """Give a login node that has Slurm's commands."""
+    with LoginNode(tmp_path_factory.mktemp("login"), slurm_cluster.environment) as node:
+        yield node
 
 
 def make_key(path: Path, passphrase: str = "") -> Path:

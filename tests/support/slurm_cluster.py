@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 import psutil
 import pytest
@@ -85,6 +86,19 @@ class SlurmCluster:
         for node in self.layout.node_names:
             self._launch(f"slurmd-{node}")
         self.await_idle()
+
+    def __enter__(self) -> Self:
+        """Start the cluster; one that does not start leaves nothing."""
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it and remove its files."""
+        self.remove()
 
     def stop(self) -> None:
         """End all jobs and all daemons."""
@@ -259,12 +273,8 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
     It is dear: mark its tests with `pytest.mark.real` and `pytest.mark.xdist_group("slurm")`, so that one worker
     has them all (pytest -n N --dist loadgroup).
     """
-    cluster = SlurmCluster()
-    try:
-        cluster.start()
+    with SlurmCluster() as cluster:
         yield cluster
-    finally:
-        cluster.remove()
 
 
 def _require(programs: tuple[str, ...]) -> None:
