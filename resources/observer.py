@@ -1,7 +1,7 @@
 """What the back end and the attempts' directories say of jobs on their way, written to ops-db."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -122,7 +122,9 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
     """
     # The queue first, the directories after it: a job that ends in between is then seen next time, never as missing.
     looked_at = _look(cluster, gone)
-    lost = _given_up(cluster, [(attempt, seen) for attempt, seen in looked_at if seen.is_silent])[:_ASKED_AT_A_TIME]
+    silent = _given_up(cluster, [(attempt, seen) for attempt, seen in looked_at if seen.is_silent])
+    cluster.passing("looked at")
+    lost, never_began = _claimed(cluster, silent[:_ASKED_AT_A_TIME])
     unexplained = [attempt for attempt, seen in looked_at if needs_explanation(attempt, seen)]
     room = _ASKED_AT_A_TIME - len(lost)
     told = _told(cluster, [*lost, *unexplained[:room]], jobs)
@@ -130,7 +132,7 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
     for attempt, seen in looked_at:
         if not seen.is_silent and attempt.id not in later:
             collect(cluster, attempt, seen, told.get(attempt.submission_key))
-    _lose_all(cluster, lost, told)
+    _lose_all(cluster, lost, never_began, told)
 
 
 def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> dict[str, Ending]:
@@ -144,7 +146,7 @@ def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, 
     return told
 
 
-def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> list[OpenAttempt]:
+def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> list[tuple[OpenAttempt, Found]]:
     """Note which attempts are missing; return those that were so for too long and whose wrappers do not live."""
     now, timing = cluster.clock(), cluster.timing
     newly = [attempt.id for attempt, _ in silent if attempt.missing_since is None]
@@ -152,7 +154,7 @@ def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> 
         with cluster.ops_db.write() as session:
             attempts_of.missing(session, newly, now)
     return [
-        attempt
+        (attempt, seen)
         for attempt, seen in silent
         if attempt.missing_since is not None
         and now - attempt.missing_since > timing.lost_after
@@ -160,9 +162,21 @@ def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> 
     ]
 
 
-def _lose_all(cluster: Cluster, lost: Sequence[OpenAttempt], told: Mapping[str, Ending]) -> None:
-    """Give up attempts, and see to it that a job of theirs that turns up later runs nothing."""
-    never_began = cluster.store.claim([Path(attempt.directory or "") for attempt in lost])
+def _claimed(
+    cluster: Cluster, given_up: Sequence[tuple[OpenAttempt, Found]]
+) -> tuple[list[OpenAttempt], Collection[Path]]:
+    """See to it that a job that turns up later runs nothing; return the attempts that are lost, and who never began.
+
+    One that was claimed by its wrapper since it was looked at lives, however long its job was missing.
+    """
+    never_began = cluster.store.claim([Path(attempt.directory or "") for attempt, _ in given_up])
+    lost = [a for a, seen in given_up if seen.claimed or Path(a.directory or "") in never_began]
+    return lost, never_began
+
+
+def _lose_all(
+    cluster: Cluster, lost: Sequence[OpenAttempt], never_began: Collection[Path], told: Mapping[str, Ending]
+) -> None:
     now = cluster.clock()
     for attempt in lost:
         seconds = int((now - (attempt.missing_since or now)).total_seconds())

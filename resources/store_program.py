@@ -160,9 +160,12 @@ def verify(root: bytes, output: Dict[str, Any]) -> None:
 
 
 def heartbeat_age(root: bytes) -> Optional[float]:
-    """Return the seconds since the attempt's wrapper last gave a sign of life, None where it never did."""
+    """Return the seconds since the attempt's wrapper last gave a sign of life, None where it never did.
+
+    The claim itself is the first one: a slow disk may let seconds pass before the wrapper writes anything into it.
+    """
     times = []
-    for name in (b"heartbeat", b"owner.json"):
+    for name in (b"", b"heartbeat", b"owner.json"):
         with contextlib.suppress(OSError):
             times.append(os.stat(os.path.join(root, b"claim", name)).st_mtime)
     return max(0.0, time.time() - max(times)) if times else None
@@ -218,9 +221,11 @@ def answer_claim(request: Dict[str, Any]) -> Dict[str, Any]:
     """Claim attempts in their wrappers' place, so that jobs that turn up later run nothing; answer which were free."""
     claimed = []
     for directory in request["directories"]:
+        claim = os.path.join(os.fsencode(directory), b"claim")
         with contextlib.suppress(FileExistsError):
-            os.makedirs(os.path.join(os.fsencode(directory), b"claim"))
+            os.makedirs(claim)
             claimed.append(directory)
+            os.utime(claim, (0, 0))  # no sign of life
     return {"claimed": claimed}
 
 

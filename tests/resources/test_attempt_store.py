@@ -111,6 +111,15 @@ def test_a_claim_is_taken_once(tmp_path: Path) -> None:
     assert [found.claimed for found in store.look([*directories, tmp_path / "c"]).values()] == [True, True, False]
 
 
+def test_a_claim_is_a_sign_of_life_unless_it_was_made_in_the_wrappers_place(tmp_path: Path) -> None:
+    store, directories = AttemptStore.here(tmp_path), [tmp_path / "wrapper", tmp_path / "in its place"]
+    (directories[0] / "claim").mkdir(parents=True)
+    assert store.claim(directories) == {directories[1]}
+    lives, never = (found.heartbeat_age_seconds for found in store.look(directories).values())
+    assert lives is not None and lives < 60
+    assert never is not None and never > 1e9
+
+
 def test_marks_are_listed_until_they_have_been_seen_to(tmp_path: Path) -> None:
     store = AttemptStore.here(tmp_path)
     assert store.ended() == set()

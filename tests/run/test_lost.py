@@ -1,6 +1,7 @@
 """Jobs that vanish, and attempts that ask for more."""
 
 import signal
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -61,6 +62,29 @@ def test_a_job_that_vanishes_for_a_moment_is_not_lost_later(bench: Bench) -> Non
     assert bench.statuses() == ["RUNNING"], "the grace period begins anew"
     bench.behind(real)
     kill_wrappers(bench)
+
+
+def test_a_job_that_begins_at_the_moment_it_is_given_up_is_not_lost(bench: Bench) -> None:
+    bench.declare("a", retries=NO_RETRIES)
+    real = bench.local
+    bench.behind(fake := FakeDoubtfulBackEnd(real, queued=[]))
+    bench.works.request()
+    bench.tick()
+    fake.blind = True
+    bench.tick()
+
+    def begin(border: str) -> None:
+        if border == "looked at" and fake.queued:
+            real.submit(fake.queued.pop())
+            while not (bench.directories()[0] / "claim").exists():
+                pass
+
+    bench.works.cluster = replace(bench.works.cluster, passing=begin)
+    bench.tick(100)
+    assert fake.queued == [], "it was given up"
+    bench.behind(real)
+    assert bench.until_ended() == ["COMPLETED"]
+    assert bench.called() == {"scan-0 1": 1}
 
 
 def test_many_jobs_lost_at_once_are_asked_about_a_hundred_at_a_time(bench: Bench) -> None:
