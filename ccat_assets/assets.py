@@ -105,6 +105,7 @@ def _facts(pipeline: PipelineSnapshot, step: StepSnapshot) -> dict[str, object]:
         "digest": step.digest or "unknown",
         "config_hash": step.config_hash,
         "cooldown_s": step.cooldown_seconds,
+        "settle_s": step.settle_seconds,
         "fan_in": step.fan_in,
     }
 

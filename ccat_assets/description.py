@@ -23,6 +23,11 @@ def describe_step(pipeline: PipelineSnapshot, step: StepSnapshot) -> str:
         f"**Cooldown** {duration(step.cooldown_seconds)} between two runs of a sub-group"
         if step.cooldown_seconds
         else "**No cooldown**",
+        *(
+            [f"**Settles** {duration(step.settle_seconds)}: so long no input may have come before it runs"]
+            if step.settle_seconds
+            else []
+        ),
         "**Final step**: its products are kept" if step.final else "**Intermediate step**: its products may be purged",
     ]
     if step.metrics:

@@ -36,6 +36,7 @@ class StepSnapshot(_Plain):
     digest: str | None  # sha256 of the image, or of the code of a plain process
     config_hash: str
     cooldown_seconds: int
+    settle_seconds: int
     fan_in: str
     metrics: tuple[str, ...]  # names that its newest completed run left
 
@@ -144,6 +145,7 @@ def _step(
         digest=version.image_sha256 or version.code_sha256,
         config_hash=view.config_hash,
         cooldown_seconds=view.cooldown_seconds,
+        settle_seconds=view.settle_seconds,
         fan_in=view.fan_in.value,
         metrics=tuple(metrics),
     )

@@ -17,7 +17,7 @@ from ccat_models.pipeline.parts import (
     StepDeclaration,
     Trigger,
 )
-from ccat_models.pipeline.values import MAX_INTEGER, DeclaredModel, Name, Text
+from ccat_models.pipeline.values import MAX_INTEGER, DeclaredModel, Name, Positive, Text
 from ccat_models.tables.pipelines import FanIn, PipelineMode
 
 
@@ -31,7 +31,8 @@ class PipelineDeclaration(DeclaredModel):
     """A whole pipeline.
 
     `enabled`, where it is left out, stays as it is; `when` is by default `any` in a standing pipeline and `all` in an
-    ad-hoc one; a step is by default final if no other depends on it.
+    ad-hoc one; a step is by default final if no other depends on it. `max_in_flight` caps the runs of all its steps
+    together; with `partition_horizon_days` Dagster is shown only the sub-groups that were active in so many days.
     """
 
     schema_version: Literal[1]
@@ -41,6 +42,8 @@ class PipelineDeclaration(DeclaredModel):
     mode: Annotated[PipelineMode, Lax]
     trigger: Trigger = ManualTrigger(type="manual")
     priority: Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)] = 0
+    max_in_flight: Positive | None = None
+    partition_horizon_days: Positive | None = None
     enabled: bool | None = None
     processing_location: Annotated[Text, Field(min_length=1, max_length=100)]
     data_grouping: Annotated[

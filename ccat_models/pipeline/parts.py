@@ -107,6 +107,7 @@ class StepDeclaration(DeclaredModel):
     when: Annotated[FanIn, Lax] | None = None
     final: bool | None = None
     cooldown_seconds: Count = 0
+    settle_seconds: Count = 0
     software: Name
     version: Version
     version_policy: Annotated[VersionPolicy, Lax] = VersionPolicy.COMPATIBLE

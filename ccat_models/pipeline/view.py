@@ -36,6 +36,7 @@ class StepView:
     final: bool
     fan_in: FanIn
     cooldown_seconds: int
+    settle_seconds: int
     partitioning_id: int
     group_by: tuple[str, ...]
     upstream_ids: tuple[StepId, ...]
@@ -67,6 +68,8 @@ class PipelineView:
     trigger_type: TriggerType
     trigger_config: Mapping[str, Any]
     priority: int
+    max_in_flight: int | None
+    partition_horizon_days: int | None
     description: str
     owners: tuple[str, ...]
     data_grouping_id: int
@@ -162,6 +165,8 @@ def _pipeline(revision: PipelineRevision, steps: Iterable[StepView]) -> Pipeline
         trigger_type=revision.trigger_type,
         trigger_config=revision.trigger_config,
         priority=revision.priority,
+        max_in_flight=revision.max_in_flight,
+        partition_horizon_days=revision.partition_horizon_days,
         description=revision.description,
         owners=tuple(revision.owners),
         data_grouping_id=pipeline.data_grouping_id,
@@ -182,6 +187,7 @@ def _step(revision: ReductionStepRevision, upstream_ids: Iterable[StepId]) -> St
         final=revision.final,
         fan_in=revision.fan_in,
         cooldown_seconds=revision.cooldown_seconds,
+        settle_seconds=revision.settle_seconds,
         partitioning_id=partitioning.id,
         group_by=tuple(partitioning.dimensions),
         upstream_ids=tuple(upstream_ids),

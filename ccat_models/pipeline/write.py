@@ -10,6 +10,7 @@ from ccat_models.pipeline.known import Known
 from ccat_models.pipeline.versions import parse_version, version_rank
 from ccat_models.pipeline.write_steps import write_steps
 from ccat_models.tables.execution import RerunRequest
+from ccat_models.tables.gaps import SubGroupGap
 from ccat_models.tables.pipelines import (
     DataGrouping,
     Partitioning,
@@ -97,5 +98,6 @@ def _forget_sub_groups(session: Session, grouping: DataGrouping) -> None:
     partitionings = sa.select(Partitioning.id).where(Partitioning.data_grouping_id == grouping.id)
     sub_groups = sa.select(SubGroup.id).where(SubGroup.partitioning_id.in_(partitionings))
     session.execute(sa.delete(RerunRequest).where(RerunRequest.sub_group_id.in_(sub_groups)))
+    session.execute(sa.delete(SubGroupGap).where(SubGroupGap.sub_group_id.in_(sub_groups)))
     session.execute(sa.delete(SubGroupMember).where(SubGroupMember.partitioning_id.in_(partitionings)))
     session.execute(sa.delete(SubGroup).where(SubGroup.partitioning_id.in_(partitionings)))

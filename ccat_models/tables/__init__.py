@@ -1,5 +1,6 @@
 from ccat_models.tables import (
     execution,
+    gaps,
     lineage,
     observation,
     observatory,
@@ -13,6 +14,7 @@ from ccat_models.tables.base import Base
 __all__ = [
     "Base",
     "execution",
+    "gaps",
     "lineage",
     "observation",
     "observatory",

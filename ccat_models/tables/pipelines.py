@@ -190,6 +190,8 @@ class PipelineRevision(Base):
     trigger_type: Mapped[TriggerType] = mapped_column(stored_enum(TriggerType))
     trigger_config: Mapped[dict[str, Any]] = mapped_column(default=dict)
     priority: Mapped[int] = mapped_column(default=0)
+    max_in_flight: Mapped[int | None]
+    partition_horizon_days: Mapped[int | None]
     owners: Mapped[list[str]] = mapped_column(default=list)
     applied_at: Mapped[datetime]
     applied_by: Mapped[str] = mapped_column(sa.String(200))
@@ -229,6 +231,7 @@ class ReductionStepRevision(Base):
     final: Mapped[bool] = mapped_column(default=False)
     fan_in: Mapped[FanIn] = mapped_column(stored_enum(FanIn))
     cooldown_seconds: Mapped[int] = mapped_column(default=0)
+    settle_seconds: Mapped[int] = mapped_column(default=0)
     software_id: Mapped[int] = mapped_column(sa.ForeignKey("reduction_software.id"))
     pinned_version_id: Mapped[int] = mapped_column(sa.ForeignKey("reduction_software_version.id"))
     version_policy: Mapped[VersionPolicy] = mapped_column(stored_enum(VersionPolicy))

@@ -4,7 +4,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.orm import Session
 
 from ccat_models import migrations
-from ccat_models.migrations import guards
+from ccat_models.grouping.join_graph import package_graph
+from ccat_models.migrations import change_triggers, guards
 from ccat_models.run.states import LEGAL_TRANSITIONS
 from ccat_models.tables import Base
 from ccat_models.tables.execution import RunStatus
@@ -67,7 +68,14 @@ def test_every_guard_stands(ops_db: OpsDb) -> None:
     )
     with ops_db.read() as session:
         found = {row[0]: row[1] for row in session.execute(sa.text(query))}
-    assert found == guards.TABLES
+    assert found == guards.TABLES | change_triggers.TABLES
+
+
+def test_whatever_a_rule_may_look_at_notes_its_changes() -> None:
+    """But for files, whose every change is one of their package's checksum."""
+    tables = {str(table.__table__) for name, table in package_graph().tables.items() if name != "RawDataFile"}
+    noted = {noted.table for noted in change_triggers.NOTED if noted.event.startswith("UPDATE")}
+    assert tables - noted == set()
 
 
 def test_guards_know_every_status() -> None:

@@ -48,6 +48,7 @@ steps:
     when: any
     final: true
     cooldown_seconds: 0
+    settle_seconds: 0
     software: calibration
     version: 1.0.0
     version_policy: compatible
@@ -95,6 +96,8 @@ def declarations(draw: st.DrawFn) -> PipelineDeclaration:
         "mode": draw(st.sampled_from(["standing", "ad_hoc"])),
         "trigger": draw(st.sampled_from([{"type": "manual"}, {"type": "continuous"}, cron])),
         "priority": draw(st.integers(-9, 9)),
+        "max_in_flight": draw(st.none() | st.integers(1, 9)),
+        "partition_horizon_days": draw(st.none() | st.integers(1, 9)),
         "enabled": draw(st.none() | st.booleans()),
         "processing_location": draw(st.sampled_from(["local", "cluster"])),
         "data_grouping": {"name": "g", "description": draw(TEXT), "rules": rules},
@@ -115,6 +118,7 @@ def steps_after(draw: st.DrawFn, earlier: list[str], name: str) -> dict[str, Any
         "when": draw(st.sampled_from([None, "any", "all"])),
         "final": draw(st.none() | st.booleans()),
         "cooldown_seconds": draw(st.integers(0, 9)),
+        "settle_seconds": draw(st.integers(0, 9)),
         "software": "s",
         "version": draw(st.sampled_from(["0.0.1", "2.0.10"])),
         "version_policy": draw(st.sampled_from(["pinned", "compatible", "latest"])),

@@ -25,7 +25,8 @@ WORDS: dict[str, dict[str, Any]] = {
     "physical_copy": {"kind": "data_product", "raw_data_package_id": None, "raw_data_file_id": None},
     "executed_reduction_step": {"status": "PENDING", "failure_class": "science"},
 }
-FILLED_ALREADY = ("run_status_transition", "run_status_history")  # by the migration and by a trigger
+# by the migration and by triggers
+FILLED_ALREADY = ("run_status_transition", "run_status_history", "package_change", "sub_group_change")
 
 
 def fill(connection: sa.Connection) -> None:

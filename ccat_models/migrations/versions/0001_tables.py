@@ -1,10 +1,10 @@
-"""All tables, the legal changes of a run's status, and the triggers that keep the records."""
+"""All tables, the legal changes of a run's status, and the triggers that keep the records and note changes."""
 # ruff: noqa: E501, PLR0915
 
 import sqlalchemy as sa
 from alembic import op
 
-from ccat_models.migrations import guards
+from ccat_models.migrations import change_triggers, guards
 from ccat_models.migrations.column_types import BIG_ID, JSON, UTC, one_of
 
 revision = "0001"
@@ -37,10 +37,12 @@ def upgrade() -> None:
         [{"from_status": old, "to_status": new} for old, new in LEGAL_TRANSITIONS],
     )
     guards.install()
+    change_triggers.install()
 
 
 def downgrade() -> None:
     """Undo this revision."""
+    change_triggers.remove()
     guards.remove()
     drop_tables()
 
@@ -88,6 +90,33 @@ def create_tables() -> None:
         sa.UniqueConstraint("short_name", name=op.f("uq_observing_program_short_name")),
     )
     op.create_table(
+        "package_change",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("raw_data_package_id", BIG_ID, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_package_change")),
+    )
+    op.create_table(
+        "pipeline_round",
+        sa.Column("pipeline_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("begun_at", UTC, nullable=True),
+        sa.Column("begun_by", sa.String(length=200), nullable=True),
+        sa.Column("ended_at", UTC, nullable=True),
+        sa.Column("next_at", UTC, nullable=True),
+        sa.Column("trigger_revision_id", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("pipeline_id", name=op.f("pk_pipeline_round")),
+    )
+    op.create_index(op.f("ix_pipeline_round_next_at"), "pipeline_round", ["next_at"], unique=False)
+    op.create_table(
+        "reason_count",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("step_id", BIG_ID, nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("at", UTC, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reason_count")),
+    )
+    op.create_index("ix_reason_count_step_at", "reason_count", ["step_id", "at"], unique=False)
+    op.create_table(
         "reduction_software",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
@@ -129,6 +158,43 @@ def create_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_source")),
         sa.UniqueConstraint("name", name=op.f("uq_source_name")),
     )
+    op.create_table(
+        "step_look",
+        sa.Column("step_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("looked_at", UTC, nullable=False),
+        sa.Column("circuit_open", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("step_id", name=op.f("pk_step_look")),
+    )
+    op.create_table(
+        "sub_group_change",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("step_id", BIG_ID, nullable=False),
+        sa.Column("sub_group_id", BIG_ID, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sub_group_change")),
+    )
+    op.create_index("ix_sub_group_change_step", "sub_group_change", ["step_id", "sub_group_id"], unique=False)
+    op.create_table(
+        "sub_group_gap",
+        sa.Column("step_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("sub_group_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.Column("input_count", sa.BigInteger(), nullable=False),
+        sa.Column("lane_0", sa.BigInteger(), nullable=False),
+        sa.Column("lane_1", sa.BigInteger(), nullable=False),
+        sa.Column("lane_2", sa.BigInteger(), nullable=False),
+        sa.Column("alive", sa.SmallInteger(), nullable=False),
+        sa.Column("will_run", sa.SmallInteger(), nullable=False),
+        sa.Column("acceptable_run_id", BIG_ID, nullable=True),
+        sa.Column("current_run_id", BIG_ID, nullable=True),
+        sa.Column("latest_run_id", BIG_ID, nullable=True),
+        sa.Column("inputs_since", UTC, nullable=True),
+        sa.Column("due_at", UTC, nullable=True),
+        sa.PrimaryKeyConstraint("step_id", "sub_group_id", name=op.f("pk_sub_group_gap")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_sub_group_gap_due", "sub_group_gap", ["due_at"], unique=False)
+    op.create_index("ix_sub_group_gap_reason", "sub_group_gap", ["step_id", "reason"], unique=False)
+    op.create_index("ix_sub_group_gap_sub_group", "sub_group_gap", ["sub_group_id"], unique=False)
     op.create_table(
         "constant_elevation_source",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -441,6 +507,8 @@ def create_tables() -> None:
         sa.Column("trigger_type", one_of("triggertype", "continuous", "cron", "manual"), nullable=False),
         sa.Column("trigger_config", JSON, nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("max_in_flight", sa.Integer(), nullable=True),
+        sa.Column("partition_horizon_days", sa.Integer(), nullable=True),
         sa.Column("owners", JSON, nullable=False),
         sa.Column("applied_at", UTC, nullable=False),
         sa.Column("applied_by", sa.String(length=200), nullable=False),
@@ -484,6 +552,7 @@ def create_tables() -> None:
         sa.Column("final", sa.Boolean(), nullable=False),
         sa.Column("fan_in", one_of("fanin", "any", "all"), nullable=False),
         sa.Column("cooldown_seconds", sa.Integer(), nullable=False),
+        sa.Column("settle_seconds", sa.Integer(), nullable=False),
         sa.Column("software_id", sa.Integer(), nullable=False),
         sa.Column("pinned_version_id", sa.Integer(), nullable=False),
         sa.Column("version_policy", one_of("versionpolicy", "pinned", "compatible", "latest"), nullable=False),
@@ -924,11 +993,17 @@ def drop_tables() -> None:
     op.drop_table("fixed_source")
     op.drop_table("data_location")
     op.drop_table("constant_elevation_source")
+    op.drop_table("sub_group_gap")
+    op.drop_table("sub_group_change")
+    op.drop_table("step_look")
     op.drop_table("source")
     op.drop_table("site")
     op.drop_table("run_status_transition")
     op.drop_table("reduction_step_config")
     op.drop_table("reduction_software")
+    op.drop_table("reason_count")
+    op.drop_table("pipeline_round")
+    op.drop_table("package_change")
     op.drop_table("observing_program")
     op.drop_table("observer_lease")
     op.drop_table("observatory")
