@@ -19,7 +19,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RerunRequest, RunStatus
 from resources.attached import Attached
-from resources.ensure import Wish, ensure
+from resources.ensure import Wish
 from resources.holder import is_gone
 
 WAITER_PREFIX = "dagster:"
@@ -68,19 +68,18 @@ def make(
 ) -> Ended:
     """Make sure that the sub-groups have their products, waiting for their runs; raise dg.Failure for unknown keys."""
     wish = _wish(application, name, config, run)
+    attached = Attached(application.executor, f"{WAITER_PREFIX}{run.run_id}", application.settings.poll_seconds)
     try:
-        answer = ensure(application.cluster, name.pipeline, name.step, keys, wish)
+        outcome = attached.run_step(name.pipeline, name.step, keys, wish)
     except CcatError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    if answer.in_flight:
-        attached = Attached(application.executor, f"{WAITER_PREFIX}{run.run_id}", application.settings.poll_seconds)
-        attached.wait(list(answer.in_flight.values()))
-    runs = {**answer.published, **answer.in_flight}
+    answer, waited_for = outcome.last[name.step], outcome.runs[name.step]
+    runs = {**answer.published, **waited_for}
     with application.ops_db.read() as session:
         reports = read_reports(session, sorted(runs.values()))
     completed = [report for report in reports.values() if report.run.status is RunStatus.COMPLETED]
     failed = {report.key: why_failed(report) for report in reports.values() if report not in completed}
-    failed |= {key: _why_held(reason) for key, reason in answer.held.items()}
+    failed |= {key: _why_held(reason) for key, reason in answer.held.items() if key not in waited_for}
     told = [report.run.id for report in reports.values() if report.run.status is not RunStatus.CANCELLED]
     return Ended(completed, failed, told)
 
@@ -97,13 +96,19 @@ def _why_held(reason: Reason) -> str:
 
 
 def _wish(application: Application, name: StepName, config: BatchConfig, run: dg.DagsterRun) -> Wish:
-    """Return the wish; where Dagster repeats a run that died, what was forced before its death is not forced again."""
+    """Return the wish; where Dagster repeats a run that died, what it asked for before its death is not asked again."""
     repeated = "dagster/retry_number" in run.tags
     by = f"{WAITER_PREFIX}{run.tags.get('dagster/root_run_id', run.run_id) if repeated else run.run_id}"
-    asked = sa.select(RerunRequest.id).where(RerunRequest.step_id == name.step_id, RerunRequest.requested_by == by)
-    with application.ops_db.read() as session:
-        anew = session.scalar(asked.limit(1)) is None
+    anew = not (repeated and _has_asked(application, name, by))
     return Wish(by, ignore_cooldown=config.ignore_cooldown, force=config.force and anew, retry=config.retry and anew)
+
+
+def _has_asked(application: Application, name: StepName, by: str) -> bool:
+    """Say whether somebody has had runs made, or tried again, of a step."""
+    again = sa.select(RerunRequest.id).where(RerunRequest.step_id == name.step_id, RerunRequest.requested_by == by)
+    made = sa.select(Run.id).where(Run.step_id == name.step_id, Run.requested_by == by)
+    with application.ops_db.read() as session:
+        return bool(session.scalar(sa.select(sa.or_(again.exists(), made.exists()))))
 
 
 def mark_told(application: Application, run_ids: Collection[RunId]) -> None:

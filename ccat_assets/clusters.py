@@ -37,6 +37,7 @@ def cluster_of(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock
         python=str(settings.python),
         apptainer=apptainer,
         timing=_timing(settings, Timing()),
+        max_in_flight=settings.max_in_flight,
     )
 
 
@@ -87,6 +88,7 @@ def _slurm(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) ->
         job_id_variable=JOB_ID_VARIABLE,
         marked=True,
         timing=_timing(settings, patient),
+        max_in_flight=settings.max_in_flight,
     )
 
 

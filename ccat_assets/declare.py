@@ -12,20 +12,21 @@ from resources.software import code_sha256
 
 def plan_file(app: Application, file: Path) -> Change:
     """Return what applying a pipeline's file would change; raise InvalidDeclaration or Refused as applying does."""
-    declaration = _read(file)
+    declaration = read_file(file)
     with app.ops_db.read() as session:
-        return plan_apply(session, declaration, code_digests=_digests(declaration, file))
+        return plan_apply(session, declaration, code_digests=digests_of(declaration, file))
 
 
 def apply_file(app: Application, file: Path) -> Applied:
     """Apply a pipeline's file in one transaction; raise InvalidDeclaration or Refused with nothing changed."""
-    declaration = _read(file)
-    digests = _digests(declaration, file)
+    declaration = read_file(file)
+    digests = digests_of(declaration, file)
     with app.ops_db.request() as session:
         return apply(session, declaration, code_digests=digests, applied_by=app.settings.user, now=app.clock())
 
 
-def _read(file: Path) -> PipelineDeclaration:
+def read_file(file: Path) -> PipelineDeclaration:
+    """Return the declaration in a pipeline's file; raise InvalidDeclaration naming every problem and its place."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
@@ -35,7 +36,8 @@ def _read(file: Path) -> PipelineDeclaration:
     return parse(text, file=str(file))
 
 
-def _digests(declaration: PipelineDeclaration, file: Path) -> CodeDigests:
+def digests_of(declaration: PipelineDeclaration, file: Path) -> CodeDigests:
+    """Return the digests of the code that a file declares; raise InvalidDeclaration for code that is not there."""
     digests = {}
     for software in declaration.software:
         for version in software.versions:

@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     k8s_namespace: str = Field("ccat-workflows", description="for the kubernetes back end")
     python: Path = Field(Path(sys.executable), description="interpreter of plain-process software and the wrapper")
     local_slots: int = Field(os.cpu_count() or 1, ge=1, description="jobs at a time on the local back end")
+    max_in_flight: int = Field(5000, ge=1, description="runs of all pipelines that may be on their way at a time")
     poll_seconds: float = Field(0.3, gt=0, description="how often an attached run looks")
     lease_seconds: float | None = Field(
         None, gt=0, description="how long an observer is believed to live; default: 30, Slurm 300"
@@ -77,6 +78,9 @@ class Settings(BaseSettings):
     )
     resend_after_seconds: float | None = Field(
         None, ge=0, description="an unacknowledged job is sent again after; default: 5, Slurm 30"
+    )
+    dagster_retention_days: int = Field(
+        90, ge=0, description="how long Dagster keeps runs that have ended; 0: for good"
     )
     user: str = Field(default_factory=getpass.getuser, description="in whose name runs are requested")
 

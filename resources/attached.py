@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 
@@ -14,7 +14,7 @@ from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, stop_waiting, wait_
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
-from resources.ensure import Ensured, Wish, ensure_pipeline
+from resources.ensure import Ensured, Wish, ensure, ensure_pipeline, has_place
 from resources.executor import Executor
 
 TERMINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
@@ -22,6 +22,7 @@ _CHUNK = 5000  # ids in one statement
 
 Progress = Callable[[Mapping[RunId, RunStatus]], None]
 Sleep = Callable[[float], None]
+Look = Callable[[Wish], Mapping[str, Ensured]]
 
 
 def _say_nothing(statuses: Mapping[RunId, RunStatus]) -> None:
@@ -34,6 +35,11 @@ class _Noted:
 
     runs: set[RunId] = field(default_factory=set)
     at: datetime | None = None
+
+    def add(self, run_ids: Collection[RunId], at: datetime) -> None:
+        """Keep in mind that ops-db was told of these."""
+        self.runs.update(run_ids)
+        self.at = at
 
 
 @dataclass(frozen=True)
@@ -57,17 +63,51 @@ class Attached:
                 self.sleep(self.poll_seconds)
 
     def run_pipeline(self, pipeline: str, wish: Wish) -> "Outcome":
-        """Run whatever the pipeline lacks, upstreams first, until nothing more can be run."""
+        """Run what the pipeline lacks, upstreams first, until nothing more can be run; raise NotFound where none is."""
+
+        def look(wish: Wish) -> Mapping[str, Ensured]:
+            return ensure_pipeline(self.executor.cluster, pipeline, wish, waiter=self.waiter, brief=True)
+
+        return self._round_after_round(pipeline, look, wish)
+
+    def run_step(self, pipeline: str, step: str, keys: Collection[str] | None, wish: Wish) -> "Outcome":
+        """Run what these sub-groups of a step (all for None) lack, each at most once, until all had their turn.
+
+        Raises NotFound for an unknown pipeline, step or key, in which case nothing is changed.
+        """
+
+        def look(wish: Wish) -> Mapping[str, Ensured]:
+            return {step: ensure(self.executor.cluster, pipeline, step, keys, wish, waiter=self.waiter, brief=True)}
+
+        return self._round_after_round(pipeline, look, wish)
+
+    def _round_after_round(self, pipeline: str, look: Look, wish: Wish) -> "Outcome":
         outcome = Outcome()
         with self._waiting():
             while True:
-                answers = ensure_pipeline(self.executor.cluster, pipeline, wish)
-                in_flight = {run for answer in answers.values() for run in answer.in_flight.values()}
+                answers = look(wish)
                 outcome.note(answers)
-                if not in_flight:
-                    outcome.statuses.update(self._look(outcome.statuses))
+                wish = replace(wish, force=False, retry=False)  # who forces once must not force again what was done
+                in_flight = {run for answer in answers.values() for run in answer.in_flight.values()}
+                left = [step for step, answer in answers.items() if answer.left]
+                if in_flight:
+                    self._noted.add(in_flight, self.executor.cluster.clock())
+                    self._until_some_end(in_flight, outcome)
+                elif left:
+                    self._until_a_place_is_free(pipeline, left)
+                else:
+                    if outcome.statuses:
+                        outcome.statuses.update(self._look(outcome.statuses))
                     return outcome
-                self._until_some_end(in_flight, outcome)
+
+    def _until_a_place_is_free(self, pipeline: str, steps: Collection[str]) -> None:
+        """Wait while the runs of others take all that may be in flight."""
+        while True:
+            self.executor.tick()
+            self.progress({})
+            self.sleep(self.poll_seconds)
+            if has_place(self.executor.cluster, pipeline, steps):
+                return
 
     def _until_some_end(self, in_flight: Collection[RunId], outcome: "Outcome") -> None:
         """Wait until all ended, or until enough did that downstream steps may have work."""
@@ -100,8 +140,7 @@ class Attached:
             return
         with cluster.ops_db.write() as session:
             wait_for(session, run_ids, self.waiter, now)
-        noted.runs.update(run_ids)
-        noted.at = now
+        noted.add(run_ids, now)
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -112,8 +151,9 @@ class Attached:
         except BaseException:
             # Interrupted or broken: nobody here waits any more, so what nobody else wants must not go on.
             with cluster.ops_db.write() as session:
-                abandon(session, self.waiter, by=self.waiter, now=cluster.clock())
-            self.executor.tick()
+                cancelled = abandon(session, self.waiter, by=self.waiter, now=cluster.clock())
+            if cancelled:
+                self.executor.tick()
             self.executor.release()
             raise
         with cluster.ops_db.write() as session:
@@ -128,14 +168,16 @@ class Outcome:
     statuses: dict[RunId, RunStatus] = field(default_factory=dict)
     created: Counter[str] = field(default_factory=Counter)
     joined: Counter[str] = field(default_factory=Counter)
+    runs: dict[str, dict[str, RunId]] = field(default_factory=dict)  # waited for, by step and sub-group key: the last
     last: Mapping[str, Ensured] = field(default_factory=dict)
 
     def note(self, answers: Mapping[str, Ensured]) -> None:
         """Add what one more look at the pipeline found."""
-        first = not self.last
         for step, answer in answers.items():
+            runs = self.runs.setdefault(step, {})
             self.created[step] += len(answer.created)
-            self.joined[step] += len(answer.joined) if first else 0
+            self.joined[step] += sum(runs.get(key) != run for key, run in answer.joined.items())
+            runs.update(answer.in_flight)
         self.last = answers
 
     @property

@@ -40,6 +40,7 @@ class Cluster:
     job_id_variable: str | None = None  # in which a wrapper finds its job's id
     marked: bool = False  # wrappers that have ended leave a mark, so that nobody needs to ask the back end
     timing: Timing = field(default_factory=Timing)
+    max_in_flight: int | None = None  # runs at the processing location, of all pipelines
     passing: Callable[[str], None] = _go_on  # told the name of each border between two writes: tests end there
 
     @property

@@ -7,7 +7,18 @@ import sys
 import sqlalchemy as sa
 import typer
 
-from ccat_assets.cli import answers, container, data, pipelines, running, runs, setup
+from ccat_assets.cli import (
+    answers,
+    circuit,
+    container,
+    data,
+    pipelines,
+    planning,
+    running,
+    runs,
+    setup,
+    software,
+)
 from ccat_models.errors import CcatError
 from resources.errors import ResourceError
 
@@ -19,9 +30,13 @@ app = typer.Typer(
 )
 pipeline_app = typer.Typer(help="Declare pipelines.", no_args_is_help=True)
 grouping_app = typer.Typer(help="Choose data.", no_args_is_help=True)
+software_app = typer.Typer(help="Release programs.", no_args_is_help=True)
+circuit_app = typer.Typer(help="See and reset the circuits of failing steps.", no_args_is_help=True)
 container_app = typer.Typer(help="Write reduction programs.", no_args_is_help=True)
 app.add_typer(pipeline_app, name="pipeline")
 app.add_typer(grouping_app, name="grouping")
+app.add_typer(software_app, name="software")
+app.add_typer(circuit_app, name="circuit")
 app.add_typer(container_app, name="container")
 
 app.command("init")(setup.init)
@@ -35,7 +50,14 @@ pipeline_app.command("apply")(pipelines.apply)
 pipeline_app.command("export")(pipelines.export)
 pipeline_app.command("list")(pipelines.list_all)
 pipeline_app.command("show")(pipelines.show)
-app.command("plan")(running.plan)
+pipeline_app.command("enable")(pipelines.enable)
+pipeline_app.command("disable")(pipelines.disable)
+software_app.command("release")(software.release)
+software_app.command("list")(software.list_all)
+software_app.command("withdraw")(software.withdraw)
+circuit_app.command("list")(circuit.list_all)
+circuit_app.command("reset")(circuit.reset)
+app.command("plan")(planning.plan)
 app.command("run")(running.run)
 app.command("runs")(runs.runs)
 app.command("cancel")(runs.cancel)

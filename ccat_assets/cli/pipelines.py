@@ -7,7 +7,9 @@ from ccat_assets.cli.output import AsJson, console, print_json, print_table, rea
 from ccat_assets.declare import apply_file, plan_file
 from ccat_models.pipeline.diff import render_differences
 from ccat_models.pipeline.export import export as export_text
+from ccat_models.pipeline.switch import switch
 from ccat_models.pipeline.view import list_pipelines, load_pipeline
+from ccat_models.run.in_flight import count_in_flight
 
 
 def apply(
@@ -83,3 +85,33 @@ def show(
         for s in found.steps
     )
     print_table("Steps", ["step", "per", "after", "software", "cooldown_s", ""], rows)
+
+
+def enable(
+    name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a pipeline ask for runs again."""
+    _switch(name, enabled=True, as_json=as_json)
+
+
+def disable(
+    name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a pipeline ask for no more runs; those on their way go on."""
+    _switch(name, enabled=False, as_json=as_json)
+
+
+def _switch(name: str, *, enabled: bool, as_json: bool) -> None:
+    with ready().ops_db.request() as session:
+        changed = switch(session, name, enabled=enabled)
+        on_their_way = count_in_flight(session, name)
+    if as_json:
+        print_json({"pipeline": name, "enabled": enabled, "changed": changed, "in_flight": on_their_way})
+        return
+    state = "enabled" if enabled else "disabled"
+    console.print(f"{name}: {state}" if changed else f"{name}: {state} already, nothing changed", markup=False)
+    for step, statuses in on_their_way.items():
+        said = ", ".join(f"{count} {status}" for status, count in statuses.items())
+        console.print(f"  {step}: {said} on their way, and they go on", markup=False)

@@ -1,60 +1,23 @@
 import signal
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ccat_assets.application import Application
-from ccat_assets.cli.output import AsJson, console, error_console, print_json, print_table, ready
+from ccat_assets.cli.output import AsJson, console, error_console, print_json, ready
 from ccat_models.errors import InvalidDeclaration
-from ccat_models.gap.answer import StepCounts, counts, gaps
 from ccat_models.gap.reasons import MEANING, Reason
-from ccat_models.pipeline.view import PipelineView, load_pipeline
 from ccat_models.run.listing import RunRow, list_runs
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import RunStatus
 from resources.attached import TERMINAL, Attached, Outcome
-from resources.ensure import Ensured, Wish, ensure, ensure_pipeline, refresh_and_evaluate
+from resources.ensure import Ensured, Wish, ensure, ensure_pipeline
 
 PipelineName = Annotated[str, typer.Argument(help="Name of the pipeline.")]
 IgnoreCooldown = Annotated[bool, typer.Option("--ignore-cooldown", help="Do not wait for cooldowns.")]
-
-
-def plan(
-    pipeline: PipelineName,
-    sub_groups: Annotated[bool, typer.Option("--sub-groups", help="List every sub-group with its reason.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many sub-groups a step.")] = 50,
-    ignore_cooldown: IgnoreCooldown = False,
-    as_json: AsJson = False,
-) -> None:
-    """Say what would be run and why; run nothing."""
-    app = ready()
-    wish = Wish(by=app.settings.user, ignore_cooldown=ignore_cooldown, patient=True)
-    with app.ops_db.request() as session:
-        view = load_pipeline(session, pipeline)
-        refresh_and_evaluate(session, app.cluster, view, wish)
-        found = counts(session)
-        listed = {step.name: list(gaps(session, step, limit=limit)) for step in view.steps} if sub_groups else {}
-    if as_json:
-        steps = {step.name: found.get(step.step_id, StepCounts({}, 0, 0)) for step in view.steps}
-        print_json({"pipeline": pipeline, "revision": view.revision, "steps": steps, "sub_groups": listed})
-        return
-    _print_counts(view, found)
-    for name, rows in listed.items():
-        print_table(
-            f"{name}", ["sub-group", "reason", "inputs"], ((g.key, g.reason, g.fingerprint.count) for g in rows)
-        )
-
-
-def _print_counts(view: PipelineView, found: Mapping[Any, StepCounts]) -> None:
-    rows = []
-    for step in view.steps:
-        count = found.get(step.step_id, StepCounts({}, 0, 0))
-        reasons = ", ".join(f"{n} {reason.value}" for reason, n in sorted(count.reasons.items(), key=lambda r: -r[1]))
-        rows.append((step.name, "+".join(step.group_by) or "all", count.now, count.afterwards, reasons or "no data"))
-    columns = ["step", "per", "run now", "run after upstream", "reasons"]
-    print_table(f"Plan of {view.name} (revision {view.revision})", columns, rows)
 
 
 def run(
@@ -63,7 +26,7 @@ def run(
     sub_group: Annotated[list[str] | None, typer.Option(help="Only this sub-group of the step; repeatable.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again what is up to date (with --step).")] = False,
     ignore_cooldown: IgnoreCooldown = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Request the runs and return.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Request the runs and return; the daemon goes on.")] = False,
     publish_to_dagster: Annotated[
         bool, typer.Option("--publish/--no-publish", help="Show the products in Dagit at the end.")
     ] = True,
@@ -75,7 +38,7 @@ def run(
     app = ready()
     wish = Wish(by=app.settings.user, ignore_cooldown=ignore_cooldown, patient=True, force=force)
     if detach:
-        _detached(app, pipeline, step, sub_group, wish, as_json=as_json)
+        _detached(app, pipeline, step, sub_group, replace(wish, follow=True), as_json=as_json)
         return
     # As for a terminal's Ctrl-C: the runs that only this command wants are cancelled.
     signal.signal(signal.SIGTERM, _interrupt)
@@ -93,8 +56,7 @@ def _interrupt(number: int, frame: object) -> None:
 def run_attached(
     app: Application, pipeline: str, step: str | None, sub_groups: list[str] | None, wish: Wish, *, quiet: bool
 ) -> Outcome:
-    """Run a pipeline, or some sub-groups of a step, with a progress bar; return what was done."""
-    answer = _asked(app, pipeline, step, sub_groups, wish)  # an unknown name is refused before there is a bar
+    """Run a pipeline, or some sub-groups of a step, with a progress bar; raise NotFound for a name that is unknown."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -104,36 +66,29 @@ def run_attached(
         console=error_console,
         disable=quiet,
     )
-    with bar:
-        task = bar.add_task(pipeline, total=None, detail="")
-        seen: dict[RunId, RunStatus] = {}
-
-        def show(statuses: Mapping[RunId, RunStatus]) -> None:
-            seen.update(statuses)
-            running = sum(status is RunStatus.RUNNING for status in seen.values())
-            failed = sum(status is RunStatus.FAILED for status in seen.values())
-            done = sum(status in TERMINAL for status in seen.values())
-            bar.update(task, total=len(seen), completed=done, detail=f"{running} running, {failed} failed")
-
-        attached = Attached(
-            app.executor, waiter=app.executor.holder, poll_seconds=app.settings.poll_seconds, progress=show
-        )
-        if step is None or answer is None:
+    attached = Attached(app.executor, app.executor.holder, app.settings.poll_seconds, _shown_by(bar, pipeline))
+    try:
+        if step is None:
             return attached.run_pipeline(pipeline, wish)
-        outcome = Outcome()
-        outcome.note({step: answer})
-        outcome.statuses.update(attached.wait(list(answer.in_flight.values())))
-        return outcome
+        return attached.run_step(pipeline, step, sub_groups, wish)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
-def _asked(
-    app: Application, pipeline: str, step: str | None, sub_groups: list[str] | None, wish: Wish
-) -> Ensured | None:
-    if step is not None:
-        return ensure(app.cluster, pipeline, step, sub_groups, wish)
-    with app.ops_db.read() as session:
-        load_pipeline(session, pipeline)
-    return None
+def _shown_by(bar: Progress, pipeline: str) -> Callable[[Mapping[RunId, RunStatus]], None]:
+    task = bar.add_task(pipeline, total=None, detail="")
+    seen: dict[RunId, RunStatus] = {}
+
+    def show(statuses: Mapping[RunId, RunStatus]) -> None:
+        bar.start()  # not before the first look: an unknown name is refused without a bar
+        seen.update(statuses)
+        running = sum(status is RunStatus.RUNNING for status in seen.values())
+        failed = sum(status is RunStatus.FAILED for status in seen.values())
+        done = sum(status in TERMINAL for status in seen.values())
+        bar.update(task, total=len(seen), completed=done, detail=f"{running} running, {failed} failed")
+
+    return show
 
 
 def publish_all(app: Application, *, quiet: bool) -> int:
@@ -160,9 +115,9 @@ def _detached(
 ) -> None:
     answers: Mapping[str, Ensured]
     if step is None:
-        answers = ensure_pipeline(app.cluster, pipeline, wish)
+        answers = ensure_pipeline(app.cluster, pipeline, wish, brief=True)
     else:
-        answers = {step: ensure(app.cluster, pipeline, step, keys, wish)}
+        answers = {step: ensure(app.cluster, pipeline, step, keys, wish, brief=True)}
     app.executor.tick()
     app.executor.release()
     created = {name: sorted(answer.created.values()) for name, answer in answers.items()}

@@ -44,11 +44,10 @@ class StepCounts:
     afterwards: int
 
 
-def counts(session: Session) -> dict[StepId, StepCounts]:
+def counts(session: Session, known: sa.Table = gap_now) -> dict[StepId, StepCounts]:
     """Return the counts of every step that was evaluated, in one query."""
-    query = sa.select(
-        gap_now.c.step_id, gap_now.c.reason, gap_now.c.will_run, gap_now.c.alive, sa.func.count()
-    ).group_by(gap_now.c.step_id, gap_now.c.reason, gap_now.c.will_run, gap_now.c.alive)
+    kinds = (known.c.step_id, known.c.reason, known.c.will_run, known.c.alive)
+    query = sa.select(*kinds, sa.func.count()).group_by(*kinds)
     reasons: dict[StepId, Counter[Reason]] = defaultdict(Counter)
     now: Counter[StepId] = Counter()
     afterwards: Counter[StepId] = Counter()
@@ -68,18 +67,19 @@ def gaps(
     keys: Collection[str] | None = None,
     reasons: Collection[Reason] | None = None,
     limit: int | None = None,
+    known: sa.Table = gap_now,
 ) -> Iterator[Gap]:
     """Yield the step's sub-groups ordered by key: all, those of some keys, or those of some reasons."""
     query = (
-        sa.select(SubGroup.key, gap_now)
-        .join(SubGroup, SubGroup.id == gap_now.c.sub_group_id)
-        .where(gap_now.c.step_id == step.step_id)
+        sa.select(SubGroup.key, known)
+        .join(SubGroup, SubGroup.id == known.c.sub_group_id)
+        .where(known.c.step_id == step.step_id)
         .order_by(SubGroup.key)
     )
     if keys is not None:
         query = query.where(SubGroup.key.in_(keys))
     if reasons is not None:
-        query = query.where(gap_now.c.reason.in_([reason.value for reason in reasons]))
+        query = query.where(known.c.reason.in_([reason.value for reason in reasons]))
     if limit is not None:
         query = query.limit(limit)
     for row in session.execute(query):

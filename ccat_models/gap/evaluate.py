@@ -1,27 +1,31 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.gap import table
+from ccat_models.gap.cause import cause
 from ccat_models.gap.history import Versions, circuit_failures, rerun_requests, run_history, versions_of
-from ccat_models.gap.inputs import package_inputs, product_inputs, sub_group_links
+from ccat_models.gap.inputs import package_inputs, product_inputs
 from ccat_models.gap.reasons import ACTIONABLE, Reason
-from ccat_models.gap.table import gap_now
+from ccat_models.gap.table import COLUMNS, EVERYTHING, Scope, gap_now
+from ccat_models.grouping.portable_sql import LaterBy
 from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.tables.base import UtcDateTime
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import FanIn, SubGroup, SubGroupMember
-from ccat_models.tables.raw_data import RawDataPackage
+
+_INPUTS = ("input_count", "lane_0", "lane_1", "lane_2")
 
 
 @dataclass(frozen=True)
 class Asked:
     """How somebody wants the gaps to be seen.
 
-    `patient` holds a step of fan-in `any` back while upstream runs are on their way, as a person who runs the whole
+    `patient` holds a step back while upstream runs are on their way or will be, as a person who runs the whole
     pipeline expects; a standing pipeline takes what is complete now.
     """
 
@@ -33,181 +37,130 @@ class Asked:
 def evaluate(session: Session, pipeline: PipelineView, asked: Asked) -> None:
     """Fill `gap_now` for all steps of the pipeline from the memberships as they stand, upstreams first."""
     table.start(session)
-    steps = {step.step_id: step for step in pipeline.steps}
     for step in pipeline.steps:
-        upstreams = [steps[upstream] for upstream in step.upstream_ids]
-        session.execute(_insert(_living(step, upstreams, versions_of(session, step), pipeline.enabled, asked)))
-        session.execute(_insert(_emptied(step)))
-        table.analyze(session)
+        judge(session, pipeline, step, asked, EVERYTHING)
+        table.analyze(session, gap_now)
+
+
+def judge(session: Session, pipeline: PipelineView, step: StepView, asked: Asked, scope: Scope) -> None:
+    """Add to `gap_now` what the step's sub-groups are, every one that is looked at exactly once."""
+    steps = {other.step_id: other for other in pipeline.steps}
+    upstreams = [steps[upstream] for upstream in step.upstream_ids]
+    judging = _Judging(step, upstreams, asked, scope)
+    session.execute(_insert(judging.living(versions_of(session, step), enabled=pipeline.enabled)))
+    session.execute(_insert(_emptied(step, scope)))
 
 
 def _insert(rows: sa.Select[tuple[object, ...]]) -> sa.Insert:
-    return sa.insert(gap_now).from_select([column.name for column in gap_now.columns], rows)
+    return sa.insert(gap_now).from_select(COLUMNS, rows)
 
 
-def _living(
-    step: StepView, upstreams: list[StepView], versions: Versions, enabled: bool, asked: Asked
-) -> sa.Select[tuple[object, ...]]:
-    inputs = product_inputs(step, upstreams) if upstreams else package_inputs(step)
-    history, rerun = run_history(step, inputs, versions), rerun_requests(step)
-    forced = sa.func.coalesce(history.c.latest_run_id, 0) <= rerun.c.forced_after
-    fresh = sa.and_(history.c.acceptable_run_id.is_not(None), sa.not_(sa.func.coalesce(forced, sa.false())))
-    ready = _ready(step, upstreams, inputs, asked)
-    reason = sa.case(
-        (history.c.in_flight_run_id.is_not(None), Reason.IN_FLIGHT.value),
-        (fresh, Reason.UP_TO_DATE.value),
-        (sa.literal(not enabled), Reason.DISABLED.value),
-        (sa.not_(ready), Reason.WAITING_FOR_UPSTREAM.value),
-        (circuit_failures(step) >= step.circuit_threshold, Reason.CIRCUIT_OPEN.value),
-        (history.c.spent_run_id > sa.func.coalesce(rerun.c.renewed_after, -1), Reason.RETRIES_EXHAUSTED.value),
-        (_cooling(step, history, asked), Reason.COOLING_DOWN.value),
-        (forced, Reason.FORCED.value),
-        else_=_cause(step, upstreams, inputs, history),
-    ).label("reason")
-    rows = (
-        sa.select(
-            sa.literal(step.step_id).label("step_id"),
-            inputs.c.sub_group_id,
-            reason,
-            *(inputs.c[name] for name in ("input_count", "lane_0", "lane_1", "lane_2", "stale", "coming")),
-            history.c.acceptable_run_id,
-            sa.func.coalesce(history.c.acceptable_run_id, history.c.completed_run_id).label("current_run_id"),
-            history.c.latest_run_id,
-        )
-        .select_from(inputs)
-        .outerjoin(history, history.c.sub_group_id == inputs.c.sub_group_id)
-        .outerjoin(rerun, rerun.c.sub_group_id == inputs.c.sub_group_id)
-    ).subquery("judged")
-    return sa.select(
-        *(rows.c[name] for name in ("step_id", "sub_group_id", "reason", "input_count", "lane_0", "lane_1", "lane_2")),
-        sa.literal(1),
-        _will_run(step, rows),
-        rows.c.acceptable_run_id,
-        rows.c.current_run_id,
-        rows.c.latest_run_id,
-    )
+@dataclass(frozen=True)
+class _Judging:
+    """One step that is looked at, as parts of SQL."""
 
+    step: StepView
+    upstreams: list[StepView]
+    asked: Asked
+    scope: Scope
 
-def _ready(step: StepView, upstreams: list[StepView], inputs: sa.CTE, asked: Asked) -> sa.ColumnElement[bool]:
-    if not upstreams:
-        return sa.true()
-    everywhere = inputs.c.complete_upstreams == len(upstreams)
-    if step.fan_in is FanIn.ALL:
-        return sa.and_(everywhere, inputs.c.stale == 0)
-    return sa.and_(everywhere, inputs.c.coming == 0) if asked.patient else everywhere
-
-
-def _cooling(step: StepView, history: sa.CTE, asked: Asked) -> sa.ColumnElement[bool]:
-    if asked.ignore_cooldown or not step.cooldown_seconds:
-        return sa.false()
-    return history.c.last_created_at > asked.now - timedelta(seconds=step.cooldown_seconds)
-
-
-def _cause(step: StepView, upstreams: list[StepView], inputs: sa.CTE, history: sa.CTE) -> sa.ColumnElement[str]:
-    last = history.c.completed_run_id
-    same_inputs = (
-        sa.select(sa.literal(1))
-        .where(
-            Run.id == last,
-            Run.input_count == inputs.c.input_count,
-            *(getattr(Run, f"input_lane_{i}") == inputs.c[f"lane_{i}"] for i in range(3)),
-        )
-        .correlate_except(Run)
-        .exists()
-    )
-    same_config = (
-        sa.select(sa.literal(1)).where(Run.id == last, Run.config_id == step.config_id).correlate_except(Run).exists()
-    )
-    return sa.case(
-        (last.is_(None), Reason.MISSING.value),
-        (sa.and_(sa.not_(same_inputs), _something_new(step, upstreams, inputs, last)), Reason.NEW_INPUTS.value),
-        (sa.not_(same_inputs), Reason.INPUTS_WITHDRAWN.value),
-        (same_config, Reason.SOFTWARE_CHANGED.value),
-        else_=Reason.CONFIG_CHANGED.value,
-    )
-
-
-def _something_new(
-    step: StepView, upstreams: list[StepView], inputs: sa.CTE, last: sa.ColumnElement[int]
-) -> sa.ColumnElement[bool]:
-    """Say whether an input of now was not among those of the last completed run; else one was withdrawn."""
-    if not upstreams:
-        read, member, package = RunInputPackage, SubGroupMember, RawDataPackage
-        known = (
-            sa.select(sa.literal(1))
-            .where(
-                read.run_id == last,
-                read.raw_data_package_id == package.id,
-                read.checksum == package.checksum,
+    def living(self, versions: Versions, *, enabled: bool) -> sa.Select[tuple[object, ...]]:
+        """Return the sub-groups that have packages, each with its one reason."""
+        step, scope = self.step, self.scope
+        inputs = product_inputs(step, self.upstreams, scope) if self.upstreams else package_inputs(step, scope)
+        history, rerun = run_history(step, inputs, versions, scope), rerun_requests(step)
+        rows = (
+            sa.select(
+                inputs,
+                self._reason(inputs, history, rerun, enabled=enabled).label("reason"),
+                history.c.acceptable_run_id,
+                sa.func.coalesce(history.c.acceptable_run_id, history.c.completed_run_id).label("current_run_id"),
+                history.c.latest_run_id,
+                history.c.last_created_at,
             )
-            .correlate_except(read)
+            .select_from(inputs)
+            .outerjoin(history, history.c.sub_group_id == inputs.c.sub_group_id)
+            .outerjoin(rerun, rerun.c.sub_group_id == inputs.c.sub_group_id)
+        ).subquery("judged")
+        values: dict[str, sa.ColumnElement[Any]] = {
+            "step_id": sa.literal(step.step_id),
+            "alive": sa.literal(1),
+            "will_run": self._will_run(rows),
+            "due_at": self._due_at(rows),
+        }
+        return sa.select(*(values[name] if name in values else rows.c[name] for name in COLUMNS))
+
+    def _reason(self, inputs: sa.CTE, history: sa.CTE, rerun: sa.Subquery, *, enabled: bool) -> sa.ColumnElement[str]:
+        forced = sa.func.coalesce(history.c.latest_run_id, 0) <= rerun.c.forced_after
+        fresh = sa.and_(history.c.acceptable_run_id.is_not(None), sa.not_(sa.func.coalesce(forced, sa.false())))
+        return sa.case(
+            (history.c.in_flight_run_id.is_not(None), Reason.IN_FLIGHT.value),
+            (fresh, Reason.UP_TO_DATE.value),
+            (sa.literal(not enabled), Reason.DISABLED.value),
+            (sa.not_(self._ready(inputs)), Reason.WAITING_FOR_UPSTREAM.value),
+            (circuit_failures(self.step) >= self.step.circuit_threshold, Reason.CIRCUIT_OPEN.value),
+            (history.c.spent_run_id > sa.func.coalesce(rerun.c.renewed_after, -1), Reason.RETRIES_EXHAUSTED.value),
+            (self._since(history.c.last_created_at, self.step.cooldown_seconds), Reason.COOLING_DOWN.value),
+            (self._since(inputs.c.inputs_since, self.step.settle_seconds), Reason.SETTLING.value),
+            (forced, Reason.FORCED.value),
+            else_=cause(self.step, self.upstreams, inputs, history.c.completed_run_id, self.scope),
         )
-        return (
-            sa.select(sa.literal(1))
-            .select_from(member)
-            .join(package, package.id == member.raw_data_package_id)
-            .where(member.sub_group_id == inputs.c.sub_group_id, sa.not_(known.exists()))
-            .correlate_except(member, package)
-            .exists()
+
+    def _ready(self, inputs: sa.CTE) -> sa.ColumnElement[bool]:
+        if not self.upstreams:
+            return sa.true()
+        everywhere = inputs.c.complete_upstreams == len(self.upstreams)
+        whole = inputs.c.stale == 0 if self.step.fan_in is FanIn.ALL else sa.true()
+        quiet = inputs.c.coming == 0 if self.asked.patient else sa.true()
+        return sa.and_(everywhere, whole, quiet)
+
+    def _since(self, moment: sa.ColumnElement[datetime], seconds: int) -> sa.ColumnElement[bool]:
+        if self.asked.ignore_cooldown or not seconds:
+            return sa.false()
+        return moment > self.asked.now - timedelta(seconds=seconds)
+
+    def _will_run(self, rows: sa.Subquery) -> sa.ColumnElement[int]:
+        actionable = rows.c.reason.in_([reason.value for reason in ACTIONABLE])
+        follows = rows.c.reason.in_([Reason.WAITING_FOR_UPSTREAM.value, Reason.UP_TO_DATE.value])
+        enough = rows.c.held == 0 if self.step.fan_in is FanIn.ALL else sa.true()
+        return sa.case((actionable, 1), (sa.and_(follows, rows.c.coming > 0, enough), 1), else_=0)
+
+    def _due_at(self, rows: sa.Subquery) -> sa.ColumnElement[datetime]:
+        cooled = LaterBy(rows.c.last_created_at, sa.literal(self.step.cooldown_seconds))
+        settled = LaterBy(rows.c.inputs_since, sa.literal(self.step.settle_seconds))
+        return sa.case(
+            (rows.c.reason == Reason.COOLING_DOWN.value, cooled),
+            (rows.c.reason == Reason.SETTLING.value, settled),
+            else_=sa.null(),
         )
-    return sa.or_(*(_new_from(step, upstream, inputs, last) for upstream in upstreams))
 
 
-def _new_from(
-    step: StepView, upstream: StepView, inputs: sa.CTE, last: sa.ColumnElement[int]
-) -> sa.ColumnElement[bool]:
-    links, there = sub_group_links(step, upstream), gap_now.alias("there")
-    known = (
-        sa.select(sa.literal(1))
-        .where(RunInputProduct.run_id == last, RunInputProduct.producer_run_id == there.c.current_run_id)
-        .correlate_except(RunInputProduct)
-    )
-    return (
-        sa.select(sa.literal(1))
-        .select_from(links)
-        .join(
-            there, sa.and_(there.c.step_id == upstream.step_id, there.c.sub_group_id == links.c.upstream_sub_group_id)
-        )
-        .join(Run, sa.and_(Run.id == there.c.current_run_id, Run.output_count > 0))
-        .where(links.c.sub_group_id == inputs.c.sub_group_id, sa.not_(known.exists()))
-        .correlate_except(links, there, Run)
-        .exists()
-    )
-
-
-def _will_run(step: StepView, rows: sa.Subquery) -> sa.ColumnElement[int]:
-    actionable = rows.c.reason.in_([reason.value for reason in ACTIONABLE])
-    follows = rows.c.reason.in_([Reason.WAITING_FOR_UPSTREAM.value, Reason.UP_TO_DATE.value])
-    enough = rows.c.coming == rows.c.stale if step.fan_in is FanIn.ALL else sa.true()
-    return sa.case((actionable, 1), (sa.and_(follows, rows.c.coming > 0, enough), 1), else_=0)
-
-
-def _emptied(step: StepView) -> sa.Select[tuple[object, ...]]:
-    """Return the sub-groups that had runs and have no archived package any more: nothing is left to run on."""
+def _emptied(step: StepView, scope: Scope) -> sa.Select[tuple[object, ...]]:
+    """Return the sub-groups that have no archived package: nothing is there, or left, to run on."""
     had_runs = (
         sa.select(
             Run.sub_group_id,
             sa.func.max(Run.id).label("latest_run_id"),
             sa.func.max(sa.case((Run.status.in_(IN_FLIGHT), Run.id))).label("in_flight_run_id"),
         )
-        .where(Run.step_id == step.step_id)
+        .where(Run.step_id == step.step_id, scope.of(step, Run.sub_group_id))
         .group_by(Run.sub_group_id)
         .subquery("had_runs")
     )
-    members = sa.select(sa.literal(1)).where(SubGroupMember.sub_group_id == had_runs.c.sub_group_id)
-    zero = sa.literal(0)
+    members = sa.select(sa.literal(1)).where(SubGroupMember.sub_group_id == SubGroup.id).correlate(SubGroup)
+    in_flight = had_runs.c.in_flight_run_id.is_not(None)
+    values: dict[str, sa.ColumnElement[Any]] = {
+        "step_id": sa.literal(step.step_id),
+        "sub_group_id": sa.type_coerce(SubGroup.id, sa.BigInteger),
+        "reason": sa.case((in_flight, Reason.IN_FLIGHT.value), else_=Reason.INPUTS_WITHDRAWN.value),
+        "latest_run_id": had_runs.c.latest_run_id,
+        **dict.fromkeys((*_INPUTS, "alive", "will_run"), sa.literal(0)),
+        **dict.fromkeys(("inputs_since", "due_at"), sa.cast(sa.null(), UtcDateTime())),
+    }
+    nothing = sa.cast(sa.null(), sa.BigInteger)
     return (
-        sa.select(
-            sa.literal(step.step_id),
-            SubGroup.id,
-            sa.case(
-                (had_runs.c.in_flight_run_id.is_not(None), Reason.IN_FLIGHT.value), else_=Reason.INPUTS_WITHDRAWN.value
-            ),
-            *([zero] * 6),
-            sa.null(),
-            sa.null(),
-            had_runs.c.latest_run_id,
-        )
-        .join(had_runs, had_runs.c.sub_group_id == SubGroup.id)
-        .where(sa.not_(members.exists()))
+        sa.select(*(values.get(name, nothing) for name in COLUMNS))
+        .select_from(SubGroup)
+        .outerjoin(had_runs, had_runs.c.sub_group_id == SubGroup.id)
+        .where(SubGroup.partitioning_id == step.partitioning_id, scope.of(step, SubGroup.id), ~members.exists())
     )

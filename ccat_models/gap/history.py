@@ -1,10 +1,12 @@
 """What the runs of a step say about its sub-groups, as SQL."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from ccat_models.gap.table import Scope
 from ccat_models.pipeline.versions import acceptable_versions, target_version
 from ccat_models.pipeline.view import StepView
 from ccat_models.tables.execution import (
@@ -15,6 +17,7 @@ from ccat_models.tables.execution import (
     RunStatus,
 )
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import ReductionStepRevision
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,28 @@ class Versions:
 
 def versions_of(session: Session, step: StepView) -> Versions:
     """Return what the step's version policy makes of the versions that are registered."""
-    of_step = (step.version_policy, step.software_id, step.pinned_version_id)
-    target = session.scalar(sa.select(target_version(*of_step)))
-    return Versions(target or step.pinned_version_id, tuple(session.scalars(acceptable_versions(*of_step))))
+    target_query, acceptable_query = _version_queries()
+    of_step = {
+        "policy": step.version_policy,
+        "software_id": step.software_id,
+        "pinned_version_id": step.pinned_version_id,
+    }
+    target = session.scalar(target_query, of_step)
+    return Versions(target or step.pinned_version_id, tuple(session.scalars(acceptable_query, of_step)))
 
 
-def run_history(step: StepView, inputs: sa.CTE, versions: Versions) -> sa.CTE:
+@cache
+def _version_queries() -> tuple[sa.Select[tuple[int]], sa.Select[tuple[int]]]:
+    """Return the two queries, built once: that takes longer than to run them."""
+    parameters = (
+        sa.bindparam("policy", type_=ReductionStepRevision.version_policy.type),
+        sa.bindparam("software_id", type_=sa.Integer),
+        sa.bindparam("pinned_version_id", type_=sa.Integer),
+    )
+    return sa.select(target_version(*parameters)), acceptable_versions(*parameters)
+
+
+def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope) -> sa.CTE:
     """Return per sub-group, in one pass over the step's runs, the newest run of each kind that matters.
 
     `acceptable`: completed with the current inputs, configuration and a good version; `spent`: failed or cancelled
@@ -57,7 +76,7 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions) -> sa.CTE:
             _newest(spent).label("spent_run_id"),
         )
         .join(inputs, inputs.c.sub_group_id == Run.sub_group_id)
-        .where(Run.step_id == step.step_id)
+        .where(Run.step_id == step.step_id, scope.of(step, Run.sub_group_id))
         .group_by(Run.sub_group_id)
         .cte("history")
     )

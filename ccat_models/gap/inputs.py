@@ -1,17 +1,19 @@
 """What each sub-group of a step has for input now, as SQL: packages for a root step, upstream products otherwise."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
-from ccat_models.gap.table import gap_now
+from ccat_models.gap.table import Scope
 from ccat_models.pipeline.view import StepView
+from ccat_models.tables.base import UtcDateTime
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import SubGroupMember
 from ccat_models.tables.raw_data import RawDataPackage
 
 
-def package_inputs(step: StepView) -> sa.CTE:
+def package_inputs(step: StepView, scope: Scope) -> sa.CTE:
     """Return the inputs of a step without upstreams: count and lanes of the packages in each sub-group."""
     member, package = SubGroupMember, RawDataPackage
     return (
@@ -22,21 +24,24 @@ def package_inputs(step: StepView) -> sa.CTE:
             sa.literal(1).label("complete_upstreams"),
             sa.literal(0).label("stale"),
             sa.literal(0).label("coming"),
+            sa.literal(0).label("held"),
+            sa.func.max(_arrival(package)).label("inputs_since"),
         )
         .join(package, package.id == member.raw_data_package_id)
-        .where(member.partitioning_id == step.partitioning_id)
+        .where(member.partitioning_id == step.partitioning_id, scope.of(step, member.sub_group_id))
         .group_by(member.sub_group_id)
         .cte("inputs")
     )
 
 
-def product_inputs(step: StepView, upstreams: Sequence[StepView]) -> sa.CTE:
+def product_inputs(step: StepView, upstreams: Sequence[StepView], scope: Scope) -> sa.CTE:
     """Return the inputs of a step with upstreams, summed over the current runs that fall into each sub-group.
 
     `complete_upstreams` counts the upstream steps that have at least one current run here, `stale` the upstream
-    sub-groups that are not up to date, `coming` those of them that are in flight or will be run.
+    sub-groups that are not up to date, `coming` those that are in flight or will be run, `held` those that are neither
+    up to date nor coming.
     """
-    each = sa.union_all(*(_of_one_upstream(step, upstream) for upstream in upstreams)).subquery("each")
+    each = sa.union_all(*(_of_one_upstream(step, upstream, scope) for upstream in upstreams)).subquery("each")
     return (
         sa.select(
             each.c.sub_group_id,
@@ -45,29 +50,38 @@ def product_inputs(step: StepView, upstreams: Sequence[StepView]) -> sa.CTE:
             sa.func.sum(sa.case((each.c.available > 0, 1), else_=0)).label("complete_upstreams"),
             sa.func.sum(each.c.stale).label("stale"),
             sa.func.sum(each.c.coming).label("coming"),
+            sa.func.sum(each.c.held).label("held"),
+            sa.func.max(each.c.inputs_since).label("inputs_since"),
         )
         .group_by(each.c.sub_group_id)
         .cte("inputs")
     )
 
 
-def sub_group_links(step: StepView, upstream: StepView) -> sa.Subquery:
+def sub_group_links(step: StepView, upstream: StepView, scope: Scope) -> sa.Subquery:
     """Return which upstream sub-groups fall into which sub-groups of the step: those that share a package."""
+    known = scope.known
     if step.partitioning_id == upstream.partitioning_id:
-        same = sa.select(gap_now.c.sub_group_id, gap_now.c.sub_group_id.label("upstream_sub_group_id"))
-        return same.where(gap_now.c.step_id == upstream.step_id, gap_now.c.alive == 1).subquery("links")
+        same = sa.select(known.c.sub_group_id, known.c.sub_group_id.label("upstream_sub_group_id"))
+        alive = (known.c.step_id == upstream.step_id, known.c.alive == 1)
+        return same.where(*alive, scope.of(step, known.c.sub_group_id)).subquery("links")
     here, there = sa.alias(SubGroupMember.__table__, "here"), sa.alias(SubGroupMember.__table__, "there")
     return (
         sa.select(here.c.sub_group_id, there.c.sub_group_id.label("upstream_sub_group_id"))
         .join(there, there.c.raw_data_package_id == here.c.raw_data_package_id)
-        .where(here.c.partitioning_id == step.partitioning_id, there.c.partitioning_id == upstream.partitioning_id)
+        .where(
+            here.c.partitioning_id == step.partitioning_id,
+            there.c.partitioning_id == upstream.partitioning_id,
+            scope.of(step, here.c.sub_group_id),
+        )
         .distinct()
         .subquery("links")
     )
 
 
-def _of_one_upstream(step: StepView, upstream: StepView) -> sa.Select[tuple[int, ...]]:
-    links, run = sub_group_links(step, upstream), Run
+def _of_one_upstream(step: StepView, upstream: StepView, scope: Scope) -> sa.Select[tuple[int, ...]]:
+    links, run, known = sub_group_links(step, upstream, scope), Run, scope.known
+    coming = sa.case((known.c.reason == "in_flight", 1), else_=known.c.will_run)
     return (
         sa.select(
             links.c.sub_group_id,
@@ -77,16 +91,22 @@ def _of_one_upstream(step: StepView, upstream: StepView) -> sa.Select[tuple[int,
                 for i, lane in enumerate(_lanes(run, "output_"))
             ),
             sa.func.count(run.id).label("available"),
-            sa.func.sum(sa.case((gap_now.c.reason == "up_to_date", 0), else_=1)).label("stale"),
-            sa.func.sum(sa.case((gap_now.c.reason == "in_flight", 1), else_=gap_now.c.will_run)).label("coming"),
+            sa.func.sum(sa.case((known.c.reason == "up_to_date", 0), else_=1)).label("stale"),
+            sa.func.sum(coming).label("coming"),
+            sa.func.sum(sa.case((known.c.reason == "up_to_date", 0), else_=1 - coming)).label("held"),
+            sa.func.max(run.status_changed_at).label("inputs_since"),
         )
         .join(
-            gap_now,
-            sa.and_(gap_now.c.step_id == upstream.step_id, gap_now.c.sub_group_id == links.c.upstream_sub_group_id),
+            known,
+            sa.and_(known.c.step_id == upstream.step_id, known.c.sub_group_id == links.c.upstream_sub_group_id),
         )
-        .outerjoin(run, run.id == gap_now.c.current_run_id)
+        .outerjoin(run, run.id == known.c.current_run_id)
         .group_by(links.c.sub_group_id)
     )
+
+
+def _arrival(package: type[RawDataPackage]) -> sa.ColumnElement[datetime]:
+    return sa.type_coerce(sa.func.coalesce(package.archived_at, package.created_at), UtcDateTime())
 
 
 def _lanes(table: type, prefix: str) -> list[sa.ColumnElement[int]]:

@@ -13,6 +13,7 @@ class Reason(enum.Enum):
     FORCED = "forced"
     IN_FLIGHT = "in_flight"
     COOLING_DOWN = "cooling_down"
+    SETTLING = "settling"
     WAITING_FOR_UPSTREAM = "waiting_for_upstream"
     RETRIES_EXHAUSTED = "retries_exhausted"
     CIRCUIT_OPEN = "circuit_open"
@@ -39,6 +40,7 @@ MEANING = {
     Reason.FORCED: "somebody asked for it",
     Reason.IN_FLIGHT: "a run is on its way",
     Reason.COOLING_DOWN: "the last run was created less than the step's cooldown ago",
+    Reason.SETTLING: "the newest input came less than the step's settle time ago",
     Reason.WAITING_FOR_UPSTREAM: "upstream products are not there yet",
     Reason.RETRIES_EXHAUSTED: "the run for just these inputs failed for good or was cancelled: retry it to try again",
     Reason.CIRCUIT_OPEN: "too many science failures in a row: the step asks for nothing until it is reset",

@@ -1,34 +1,80 @@
-"""The temporary table that one evaluation fills step by step: what each sub-group of a pipeline is now."""
+"""The tables that hold what each sub-group of a pipeline is: for one evaluation, or from one look to the next."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.pipeline.view import StepView
+from ccat_models.tables.gaps import SubGroupGap
+
+_OWN = sa.MetaData()  # never part of the migrated schema
+
+
+def _gap_table() -> sa.Table:
+    table = SubGroupGap.__table__
+    assert isinstance(table, sa.Table)
+    return table
+
+
+sub_group_gap = _gap_table()
 gap_now = sa.Table(
     "gap_now",
-    sa.MetaData(),  # its own: never part of the migrated schema
-    sa.Column("step_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("sub_group_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("reason", sa.String(32), nullable=False),
-    sa.Column("input_count", sa.BigInteger, nullable=False),
-    sa.Column("lane_0", sa.BigInteger, nullable=False),
-    sa.Column("lane_1", sa.BigInteger, nullable=False),
-    sa.Column("lane_2", sa.BigInteger, nullable=False),
-    sa.Column("alive", sa.SmallInteger, nullable=False),  # 1: it has archived packages
-    sa.Column("will_run", sa.SmallInteger, nullable=False),  # 1: now, or once its upstreams have been run
-    sa.Column("acceptable_run_id", sa.BigInteger),
-    sa.Column("current_run_id", sa.BigInteger),  # whose products downstream steps read
-    sa.Column("latest_run_id", sa.BigInteger),
+    _OWN,
+    *(
+        sa.Column(column.name, column.type, primary_key=column.primary_key, nullable=column.nullable)
+        for column in sub_group_gap.columns
+    ),
     prefixes=["TEMPORARY"],
 )
+touched = sa.Table(
+    "gap_touched",
+    _OWN,
+    sa.Column("step_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("sub_group_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    prefixes=["TEMPORARY"],
+)
+changed = sa.Table(
+    "gap_changed",
+    _OWN,
+    sa.Column("sub_group_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    prefixes=["TEMPORARY"],
+)
+COLUMNS = [column.name for column in gap_now.columns]
+
+
+def _touched_of(step: StepView) -> sa.Select[tuple[int]]:
+    return sa.select(touched.c.sub_group_id).where(touched.c.step_id == step.step_id)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where it stands what upstream steps are, and which sub-groups of a step are looked at: all of them for None."""
+
+    known: sa.Table
+    only: Callable[[StepView], sa.Select[tuple[Any]]] | None = None
+
+    def of(self, step: StepView, sub_group_id: sa.SQLColumnExpression[Any]) -> sa.ColumnElement[bool]:
+        """Return whether a sub-group of the step is looked at."""
+        return sa.true() if self.only is None else sub_group_id.in_(self.only(step))
+
+
+EVERYTHING = Scope(gap_now)
+ANEW = Scope(sub_group_gap)
+TOUCHED = Scope(sub_group_gap, _touched_of)
 
 
 def start(session: Session) -> None:
-    """Make the table anew and empty in this session's connection."""
-    session.execute(sa.text("DROP TABLE IF EXISTS gap_now"))
-    session.execute(sa.schema.CreateTable(gap_now))
+    """Make the temporary tables anew and empty in this session's connection."""
+    for table in (gap_now, touched, changed):
+        session.execute(sa.text(f"DROP TABLE IF EXISTS {table.name}"))
+        session.execute(sa.schema.CreateTable(table))
 
 
-def analyze(session: Session) -> None:
-    """Tell PostgreSQL's planner how much the table holds now; it does not look at temporary tables by itself."""
+def analyze(session: Session, *tables: sa.Table) -> None:
+    """Tell PostgreSQL's planner how much tables hold now; it does not look at temporary ones by itself."""
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(sa.text("ANALYZE gap_now"))
+        for table in tables:
+            session.execute(sa.text(f"ANALYZE {table.name}"))

@@ -5,6 +5,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from ccat_models.tables.base import UtcDateTime
+
 
 class GlobOrLike(sa.types.TypeDecorator[str]):
     r"""A pattern of `%` (any text), `_` (one character) and `\` (the next one as it stands).
@@ -131,6 +133,27 @@ def _matches_sqlite(element: Matches, compiler: SQLCompiler, **options: Any) -> 
 def _matches_postgresql(element: Matches, compiler: SQLCompiler, **options: Any) -> str:
     text, pattern = (compiler.process(clause, **options) for clause in element.clauses)
     return f"({text} LIKE {pattern} ESCAPE '\\')"
+
+
+class LaterBy(_PortableFunction):
+    """A moment, so many whole seconds later."""
+
+    inherit_cache = True
+    type = UtcDateTime()
+
+
+@compiles(LaterBy, "sqlite")
+def _later_by_sqlite(element: LaterBy, compiler: SQLCompiler, **options: Any) -> str:
+    # Its own arithmetic knows milliseconds only: the fraction of the second is taken over as it stands.
+    moment, seconds = (compiler.process(clause, **options) for clause in element.clauses)
+    whole = f"datetime(substr({moment}, 1, 19), '+' || CAST({seconds} AS INTEGER) || ' seconds')"
+    return f"({whole} || substr({moment}, 20))"
+
+
+@compiles(LaterBy, "postgresql")
+def _later_by_postgresql(element: LaterBy, compiler: SQLCompiler, **options: Any) -> str:
+    moment, seconds = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({moment} + {seconds} * INTERVAL '1 second')"
 
 
 class UtcText(_PortableFunction):

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from alembic import op
 
+# ruff: noqa: S608 - nothing here comes from outside
+
 _PACKAGE = "INSERT INTO package_change (raw_data_package_id)"
+_PARTITIONING = "INSERT INTO package_change (partitioning_id)"
 _SUB_GROUP = "INSERT INTO sub_group_change (step_id, sub_group_id)"
 _STEPS_OF_SOFTWARE = """SELECT DISTINCT done.step_id, CAST(NULL AS BIGINT) FROM reduction_step_revision done
     JOIN pipeline_revision pr ON pr.id = done.pipeline_revision_id
@@ -83,9 +86,9 @@ NOTED = (
         "data_grouping_changed",
         "UPDATE OF filter_rules, instrument_module_id",
         "data_grouping",
-        f"{_PACKAGE} VALUES (NULL)",
+        f"{_PARTITIONING} SELECT id FROM partitioning WHERE data_grouping_id = NEW.id",
     ),
-    Noted("partitioning_came", "INSERT", "partitioning", f"{_PACKAGE} VALUES (NULL)"),
+    Noted("partitioning_came", "INSERT", "partitioning", f"{_PARTITIONING} VALUES (NEW.id)"),
     Noted(
         "run_came",
         "INSERT",

@@ -93,7 +93,7 @@ class _Plan:
         wanted = pipeline_outline(pipeline_document(declaration, self.known))
         wanted["enabled"] = found.get("enabled", True) if declaration.enabled is None else declaration.enabled
         self.found = {**found, **_found_things(declaration, self.known)}
-        self.wanted = {**wanted, **_wanted_things(declaration, code_digests)}
+        self.wanted = {**wanted, **_wanted_things(declaration, code_digests, self.known)}
         self.differences = self._differences(declaration.name)
         check_refusals(session, self.found, self.wanted, declaration.name)
 
@@ -132,13 +132,15 @@ def _found_things(declaration: PipelineDeclaration, known: Known) -> dict[str, A
     return {"data_groupings": groupings, "software": software}
 
 
-def _wanted_things(declaration: PipelineDeclaration, code_digests: CodeDigests) -> dict[str, Any]:
+def _wanted_things(declaration: PipelineDeclaration, code_digests: CodeDigests, known: Known) -> dict[str, Any]:
     """Return the data grouping and the programs that the declaration defines."""
     software = {
         program.name: {
             "description": program.description,
             "versions": {
-                version.version: declared_version_document(program.name, version, code_digests)
+                version.version: declared_version_document(
+                    program.name, version, code_digests, known.versions.get((program.name, version.version))
+                )
                 for version in program.versions
             },
         }

@@ -1,6 +1,9 @@
 import calendar
 import re
 import zoneinfo
+from datetime import UTC, datetime
+
+from cronsim import CronSim
 
 _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
 _DAYS = {"sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6}
@@ -25,6 +28,16 @@ def checked_cron(expression: str) -> str:
     if fields[4] == "*" and all(_DAYS_OF_MONTH[month - 1] < min(days) for month in months):
         raise ValueError(f"cron expression never fires: no day {min(days)} in those months")
     return expression
+
+
+def next_time(expression: str, time_zone: str, after: datetime) -> datetime:
+    """Return when a checked cron expression fires next after a moment, in UTC.
+
+    As Debian's cron does it: an hour that the clock skips fires when it goes on, one that comes twice fires once, but
+    what fires every so many minutes goes on through both (cronsim).
+    """
+    local = after.astimezone(zoneinfo.ZoneInfo(time_zone))
+    return next(CronSim(expression.upper(), local)).astimezone(UTC)
 
 
 def checked_time_zone(name: str) -> str:

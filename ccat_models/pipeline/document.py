@@ -76,7 +76,12 @@ def version_document(row: ReductionSoftwareVersion) -> Document:
     }
 
 
-def declared_version_document(software: str, version: SoftwareVersionDeclaration, digests: CodeDigests) -> Document:
+def declared_version_document(
+    software: str,
+    version: SoftwareVersionDeclaration,
+    digests: CodeDigests,
+    stored: ReductionSoftwareVersion | None,
+) -> Document:
     """Return what is to be stored of a version; raise ValueError where its code's digest is not given."""
     document = version.model_dump(mode="json", exclude={"version"})
     digest = digests.get((software, version.version))
@@ -85,6 +90,8 @@ def declared_version_document(software: str, version: SoftwareVersionDeclaration
     given = digest if version.code else None
     document["code_directory"] = given.directory if given else None
     document["code_sha256"] = given.sha256 if given else None
+    if version.withdrawn is None:
+        document["withdrawn"] = stored is not None and stored.withdrawn
     return document
 
 

@@ -75,7 +75,10 @@ class DataGroupingDeclaration(DeclaredModel):
 
 
 class SoftwareVersionDeclaration(DeclaredModel):
-    """One version of a program: an image with its digest, or a command, for plain processes with its code."""
+    """One version of a program: an image with its digest, or a command, for plain processes with its code.
+
+    `withdrawn`, where it is left out, stays as it is.
+    """
 
     version: Version
     image: ShortText | None = None
@@ -84,7 +87,7 @@ class SoftwareVersionDeclaration(DeclaredModel):
     code: Annotated[tuple[CodePath, ...], Lax] = ()
     code_directory: Annotated[Text, Field(max_length=1000), AfterValidator(_absolute)] | None = None
     released: bool = True
-    withdrawn: bool = False
+    withdrawn: bool | None = None
     cosmetic: bool = False
     reprocess_from: Version | None = None
 

@@ -53,11 +53,12 @@ def _write_software(session: Session, application: Application, known: Known) ->
                 stored = ReductionSoftwareVersion(software=row, version=version.version, created_at=application.now)
                 session.add(stored)
                 known.versions[program.name, version.version] = stored
-            _set_version(stored, application.wanted["software"][program.name]["versions"][version.version])
+            fill_version(stored, application.wanted["software"][program.name]["versions"][version.version])
     session.flush()
 
 
-def _set_version(row: ReductionSoftwareVersion, document: Document) -> None:
+def fill_version(row: ReductionSoftwareVersion, document: Document) -> None:
+    """Give a version's row the values of its document, touching none that it has already."""
     same = ("command", "code", "code_directory", "code_sha256", "released", "withdrawn", "cosmetic")
     values = {name: document[name] for name in same} | {
         "major": parse_version(row.version)[0],

@@ -1,6 +1,7 @@
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,16 +10,18 @@ from sqlalchemy.orm import Session
 from ccat_models.gap.history import versions_of
 from ccat_models.gap.inputs import sub_group_links
 from ccat_models.gap.reasons import ACTIONABLE
-from ccat_models.gap.table import gap_now
+from ccat_models.gap.table import Scope, gap_now
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.tables.base import RunId, SubGroupId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
-from ccat_models.tables.pipelines import SubGroupMember
+from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup, SubGroupMember
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
+
+_CHUNK = 10_000  # ids in one statement
 
 
 def create_runs(
@@ -31,19 +34,24 @@ def create_runs(
     now: datetime,
     only: Collection[SubGroupId] | None = None,
     limit: int | None = None,
+    at_location: int | None = None,
+    known: sa.Table = gap_now,
+    conditions: Sequence[sa.ColumnElement[bool]] = (),
 ) -> Mapping[RunId, SubGroupId]:
     """Create a run with its inputs and first attempt for each gap of the step; return run → sub-group.
 
-    Gaps beyond the step's `max_in_flight` stay gaps. `gap_now` must be filled. Everything is committed, or not, with
-    the caller's transaction, which must be a request's (`OpsDb.request`).
+    Gaps beyond `limit` and `free_places` stay gaps. `known` must hold the pipeline's gaps as they are now, and only
+    those that meet the conditions count. Everything is committed, or not, with the caller's transaction, which must be
+    a request's (`OpsDb.request`).
     """
-    limit = _places(session, step, limit)
+    limit = _smallest(limit, free_places(session, pipeline, step, at_location))
     last = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Run.id), 0)))
-    session.execute(_insert_runs(session, pipeline, step, requested_by, now, only, limit))
+    wanted = [*conditions, *([] if only is None else [known.c.sub_group_id.in_(only)])]
+    session.execute(_insert_runs(session, pipeline, step, requested_by, now, limit, known, wanted))
     new = sa.select(Run.id, Run.sub_group_id).where(Run.step_id == step.step_id, Run.id > last).order_by(Run.id)
     created = dict(session.execute(new).tuples().all())
     if created:
-        _link_inputs(session, pipeline, step, next(iter(created)))
+        _link_inputs(session, pipeline, step, next(iter(created)), known)
         session.execute(
             sa.insert(Attempt), [_attempt(run_id, 1, backend, step.resources.model_dump(), now) for run_id in created]
         )
@@ -61,28 +69,43 @@ def ask_again(
     session: Session, step: StepView, sub_groups: Collection[SubGroupId], *, force: bool, by: str, now: datetime
 ) -> None:
     """Record that these sub-groups may be tried again, or must be run again even if they are up to date."""
-    latest = dict(
-        session.execute(
-            sa.select(Run.sub_group_id, sa.func.max(Run.id))
-            .where(Run.step_id == step.step_id, Run.sub_group_id.in_(sub_groups))
-            .group_by(Run.sub_group_id)
+    columns = RerunRequest.__table__.c
+    constants = {"step_id": step.step_id, "force": force, "requested_at": now, "requested_by": by}
+    rows = (
+        sa.select(
+            *(sa.literal(value, columns[name].type) for name, value in constants.items()),
+            SubGroup.id,
+            sa.func.max(Run.id),
         )
-        .tuples()
-        .all()
+        .outerjoin(Run, sa.and_(Run.step_id == step.step_id, Run.sub_group_id == SubGroup.id))
+        .group_by(SubGroup.id)
     )
-    rows = [
-        {
-            "step_id": step.step_id,
-            "sub_group_id": sub_group,
-            "force": force,
-            "requested_at": now,
-            "requested_by": by,
-            "last_run_id": latest.get(sub_group),
-        }
-        for sub_group in sub_groups
-    ]
-    if rows:
-        session.execute(sa.insert(RerunRequest), rows)
+    remaining = iter(sub_groups)
+    while chunk := list(islice(remaining, _CHUNK)):
+        session.execute(
+            sa.insert(RerunRequest).from_select(
+                [*constants, "sub_group_id", "last_run_id"], rows.where(SubGroup.id.in_(chunk))
+            )
+        )
+
+
+def free_places(session: Session, pipeline: PipelineView, step: StepView, at_location: int | None) -> int | None:
+    """Return how many more runs of the step may be in flight; None where nothing caps them.
+
+    The caps are the step's and its pipeline's `max_in_flight`, and how many may be in flight `at_location`.
+    """
+    caps = (step.max_in_flight, pipeline.max_in_flight, at_location)
+    if all(cap is None for cap in caps):
+        return None
+    in_flight = sa.select(
+        sa.func.count(sa.case((Run.step_id == step.step_id, 1))),
+        sa.func.count(sa.case((ReductionStep.pipeline_id == pipeline.pipeline_id, 1))),
+        sa.func.count(),
+    ).join_from(Run, ReductionStep)
+    here = sa.select(Pipeline.id).where(Pipeline.processing_location_id == pipeline.processing_location_id)
+    query = in_flight.where(Run.status.in_(IN_FLIGHT), ReductionStep.pipeline_id.in_(here))
+    counted = session.execute(query).one()
+    return _smallest(*(None if cap is None else max(0, cap - taken) for cap, taken in zip(caps, counted, strict=True)))
 
 
 def _attempt(run_id: RunId, number: int, backend: str, resources: dict[str, Any], now: datetime) -> dict[str, Any]:
@@ -97,13 +120,8 @@ def _attempt(run_id: RunId, number: int, backend: str, resources: dict[str, Any]
     }
 
 
-def _places(session: Session, step: StepView, limit: int | None) -> int | None:
-    """Return how many runs may be created now: the limit, or fewer where that many would exceed the step's own."""
-    if step.max_in_flight is None:
-        return limit
-    in_flight = sa.select(sa.func.count()).where(Run.step_id == step.step_id, Run.status.in_(IN_FLIGHT))
-    free = max(0, step.max_in_flight - (session.scalar(in_flight) or 0))
-    return free if limit is None else min(limit, free)
+def _smallest(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _insert_runs(
@@ -112,8 +130,9 @@ def _insert_runs(
     step: StepView,
     requested_by: str,
     now: datetime,
-    only: Collection[SubGroupId] | None,
     limit: int | None,
+    known: sa.Table,
+    conditions: Sequence[sa.ColumnElement[bool]],
 ) -> sa.Insert:
     constants = {
         "step_id": step.step_id,
@@ -131,24 +150,23 @@ def _insert_runs(
     rows = (
         sa.select(
             *(sa.literal(value, Run.__table__.c[name].type) for name, value in constants.items()),
-            *(gap_now.c[name] for name in from_gap.values()),
+            *(known.c[name] for name in from_gap.values()),
         )
         .where(
-            gap_now.c.step_id == step.step_id,
-            gap_now.c.alive == 1,
-            gap_now.c.reason.in_([reason.value for reason in ACTIONABLE]),
+            known.c.step_id == step.step_id,
+            known.c.alive == 1,
+            known.c.reason.in_([reason.value for reason in ACTIONABLE]),
+            *conditions,
         )
-        .order_by(gap_now.c.sub_group_id)
+        .order_by(known.c.sub_group_id)
     )
-    if only is not None:
-        rows = rows.where(gap_now.c.sub_group_id.in_(only))
     if limit is not None:
         rows = rows.limit(limit)
     # Whoever was faster has the sub-group's one place in flight; joining that run is what the caller does then.
     return insert_or_ignore(session, Run).from_select([*constants, *from_gap], rows)
 
 
-def _link_inputs(session: Session, pipeline: PipelineView, step: StepView, first: RunId) -> None:
+def _link_inputs(session: Session, pipeline: PipelineView, step: StepView, first: RunId, known: sa.Table) -> None:
     new = sa.and_(Run.step_id == step.step_id, Run.id >= first)
     if not step.upstream_ids:
         packages = (
@@ -160,16 +178,17 @@ def _link_inputs(session: Session, pipeline: PipelineView, step: StepView, first
         session.execute(sa.insert(RunInputPackage).from_select(["run_id", "raw_data_package_id", "checksum"], packages))
         return
     steps = {other.step_id: other for other in pipeline.steps}
+    scope = Scope(known, lambda _: sa.select(Run.sub_group_id).where(new))
     for upstream in (steps[upstream_id] for upstream_id in step.upstream_ids):
-        links = sub_group_links(step, upstream)
+        links = sub_group_links(step, upstream, scope)
         products = (
             sa.select(Run.id, DataProduct.id, DataProduct.run_id, DataProduct.sha256)
             .join(links, links.c.sub_group_id == Run.sub_group_id)
             .join(
-                gap_now,
-                sa.and_(gap_now.c.step_id == upstream.step_id, gap_now.c.sub_group_id == links.c.upstream_sub_group_id),
+                known,
+                sa.and_(known.c.step_id == upstream.step_id, known.c.sub_group_id == links.c.upstream_sub_group_id),
             )
-            .join(DataProduct, DataProduct.run_id == gap_now.c.current_run_id)
+            .join(DataProduct, DataProduct.run_id == known.c.current_run_id)
             .where(new, DataProduct.type.in_(INPUT_TYPES))
         )
         columns = ["run_id", "data_product_id", "producer_run_id", "sha256"]

@@ -12,8 +12,9 @@ from ccat_models.grouping.join_graph import Joins, package_graph
 from ccat_models.grouping.rules import validate_rules
 from ccat_models.sub_group.dimensions import Dimension, natural_key, validate_dimensions
 from ccat_models.sub_group.keys import make_key
+from ccat_models.tables.gaps import SubGroupChange
 from ccat_models.tables.insert import insert_or_ignore
-from ccat_models.tables.pipelines import Partitioning, SubGroup, SubGroupMember
+from ccat_models.tables.pipelines import Partitioning, ReductionStep, SubGroup, SubGroupMember
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
 
 _CHUNK = 5_000
@@ -37,6 +38,10 @@ class _Cut:
     packages: sa.FromClause
     conditions: Sequence[sa.ColumnElement[bool]]
     natural_key: sa.ColumnElement[str]
+    only: sa.Select[tuple[Any]] | None  # the ids of the packages that are looked at; all of them for None
+
+    def concerns(self, package_id: sa.SQLColumnExpression[Any]) -> sa.ColumnElement[bool]:
+        return sa.true() if self.only is None else package_id.in_(self.only)
 
     def of_sub_group(self) -> sa.ColumnElement[bool]:
         return sa.and_(SubGroup.partitioning_id == self.partitioning_id, SubGroup.natural_key == self.natural_key)
@@ -61,19 +66,22 @@ def find_or_create_partitioning(session: Session, data_grouping_id: int, dims: S
     return found
 
 
-def refresh(session: Session, partitioning: Partitioning, now: datetime) -> RefreshReport:
+def refresh(
+    session: Session, partitioning: Partitioning, now: datetime, *, only: sa.Select[tuple[Any]] | None = None
+) -> RefreshReport:
     """Make the members of the partitioning's sub-groups what rules, dimensions and archive say now.
 
-    Every archived package that matches has one place; sub-groups stay when they become empty. One refresh of a
-    partitioning at a time; an idle one writes nothing. Raises InvalidDeclaration for stored rules or dimensions that
-    no longer mean anything.
+    Every archived package that matches has one place; sub-groups stay when they become empty, and what a package left
+    is noted as touched. With `only`, packages with other ids are taken for unchanged. One refresh of a partitioning at
+    a time; an idle one writes nothing. Raises InvalidDeclaration for stored rules or dimensions that no longer mean
+    anything.
     """
-    cut = _cut(partitioning)
+    cut = _cut(partitioning, only)
     # FOR NO KEY UPDATE: a second refresh waits, foreign keys to the row do not. SQLite has one writer anyway.
     lock = sa.select(Partitioning.id).where(Partitioning.id == partitioning.id).with_for_update(key_share=True)
     session.execute(lock)
     with _without_nested_loops(session):
-        removed = _rowcount(session, _gone(cut))
+        removed = _remove(session, cut)
         if not session.scalar(_some_without_place(cut)):
             return RefreshReport(0, removed, 0)
         created = _create_sub_groups(session, cut, now)
@@ -93,7 +101,7 @@ def _without_nested_loops(session: Session) -> Iterator[None]:
         session.execute(sa.text(f"SET LOCAL {setting} TO DEFAULT"))
 
 
-def _cut(partitioning: Partitioning) -> _Cut:
+def _cut(partitioning: Partitioning, only: sa.Select[tuple[Any]] | None) -> _Cut:
     grouping = partitioning.data_grouping
     dimensions = validate_dimensions(partitioning.dimensions)
     joins = Joins(package_graph())
@@ -101,10 +109,30 @@ def _cut(partitioning: Partitioning) -> _Cut:
     for dimension in dimensions:
         joins.allow(dimension.table)
     archived = [RawDataPackage.state == PackageState.ARCHIVED, RawDataPackage.checksum.is_not(None)]
-    return _Cut(partitioning.id, dimensions, joins.from_clause(), [*archived, *conditions], natural_key(dimensions))
+    if only is not None:
+        archived.append(RawDataPackage.id.in_(only))
+    whole = [*archived, *conditions]
+    return _Cut(partitioning.id, dimensions, joins.from_clause(), whole, natural_key(dimensions), only)
 
 
-def _gone(cut: _Cut) -> sa.Delete:
+def _remove(session: Session, cut: _Cut) -> int:
+    """Remove the places of packages that have none any more, or another one; return how many."""
+    member = SubGroupMember
+    gone = _gone(cut)
+    if not session.scalar(sa.select(sa.select(member).where(*gone).exists())):
+        return 0
+    steps = (
+        sa.select(ReductionStep.id, member.sub_group_id)
+        .join(member, member.partitioning_id == ReductionStep.partitioning_id)
+        .where(*gone)
+        .distinct()
+    )
+    session.execute(sa.insert(SubGroupChange).from_select(["step_id", "sub_group_id"], steps))
+    return _rowcount(session, sa.delete(member).where(*gone))
+
+
+def _gone(cut: _Cut) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of members that are not where they belong."""
     member = SubGroupMember
     stays = (
         sa.select(sa.literal(1))
@@ -112,7 +140,8 @@ def _gone(cut: _Cut) -> sa.Delete:
         .where(RawDataPackage.id == member.raw_data_package_id, SubGroup.id == member.sub_group_id, *cut.conditions)
         .correlate(member)
     )
-    return sa.delete(member).where(member.partitioning_id == cut.partitioning_id, ~stays.exists())
+    here = [member.partitioning_id == cut.partitioning_id, cut.concerns(member.raw_data_package_id)]
+    return [*here, ~stays.exists()]
 
 
 def _some_without_place(cut: _Cut) -> sa.Select[tuple[bool]]:

@@ -79,6 +79,7 @@ class ExecutedReductionStep(Base):
             postgresql_where=sa.text(_IN_FLIGHT_SQL),
         ),
         sa.Index("ix_executed_reduction_step_step_sub_group", "step_id", "sub_group_id", "status"),
+        sa.Index("ix_executed_reduction_step_step_status", "step_id", "status", "id"),
         sa.ForeignKeyConstraint(
             ["step_revision_id", "step_id"], ["reduction_step_revision.id", "reduction_step_revision.step_id"]
         ),

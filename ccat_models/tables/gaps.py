@@ -15,13 +15,14 @@ from ccat_models.tables.base import BIG_ID, Base, PackageId, RunId, StepId, SubG
 class PackageChange(Base):
     """A package that came, changed or went, noted by the database's triggers until memberships have followed.
 
-    Without a package: something changed that the rules or dimensions of any grouping may look at.
+    Without a package: a partitioning whose every package is to be looked at, or without that too, all of them.
     """
 
     __tablename__ = "package_change"
 
     id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
     raw_data_package_id: Mapped[PackageId | None]
+    partitioning_id: Mapped[int | None]
 
 
 class SubGroupChange(Base):
@@ -46,7 +47,12 @@ class SubGroupGap(Base):
     __tablename__ = "sub_group_gap"
     __table_args__ = (
         sa.Index("ix_sub_group_gap_reason", "step_id", "reason"),
-        sa.Index("ix_sub_group_gap_due", "due_at"),
+        sa.Index(
+            "ix_sub_group_gap_due",
+            "due_at",
+            sqlite_where=sa.text("due_at IS NOT NULL"),
+            postgresql_where=sa.text("due_at IS NOT NULL"),
+        ),
         sa.Index("ix_sub_group_gap_sub_group", "sub_group_id"),
         {"sqlite_with_rowid": False},
     )
@@ -87,17 +93,18 @@ class PipelineRound(Base):
 
     pipeline_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     begun_at: Mapped[datetime | None]
-    begun_by: Mapped[str | None] = mapped_column(sa.String(200))
+    begun_by: Mapped[str | None] = mapped_column(sa.String(800))
+    is_new: Mapped[bool] = mapped_column(default=False)  # begun since somebody looked
     ended_at: Mapped[datetime | None]
     next_at: Mapped[datetime | None] = mapped_column(index=True)
-    trigger_revision_id: Mapped[int | None]  # the pipeline revision whose trigger `next_at` is of
+    trigger: Mapped[str | None] = mapped_column(sa.String(700))  # the expression and time zone that `next_at` is of
 
 
 class ReasonCount(Base):
-    """How many sub-groups of a step had a reason from a moment on, until the next row of that step and reason."""
+    """How many sub-groups of a step had a reason from a minute on, until the next row of that step and reason."""
 
     __tablename__ = "reason_count"
-    __table_args__ = (sa.Index("ix_reason_count_step_at", "step_id", "at"),)
+    __table_args__ = (sa.Index("ix_reason_count_step_reason", "step_id", "reason", "id"),)
 
     id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
     step_id: Mapped[StepId]

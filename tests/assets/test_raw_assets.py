@@ -39,10 +39,14 @@ def test_what_arrives_is_observed_once(lab_on_each: Lab) -> None:
 
 
 def test_only_what_came_lately_is_looked_at(lab: Lab) -> None:
+    clock = lab.observatory.clock
     lab.declare("a")
+    clock.pass_seconds(100 * 3600)
     lab.observatory.scan(100)
     assert observe(lab) == 2
-    lab.observatory.scan(0, "changed long after")
+    clock.pass_seconds(-100 * 3600)
+    lab.observatory.scan(0, "changed long ago")
+    clock.pass_seconds(99 * 3600)
     lab.observatory.scan(99, "late")
     assert observe(lab) == 1
     assert observe(lab, everything=True) == 1

@@ -1,24 +1,28 @@
 """Random histories: after each event SQL and a plain reading of the rows agree, and asking twice asks for nothing."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from ccat_models.fingerprint import Fingerprint, Lanes
 from ccat_models.gap.answer import gaps
+from ccat_models.gap.look import look
 from ccat_models.gap.reasons import ACTIONABLE, Reason
+from ccat_models.gap.table import gap_now, sub_group_gap
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
+from ccat_models.sub_group.follow import follow_packages
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.execution import IN_FLIGHT, FailureClass, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.gaps import ReasonCount
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
-from ccat_models.tables.pipelines import ReductionSoftwareVersion, SubGroupMember
+from ccat_models.tables.pipelines import ReductionSoftwareVersion, SubGroup, SubGroupMember
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
 from resources.ensure import Wish, refresh_and_evaluate
@@ -53,6 +57,9 @@ class Naive:
         self.packages = {package.id: package for package in session.scalars(sa.select(RawDataPackage))}
         self.members: dict[int, set[PackageId]] = defaultdict(set)
         self.cells: dict[int, set[int]] = defaultdict(set)
+        self.sub_groups: dict[int, set[int]] = defaultdict(set)
+        for sub_group in session.scalars(sa.select(SubGroup)):
+            self.sub_groups[sub_group.partitioning_id].add(sub_group.id)
         for member in session.scalars(sa.select(SubGroupMember)):
             self.members[member.sub_group_id].add(member.raw_data_package_id)
             self.cells[member.partitioning_id].add(member.sub_group_id)
@@ -75,7 +82,7 @@ class Naive:
         living = self.cells[one.partitioning_id]
         for sub_group in living:
             self._judge_living(one, sub_group)
-        for sub_group in {run.sub_group_id for run in self.runs if run.step_id == one.step_id} - living:
+        for sub_group in self.sub_groups[one.partitioning_id] - living:
             cell = (one.step_id, sub_group)
             flying = any(run.status in IN_FLIGHT for run in self._runs(cell))
             self.reasons[cell] = Reason.IN_FLIGHT if flying else Reason.INPUTS_WITHDRAWN
@@ -115,10 +122,16 @@ class Naive:
             (self._failures(one) >= THRESHOLD, Reason.CIRCUIT_OPEN),
             (spent and max(spent) > renewed, Reason.RETRIES_EXHAUSTED),
             (cool, Reason.COOLING_DOWN),
+            (self._settling(one, cell[1]), Reason.SETTLING),
             (forced, Reason.FORCED),
             (not done, Reason.MISSING),
         ]
         return next((reason for holds, reason in rules if holds), None) or self._cause(one, cell, done[-1])
+
+    def _settling(self, one: StepView, sub_group: int) -> bool:
+        """Say whether an input came just now; here only a step with upstreams settles."""
+        came = [run.status_changed_at for run in self._upstream_runs(one, sub_group)]
+        return bool(came) and (self.now - max(came)).total_seconds() < one.settle_seconds
 
     def _cause(self, one: StepView, cell: Cell, last: Run) -> Reason:
         if last.fingerprint == self.fingerprints[cell]:
@@ -185,7 +198,7 @@ def declare(works: Works, cell: int) -> None:
     works.declare(
         step("read", cooldown_seconds=COOLDOWN_SECONDS, parameters={"cell": cell}, circuit_threshold=THRESHOLD),
         step("join", ["source"], depends_on=["read"], version_policy="latest", circuit_threshold=THRESHOLD),
-        step("map", [], depends_on=["join", "read"], when="any", circuit_threshold=THRESHOLD),
+        step("map", [], depends_on=["join", "read"], when="any", circuit_threshold=THRESHOLD, settle_seconds=5),
     )
 
 
@@ -240,6 +253,35 @@ def check_reasons(works: Works) -> None:
         assert {cell for cell, gap in found.items() if gap.actionable} == wanted
 
 
+def check_look(works: Works) -> None:
+    """What stands after a look at what was touched is what an evaluation of everything finds, to the last column."""
+    with works.cluster.ops_db.request() as session:
+        view = load_pipeline(session, "letters")
+        now = works.cluster.clock()
+        follow_packages(session, now)
+        look(session, view, now)
+        again = look(session, view, now)
+        assert not again.judged, "nothing was touched since"
+        stands = rows_of(session, sub_group_gap)
+        refresh_and_evaluate(session, works.cluster, view, Wish("test"))
+        assert stands == rows_of(session, gap_now)
+        counted = {
+            one.step_id: Counter(row.reason for row in stands if row.step_id == one.step_id) for one in view.steps
+        }
+        assert last_counts(session) == {(step_id, *pair) for step_id in counted for pair in counted[step_id].items()}
+
+
+def rows_of(session: Session, rows: sa.Table) -> list[sa.Row[Any]]:
+    return list(session.execute(sa.select(rows).order_by(rows.c.step_id, rows.c.sub_group_id)))
+
+
+def last_counts(session: Session) -> set[tuple[int, str, int]]:
+    counts = {
+        (row.step_id, row.reason): row.count for row in session.scalars(sa.select(ReasonCount).order_by(ReasonCount.id))
+    }
+    return {(*cell, count) for cell, count in counts.items() if count}
+
+
 def check_runs(works: Works) -> None:
     with works.cluster.ops_db.read() as session:
         runs = list(session.scalars(sa.select(Run)))
@@ -264,10 +306,11 @@ def test_random_histories(shared_ops_db: OpsDb, tmp_path: Path) -> None:
         deadline=None,
         derandomize=True,
         database=None,
+        phases=[Phase.generate],  # to shrink a history takes longer than to read it
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(st.lists(EVENTS, min_size=6, max_size=10), st.booleans(), st.booleans())
-    def check(events: list[tuple[Any, ...]], greedy: bool, begun: bool) -> None:
+    @given(st.lists(EVENTS, min_size=6, max_size=10), st.booleans(), st.booleans(), st.booleans())
+    def check(events: list[tuple[Any, ...]], greedy: bool, begun: bool, looks_first: bool) -> None:
         empty(shared_ops_db)
         works = Works.open(shared_ops_db, tmp_path)
         for number in range(2):
@@ -278,7 +321,10 @@ def test_random_histories(shared_ops_db: OpsDb, tmp_path: Path) -> None:
             check_runs(works)
         for event in events:
             happen(works, event)
+            if looks_first:
+                check_look(works)
             check_reasons(works)
+            check_look(works)
             if greedy or event[0] in ("wait", "complete"):
                 works.request()
                 assert not any(answer.created for answer in works.request().values()), "asked twice"

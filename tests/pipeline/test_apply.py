@@ -179,6 +179,14 @@ def test_an_integer_is_not_the_float_of_its_value(world: OpsDb) -> None:
     ]
 
 
+def test_a_withdrawn_version_stays_so_until_a_declaration_says_otherwise(world: OpsDb) -> None:
+    put(world, declared())
+    put(world, declared(software=[{"name": "calibration", "versions": [version(withdrawn=True)]}]))
+    assert not put(world, declared()).changed
+    back = put(world, declared(software=[{"name": "calibration", "versions": [version(withdrawn=False)]}]))
+    assert lines(back) == ["software.calibration.versions.1.0.0.withdrawn: true → false"]
+
+
 def test_flags_and_new_versions_change_with_runs_or_without(world: OpsDb) -> None:
     put(world, declared())
     versions = [version(withdrawn=True), version("1.1.0", reprocess_from="1.1.0", cosmetic=True)]

@@ -84,6 +84,7 @@ class SmallObservatory:
             session.flush()
             package.set_checksum(files_checksum({"scan.dat": sha256}))
             package.state = state
+            package.archived_at = self.clock() if state is PackageState.ARCHIVED else None
             session.add(_file(package, text, sha256))
         return name
 

@@ -38,6 +38,7 @@ def write_programs(directory: Path) -> Path:
 def pipeline_yaml(calls: Path, *, name: str = "letters", extra: str = "", **changes: str) -> str:
     """Return a pipeline of three steps: per scan, per scan, per source; `changes` replace single lines' values."""
     values = {"cooldown": "0", "when": "all", "version": "1.0.0", "seconds": "0", "policy": "compatible"} | changes
+    values = {"mode": "ad_hoc", "trigger": "manual"} | values
     step = f"""    software: letters
     version: {values["version"]}
     version_policy: {values["policy"]}
@@ -50,8 +51,8 @@ def pipeline_yaml(calls: Path, *, name: str = "letters", extra: str = "", **chan
 name: {name}
 description: Letters of scans.
 owners: [team@example.org]
-mode: ad_hoc
-trigger: {{type: manual}}
+mode: {values["mode"]}
+trigger: {{type: {values["trigger"]}}}
 processing_location: local
 data_grouping:
   name: {name}-data

@@ -64,8 +64,8 @@ class Works:
         cluster = local_cluster(ops_db, base / "workspace", slots=1, clock=observatory.clock)
         return Works(observatory, cluster, write_programs(base / "code"))
 
-    def declare(self, *steps: dict[str, Any]) -> PipelineView:
-        """Declare the pipeline with these steps and all releases known so far."""
+    def declare(self, *steps: dict[str, Any], **fields: Any) -> PipelineView:
+        """Declare the pipeline with these steps and all releases known so far; `fields` are its own."""
         rule = {"table": "RawDataPackage", "column": "state", "operator": "eq", "value": "archived"}
         document = {
             "schema_version": 1,
@@ -75,6 +75,7 @@ class Works:
             "data_grouping": {"name": "all-data", "rules": [rule]},
             "software": [{"name": "letters", "versions": self.releases}],
             "steps": list(steps),
+            **fields,
         }
         return self.observatory.declare(json.dumps(document), self.code)
 

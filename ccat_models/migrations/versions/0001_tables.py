@@ -93,16 +93,18 @@ def create_tables() -> None:
         "package_change",
         sa.Column("id", BIG_ID, nullable=False),
         sa.Column("raw_data_package_id", BIG_ID, nullable=True),
+        sa.Column("partitioning_id", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_package_change")),
     )
     op.create_table(
         "pipeline_round",
         sa.Column("pipeline_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("begun_at", UTC, nullable=True),
-        sa.Column("begun_by", sa.String(length=200), nullable=True),
+        sa.Column("begun_by", sa.String(length=800), nullable=True),
+        sa.Column("is_new", sa.Boolean(), nullable=False),
         sa.Column("ended_at", UTC, nullable=True),
         sa.Column("next_at", UTC, nullable=True),
-        sa.Column("trigger_revision_id", sa.Integer(), nullable=True),
+        sa.Column("trigger", sa.String(length=700), nullable=True),
         sa.PrimaryKeyConstraint("pipeline_id", name=op.f("pk_pipeline_round")),
     )
     op.create_index(op.f("ix_pipeline_round_next_at"), "pipeline_round", ["next_at"], unique=False)
@@ -115,7 +117,7 @@ def create_tables() -> None:
         sa.Column("at", UTC, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reason_count")),
     )
-    op.create_index("ix_reason_count_step_at", "reason_count", ["step_id", "at"], unique=False)
+    op.create_index("ix_reason_count_step_reason", "reason_count", ["step_id", "reason", "id"], unique=False)
     op.create_table(
         "reduction_software",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -192,7 +194,14 @@ def create_tables() -> None:
         sa.PrimaryKeyConstraint("step_id", "sub_group_id", name=op.f("pk_sub_group_gap")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_sub_group_gap_due", "sub_group_gap", ["due_at"], unique=False)
+    op.create_index(
+        "ix_sub_group_gap_due",
+        "sub_group_gap",
+        ["due_at"],
+        unique=False,
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
     op.create_index("ix_sub_group_gap_reason", "sub_group_gap", ["step_id", "reason"], unique=False)
     op.create_index("ix_sub_group_gap_sub_group", "sub_group_gap", ["sub_group_id"], unique=False)
     op.create_table(
@@ -690,6 +699,9 @@ def create_tables() -> None:
         op.f("ix_executed_reduction_step_published_at"), "executed_reduction_step", ["published_at"], unique=False
     )
     op.create_index(op.f("ix_executed_reduction_step_status"), "executed_reduction_step", ["status"], unique=False)
+    op.create_index(
+        "ix_executed_reduction_step_step_status", "executed_reduction_step", ["step_id", "status", "id"], unique=False
+    )
     op.create_index(
         "ix_executed_reduction_step_step_sub_group",
         "executed_reduction_step",

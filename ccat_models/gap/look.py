@@ -1,0 +1,180 @@
+"""Keeping `sub_group_gap` true: only what was touched since the last look is judged again.
+
+A look follows the changes that triggers have noted, step by step, upstreams first: the sub-groups that were touched, or
+whose time has come, are judged; of those whose row differs from the one that stands, the downstream sub-groups are
+touched too. What stands after it is what an evaluation of everything would find.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.gap import table
+from ccat_models.gap.evaluate import Asked, judge
+from ccat_models.gap.history import circuit_failures
+from ccat_models.gap.reason_counts import note_counts
+from ccat_models.gap.table import ANEW, COLUMNS, TOUCHED, changed, gap_now, sub_group_gap, touched
+from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.tables.base import StepId
+from ccat_models.tables.gaps import StepLook, SubGroupChange
+from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.pipelines import ReductionStep, SubGroupMember
+
+_MANY = 20_000  # so many changes are followed by looking at all sub-groups of the next step
+# Without statistics SQLite takes a step's own million rows for fewer than those whose time has come: not by its key.
+_STEP_ID = sub_group_gap.c.step_id + 0
+_DATA = [name for name in COLUMNS if name not in ("step_id", "sub_group_id")]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """How many sub-groups a look has judged, and of how many the row has changed, by step."""
+
+    judged: dict[StepId, int] = field(default_factory=dict)
+    changed: dict[StepId, int] = field(default_factory=dict)
+
+
+def look(session: Session, pipeline: PipelineView, now: datetime) -> Looked:
+    """Follow all changes of a pipeline's sub-groups; memberships must stand, in a request's transaction."""
+    table.start(session)
+    whole = _take_changes(session, pipeline, now)
+    _forget_other_steps(session, pipeline)
+    looked = Looked()
+    for step in pipeline.steps:
+        circuit_open = _judge(session, pipeline, step, whole, looked, now)
+        if circuit_open is None:
+            continue
+        looked.changed[step.step_id] = _compare(session, step, everything=step.step_id in whole)
+        if looked.changed[step.step_id]:
+            _touch_downstream(session, pipeline, step, whole, looked.changed[step.step_id])
+            note_counts(session, step, now)
+            _take_over(session, step)
+        _note_look(session, step, now, circuit_open=circuit_open)
+    return looked
+
+
+def is_due(pipeline_ids: sa.SQLColumnExpression[int], now: datetime) -> sa.ColumnElement[bool]:
+    """Return whether there is something to look at in the pipelines of an enclosing query."""
+    steps = sa.select(ReductionStep.id).where(ReductionStep.pipeline_id == pipeline_ids).correlate_except(ReductionStep)
+    noted = sa.select(sa.literal(1)).where(SubGroupChange.step_id.in_(steps)).correlate_except(SubGroupChange)
+    passed = sa.select(sa.literal(1)).where(*_due(now), _STEP_ID.in_(steps)).correlate_except(sub_group_gap)
+    return sa.or_(noted.exists(), passed.exists())
+
+
+def _due(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return sub_group_gap.c.due_at.is_not(None), sub_group_gap.c.due_at <= now
+
+
+def _take_changes(session: Session, pipeline: PipelineView, now: datetime) -> set[StepId]:
+    """Move the noted changes into `touched`, with the sub-groups whose time has come; return the steps to do whole."""
+    ids = [step.step_id for step in pipeline.steps]
+    noted = SubGroupChange
+    looked = set(session.scalars(sa.select(StepLook.step_id).where(StepLook.step_id.in_(ids))))
+    everywhere = sa.select(noted.step_id).where(noted.step_id.in_(ids), noted.sub_group_id.is_(None)).distinct()
+    whole = (set(ids) - looked) | set(session.scalars(everywhere))
+    rest = [step_id for step_id in ids if step_id not in whole]
+    marks = sa.select(noted.step_id, noted.sub_group_id).where(noted.step_id.in_(rest)).distinct()
+    gap = sub_group_gap.c
+    due = sa.select(gap.step_id, gap.sub_group_id).where(*_due(now), _STEP_ID.in_(rest))
+    for found in (marks, due):
+        session.execute(insert_or_ignore(session, touched).from_select(["step_id", "sub_group_id"], found))
+    steps = sa.select(ReductionStep.id).where(ReductionStep.pipeline_id == pipeline.pipeline_id)
+    session.execute(_quietly(sa.delete(noted).where(noted.step_id.in_(steps))))
+    return whole
+
+
+def _forget_other_steps(session: Session, pipeline: PipelineView) -> None:
+    """Forget the gaps of steps that the pipeline's current revision does not have any more."""
+    others = sa.select(ReductionStep.id).where(
+        ReductionStep.pipeline_id == pipeline.pipeline_id,
+        ReductionStep.id.not_in([step.step_id for step in pipeline.steps]),
+    )
+    session.execute(sa.delete(sub_group_gap).where(sub_group_gap.c.step_id.in_(others)))
+    session.execute(_quietly(sa.delete(StepLook).where(StepLook.step_id.in_(others))))
+
+
+def _judge(
+    session: Session, pipeline: PipelineView, step: StepView, whole: set[StepId], looked: Looked, now: datetime
+) -> bool | None:
+    """Fill `gap_now` for what was touched of a step; return whether its circuit is open, None for nothing touched."""
+    any_touched = sa.select(sa.select(touched).where(touched.c.step_id == step.step_id).exists())
+    if step.step_id not in whole and not session.scalar(any_touched):
+        return None
+    is_open = (session.scalar(sa.select(circuit_failures(step))) or 0) >= step.circuit_threshold
+    was_open = session.scalar(sa.select(StepLook.circuit_open).where(StepLook.step_id == step.step_id))
+    if was_open is not None and was_open != is_open:
+        whole.add(step.step_id)
+    table.analyze(session, touched)
+    judge(session, pipeline, step, Asked(now), ANEW if step.step_id in whole else TOUCHED)
+    table.analyze(session, gap_now)
+    judged = sa.select(sa.func.count()).select_from(gap_now).where(gap_now.c.step_id == step.step_id)
+    looked.judged[step.step_id] = session.scalar(judged) or 0
+    return is_open
+
+
+def _compare(session: Session, step: StepView, *, everything: bool) -> int:
+    """Fill `changed` with the sub-groups whose row differs from the one that stands; return how many there are."""
+    session.execute(sa.delete(changed))
+    there, here = sub_group_gap, gap_now
+    same = sa.and_(there.c.step_id == here.c.step_id, there.c.sub_group_id == here.c.sub_group_id)
+    differs = sa.or_(there.c.sub_group_id.is_(None), *(there.c[n].is_distinct_from(here.c[n]) for n in _DATA))
+    rows = sa.select(here.c.sub_group_id).select_from(here.outerjoin(there, same))
+    _fill_changed(session, rows.where(here.c.step_id == step.step_id, differs))
+    if everything:  # with a step's cut, all its sub-groups are others
+        found = sa.select(sa.literal(1)).where(same).correlate(there)
+        gone = sa.select(there.c.sub_group_id).where(there.c.step_id == step.step_id, ~found.exists())
+        _fill_changed(session, gone)
+    table.analyze(session, changed)
+    return session.scalar(sa.select(sa.func.count()).select_from(changed)) or 0
+
+
+def _fill_changed(session: Session, rows: sa.Select[tuple[int]]) -> None:
+    session.execute(sa.insert(changed).from_select(["sub_group_id"], rows))
+
+
+def _touch_downstream(session: Session, pipeline: PipelineView, step: StepView, whole: set[StepId], count: int) -> None:
+    for downstream in pipeline.steps:
+        if step.step_id not in downstream.upstream_ids or downstream.step_id in whole:
+            continue
+        if count > _MANY:
+            whole.add(downstream.step_id)
+            continue
+        # SQLite takes the ON of the conflict for one of a join where no WHERE stands between (lang_UPSERT.html, 2.2)
+        into = _falling_into(step, downstream)
+        rows = sa.select(sa.literal(downstream.step_id), into.c.sub_group_id).where(sa.true())
+        session.execute(insert_or_ignore(session, touched).from_select(["step_id", "sub_group_id"], rows))
+
+
+def _falling_into(step: StepView, downstream: StepView) -> sa.Subquery:
+    """Return the downstream step's sub-groups that share a package with a changed one."""
+    if step.partitioning_id == downstream.partitioning_id:
+        return sa.select(changed.c.sub_group_id).subquery()
+    here, there = sa.alias(SubGroupMember.__table__, "here"), sa.alias(SubGroupMember.__table__, "there")
+    return (
+        sa.select(there.c.sub_group_id)
+        .select_from(changed)
+        .join(here, here.c.sub_group_id == changed.c.sub_group_id)
+        .join(there, there.c.raw_data_package_id == here.c.raw_data_package_id)
+        .where(there.c.partitioning_id == downstream.partitioning_id)
+        .distinct()
+        .subquery()
+    )
+
+
+def _take_over(session: Session, step: StepView) -> None:
+    some = sa.select(changed.c.sub_group_id)
+    stands = (sub_group_gap.c.step_id == step.step_id, sub_group_gap.c.sub_group_id.in_(some))
+    session.execute(sa.delete(sub_group_gap).where(*stands))
+    rows = sa.select(gap_now).where(gap_now.c.step_id == step.step_id, gap_now.c.sub_group_id.in_(some))
+    session.execute(sa.insert(sub_group_gap).from_select(COLUMNS, rows))
+
+
+def _note_look(session: Session, step: StepView, now: datetime, *, circuit_open: bool) -> None:
+    session.execute(_quietly(sa.delete(StepLook).where(StepLook.step_id == step.step_id)))
+    session.execute(sa.insert(StepLook).values(step_id=step.step_id, looked_at=now, circuit_open=circuit_open))
+
+
+def _quietly(statement: sa.Delete) -> sa.Delete:
+    return statement.execution_options(synchronize_session=False)

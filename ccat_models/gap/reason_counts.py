@@ -1,0 +1,46 @@
+"""How many sub-groups of a step have which reason, over time."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.gap.table import changed, gap_now, sub_group_gap
+from ccat_models.pipeline.view import StepView
+from ccat_models.tables.gaps import ReasonCount
+
+_RESOLUTION = timedelta(minutes=1)
+
+
+def note_counts(session: Session, step: StepView, now: datetime) -> None:
+    """Note by how much the counts change with the rows in `changed`, before these are taken over.
+
+    Nothing is counted that has not changed; within a minute the newest count of a reason is brought up to date.
+    """
+    gone, come = _counted(session, step, sub_group_gap), _counted(session, step, gap_now)
+    deltas = {reason: come.get(reason, 0) - gone.get(reason, 0) for reason in {*gone, *come}}
+    last = _last(session, step)
+    for reason, delta in sorted(deltas.items()):
+        if not delta:
+            continue
+        row = last.get(reason)
+        if row is not None and now - row.at < _RESOLUTION:
+            row.count += delta
+        else:
+            count = delta + (row.count if row is not None else 0)
+            session.add(ReasonCount(step_id=step.step_id, reason=reason, count=count, at=now))
+    session.flush()
+
+
+def _counted(session: Session, step: StepView, rows: sa.Table) -> Mapping[str, int]:
+    query = sa.select(rows.c.reason, sa.func.count()).where(
+        rows.c.step_id == step.step_id, rows.c.sub_group_id.in_(sa.select(changed.c.sub_group_id))
+    )
+    return dict(session.execute(query.group_by(rows.c.reason)).tuples().all())
+
+
+def _last(session: Session, step: StepView) -> Mapping[str, ReasonCount]:
+    newest = sa.select(sa.func.max(ReasonCount.id)).where(ReasonCount.step_id == step.step_id)
+    query = sa.select(ReasonCount).where(ReasonCount.id.in_(newest.group_by(ReasonCount.reason)))
+    return {row.reason: row for row in session.scalars(query)}

@@ -1,0 +1,96 @@
+"""Rounds: when a pipeline that is not continuous is worked on.
+
+A cron trigger, or somebody who asks, begins a round. Root steps then take what had come when it began, later steps
+whatever that leads to; once nothing of it is left to run, the round ends. Triggers that fire while nobody looks, or
+while a round goes on, begin one round together.
+"""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.gap.reasons import ACTIONABLE, Reason
+from ccat_models.gap.table import sub_group_gap
+from ccat_models.pipeline.cron import next_time
+from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.tables.execution import IN_FLIGHT
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.gaps import PipelineRound
+from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.pipelines import TriggerType
+
+_LATER = (Reason.COOLING_DOWN, Reason.SETTLING)
+
+
+def begin_round(session: Session, pipeline_id: int, *, by: str, now: datetime) -> None:
+    """Begin a round of a pipeline, or let the one that goes on take what has come until now."""
+    row = _row(session, pipeline_id)
+    row.begun_at, row.begun_by, row.ended_at, row.is_new = now, by, None, True
+    session.flush()
+
+
+def fire_trigger(session: Session, pipeline: PipelineView, now: datetime) -> None:
+    """Begin a pipeline's round if its time has come, and note when its trigger fires next."""
+    trigger = _trigger(pipeline)
+    row = session.get(PipelineRound, pipeline.pipeline_id)
+    if row is None and trigger is None:
+        return
+    row = row or _row(session, pipeline.pipeline_id)
+    row.is_new = False
+    if trigger is None:
+        row.trigger = row.next_at = None
+    elif row.trigger != " ".join(trigger):
+        row.trigger, row.next_at = " ".join(trigger), next_time(*trigger, now)
+    elif pipeline.enabled and row.next_at is not None and row.next_at <= now:
+        row.begun_at, row.begun_by, row.ended_at = now, f"cron {row.trigger}", None
+        row.next_at = next_time(*trigger, now)
+    session.flush()
+
+
+def round_begun(session: Session, pipeline: PipelineView) -> datetime | None:
+    """Return since when a pipeline is in a round, None where it is in none."""
+    row = session.get(PipelineRound, pipeline.pipeline_id)
+    return None if row is None or row.ended_at is not None else row.begun_at
+
+
+def in_round(step: StepView, begun_at: datetime) -> sa.ColumnElement[bool]:
+    """Return whether a row of `sub_group_gap` belongs to a round: nothing that its root steps read came later."""
+    if step.upstream_ids:
+        return sa.true()
+    return sa.func.coalesce(sub_group_gap.c.inputs_since <= begun_at, sa.true())
+
+
+def end_round(session: Session, pipeline: PipelineView, begun_at: datetime, now: datetime) -> bool:
+    """End a pipeline's round if nothing of it is on its way or left to run, now or later; say whether it has ended."""
+    steps = [step.step_id for step in pipeline.steps]
+    flying = sa.select(sa.literal(1)).where(Run.step_id.in_(steps), Run.status.in_(IN_FLIGHT))
+    gap = sub_group_gap.c
+    waits = gap.reason.in_([reason.value for reason in (*ACTIONABLE, *_LATER)])
+    left = [
+        sa.select(sa.literal(1)).where(gap.step_id == step.step_id, gap.alive == 1, waits, in_round(step, begun_at))
+        for step in pipeline.steps
+    ]
+    if session.scalar(sa.select(sa.or_(flying.exists(), *(one.exists() for one in left)))):
+        return False
+    _row(session, pipeline.pipeline_id).ended_at = now
+    session.flush()
+    return True
+
+
+def round_is_due(pipeline_ids: sa.SQLColumnExpression[int], now: datetime) -> sa.ColumnElement[bool]:
+    """Return whether a trigger of the pipelines of an enclosing query is to fire, or somebody has begun a round."""
+    due = sa.or_(PipelineRound.next_at <= now, PipelineRound.is_new)
+    rows = sa.select(sa.literal(1)).where(PipelineRound.pipeline_id == pipeline_ids, due)
+    return rows.correlate_except(PipelineRound).exists()
+
+
+def _row(session: Session, pipeline_id: int) -> PipelineRound:
+    session.execute(insert_or_ignore(session, PipelineRound).values(pipeline_id=pipeline_id))
+    return session.get_one(PipelineRound, pipeline_id, populate_existing=True)
+
+
+def _trigger(pipeline: PipelineView) -> tuple[str, str] | None:
+    if pipeline.trigger_type is not TriggerType.CRON:
+        return None
+    return pipeline.trigger_config["expression"], pipeline.trigger_config["time_zone"]

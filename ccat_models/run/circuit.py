@@ -1,0 +1,80 @@
+"""The circuits of all steps: how many science failures each has in a row, and how one is closed again."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.gap.history import circuit_failures
+from ccat_models.pipeline.view import StepView, list_pipelines, load_pipeline
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import CircuitReset, FailureClass, RunStatus
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A step's consecutive science failures, the newest of them, and since when there are too many."""
+
+    pipeline: str
+    step: str
+    failures: int
+    threshold: int
+    open_since: datetime | None
+    last_failed_run: RunId | None
+    last_failure: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether the step asks for nothing until it is reset."""
+        return self.failures >= self.threshold
+
+
+def list_circuits(session: Session) -> list[Circuit]:
+    """Return the circuit of every step of every pipeline."""
+    return [_circuit(session, pipeline.name, step) for pipeline in list_pipelines(session) for step in pipeline.steps]
+
+
+def find_circuit(session: Session, pipeline: str, step: str) -> Circuit:
+    """Return a step's circuit; raise NotFound with the known pipelines or steps."""
+    return _circuit(session, pipeline, load_pipeline(session, pipeline).step(step))
+
+
+def reset_circuit(session: Session, pipeline: str, step: str, *, by: str, now: datetime) -> Circuit:
+    """Close a step's circuit if it is open and return what it was; in a request's transaction.
+
+    Failures of the runs that there are now no longer count. Raises NotFound with the known pipelines or steps.
+    """
+    view = load_pipeline(session, pipeline).step(step)
+    found = _circuit(session, pipeline, view)
+    if found.is_open:
+        last = session.scalar(sa.select(sa.func.max(Run.id)).where(Run.step_id == view.step_id))
+        session.add(CircuitReset(step_id=view.step_id, last_run_id=last, reset_at=now, reset_by=by))
+        session.flush()
+    return found
+
+
+def _circuit(session: Session, pipeline: str, step: StepView) -> Circuit:
+    count = session.scalars(sa.select(circuit_failures(step))).one()
+    query = (
+        sa.select(Run.id, Run.status_changed_at, Run.failure_message)
+        .where(
+            Run.step_id == step.step_id,
+            Run.status == RunStatus.FAILED,
+            Run.failure_class.in_((FailureClass.SCIENCE, FailureClass.PERMANENT)),
+        )
+        .order_by(Run.id.desc())
+        .limit(count)  # those that count are the newest ones
+    )
+    counted = sorted(session.execute(query), key=lambda run: (run.status_changed_at, run.id)) if count else []
+    last = counted[-1] if counted else None
+    return Circuit(
+        pipeline=pipeline,
+        step=step.name,
+        failures=count,
+        threshold=step.circuit_threshold,
+        open_since=counted[step.circuit_threshold - 1].status_changed_at if count >= step.circuit_threshold else None,
+        last_failed_run=None if last is None else last.id,
+        last_failure=None if last is None else last.failure_message,
+    )

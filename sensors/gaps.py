@@ -1,0 +1,42 @@
+from collections.abc import Callable
+
+import dagster as dg
+
+from resources.executor import Executor
+from resources.standing import Visit, visit
+
+INTERVAL_SECONDS = 10
+
+
+def gaps_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
+    """Return the sensor that follows what has changed and fills the gaps of this processing location's pipelines.
+
+    Runs are requested in ops-db, detached, where a request is one transaction: no tick, however often it is repeated or
+    wherever it dies, asks for a run twice. They are sent in the same tick. Idle, it reads once and writes nothing.
+    """
+
+    @dg.sensor(
+        name="gaps",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Follows new, changed and withdrawn data, software and declarations, and requests missing runs.",
+    )
+    def gaps(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        mover = executor()
+        found = visit(mover.cluster)
+        if found is None:
+            return dg.SkipReason("nothing has changed")
+        for name, count in sorted(found.created.items()):
+            context.log.info("%s: %d runs requested", name, count)
+        if found.created.total() and mover.tick():
+            mover.release()
+        return dg.SkipReason(_said(found))
+
+    return gaps
+
+
+def _said(found: Visit) -> str:
+    return (
+        f"looked at {found.judged.total()} sub-groups, {found.changed.total()} of them changed, "
+        f"{found.created.total()} runs requested"
+    )
