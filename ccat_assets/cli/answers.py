@@ -8,16 +8,12 @@ from sqlalchemy.orm import Session
 
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready, size_text
 from ccat_models.errors import InvalidDeclaration, NotFound
-from ccat_models.gap.answer import gaps
-from ccat_models.gap.reasons import MEANING, Reason
 from ccat_models.lineage.closure import Lineage, PackageNode, lineage_of
 from ccat_models.pipeline.view import StepView, load_pipeline
 from ccat_models.product.listing import find_run_of, list_products
-from ccat_models.run.listing import RunRow, history_of, list_runs
 from ccat_models.tables.base import RunId
 from ccat_models.tables.pipelines import SubGroup
 from ccat_models.tables.products import DataProductType
-from resources.ensure import Wish, refresh_and_evaluate
 
 
 def products(
@@ -57,59 +53,6 @@ def products(
             for p in rows
         ),
     )
-
-
-def why(
-    pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
-    step: Annotated[str, typer.Argument(help="Name of the step.")],
-    sub_group: Annotated[str, typer.Argument(help="Key of the sub-group, e.g. executed_obs_unit=… or all.")],
-    as_json: AsJson = False,
-) -> None:
-    """Say why a sub-group is, or is not, going to be run."""
-    app = ready()
-    with app.ops_db.request() as session:
-        view = load_pipeline(session, pipeline)
-        found = view.step(step)
-        refresh_and_evaluate(session, app.cluster, view, Wish(by=app.settings.user))
-        gap = next(gaps(session, found, keys=[sub_group]), None)
-        if gap is None:
-            raise NotFound(
-                f"sub-group of {pipeline}/{step}", sub_group, [g.key for g in gaps(session, found, limit=20)]
-            )
-        last = list_runs(session, run_id=gap.latest_run_id) if gap.latest_run_id else []
-        history = history_of(session, gap.latest_run_id) if gap.latest_run_id else []
-    answer = {
-        "pipeline": pipeline,
-        "step": step,
-        "sub_group": gap.key,
-        "reason": gap.reason,
-        "meaning": MEANING[gap.reason],
-        "will_run": gap.will_run,
-        "inputs": gap.fingerprint.count,
-        "fingerprint": str(gap.fingerprint),
-        "latest_run": last[0] if last else None,
-        "history": [{"from": before, "to": after, "at": at} for before, after, at in history],
-    }
-    if as_json:
-        print_json(answer)
-    else:
-        _print_why(answer, last[0] if last else None)
-
-
-def _print_why(answer: dict[str, Any], last: RunRow | None) -> None:
-    what = escape(f"{answer['pipeline']}/{answer['step']} {answer['sub_group']}")
-    console.print(f"{what}: [bold]{answer['reason'].value}[/bold]")
-    console.print(f"  {answer['meaning']}")
-    console.print(f"  inputs now: {answer['inputs']}, fingerprint {answer['fingerprint']}")
-    if last is not None:
-        ending = f": {last.failure_class.value}: {last.failure_message}" if last.failure_class else ""
-        console.print(
-            f"  latest run: {last.id} {last.status.value} ({last.reason}, {last.software} {last.version}, "
-            f"{last.attempts} attempts){ending}",
-            markup=False,
-        )
-        if answer["reason"] is Reason.RETRIES_EXHAUSTED:
-            console.print(f"  try again: ccat retry {last.id}")
 
 
 def lineage(

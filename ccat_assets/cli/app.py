@@ -14,6 +14,7 @@ from ccat_assets.cli import (
     data,
     pipelines,
     planning,
+    reasons,
     running,
     runs,
     setup,
@@ -64,7 +65,7 @@ app.command("cancel")(runs.cancel)
 app.command("retry")(runs.retry)
 app.command("publish")(running.publish)
 app.command("products")(answers.products)
-app.command("why")(answers.why)
+app.command("why")(reasons.why)
 app.command("lineage")(answers.lineage)
 container_app.command("check")(container.check)
 

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -28,6 +29,7 @@ class Gap:
     acceptable_run_id: RunId | None
     current_run_id: RunId | None
     latest_run_id: RunId | None
+    due_at: datetime | None  # when time alone gives it another reason
 
     @property
     def actionable(self) -> bool:
@@ -97,4 +99,5 @@ def _gap(row: sa.Row[tuple[object, ...]]) -> Gap:
         acceptable_run_id=row.acceptable_run_id,
         current_run_id=row.current_run_id,
         latest_run_id=row.latest_run_id,
+        due_at=row.due_at,
     )

@@ -17,6 +17,7 @@ from ccat_models.gap.history import circuit_failures
 from ccat_models.gap.reason_counts import note_counts
 from ccat_models.gap.table import ANEW, COLUMNS, TOUCHED, changed, gap_now, sub_group_gap, touched
 from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.sub_group.follow import packages_changed
 from ccat_models.tables.base import StepId
 from ccat_models.tables.gaps import StepLook, SubGroupChange
 from ccat_models.tables.insert import insert_or_ignore
@@ -53,6 +54,14 @@ def look(session: Session, pipeline: PipelineView, now: datetime) -> Looked:
             _take_over(session, step)
         _note_look(session, step, now, circuit_open=circuit_open)
     return looked
+
+
+def stands(session: Session, pipeline: PipelineView, now: datetime) -> bool:
+    """Say whether `sub_group_gap` is what an evaluation of the pipeline would find now: nothing is to be followed."""
+    ids = [step.step_id for step in pipeline.steps]
+    looked = sa.select(sa.func.count()).select_from(StepLook).where(StepLook.step_id.in_(ids))
+    due = sa.or_(packages_changed(), is_due(sa.literal(pipeline.pipeline_id), now))
+    return session.scalar(looked) == len(ids) and not session.scalar(sa.select(due))
 
 
 def is_due(pipeline_ids: sa.SQLColumnExpression[int], now: datetime) -> sa.ColumnElement[bool]:

@@ -1,6 +1,6 @@
 """How many sub-groups of a step have which reason, over time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -31,6 +31,12 @@ def note_counts(session: Session, step: StepView, now: datetime) -> None:
             count = delta + (row.count if row is not None else 0)
             session.add(ReasonCount(step_id=step.step_id, reason=reason, count=count, at=now))
     session.flush()
+
+
+def counts_over_time(session: Session, step: StepView, limit: int) -> Sequence[ReasonCount]:
+    """Return how many sub-groups of a step had which reason from when on, the newest first, at most so many."""
+    query = sa.select(ReasonCount).where(ReasonCount.step_id == step.step_id).order_by(ReasonCount.id.desc())
+    return session.scalars(query.limit(limit)).all()
 
 
 def _counted(session: Session, step: StepView, rows: sa.Table) -> Mapping[str, int]:

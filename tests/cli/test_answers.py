@@ -2,6 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from ccat_assets.application import Application
+from ccat_assets.settings import load
+from ccat_models.gap.reasons import MEANING, Reason
+from resources.standing import visit
 from tests.support.cli import Terminal
 
 
@@ -61,6 +65,36 @@ def test_why_of_what_was_never_run(terminal: Terminal) -> None:
     assert (said["reason"], said["will_run"], said["latest_run"]) == ("missing", True, None)
 
 
+def test_why_of_a_step_lists_its_sub_groups_and_of_a_pipeline_counts_them(worked: Terminal) -> None:
+    said = worked.json("why", "letters", "join")["sub_groups"]["join"]
+    assert [(one["key"], one["reason"]) for one in said] == [(key, reason) for step, key, reason, *_ in WHY[3:]]
+    (failed,) = worked.json("why", "letters", "--reason", "retries_exhausted")["sub_groups"]["read"]
+    assert failed["key"] == "executed_obs_unit=scan-3"
+    counted = worked.json("why", "letters")["steps"]["join"]["reasons"]
+    assert counted == {"up_to_date": 1, "waiting_for_upstream": 1}
+    shown = worked.ok("why", "letters").out
+    assert MEANING[Reason.RETRIES_EXHAUSTED] in shown
+    assert "executed_obs_unit=scan-3" in worked.ok("why", "letters", "read").out
+
+
+def test_why_over_time_tells_what_visits_have_counted(worked: Terminal) -> None:
+    assert worked.json("why", "letters", "--history")["counts"] == []
+    app = Application(load(worked.environment).settings)
+    visit(app.cluster)
+    app.ops_db.close()
+    counted = worked.json("why", "letters", "read", "--history")["counts"]
+    now = worked.json("why", "letters")["steps"]["read"]["reasons"]
+    assert {row["reason"]: row["count"] for row in counted} == now
+    assert "retries_exhausted" in worked.ok("why", "letters", "--history").out
+
+
+def test_why_changes_nothing(worked: Terminal) -> None:
+    before = worked.dump()
+    worked.ok("why", "letters")
+    worked.ok("why", "letters", "read", "executed_obs_unit=scan-0")
+    assert worked.dump() == before
+
+
 def test_lineage_reaches_the_raw_files(worked: Terminal) -> None:
     shown = worked.ok("lineage", "letters/join/source=source-1").out
     for number in (0, 2):
@@ -117,7 +151,12 @@ COMMANDS = [
     "runs",
     "products",
     "publish",
+    "why letters",
+    "why letters read",
+    "why letters --history",
     "why letters read executed_obs_unit=scan-0",
+    "circuit list",
+    "software list",
     "lineage letters/join/source=source-1",
 ]
 
@@ -135,6 +174,7 @@ def test_every_command_answers_in_json(worked: Terminal, command: str) -> None:
 
 
 UNKNOWN = [
+    ("why letters --reason stale", "--reason: no reason 'stale'; choose from: up_to_date, missing"),
     ("pipeline show lettres", "no pipeline 'lettres'; known: letters"),
     ("pipeline export lettres", "no pipeline 'lettres'; known: letters"),
     ("pipeline export letters --revision 7", "no revision of pipeline letters '7'; known: 1"),
