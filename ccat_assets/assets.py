@@ -15,6 +15,7 @@ from ccat_assets.names import StepName, raw_key, step_names
 from ccat_assets.partitions import Partitions
 from ccat_assets.snapshot import PipelineSnapshot, Snapshot, StepSnapshot
 from ccat_assets.unpublished import read_unpublished
+from sensors.dagster_runs import HOLDER_TAG
 
 KEYS_PER_RUN = 100  # the daemon plans partitions one by one when it makes a run, some 20 ms each
 _NAMED_IN_FAILURE = 20
@@ -47,6 +48,7 @@ def _step_asset(
     def materialize(
         context: dg.AssetExecutionContext, config: BatchConfig, application: dg.ResourceParam[Application]
     ) -> Iterator[Event]:
+        context.instance.add_run_tags(context.run.run_id, {HOLDER_TAG: application.executor.holder})
         keys = keys_of(context, config)
         if config.publish_only:
             with publishing_turn(application):

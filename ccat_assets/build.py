@@ -1,19 +1,41 @@
+from functools import partial
+
 import dagster as dg
 
 from ccat_assets.application import Application
-from ccat_assets.assets import step_assets
-from ccat_assets.partitions import Partitions
-from ccat_assets.raw_assets import raw_assets
+from ccat_assets.batch import WAITER_PREFIX
+from ccat_assets.catalogue import definitions_of
+from ccat_assets.mirror import mirror_of, reasons_observed
+from ccat_assets.needed_runs import needed_runs
+from ccat_assets.publish import due, show_due
 from ccat_assets.snapshot import Snapshot
+from resources.ops_db import OpsDb
+from sensors.dagster_runs import dagster_runs_sensor
+from sensors.gaps import gaps_sensor
 from sensors.jobs import jobs_sensor
+from sensors.publishing import publishing_sensor
+from sensors.raw_data import raw_data_sensor
+from sensors.reasons import reasons_sensor
+from sensors.retention import retention_sensor
 
 
 def build(snapshot: Snapshot, application: Application) -> dg.Definitions:
-    """Return all that Dagster knows of a snapshot; the application is what its runs work with."""
-    partitions = Partitions(snapshot)
-    return dg.Definitions(
-        assets=[*raw_assets(snapshot, partitions), *step_assets(snapshot, partitions)],
-        sensors=[jobs_sensor(lambda: application.executor)],
-        resources={"application": application},
-        executor=dg.in_process_executor,  # a run has one step: a process more would only cost its start
-    )
+    """Return all that Dagster knows of a snapshot; the application is what its runs and sensors work with."""
+    return dg.Definitions.merge(definitions_of(snapshot, application), dg.Definitions(sensors=_sensors(application)))
+
+
+def _sensors(application: Application) -> list[dg.SensorDefinition]:
+    clock, days = application.clock, application.settings.dagster_retention_days
+
+    def ops_db() -> OpsDb:
+        return application.cluster.ops_db  # asked for when it is needed: it refuses a database that is not current
+
+    return [
+        raw_data_sensor(ops_db, mirror_of(application), clock),
+        gaps_sensor(lambda: application.executor),
+        jobs_sensor(lambda: application.executor),
+        publishing_sensor(partial(due, application), partial(show_due, application), clock),
+        reasons_sensor(ops_db, reasons_observed, clock),
+        dagster_runs_sensor(ops_db, WAITER_PREFIX, clock),
+        retention_sensor(days, partial(needed_runs, application), clock),
+    ]

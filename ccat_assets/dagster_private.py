@@ -1,13 +1,17 @@
-"""What Dagster 1.13 does not offer in public: planned events for chosen partitions of a run.
+"""What Dagster 1.13 does not offer in public: planned events for chosen partitions, and the newest event of each.
 
 A run has one partition key, or a contiguous range of them. A run for an arbitrary list of keys is shown in progress,
 and its missing keys as failed, only if their planned events are reported by hand.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 
 import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent  # noqa: TID251 - see above
+
+_MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
+_PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 
 
 def report_planned(
@@ -18,3 +22,23 @@ def report_planned(
         planned = AssetMaterializationPlannedData(asset_key, partition=key)
         event = DagsterEvent.build_asset_materialization_planned_event(run.job_name, op, planned)
         instance.report_dagster_event(event, run.run_id)
+
+
+def newest_runs(
+    instance: dg.DagsterInstance, asset_key: dg.AssetKey, partitions: Collection[str]
+) -> dict[str, set[str]]:
+    """Return by partition the runs that Dagster shows it by: that materialized it last, that meant to after that."""
+    if not partitions:
+        return {}
+    storage, shown = instance.event_log_storage, defaultdict[str, set[str]](set)
+    done = storage.get_latest_storage_id_by_partition(asset_key, _MATERIALIZED, set(partitions))
+    planned = storage.get_latest_storage_id_by_partition(asset_key, _PLANNED, set(partitions))
+    planned = {key: number for key, number in planned.items() if number > done.get(key, 0)}
+    for kind, numbers in ((_MATERIALIZED, done), (_PLANNED, planned)):
+        if not numbers:
+            continue
+        found = storage.get_event_records(dg.EventRecordsFilter(kind, asset_key, storage_ids=list(numbers.values())))
+        runs = {record.storage_id: record.run_id for record in found}
+        for key, number in numbers.items():
+            shown[key].add(runs[number])
+    return shown

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -8,6 +9,8 @@ from ccat_assets.settings import REPOSITORY
 from ccat_models.errors import Refused
 from ccat_models.migrations import current, head, upgrade
 from ccat_models.tables.places import DiskDataLocation, LocationType, Site
+
+_DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 
 
 def initialise(app: Application) -> list[str]:
@@ -28,11 +31,37 @@ def initialise(app: Application) -> list[str]:
         done.append(f"migrated ops-db to {head()}")
     with app.ops_db.write() as session:
         done += _places(session, str(settings.workspace))
-    instance = settings.dagster_directory / "dagster.yaml"
-    if not instance.is_file():
-        shutil.copyfile(REPOSITORY / "dagster.yaml", instance)
-        done.append(f"wrote {instance}")
+    return [*done, *_instance(settings.dagster_directory)]
+
+
+def _instance(home: Path) -> list[str]:
+    file, done = home / "dagster.yaml", []
+    if not file.is_file():
+        shutil.copyfile(REPOSITORY / "dagster.yaml", file)
+        done.append(f"wrote {file}")
+    if _is_embedded(file) and not all(home.joinpath(database).is_file() for database in _DATABASES):
+        _make_databases(home)
+        done = done or [f"made Dagster's databases in {home}"]
     return done
+
+
+def _is_embedded(file: Path) -> bool:
+    """Say whether Dagster keeps everything below its home, as it does where no storage is named."""
+    names = [line.partition(":")[0] for line in file.read_text(encoding="utf-8").splitlines()]
+    return not any(name.endswith("storage") and not name.startswith((" ", "#")) for name in names)
+
+
+def _make_databases(home: Path) -> None:
+    """Make Dagster's databases before two programs do so at once: both would stamp their revision, and one would die.
+
+    It takes a second or two.
+    """
+    import dagster  # noqa: PLC0415 - takes a second to import, and is needed once
+
+    with dagster.DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs_count()
+        instance.all_asset_keys()
+        instance.all_instigator_state()
 
 
 def _places(session: Session, workspace: str) -> list[str]:

@@ -7,10 +7,13 @@ import dagster as dg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_assets.budget import Budget
 from ccat_assets.snapshot import Snapshot
+from ccat_models.clock import Clock, system_clock
+from ccat_models.sub_group.activity import Marks, come_into_sight, in_sight, sights
 from ccat_models.sub_group.keys import ALL
-from ccat_models.tables.pipelines import DataGrouping, Partitioning, SubGroup
 
+_FASTER_ONES = 20  # that may add the same keys; each of them is faster once
 KEYS_IN_ONE_CALL = 10_000  # Dagster's SQLite storage fails with "too many SQL variables" on larger ones
 OBSERVATIONS = ("executed_obs_unit",)
 
@@ -48,21 +51,65 @@ class Partitions:
         return self.of(grouping, OBSERVATIONS) if grouping in self._observed else None
 
 
-def sync_partitions(instance: dg.DagsterInstance, session: Session) -> int:
-    """Add the keys of sub-groups that Dagster lacks and return how many; it removes none, so history stays shown."""
-    added = 0
-    query = sa.select(Partitioning.id, DataGrouping.name, Partitioning.group_by).join(
-        DataGrouping, DataGrouping.id == Partitioning.data_grouping_id
-    )
-    for partitioning_id, grouping, group_by in session.execute(query.where(Partitioning.group_by != "")).tuples():
-        name = partitions_name(grouping, group_by.split("+"))
-        known = set(instance.get_dynamic_partitions(name))
-        keys = sa.select(SubGroup.key).where(SubGroup.partitioning_id == partitioning_id).order_by(SubGroup.id)
-        missing = (key for key in session.scalars(keys) if key not in known)
+def add_keys(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> None:
+    """Add those of at most 10,000 keys that Dagster lacks, whoever else adds the same ones at the same time."""
+    for _ in range(_FASTER_ONES):
+        try:
+            return instance.add_dynamic_partitions(name, keys)
+        except sa.exc.IntegrityError:  # Dagster's SQLite storage reads, then inserts: somebody was faster in between
+            continue
+    return instance.add_dynamic_partitions(name, keys)
+
+
+def sync_partitions(
+    instance: dg.DagsterInstance,
+    session: Session,
+    *,
+    clock: Clock = system_clock,
+    after: Marks | None = None,
+    budget: Budget | None = None,
+) -> int:
+    """Add the keys of sub-groups in sight that Dagster lacks and return how many; it removes none.
+
+    After marks, what may have come into sight since is added without a look at what Dagster has. Where the budget was
+    spent some may be missing.
+    """
+    added, limit = 0, budget or Budget()
+    for sight in sights(session, clock()):
+        name = partitions_name(sight.grouping, sight.group_by)
+        known = set(instance.get_dynamic_partitions(name)) if after is None else set()
+        keys = session.scalars(in_sight(sight) if after is None else come_into_sight(sight, after))
+        missing = (key for key in keys if key not in known)
         for chunk in _chunks(missing):
-            instance.add_dynamic_partitions(name, chunk)
+            if limit.spent:
+                return added
+            add_keys(instance, name, chunk)
             added += len(chunk)
     return added
+
+
+def hide_partitions(
+    instance: dg.DagsterInstance, session: Session, *, clock: Clock = system_clock, budget: Budget | None = None
+) -> int:
+    """Remove the keys of sub-groups that are beyond their pipelines' horizon from Dagster and return how many.
+
+    What Dagster holds of them stays in its history, and is shown again when they come back.
+    """
+    removed, limit = 0, budget or Budget()
+    for sight in sights(session, clock()):
+        if sight.since is None:
+            continue
+        name = partitions_name(sight.grouping, sight.group_by)
+        shown = instance.get_dynamic_partitions(name)
+        near = set(session.scalars(in_sight(sight)))
+        for key in shown:
+            if key in near:
+                continue
+            if limit.spent:
+                return removed
+            instance.delete_dynamic_partition(name, key)
+            removed += 1
+    return removed
 
 
 def _chunks(keys: Iterator[str]) -> Iterator[list[str]]:

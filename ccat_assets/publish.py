@@ -1,23 +1,27 @@
 """Showing in Dagit what was run without it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import dagster as dg
 
 from ccat_assets.application import Application
 from ccat_assets.assets import KEYS_PER_RUN
 from ccat_assets.batch import BatchConfig
-from ccat_assets.build import build
+from ccat_assets.budget import Budget
+from ccat_assets.catalogue import definitions_of
 from ccat_assets.names import StepName, step_names
-from ccat_assets.partitions import sync_partitions
+from ccat_assets.partitions import add_keys, partitions_name, sync_partitions
 from ccat_assets.raw_assets import observe_raw
-from ccat_assets.snapshot import read_snapshot
-from ccat_assets.unpublished import count_unpublished, unpublished_keys
+from ccat_assets.snapshot import Snapshot, read_snapshot
+from ccat_assets.unpublished import count_unpublished, steps_due, unpublished_keys
 from ccat_models.tables.base import StepId
 from resources.holder import is_gone
 
 PUBLISHER_TAG = "ccat/publisher"
+_TICK_SECONDS = 15.0  # Dagster waits a minute for a sensor's tick
+_TELLS_ITSELF = timedelta(minutes=10)
 _BEGUN = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
 
 Progress = Callable[[int], None]
@@ -26,7 +30,12 @@ Progress = Callable[[int], None]
 @dataclass(frozen=True)
 class _Batch:
     name: StepName
+    partitions: str | None  # the name of its keys in Dagster; None where it has a single one
     keys: Sequence[str]
+
+
+class _NothingShownError(Exception):
+    """A Dagster run that was to show something showed nothing."""
 
 
 def publish_to_home(application: Application, *, progress: Progress | None = None) -> int:
@@ -36,29 +45,74 @@ def publish_to_home(application: Application, *, progress: Progress | None = Non
 
 
 def publish(application: Application, instance: dg.DagsterInstance, *, progress: Progress | None = None) -> int:
-    """Show every run that has ended and that Dagster does not know; return how many were shown.
+    """Show sub-groups, raw data and every run that has ended and that Dagster does not know; see `show_ended`."""
+    with application.ops_db.read() as session:
+        sync_partitions(instance, session, clock=application.clock)
+        observe_raw(instance, session, clock=application.clock)
+    return show_ended(application, instance, progress=progress)
+
+
+def show_ended(
+    application: Application,
+    instance: dg.DagsterInstance,
+    *,
+    steps: Collection[StepId] | None = None,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Show every run, or those of some steps, that has ended and that Dagster does not know; return how many.
 
     One short Dagster run for up to 100 sub-groups of a step, which runs nothing. Whoever does this may be killed at any
-    time and do it again: each run of ops-db is materialized once. `progress` is told how many are shown so far. Raises
-    RuntimeError where Dagster takes the events but does not come to their end.
+    time and do it again: each run of ops-db is materialized once. It stops between two Dagster runs where the budget is
+    spent. `progress` is told how many are shown so far. Raises RuntimeError, once all others are shown, for what
+    Dagster takes the events of but does not come to their end.
     """
     _end_abandoned(instance)
     with application.ops_db.read() as session:
-        snapshot = read_snapshot(session)
-        sync_partitions(instance, session)
-        observe_raw(instance, session)
-        names = step_names(snapshot)
-        keys = unpublished_keys(session, application.clock())
-    batches = list(_batches(names, keys))
+        keys = unpublished_keys(session, application.clock(), steps)
+        snapshot = read_snapshot(session) if keys else Snapshot()
+    batches = list(_batches(snapshot, keys))
     if not batches:
         return 0
-    job = build(snapshot, application).resolve_implicit_global_asset_job_def()
-    shown = 0
+    job = definitions_of(snapshot, application).resolve_implicit_global_asset_job_def()
+    shown, limit, problems = 0, budget or Budget(), []
     for batch in batches:
-        shown += _publish_batch(application, instance, job, batch)
+        if limit.spent:
+            break
+        try:
+            shown += _publish_batch(application, instance, job, batch)
+        except _NothingShownError as problem:
+            problems.append(str(problem))
         if progress is not None:
             progress(shown)
+    if problems:
+        raise RuntimeError("\n".join(problems))
     return shown
+
+
+def due(application: Application, instance: dg.DagsterInstance) -> Mapping[StepId, datetime]:
+    """Return the steps that have enough to show, and since when it waits.
+
+    What ended while a Dagster run of its step is at work is left to that run for a while: it may be about to show it.
+    """
+    now = application.clock()
+    with application.cluster.ops_db.read() as session:
+        waiting = steps_due(session, now)
+        names = step_names(read_snapshot(session)) if waiting else []
+    at_work = _at_work(instance) if waiting else frozenset()
+    busy = {name.step_id for name in names if name.asset_key in at_work}
+    return {step: since for step, since in waiting.items() if step not in busy or since <= now - _TELLS_ITSELF}
+
+
+def show_due(application: Application, instance: dg.DagsterInstance, steps: Collection[StepId]) -> int:
+    """Show what the steps have to show, as much of it as a sensor's tick has time for."""
+    return show_ended(application, instance, steps=steps, budget=Budget(_TICK_SECONDS))
+
+
+def _at_work(instance: dg.DagsterInstance) -> Collection[dg.AssetKey]:
+    """Return the assets of Dagster runs that are being executed, but for those of publishers."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    return {key for run in runs if PUBLISHER_TAG not in run.tags for key in run.asset_selection or ()}
 
 
 def run_config(name: StepName, config: BatchConfig) -> dict[str, object]:
@@ -66,17 +120,26 @@ def run_config(name: StepName, config: BatchConfig) -> dict[str, object]:
     return {"ops": {name.op: {"config": config.model_dump(exclude_none=True)}}}
 
 
-def _batches(names: Sequence[StepName], keys: Mapping[StepId, list[str]]) -> Iterator[_Batch]:
-    for name in names:
+def _batches(snapshot: Snapshot, keys: Mapping[StepId, list[str]]) -> Iterator[_Batch]:
+    cuts = {
+        step.step_id: (pipeline.grouping, step.group_by) for pipeline in snapshot.pipelines for step in pipeline.steps
+    }
+    for name in step_names(snapshot):
         waiting = keys.get(StepId(name.step_id), [])
+        grouping, group_by = cuts[name.step_id]
+        partitions = partitions_name(grouping, group_by) if group_by else None
         for start in range(0, len(waiting), KEYS_PER_RUN):
-            yield _Batch(name, waiting[start : start + KEYS_PER_RUN])
+            yield _Batch(name, partitions, waiting[start : start + KEYS_PER_RUN])
 
 
 def _publish_batch(application: Application, instance: dg.DagsterInstance, job: dg.JobDefinition, batch: _Batch) -> int:
     name, keys = batch.name, batch.keys
     with application.ops_db.read() as session:
         before = count_unpublished(session, application.clock(), name.step_id, keys)
+    if not before:  # somebody else was faster
+        return 0
+    if batch.partitions is not None:  # new ones, or such as had gone out of sight
+        add_keys(instance, batch.partitions, keys)
     config = run_config(name, BatchConfig(keys=list(keys), publish_only=True))
     result = job.execute_in_process(
         instance=instance,
@@ -90,7 +153,7 @@ def _publish_batch(application: Application, instance: dg.DagsterInstance, job: 
     with application.ops_db.read() as session:
         left = count_unpublished(session, application.clock(), name.step_id, keys)
     if left and left == before:
-        raise RuntimeError(f"{name.pipeline}/{name.step}: nothing was shown, see Dagster run {result.run_id}")
+        raise _NothingShownError(f"{name.pipeline}/{name.step}: nothing was shown, see Dagster run {result.run_id}")
     return before - left
 
 

@@ -10,11 +10,14 @@ import dagster as dg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_assets.budget import Budget
 from ccat_assets.description import describe_raw
 from ccat_assets.metadata import table
 from ccat_assets.names import RAW, raw_key
 from ccat_assets.partitions import OBSERVATIONS, Partitions
 from ccat_assets.snapshot import Snapshot, read_snapshot
+from ccat_models.clock import Clock, system_clock
+from ccat_models.sub_group.activity import sights
 from ccat_models.tables.base import SubGroupId
 from ccat_models.tables.pipelines import DataGrouping, Partitioning, SubGroup, SubGroupMember
 from ccat_models.tables.raw_data import RawDataPackage
@@ -54,27 +57,46 @@ def raw_assets(snapshot: Snapshot, partitions: Partitions) -> list[dg.AssetSpec]
     ]
 
 
-def observe_raw(instance: dg.DagsterInstance, session: Session, *, everything: bool = False) -> int:
+def observe_raw(
+    instance: dg.DagsterInstance,
+    session: Session,
+    *,
+    everything: bool = False,
+    clock: Clock = system_clock,
+    budget: Budget | None = None,
+) -> int:
     """Tell Dagster of archived packages, one observation a partition, and return how many were told.
 
     Memberships must be up to date. What has arrived is told in the order of its arrival, so that Dagster's newest
     observation says where to go on; with `everything`, for packages that were withdrawn, all partitions are looked at.
     An observation carries a version of its packages, and what the newest one of its partition tells already is not told
-    again: this may be repeated, or die, at any time.
+    again: this may be repeated, or die, at any time. Partitions out of sight are passed over. Where the budget was
+    spent, more may be to be told.
     """
     snapshot = read_snapshot(session)
     partitions = Partitions(snapshot)
-    told = 0
+    horizons = {(sight.grouping, sight.group_by): sight.since for sight in sights(session, clock())}
+    told, limit = 0, budget or Budget()
     for grouping in snapshot.groupings:
         key = raw_key(grouping.name)
         by_observation = partitions.of_raw(grouping.name) is not None
-        since = None if everything else _told_until(instance, key)
-        for chunk in _chunks(_arrived(session, grouping.name, since, by_observation=by_observation)):
-            known = _known_versions(instance, key, [one.key for one in chunk])
-            for one in chunk:
-                if known.get(one.key) != one.version:
-                    instance.report_runless_asset_event(_observation(key, one))
-                    told += 1
+        begin = None if everything else _told_until(instance, key)
+        horizon = horizons.get((grouping.name, OBSERVATIONS)) if by_observation else None
+        since = max(filter(None, (begin, horizon)), default=None)
+        told += _observe(instance, key, _arrived(session, grouping.name, since, by_observation=by_observation), limit)
+    return told
+
+
+def _observe(instance: dg.DagsterInstance, asset_key: dg.AssetKey, arrived: Iterable[_Arrived], limit: Budget) -> int:
+    told = 0
+    for chunk in _chunks(arrived):
+        known = _known_versions(instance, asset_key, [one.key for one in chunk])
+        for one in chunk:
+            if known.get(one.key) != one.version:
+                if told and limit.spent:  # at least one: whatever has to be read again, each call comes further
+                    return told
+                instance.report_runless_asset_event(_observation(asset_key, one))
+                told += 1
     return told
 
 

@@ -1,7 +1,7 @@
 """What ops-db knows and Dagster does not: runs that have ended and were not shown."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -14,21 +14,42 @@ from ccat_assets.names import StepName
 from ccat_assets.run_report import read_reports
 from ccat_models.run.cancel import FORGOTTEN_AFTER
 from ccat_models.tables.base import StepId
+from ccat_models.tables.execution import IN_FLIGHT, RunStatus, RunWaiter
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RunStatus, RunWaiter
 from ccat_models.tables.pipelines import SubGroup
 
 SHOWN = (RunStatus.COMPLETED, RunStatus.FAILED)
 _CLOCKS_DIFFER = timedelta(minutes=10)  # at most: between ops-db's requesters and Dagster's host
 _PAGE = 200
+_MORE_MAY_END = timedelta(seconds=20)
+_ENOUGH = 100  # what one Dagster run shows
 
 
-def unpublished_keys(session: Session, now: datetime) -> Mapping[StepId, list[str]]:
-    """Return by step the sub-groups that have something to show, those of the oldest runs first."""
+def steps_due(session: Session, now: datetime) -> Mapping[StepId, datetime]:
+    """Return the steps that have enough to show, and since when the first of it waits, in one query.
+
+    Of a burst, a Dagster run shows many: as long as a step has runs in flight, a moment is waited for more to end.
+    """
+    other = aliased(Run)
+    oldest = sa.func.min(Run.status_changed_at, type_=Run.status_changed_at.type)
+    on_their_way = sa.select(other.id).where(other.step_id == Run.step_id, other.status.in_(IN_FLIGHT)).exists()
+    query = (
+        sa.select(Run.step_id, oldest)
+        .where(_unpublished(now))
+        .group_by(Run.step_id)
+        .having(sa.or_(oldest <= now - _MORE_MAY_END, sa.func.count() >= _ENOUGH, sa.not_(on_their_way)))
+    )
+    return dict(session.execute(query).tuples().all())
+
+
+def unpublished_keys(
+    session: Session, now: datetime, steps: Collection[StepId] | None = None
+) -> Mapping[StepId, list[str]]:
+    """Return by step, of all or of some, the sub-groups that have something to show, those of the oldest runs first."""
     query = (
         sa.select(Run.step_id, SubGroup.key)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
-        .where(_unpublished(now))
+        .where(_unpublished(now), sa.true() if steps is None else Run.step_id.in_(steps))
         .group_by(Run.step_id, SubGroup.key)
         .order_by(sa.func.min(Run.id))
     )

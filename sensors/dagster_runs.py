@@ -1,0 +1,69 @@
+"""Dagster runs that died or were cancelled, and what they leave behind in ops-db."""
+
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+
+from ccat_models.clock import Clock
+from ccat_models.run.cancel import abandon, stop_waiting
+from ccat_models.run.waiters import waiters
+from resources.holder import is_gone
+from resources.ops_db import OpsDb
+
+INTERVAL_SECONDS = 30
+HOLDER_TAG = "ccat/holder"  # of a Dagster run: the process that executes it, as `resources.holder` names it
+_AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+_OVER = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
+
+
+def dagster_runs_sensor(ops_db: Callable[[], OpsDb], waiter_prefix: str, clock: Clock) -> dg.SensorDefinition:
+    """Return the sensor that ends Dagster runs whose process is gone, and settles what they waited for.
+
+    Jobs of a run that was cancelled before it could cancel them are cancelled unless somebody else waits for them;
+    those of one that failed go on, and the run that Dagster starts in its place joins them.
+    """
+
+    @dg.sensor(
+        name="dagster_runs",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Ends runs whose process is gone; cancels the jobs of cancelled runs.",
+    )
+    def dagster_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = list(_end_dead(context.instance))
+        settled = list(_settle(context.instance, ops_db(), waiter_prefix, clock))
+        if not ended and not settled:
+            return dg.SkipReason("no run has died")
+        return dg.SkipReason("; ".join([*ended, *settled]))
+
+    return dagster_runs
+
+
+def _end_dead(instance: dg.DagsterInstance) -> Iterator[str]:
+    """End the runs whose process is gone and that nobody ends: the code server that would died with them."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(_AT_WORK))):
+        holder = run.tags.get(HOLDER_TAG)
+        if holder is None or not is_gone(holder):
+            continue
+        why = f"the process that executed it, {holder}, is gone"
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, why)
+        else:
+            instance.report_run_failed(run, f"{why}; jobs it waited for go on")
+        yield f"run {run.run_id} was ended"
+
+
+def _settle(instance: dg.DagsterInstance, ops_db: OpsDb, prefix: str, clock: Clock) -> Iterator[str]:
+    """Do for runs that are over what they could not do themselves any more."""
+    with ops_db.read() as session:
+        names = waiters(session, prefix)
+    for name in names:
+        run = instance.get_run_by_id(name.removeprefix(prefix))
+        if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
+            with ops_db.write() as session:
+                asked = abandon(session, name, by=name, now=clock())
+            yield f"{len(asked)} jobs of run {run.run_id} were cancelled"
+        elif run is None or run.status in _OVER:
+            with ops_db.write() as session:
+                stop_waiting(session, name)
+            yield f"run {name.removeprefix(prefix)} waits no more"

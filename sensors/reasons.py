@@ -1,0 +1,74 @@
+from collections.abc import Callable
+from datetime import timedelta
+
+import dagster as dg
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.orm import Session
+
+from ccat_models.clock import Clock
+from ccat_models.gap.reason_changes import Counts, counted_since, newest_counts, newest_row, open_sub_groups
+from ccat_models.tables.base import StepId
+from resources.ops_db import OpsDb
+
+INTERVAL_SECONDS = 60
+ROWS_SHOWN = 50
+_CHANGES_FOR = timedelta(minutes=2)  # a row is of the minute in which it was counted, and may change within it
+
+
+class Told(BaseModel):
+    """The sensor's cursor: the last row that was told and cannot change any more, and all counts as they were told."""
+
+    row: int = 0
+    counts: dict[StepId, dict[str, int]] = {}
+
+
+Describe = Callable[[str, str, dict[str, int], list[tuple[str, str, int | None]]], dg.AssetObservation]
+
+
+def reasons_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Clock) -> dg.SensorDefinition:
+    """Return the sensor that notes on a step's asset why how many of its sub-groups are, or are not, a gap.
+
+    At most once a minute, where a number has changed; Dagit draws the numbers over time. Idle, it reads once.
+    """
+
+    @dg.sensor(
+        name="reasons",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Notes on each step why its sub-groups are, or are not, run.",
+    )
+    def reasons(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        told = _told(context.cursor)
+        with ops_db().read() as session:
+            counts, row = _counts(session, told, clock)
+            changed = [step_id for step_id, numbers in counts.items() if told.counts.get(step_id) != numbers]
+            for step_id in changed:
+                step = open_sub_groups(session, step_id, ROWS_SHOWN)
+                if step is not None:
+                    event = describe(step.pipeline, step.step, dict(counts[step_id]), list(step.rows))
+                    context.instance.report_runless_asset_event(event)
+        if changed or row != told.row:
+            now_told = {step_id: dict(numbers) for step_id, numbers in counts.items()}
+            context.update_cursor(Told(row=row, counts=now_told).model_dump_json())
+        return dg.SkipReason(f"the reasons of {len(changed)} steps were noted" if changed else "no reason has changed")
+
+    return reasons
+
+
+def _counts(session: Session, told: Told, clock: Clock) -> tuple[Counts, int]:
+    """Return what the counts are now, and the row to go on behind; all is read anew where that row is not there."""
+    rows = counted_since(session, told.row) if told.row else []
+    if not rows or rows[0].id != told.row:
+        return newest_counts(session), newest_row(session, clock() - _CHANGES_FOR)
+    counts = {step_id: dict(numbers) for step_id, numbers in told.counts.items()}
+    for row in rows[1:]:
+        counts.setdefault(row.step_id, {})[row.reason] = row.count
+    settled = [row.id for row in rows if row.at < clock() - _CHANGES_FOR]
+    return counts, max(settled, default=told.row)
+
+
+def _told(cursor: str | None) -> Told:
+    try:
+        return Told() if cursor is None else Told.model_validate_json(cursor)
+    except ValidationError:
+        return Told()

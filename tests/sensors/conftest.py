@@ -1,0 +1,32 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from resources.ops_db import OpsDb
+from tests.support.lab import Lab
+
+
+@pytest.fixture
+def lab(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[Lab]:
+    """Give an observatory with tiny programs, and Dagster beside it."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Lab.open(sqlite_ops_db, instance, tmp_path)
+
+
+@pytest.fixture
+def lab_on_each(ops_db: OpsDb, tmp_path: Path) -> Iterator[Lab]:
+    """Give the same, once on each database."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Lab.open(ops_db, instance, tmp_path)
+
+
+@pytest.fixture
+def lab_at_home(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[Lab]:
+    """Give the same with a Dagster that other processes can open, below `dagster`."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield Lab.open(sqlite_ops_db, instance, tmp_path)
