@@ -53,15 +53,6 @@ class Attached:
     sleep: Sleep = time.sleep
     _noted: _Noted = field(default_factory=_Noted)
 
-    def wait(self, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
-        """Return how the runs ended; an interruption cancels those that nobody else waits for and goes on up."""
-        with self._waiting():
-            while True:
-                statuses = self._look(run_ids)
-                if all(status in TERMINAL for status in statuses.values()):
-                    return statuses
-                self.sleep(self.poll_seconds)
-
     def run_pipeline(self, pipeline: str, wish: Wish) -> "Outcome":
         """Run what the pipeline lacks, upstreams first, until nothing more can be run; raise NotFound where none is."""
 

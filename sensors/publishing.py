@@ -25,7 +25,8 @@ class _Turn:
 def publishing_sensor(due: Due, show: Show, clock: Clock) -> dg.SensorDefinition:
     """Return the sensor that shows in Dagit what was run without it: what the steps that are due have to show.
 
-    It does so itself: a Dagster run that shows 100 sub-groups costs a third of a CPU-second here, a launched one a process.
+    It does so itself: a Dagster run that shows 100 sub-groups costs a third of a CPU-second here, and a launched one a
+    process.
     """
     turn = _Turn()
 

@@ -23,7 +23,7 @@ from ccat_models.tables.gaps import StepLook, SubGroupChange
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.pipelines import ReductionStep, SubGroupMember
 
-_MANY = 20_000  # so many changes are followed by looking at all sub-groups of the next step
+MANY = 20_000
 # Without statistics SQLite takes a step's own million rows for fewer than those whose time has come: not by its key.
 _STEP_ID = sub_group_gap.c.step_id + 0
 _DATA = [name for name in COLUMNS if name not in ("step_id", "sub_group_id")]
@@ -37,8 +37,11 @@ class Looked:
     changed: dict[StepId, int] = field(default_factory=dict)
 
 
-def look(session: Session, pipeline: PipelineView, now: datetime) -> Looked:
-    """Follow all changes of a pipeline's sub-groups; memberships must stand, in a request's transaction."""
+def look(session: Session, pipeline: PipelineView, now: datetime, *, many: int = MANY) -> Looked:
+    """Follow all changes of a pipeline's sub-groups; memberships must stand, in a request's transaction.
+
+    More than `many` changes of a step are followed by judging all sub-groups of the next one.
+    """
     table.start(session)
     whole = _take_changes(session, pipeline, now)
     _forget_other_steps(session, pipeline)
@@ -49,7 +52,9 @@ def look(session: Session, pipeline: PipelineView, now: datetime) -> Looked:
             continue
         looked.changed[step.step_id] = _compare(session, step, everything=step.step_id in whole)
         if looked.changed[step.step_id]:
-            _touch_downstream(session, pipeline, step, whole, looked.changed[step.step_id])
+            if looked.changed[step.step_id] > many:
+                whole |= {other.step_id for other in pipeline.steps if step.step_id in other.upstream_ids}
+            _touch_downstream(session, pipeline, step, whole)
             note_counts(session, step, now)
             _take_over(session, step)
         _note_look(session, step, now, circuit_open=circuit_open)
@@ -143,12 +148,9 @@ def _fill_changed(session: Session, rows: sa.Select[tuple[int]]) -> None:
     session.execute(sa.insert(changed).from_select(["sub_group_id"], rows))
 
 
-def _touch_downstream(session: Session, pipeline: PipelineView, step: StepView, whole: set[StepId], count: int) -> None:
+def _touch_downstream(session: Session, pipeline: PipelineView, step: StepView, whole: set[StepId]) -> None:
     for downstream in pipeline.steps:
         if step.step_id not in downstream.upstream_ids or downstream.step_id in whole:
-            continue
-        if count > _MANY:
-            whole.add(downstream.step_id)
             continue
         # SQLite takes the ON of the conflict for one of a join where no WHERE stands between (lang_UPSERT.html, 2.2)
         into = _falling_into(step, downstream)

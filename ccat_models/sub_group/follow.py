@@ -16,7 +16,7 @@ changed_package = sa.Table(
     sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
     prefixes=["TEMPORARY"],
 )
-_MANY = 50_000  # more packages than that are found faster by looking at all
+MANY = 50_000
 
 
 def packages_changed() -> sa.ColumnElement[bool]:
@@ -24,11 +24,11 @@ def packages_changed() -> sa.ColumnElement[bool]:
     return sa.select(PackageChange.id).exists()
 
 
-def follow_packages(session: Session, now: datetime) -> None:
+def follow_packages(session: Session, now: datetime, *, many: int = MANY) -> None:
     """Follow all changes of packages that are noted, in every partitioning; in a request's transaction.
 
     The sub-groups that a changed package is in, or was in (`refresh` notes those), are noted as touched for each step
-    that is cut so.
+    that is cut so. More than `many` packages are followed by looking at all there are.
     """
     noted, known = PackageChange, {row.id: row for row in session.scalars(sa.select(Partitioning))}
     whole = _whole(session, set(known))
@@ -36,7 +36,7 @@ def follow_packages(session: Session, now: datetime) -> None:
     session.execute(sa.schema.CreateTable(changed_package))
     ids = sa.select(noted.raw_data_package_id).where(noted.raw_data_package_id.is_not(None)).distinct()
     session.execute(sa.insert(changed_package).from_select(["id"], ids))
-    if (session.scalar(sa.select(sa.func.count()).select_from(changed_package)) or 0) > _MANY:
+    if (session.scalar(sa.select(sa.func.count()).select_from(changed_package)) or 0) > many:
         whole = set(known)
     for partitioning_id, partitioning in sorted(known.items()):
         refresh(session, partitioning, now, only=None if partitioning_id in whole else sa.select(changed_package.c.id))

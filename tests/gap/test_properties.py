@@ -253,13 +253,13 @@ def check_reasons(works: Works) -> None:
         assert {cell for cell, gap in found.items() if gap.actionable} == wanted
 
 
-def check_look(works: Works) -> None:
+def check_look(works: Works, many: int) -> None:
     """What stands after a look at what was touched is what an evaluation of everything finds, to the last column."""
     with works.cluster.ops_db.request() as session:
         view = load_pipeline(session, "letters")
         now = works.cluster.clock()
-        follow_packages(session, now)
-        look(session, view, now)
+        follow_packages(session, now, many=many)
+        look(session, view, now, many=many)
         again = look(session, view, now)
         assert not again.judged, "nothing was touched since"
         stands = rows_of(session, sub_group_gap)
@@ -309,8 +309,14 @@ def test_random_histories(shared_ops_db: OpsDb, tmp_path: Path) -> None:
         phases=[Phase.generate],  # to shrink a history takes longer than to read it
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(st.lists(EVENTS, min_size=6, max_size=10), st.booleans(), st.booleans(), st.booleans())
-    def check(events: list[tuple[Any, ...]], greedy: bool, begun: bool, looks_first: bool) -> None:
+    @given(
+        st.lists(EVENTS, min_size=6, max_size=10),
+        st.booleans(),
+        st.booleans(),
+        st.booleans(),
+        st.sampled_from([1, 100]),
+    )
+    def check(events: list[tuple[Any, ...]], greedy: bool, begun: bool, looks_first: bool, many: int) -> None:
         empty(shared_ops_db)
         works = Works.open(shared_ops_db, tmp_path)
         for number in range(2):
@@ -322,9 +328,9 @@ def test_random_histories(shared_ops_db: OpsDb, tmp_path: Path) -> None:
         for event in events:
             happen(works, event)
             if looks_first:
-                check_look(works)
+                check_look(works, many)
             check_reasons(works)
-            check_look(works)
+            check_look(works, many)
             if greedy or event[0] in ("wait", "complete"):
                 works.request()
                 assert not any(answer.created for answer in works.request().values()), "asked twice"

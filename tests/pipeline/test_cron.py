@@ -1,14 +1,42 @@
+from datetime import UTC, datetime
+
 import pytest
 
-from ccat_models.pipeline.cron import checked_cron, checked_time_zone
+from ccat_models.pipeline.cron import checked_cron, checked_time_zone, next_time
+
+NOON = datetime(2026, 4, 1, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    "expression",
-    ["0 6 * * *", "*/15 0-23/2 1,15 jan-MAR sun", "0 0 29 2 *", "0 0 31 2 mon", "0 0 31 2-3 *", "59 23 31 12 7"],
+    ("expression", "fires"),
+    [
+        ("0 6 * * *", datetime(2026, 4, 2, 6, tzinfo=UTC)),
+        ("0 12 * * *", datetime(2026, 4, 2, 12, tzinfo=UTC)),
+        ("*/15 0-23/2 1,15 jan-MAR sun", datetime(2027, 1, 1, tzinfo=UTC)),
+        ("0 0 29 2 *", datetime(2028, 2, 29, tzinfo=UTC)),
+        ("0 0 31 2 mon", datetime(2027, 2, 1, tzinfo=UTC)),
+        ("0 0 31 2-3 *", datetime(2027, 3, 31, tzinfo=UTC)),
+        ("59 23 31 12 7", datetime(2026, 12, 6, 23, 59, tzinfo=UTC)),
+    ],
 )
-def test_a_cron_expression_of_five_fields_stays_as_it_is(expression: str) -> None:
+def test_a_cron_expression_of_five_fields_stays_as_it_is_and_fires(expression: str, fires: datetime) -> None:
     assert checked_cron(expression) == expression
+    assert next_time(expression, "UTC", NOON) == fires
+
+
+@pytest.mark.parametrize(
+    ("expression", "after", "fires"),
+    [
+        ("30 23 * * *", "2026-04-05T02:00", "2026-04-05T02:30"),
+        ("30 23 * * *", "2026-04-05T02:45", "2026-04-06T03:30"),  # half past eleven came twice that night
+        ("30 0 * * *", "2026-09-06T03:00", "2026-09-06T04:00"),  # there was no half past midnight
+        ("30 0 * * *", "2026-09-06T04:05", "2026-09-07T03:30"),
+        ("*/30 * * * *", "2026-04-05T03:01", "2026-04-05T03:30"),
+    ],
+)
+def test_a_clock_that_is_changed_makes_nothing_fire_twice_or_never(expression: str, after: str, fires: str) -> None:
+    moment, expected = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (after, fires))
+    assert next_time(expression, "America/Santiago", moment) == expected
 
 
 @pytest.mark.parametrize(

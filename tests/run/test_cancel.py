@@ -120,7 +120,7 @@ def test_an_interruption_leaves_what_somebody_else_waits_for(bench: Bench) -> No
     note(bench, "bob", run)
     attached = Attached(bench.executor, "ada", 0.1, sleep=Interruption(bench, 1))
     with pytest.raises(KeyboardInterrupt):
-        attached.wait([run])
+        attached.run_pipeline("letters", Wish("ada"))
     assert bench.until_ended() == ["COMPLETED"]
 
 
