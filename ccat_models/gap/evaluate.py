@@ -162,5 +162,5 @@ def _emptied(step: StepView, scope: Scope) -> sa.Select[tuple[object, ...]]:
         sa.select(*(values.get(name, nothing) for name in COLUMNS))
         .select_from(SubGroup)
         .outerjoin(had_runs, had_runs.c.sub_group_id == SubGroup.id)
-        .where(SubGroup.partitioning_id == step.partitioning_id, scope.of(step, SubGroup.id), ~members.exists())
+        .where(scope.cut(SubGroup.partitioning_id, step), scope.of(step, SubGroup.id), ~members.exists())
     )

@@ -70,7 +70,7 @@ def sub_group_links(step: StepView, upstream: StepView, scope: Scope) -> sa.Subq
         sa.select(here.c.sub_group_id, there.c.sub_group_id.label("upstream_sub_group_id"))
         .join(there, there.c.raw_data_package_id == here.c.raw_data_package_id)
         .where(
-            here.c.partitioning_id == step.partitioning_id,
+            scope.cut(here.c.partitioning_id, step),
             there.c.partitioning_id == upstream.partitioning_id,
             scope.of(step, here.c.sub_group_id),
         )

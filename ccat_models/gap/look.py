@@ -57,6 +57,8 @@ def look(session: Session, pipeline: PipelineView, now: datetime, *, many: int =
             _touch_downstream(session, pipeline, step, whole)
             note_counts(session, step, now)
             _take_over(session, step)
+        if step.step_id in whole:
+            table.analyze(session, sub_group_gap)
         _note_look(session, step, now, circuit_open=circuit_open)
     return looked
 

@@ -40,9 +40,8 @@ def counts_over_time(session: Session, step: StepView, limit: int) -> Sequence[R
 
 
 def _counted(session: Session, step: StepView, rows: sa.Table) -> Mapping[str, int]:
-    query = sa.select(rows.c.reason, sa.func.count()).where(
-        rows.c.step_id == step.step_id, rows.c.sub_group_id.in_(sa.select(changed.c.sub_group_id))
-    )
+    same = sa.and_(rows.c.step_id == step.step_id, rows.c.sub_group_id == changed.c.sub_group_id)
+    query = sa.select(rows.c.reason, sa.func.count()).select_from(changed.join(rows, same))
     return dict(session.execute(query.group_by(rows.c.reason)).tuples().all())
 
 

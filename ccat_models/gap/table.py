@@ -56,6 +56,11 @@ class Scope:
     known: sa.Table
     only: Callable[[StepView], sa.Select[tuple[Any]]] | None = None
 
+    def cut(self, partitioning_id: sa.SQLColumnExpression[int], step: StepView) -> sa.ColumnElement[bool]:
+        """Return whether a row is of the step's partitioning, to be found by its sub-group where few are looked at."""
+        # Without statistics SQLite takes a whole partitioning for fewer rows than a handful of sub-groups.
+        return (partitioning_id if self.only is None else partitioning_id + 0) == step.partitioning_id
+
     def of(self, step: StepView, sub_group_id: sa.SQLColumnExpression[Any]) -> sa.ColumnElement[bool]:
         """Return whether a sub-group of the step is looked at."""
         return sa.true() if self.only is None else sub_group_id.in_(self.only(step))

@@ -36,6 +36,8 @@ def follow_packages(session: Session, now: datetime, *, many: int = MANY) -> Non
     session.execute(sa.schema.CreateTable(changed_package))
     ids = sa.select(noted.raw_data_package_id).where(noted.raw_data_package_id.is_not(None)).distinct()
     session.execute(sa.insert(changed_package).from_select(["id"], ids))
+    if session.get_bind().dialect.name == "postgresql":  # it does not look at temporary tables by itself
+        session.execute(sa.text(f"ANALYZE {changed_package.name}"))
     if (session.scalar(sa.select(sa.func.count()).select_from(changed_package)) or 0) > many:
         whole = set(known)
     for partitioning_id, partitioning in sorted(known.items()):
@@ -57,12 +59,10 @@ def _whole(session: Session, known: set[int]) -> set[int]:
 
 def _note_touched(session: Session) -> None:
     member = SubGroupMember
-    here = sa.and_(member.partitioning_id == Partitioning.id, member.raw_data_package_id == changed_package.c.id)
     rows = (
         sa.select(ReductionStep.id, member.sub_group_id)
-        .select_from(changed_package.join(Partitioning.__table__, sa.true()))  # both parts of the members' key
-        .join(member, here)
-        .join(ReductionStep, ReductionStep.partitioning_id == member.partitioning_id)
+        .join(member, member.partitioning_id == ReductionStep.partitioning_id)
+        .where(member.raw_data_package_id.in_(sa.select(changed_package.c.id)))
         .distinct()
     )
     _note(session, rows)

@@ -1,5 +1,5 @@
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -80,7 +80,7 @@ def refresh(
     # FOR NO KEY UPDATE: a second refresh waits, foreign keys to the row do not. SQLite has one writer anyway.
     lock = sa.select(Partitioning.id).where(Partitioning.id == partitioning.id).with_for_update(key_share=True)
     session.execute(lock)
-    with _without_nested_loops(session):
+    with _without_nested_loops(session) if only is None else nullcontext():
         removed = _remove(session, cut)
         if not session.scalar(_some_without_place(cut)):
             return RefreshReport(0, removed, 0)
