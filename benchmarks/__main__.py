@@ -10,10 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import plan, slurm
+from benchmarks import arrival, mirroring, plan, slurm, standing
 
 BENCHMARKS: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
     "plan": plan.measure,
+    "full_gap": standing.full_gap,
+    "idle_tick": standing.idle_tick,
+    "detect_to_submit": arrival.detect_to_submit,
+    "add_partitions": mirroring.add_partitions,
     "dag21": slurm.dag21,
     "trivial50": slurm.trivial50,
     "submit": slurm.submit,
@@ -44,16 +48,20 @@ def main(arguments: list[str]) -> int:
 
 
 def _print(results: list[dict[str, Any]]) -> None:
-    metrics = list(dict.fromkeys(key for result in results for key in result["metrics"]))
-    table = Table(title="Benchmarks", box=None)
-    for column in ("id", "params", *metrics, "floor"):
-        table.add_column(column, overflow="fold")
-    for result in results:
-        params = ", ".join(f"{key}={value}" for key, value in result["params"].items())
-        floor = ", ".join(f"{key}={value}" for key, value in result["floor"].items())
-        shown = [str(result["metrics"].get(key, "")) for key in metrics]
-        table.add_row(result["id"], params, *shown, floor)
-    Console(width=180).print(table)
+    for name in dict.fromkeys(result["id"] for result in results):
+        rows = [result for result in results if result["id"] == name]
+        metrics = list(dict.fromkeys(key for result in rows for key in result["metrics"]))
+        table = Table(title=name, title_justify="left", box=None)
+        for column in ("params", *metrics, "floor"):
+            table.add_column(column, overflow="fold")
+        for result in rows:
+            shown = [str(result["metrics"].get(key, "")) for key in metrics]
+            table.add_row(_line(result["params"]), *shown, _line(result["floor"]))
+        Console(width=180).print(table, "")
+
+
+def _line(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items())
 
 
 if __name__ == "__main__":

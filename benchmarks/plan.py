@@ -37,14 +37,13 @@ def _child(what: str, path: str, runs: int) -> dict[str, Any]:
 
 def prepare(path: str, runs: int) -> dict[str, Any]:
     """Fill a database with archived scans and a pipeline that has not run yet."""
-    from benchmarks.world import declare, observe  # noqa: PLC0415 - only the child pays for its imports
-    from ccat_models import migrations  # noqa: PLC0415
+    from benchmarks.fill import observe  # noqa: PLC0415 - only the child pays for its imports
+    from benchmarks.world import declare  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
 
     ops_db = OpsDb(f"sqlite:///{path}")
-    migrations.upgrade(ops_db.engine)
     scans = runs * 10 // 21
-    observe(ops_db, scans, per_unit=10)
+    observe(ops_db, Path(path).parent, scans, per_unit=10)
     declare(ops_db)
     return {"scans": scans}
 
