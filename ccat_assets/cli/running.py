@@ -1,6 +1,7 @@
 import signal
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -40,21 +41,45 @@ def run(
     if detach:
         _detached(app, pipeline, step, sub_group, replace(wish, follow=True), as_json=as_json)
         return
-    # As for a terminal's Ctrl-C: the runs that only this command wants are cancelled.
-    signal.signal(signal.SIGTERM, _interrupt)
-    outcome = run_attached(app, pipeline, step, sub_group, wish, quiet=as_json)
+    interruption = Interruption()
+    for number in (signal.SIGINT, signal.SIGTERM):  # the runs that only this command wants are cancelled
+        signal.signal(number, interruption)
+    outcome = run_attached(app, pipeline, step, sub_group, wish, quiet=as_json, sleep=interruption.sleep)
     if publish_to_dagster:
         publish_all(app, quiet=as_json)
     _report(app, pipeline, outcome, as_json=as_json)
 
 
-def _interrupt(number: int, frame: object) -> None:
-    del number, frame
-    raise KeyboardInterrupt
+@dataclass
+class Interruption:
+    """Interrupts what is going on when a signal comes, and again at the next rest.
+
+    Python passes over an exception that is raised in a finalizer, and the signal would be lost with it.
+    """
+
+    asked: bool = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        del number, frame
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, unless a signal has come."""
+        if self.asked:
+            raise KeyboardInterrupt
+        time.sleep(seconds)
 
 
 def run_attached(
-    app: Application, pipeline: str, step: str | None, sub_groups: list[str] | None, wish: Wish, *, quiet: bool
+    app: Application,
+    pipeline: str,
+    step: str | None,
+    sub_groups: list[str] | None,
+    wish: Wish,
+    *,
+    quiet: bool,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Run a pipeline, or some sub-groups of a step, with a progress bar; raise NotFound for a name that is unknown."""
     bar = Progress(
@@ -66,7 +91,8 @@ def run_attached(
         console=error_console,
         disable=quiet,
     )
-    attached = Attached(app.executor, app.executor.holder, app.settings.poll_seconds, _shown_by(bar, pipeline))
+    shown = _shown_by(bar, pipeline)
+    attached = Attached(app.executor, app.executor.holder, app.settings.poll_seconds, shown, sleep)
     try:
         if step is None:
             return attached.run_pipeline(pipeline, wish)
