@@ -60,6 +60,7 @@ class Interruption:
     asked: bool = False
 
     def __call__(self, number: int, frame: object) -> None:
+        """Be the handler of a signal."""
         del number, frame
         self.asked = True
         raise KeyboardInterrupt
