@@ -1,6 +1,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 
 from ccat_models.run.lease import note_observed, observed_at, release_lease, take_lease
 from ccat_models.run.work import anything_ready, being_staged, latest_wish_to_cancel, open_attempts, take_up
@@ -22,14 +23,34 @@ class Executor:
     """Moves the runs of one cluster on: takes them up, sends, observes and collects them.
 
     Any number of processes may call `tick`; only the one that holds the cluster's lease acts. It keeps nothing in
-    memory: whatever a process that died had begun, the next one finds in ops-db and asks the back end about.
+    memory: whatever a process that died had begun, the next one finds in ops-db and asks the back end about. Threads
+    of one process share its lease: one of them acts at a time.
     """
 
     cluster: Cluster
     holder: str = field(default_factory=own_name)
+    _turn: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     def tick(self) -> bool:
-        """Do what is to be done now; say whether it was for this process to do."""
+        """Do what is to be done now; say whether it was for the caller to do."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            return self._tick()
+        finally:
+            self._turn.release()
+
+    def release(self) -> None:
+        """Give the lease to whoever comes next, unless another thread acts under it, which then gives it back."""
+        if not self._turn.acquire(blocking=False):
+            return
+        try:
+            with self.cluster.ops_db.write() as session:
+                release_lease(session, self.cluster.name, self.holder)
+        finally:
+            self._turn.release()
+
+    def _tick(self) -> bool:
         cluster = self.cluster
         now = cluster.clock()
         with cluster.ops_db.write() as session:
@@ -41,11 +62,6 @@ class Executor:
         except AskAgain as error:
             _LOG.warning("%s: %s: asking again later", cluster.name, error)
         return True
-
-    def release(self) -> None:
-        """Give the lease to whoever comes next."""
-        with self.cluster.ops_db.write() as session:
-            release_lease(session, self.cluster.name, self.holder)
 
     def _act(self) -> None:
         cluster = self.cluster
