@@ -15,7 +15,7 @@ from ccat_assets.names import StepName, step_names
 from ccat_assets.partitions import add_keys, partitions_name, sync_partitions
 from ccat_assets.raw_assets import observe_raw
 from ccat_assets.snapshot import Snapshot, read_snapshot
-from ccat_assets.unpublished import count_unpublished, steps_due, unpublished_keys
+from ccat_assets.unpublished import steps_due, unpublished_keys, unpublished_runs
 from ccat_models.tables.base import StepId
 from resources.holder import is_gone
 
@@ -135,7 +135,7 @@ def _batches(snapshot: Snapshot, keys: Mapping[StepId, list[str]]) -> Iterator[_
 def _publish_batch(application: Application, instance: dg.DagsterInstance, job: dg.JobDefinition, batch: _Batch) -> int:
     name, keys = batch.name, batch.keys
     with application.ops_db.read() as session:
-        before = count_unpublished(session, application.clock(), name.step_id, keys)
+        before = unpublished_runs(session, application.clock(), name.step_id, keys)
     if not before:  # somebody else was faster
         return 0
     if batch.partitions is not None:  # new ones, or such as had gone out of sight
@@ -151,10 +151,10 @@ def _publish_batch(application: Application, instance: dg.DagsterInstance, job: 
         raise_on_error=False,
     )
     with application.ops_db.read() as session:
-        left = count_unpublished(session, application.clock(), name.step_id, keys)
-    if left and left == before:
+        left = before & unpublished_runs(session, application.clock(), name.step_id, keys)  # others may end meanwhile
+    if left == before:
         raise _NothingShownError(f"{name.pipeline}/{name.step}: nothing was shown, see Dagster run {result.run_id}")
-    return before - left
+    return len(before - left)
 
 
 def _end_abandoned(instance: dg.DagsterInstance) -> None:

@@ -13,7 +13,7 @@ from ccat_assets.metadata import RUN_TAG
 from ccat_assets.names import StepName
 from ccat_assets.run_report import read_reports
 from ccat_models.run.cancel import FORGOTTEN_AFTER
-from ccat_models.tables.base import StepId
+from ccat_models.tables.base import RunId, StepId
 from ccat_models.tables.execution import IN_FLIGHT, RunStatus, RunWaiter
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import SubGroup
@@ -84,11 +84,10 @@ def read_unpublished(
     return Ended(completed, failed, list(found))
 
 
-def count_unpublished(session: Session, now: datetime, step_id: int, keys: Sequence[str]) -> int:
-    """Return how many runs of these sub-groups Dagster does not know."""
-    query = sa.select(sa.func.count()).select_from(Run).join(SubGroup, SubGroup.id == Run.sub_group_id)
-    here = (_unpublished(now), Run.step_id == step_id, SubGroup.key.in_(keys))
-    return session.scalar(query.where(*here)) or 0
+def unpublished_runs(session: Session, now: datetime, step_id: int, keys: Sequence[str]) -> set[RunId]:
+    """Return the runs of these sub-groups that Dagster does not know."""
+    query = sa.select(Run.id).join(SubGroup, SubGroup.id == Run.sub_group_id)
+    return set(session.scalars(query.where(_unpublished(now), Run.step_id == step_id, SubGroup.key.in_(keys))))
 
 
 def _unpublished(now: datetime) -> sa.ColumnElement[bool]:

@@ -1,0 +1,211 @@
+"""Several who fill the gaps at the same time, and one who is killed at every statement on the way."""
+
+import json
+import random
+import signal
+import subprocess  # noqa: TID251 - processes of their own, which fork and are killed
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.gap.table import gap_now, sub_group_gap
+from ccat_models.pipeline.view import load_pipeline
+from ccat_models.tables.execution import IN_FLIGHT, RunStatusHistory
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from resources.ensure import Wish, refresh_and_evaluate
+from resources.ops_db import OpsDb
+from resources.standing import visit
+from tests.support.visit_kills import COMMIT
+from tests.support.works import Works, release, step
+
+CONTINUOUS: dict[str, Any] = {"mode": "standing", "trigger": {"type": "continuous"}}
+READ = step("read", version_policy="latest")
+JOIN = step("join", ["source"], depends_on=["read"], when="any")
+ARRIVALS = 30
+PATIENCE_SECONDS = 120.0
+
+# Fills gaps again and again, at moments of its own, until it is told to stop; tells when it has made runs.
+RIVAL = """
+import os, random, sys, time
+from pathlib import Path
+from resources.ensure import Wish, ensure_pipeline
+from resources.ops_db import OpsDb
+from resources.standing import visit
+from tests.support.clusters import local_cluster
+from tests.support.observatory import FakeClock
+url, base, kind, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+cluster, created = local_cluster(OpsDb(url), base / "workspace", slots=1, clock=FakeClock()), 0
+chance, parent = random.Random(number), os.getppid()
+while os.getppid() == parent and not (base / "stop").exists():
+    if kind == "visit":
+        found = visit(cluster)
+        created += 0 if found is None else found.created.total()
+    else:
+        answers = ensure_pipeline(cluster, "letters", Wish("somebody"))
+        created += sum(len(answer.created) for answer in answers.values())
+    (base / f"alive-{number}").touch()
+    if created:
+        (base / f"made-{number}").touch()
+    time.sleep(chance.uniform(0, 0.2))
+"""
+
+
+@contextmanager
+def rivals(works: Works) -> Iterator[None]:
+    """Let two visit and a third one ask for the pipeline while the block lasts."""
+    base, url = works.observatory.base, works.cluster.ops_db.url.render_as_string(hide_password=False)
+    kinds = enumerate(("visit", "visit", "ensure"))
+    words = [[sys.executable, "-c", RIVAL, url, str(base), kind, str(number)] for number, kind in kinds]
+    processes = [subprocess.Popen(command) for command in words]
+    try:
+        until(lambda: have_all(works, "alive"), processes)
+        yield
+        assert [process.poll() for process in processes] == [None, None, None]
+        (base / "stop").touch()
+        assert [process.wait(PATIENCE_SECONDS) for process in processes] == [0, 0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def have_all(works: Works, what: str) -> bool:
+    """Say whether each of the three has told this."""
+    return all((works.observatory.base / f"{what}-{number}").exists() for number in range(3))
+
+
+def until(condition: Any, processes: list[subprocess.Popen[bytes]]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert [process.poll() for process in processes] == [None] * len(processes)
+        assert time.monotonic() < end, "did not come true in time"
+        time.sleep(0.02)
+
+
+def something_arrives(works: Works, chance: random.Random, number: int) -> None:
+    """Let scans arrive, arrive again and go, and some of the runs on their way complete."""
+    works.observatory.scan(chance.randrange(12), f"content {number}")
+    if number % 7 == 6:
+        works.observatory.withdraw(newest_scan(works))
+    for run in works.in_flight():
+        if chance.random() < 0.5:
+            works.complete(run, outputs={"science/text.txt": f"of run {run}"})
+    time.sleep(chance.uniform(0, 0.1))  # the rivals come by at another moment each time
+
+
+def newest_scan(works: Works) -> int:
+    with works.cluster.ops_db.read() as session:
+        key = session.scalar(sa.text("SELECT name FROM raw_data_package ORDER BY id DESC LIMIT 1"))
+    return int(str(key).removeprefix("scan-"))
+
+
+def most_in_flight(works: Works) -> Counter[tuple[int, int]]:
+    """Return by step and sub-group how many of its runs were in flight at a time at most, as the history tells."""
+    flying, most = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
+    in_flight = {status.value for status in IN_FLIGHT}
+    history = RunStatusHistory
+    with works.cluster.ops_db.read() as session:
+        rows = sa.select(history.from_status, history.to_status, Run.step_id, Run.sub_group_id)
+        for before, after, *cell in session.execute(rows.join(Run, Run.id == history.run_id).order_by(history.id)):
+            place = (cell[0], cell[1])
+            flying[place] += (after in in_flight) - (before in in_flight)
+            most[place] = max(most[place], flying[place])
+    return most
+
+
+def asked_for(works: Works) -> Counter[tuple[Any, ...]]:
+    """Return how often a run was created for each input set of a sub-group."""
+    with works.cluster.ops_db.read() as session:
+        runs = session.scalars(sa.select(Run)).all()
+        return Counter(
+            (run.step_id, run.sub_group_id, run.fingerprint, run.config_id, run.software_version_id) for run in runs
+        )
+
+
+def assert_true_to_the_last_column(works: Works) -> None:
+    """Compare what stands with an evaluation of everything."""
+    with works.cluster.ops_db.request() as session:
+        stands = rows_of(session, sub_group_gap)
+        refresh_and_evaluate(session, works.cluster, load_pipeline(session, "letters"), Wish("test"))
+        assert stands == rows_of(session, gap_now)
+
+
+def rows_of(session: Session, table: sa.Table) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in session.execute(sa.select(table).order_by(table.c.step_id, table.c.sub_group_id))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_three_who_fill_the_same_gaps_ask_for_nothing_twice(ops_db: OpsDb, tmp_path: Path, seed: int) -> None:
+    works, chance = Works.open(ops_db, tmp_path), random.Random(seed)
+    works.declare(READ, JOIN, **CONTINUOUS)
+    with rivals(works):
+        for number in range(10 * ARRIVALS):
+            something_arrives(works, chance, number)
+            if number >= ARRIVALS and have_all(works, "made"):
+                break
+    assert have_all(works, "made"), "one of them never was the first"
+    while visit(works.cluster) is not None or works.in_flight():
+        works.complete()
+    assert set(most_in_flight(works).values()) == {1}
+    assert set(asked_for(works).values()) == {1}
+    assert_true_to_the_last_column(works)
+
+
+def interrupted_history(ops_db: OpsDb, base: Path) -> None:
+    """Leave behind what a visit has much to do with: new, corrected and withdrawn data, runs that ended, a release."""
+    works = Works.open(ops_db, base)
+    works.declare(READ, JOIN, **CONTINUOUS)
+    for number in range(6):
+        works.observatory.scan(number)
+    visit(works.cluster)
+    first, second, *_ = works.in_flight()
+    works.complete(first)
+    visit(works.cluster)
+    works.fail(second)
+    works.complete()
+    works.releases.append(release("1.1.0"))
+    works.declare(READ, JOIN, **CONTINUOUS)
+    works.observatory.scan(0, "corrected")
+    works.observatory.scan(7)
+    works.observatory.withdraw(3)
+
+
+def kill_everywhere(url: str, base: Path) -> list[dict[str, Any]]:
+    """Return what became of each world in which a visit was killed, that of the undisturbed one first."""
+    config = base / "config.json"
+    config.write_text(json.dumps({"url": url, "base": str(base)}))
+    command = [sys.executable, "-m", "tests.support.visit_kills", str(config)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def assert_nothing_is_lost(outcomes: list[dict[str, Any]]) -> None:
+    undisturbed, *killed = outcomes
+    assert (undisturbed["true"], undisturbed["noted"]) == (True, 0)
+    assert len(undisturbed["runs"]) > 10
+    statements = Counter(outcome["statement"].split()[0] for outcome in killed)
+    assert statements.keys() >= {"SELECT", "INSERT", "DELETE", COMMIT}, statements
+    assert len(killed) > 50
+    wrong = [one for one in killed if one["death"] != signal.SIGKILL]
+    wrong += [
+        one for one in killed if any(one[what] != undisturbed[what] for what in ("runs", "reasons", "noted", "true"))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_visit_killed_at_any_statement_is_gone_on_with(ops_db: OpsDb, tmp_path: Path) -> None:
+    interrupted_history(ops_db, tmp_path)
+    ops_db.close()
+    assert_nothing_is_lost(kill_everywhere(ops_db.url.render_as_string(hide_password=False), tmp_path))
