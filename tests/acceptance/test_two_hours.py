@@ -31,6 +31,7 @@ HAPPENED = (
 )
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_two_hour_life(ops_db: OpsDb, tmp_path: Path, seed: int) -> None:
     life = Life(Works.open(ops_db, tmp_path), seed)
