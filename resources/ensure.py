@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from ccat_models.errors import NotFound, Refused
 from ccat_models.gap.answer import StepCounts, counts, gaps
 from ccat_models.gap.evaluate import Asked, evaluate
-from ccat_models.gap.reasons import ACTIONABLE, Reason
+from ccat_models.gap.reasons import Reason
 from ccat_models.gap.rounds import begin_round
-from ccat_models.gap.table import gap_now
+from ccat_models.gap.table import gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
 from ccat_models.run.request import ask_again, create_runs, free_places
@@ -213,8 +213,7 @@ class _Request:
         return self._by_key(step, created), total - again - len(created)
 
     def _wanted(self, step: StepView) -> sa.Select[Any]:
-        actionable = gap_now.c.reason.in_([reason.value for reason in ACTIONABLE])
-        return self._of(step, gap_now.c.sub_group_id).where(gap_now.c.alive == 1, actionable)
+        return self._of(step, gap_now.c.sub_group_id).where(is_actionable(gap_now))
 
     def _chunks(self, wanted: sa.Select[Any]) -> Iterator[list[SubGroupId]]:
         found = iter(self.session.scalars(wanted.order_by(gap_now.c.sub_group_id)).all())

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.gap.reasons import ACTIONABLE
 from ccat_models.pipeline.view import StepView
 from ccat_models.tables.gaps import SubGroupGap
 
@@ -69,6 +70,11 @@ class Scope:
 EVERYTHING = Scope(gap_now)
 ANEW = Scope(sub_group_gap)
 TOUCHED = Scope(sub_group_gap, _touched_of)
+
+
+def is_actionable(known: sa.Table) -> sa.ColumnElement[bool]:
+    """Return whether a run is wanted now for a row of the table."""
+    return sa.and_(known.c.alive == 1, known.c.reason.in_([reason.value for reason in ACTIONABLE]))
 
 
 def start(session: Session) -> None:

@@ -9,8 +9,7 @@ from sqlalchemy.orm import Session
 
 from ccat_models.gap.history import versions_of
 from ccat_models.gap.inputs import sub_group_links
-from ccat_models.gap.reasons import ACTIONABLE
-from ccat_models.gap.table import Scope, gap_now
+from ccat_models.gap.table import Scope, gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.tables.base import RunId, SubGroupId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RerunRequest, RunStatus
@@ -152,12 +151,7 @@ def _insert_runs(
             *(sa.literal(value, Run.__table__.c[name].type) for name, value in constants.items()),
             *(known.c[name] for name in from_gap.values()),
         )
-        .where(
-            known.c.step_id == step.step_id,
-            known.c.alive == 1,
-            known.c.reason.in_([reason.value for reason in ACTIONABLE]),
-            *conditions,
-        )
+        .where(known.c.step_id == step.step_id, is_actionable(known), *conditions)
         .order_by(known.c.sub_group_id)
     )
     if limit is not None:

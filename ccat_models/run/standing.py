@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.gap.look import is_due
-from ccat_models.gap.reasons import ACTIONABLE, Reason
+from ccat_models.gap.reasons import Reason
 from ccat_models.gap.rounds import in_round, round_begun, round_is_due
-from ccat_models.gap.table import sub_group_gap
+from ccat_models.gap.table import is_actionable, sub_group_gap
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.run.request import create_runs
 from ccat_models.sub_group.follow import packages_changed
@@ -17,7 +17,6 @@ from ccat_models.tables.base import RunId, SubGroupId
 from ccat_models.tables.pipelines import Pipeline, PipelineMode, PipelineRevision, ReductionStep, TriggerType
 
 REQUESTED_BY = "standing"
-_ACTIONABLE = sub_group_gap.c.reason.in_([reason.value for reason in ACTIONABLE])
 
 
 def anything_due(session: Session, location_id: int, now: datetime) -> bool:
@@ -32,7 +31,7 @@ def anything_due(session: Session, location_id: int, now: datetime) -> bool:
 def pipelines_to_visit(session: Session, location_id: int, now: datetime) -> Sequence[str]:
     """Return the pipelines of a location that have gaps or that something has changed for, most important first."""
     steps = sa.select(ReductionStep.id).where(ReductionStep.pipeline_id == Pipeline.id).correlate(Pipeline)
-    gaps = sa.select(sa.literal(1)).where(sub_group_gap.c.step_id.in_(steps), sub_group_gap.c.alive == 1, _ACTIONABLE)
+    gaps = sa.select(sa.literal(1)).where(sub_group_gap.c.step_id.in_(steps), is_actionable(sub_group_gap))
     current = sa.and_(PipelineRevision.pipeline_id == Pipeline.id, PipelineRevision.number == Pipeline.revision)
     query = (
         sa.select(Pipeline.name)
