@@ -1,6 +1,5 @@
 """A backfill of 300 partitions through the real webserver and daemon: what failed, and nothing else, is run again."""
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -13,13 +12,13 @@ import sqlalchemy as sa
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
-from tests.support.dagit import Dagit, dagit
+from tests.support.dagit import Dagit
 from tests.support.lab import Lab
 from tests.support.programs import pipeline_yaml
+from tests.support.served_lab import served_lab
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
 SCANS = 300
 BROKEN = (0, 99, 100, 101, 150, 151, 200, 298, 299)  # Dagster makes runs of neighbours: five
 LAUNCH = """
@@ -41,19 +40,16 @@ STATUSES = """
 @pytest.fixture
 def server(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[tuple[Lab, Dagit]]:
     """Give a lab of 300 scans, nine of them broken, and a Dagit with its daemon on it."""
-    home = tmp_path / "dagster"
-    home.mkdir()
-    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        lab = Lab.open(sqlite_ops_db, instance, tmp_path)
+
+    def fill(lab: Lab) -> None:
         for number in range(SCANS):
             lab.observatory.scan(number, "exit 65" if number in BROKEN else "a")
         declaration = pipeline_yaml(lab.calls).replace("    when:", "    circuit_threshold: 100\n    when:")
         lab.observatory.declare(declaration, lab.code)
         lab.refresh()
-        environment = {"CCAT_HOME": str(tmp_path), "CCAT_DATABASE_URL": str(sqlite_ops_db.url), "CCAT_LOCAL_SLOTS": "4"}
-        with dagit(home, ROOT / "workspace.yaml", daemon=True, environment=environment) as running:
-            yield lab, running
+
+    with served_lab(sqlite_ops_db, tmp_path, fill) as served:
+        yield served
 
 
 def keys(numbers: Collection[int]) -> list[str]:

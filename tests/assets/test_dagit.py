@@ -1,4 +1,3 @@
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +9,10 @@ import pytest
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
-from tests.support.dagit import Dagit, dagit
+from tests.support.dagit import Dagit
 from tests.support.lab import Lab
+from tests.support.served_lab import served_lab
 
-ROOT = Path(__file__).parents[2]
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(6)]
 LAUNCH = """
 mutation ($keys: [String!], $asset: [String!]!) {
@@ -42,16 +41,13 @@ mutation ($run: String!) { terminateRun(runId: $run) { __typename } }
 @pytest.fixture
 def server(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[tuple[Lab, Dagit]]:
     """Give a lab of six scans, the last of which fails, and a Dagit with its daemon on it."""
-    home = tmp_path / "dagster"
-    home.mkdir()
-    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        lab = Lab.open(sqlite_ops_db, instance, tmp_path)
+
+    def fill(lab: Lab) -> None:
         lab.declare("a", "b", "c", "d", "exit 65", "exit 75", seconds="0")
         lab.refresh()
-        environment = {"CCAT_HOME": str(tmp_path), "CCAT_DATABASE_URL": str(sqlite_ops_db.url), "CCAT_LOCAL_SLOTS": "4"}
-        with dagit(home, ROOT / "workspace.yaml", daemon=True, environment=environment) as running:
-            yield lab, running
+
+    with served_lab(sqlite_ops_db, tmp_path, fill) as served:
+        yield served
 
 
 def until(condition: Callable[[], Any], within_seconds: float = 180) -> Any:

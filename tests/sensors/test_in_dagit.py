@@ -1,6 +1,5 @@
 """The sensors where they really are: in a code server, ticked by Dagster's daemon."""
 
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +13,12 @@ import pytest
 from ccat_assets.names import raw_key
 from ccat_assets.publish import publish
 from resources.ops_db import OpsDb
-from tests.support.dagit import Dagit, dagit
+from tests.support.dagit import Dagit
 from tests.support.lab import Lab
+from tests.support.served_lab import served_lab
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(4)]
 TICKS = """
 query ($sensor: String!) {
@@ -33,15 +32,8 @@ query ($sensor: String!) {
 @pytest.fixture
 def served(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[tuple[Lab, Dagit]]:
     """Give a lab of four scans, the second of which fails, and a Dagit with its daemon on it."""
-    home = tmp_path / "dagster"
-    home.mkdir()
-    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        lab = Lab.open(sqlite_ops_db, instance, tmp_path)
-        lab.declare("a", "exit 65", "c", "d")
-        environment = {"CCAT_HOME": str(tmp_path), "CCAT_DATABASE_URL": str(sqlite_ops_db.url), "CCAT_LOCAL_SLOTS": "4"}
-        with dagit(home, ROOT / "workspace.yaml", daemon=True, environment=environment) as running:
-            yield lab, running
+    with served_lab(sqlite_ops_db, tmp_path, lambda lab: lab.declare("a", "exit 65", "c", "d")) as served:
+        yield served
 
 
 def until(condition: Callable[[], object], within_seconds: float = 180) -> None:
