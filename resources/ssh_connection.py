@@ -1,4 +1,3 @@
-import contextlib
 import logging
 import random
 import socket
@@ -195,6 +194,9 @@ def _refuse(target: SshTarget, reason: str) -> NoReturn:
 
 def is_alive(transport: paramiko.Transport, within_seconds: float) -> bool:
     """Say whether the machine answers; where it does not, the connection is closed."""
-    with watched(transport, within_seconds), contextlib.suppress(*BROKEN):
-        transport.global_request("keepalive@openssh.com", wait=True)
+    try:
+        with watched(transport, within_seconds):
+            transport.global_request("keepalive@openssh.com", wait=True)
+    except BROKEN:  # the thread that reads may not have noticed yet: it would be taken for alive
+        transport.close()
     return transport.is_active()

@@ -1,14 +1,17 @@
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from resources.errors import ShellDoubtful, ShellUnavailable
 from resources.ssh import SshShell
+from resources.ssh_connection import SshConnection, is_alive
 from tests.support.attempts import eventually, python
 from tests.support.login_node import LoginNode
 from tests.support.relay import FlakyRelay
@@ -139,6 +142,16 @@ def test_frozen_server_is_given_up_in_time(node: LoginNode, clock: Clock) -> Non
     clock.now += 2
     assert works(shell)
     shell.close()
+
+
+def test_connection_that_takes_nothing_more_is_not_alive(node: LoginNode) -> None:
+    with closing(SshConnection(node.target())) as connection:
+        transport = connection.transport()
+        assert is_alive(transport, 5.0)
+        node.freeze()  # so that the thread that reads hears nothing
+        transport.sock.shutdown(socket.SHUT_WR)
+        assert not is_alive(transport, 5.0)
+        node.thaw()
 
 
 def test_command_on_a_server_that_freezes_is_doubtful_in_time(node: LoginNode, tmp_path: Path) -> None:
