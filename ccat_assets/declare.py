@@ -21,7 +21,7 @@ def apply_file(app: Application, file: Path) -> Applied:
     """Apply a pipeline's file in one transaction; raise InvalidDeclaration or Refused with nothing changed."""
     declaration = read_file(file)
     digests = digests_of(declaration, file)
-    with app.ops_db.request() as session:
+    with app.ops_db.request(judging=True) as session:
         return apply(session, declaration, code_digests=digests, applied_by=app.settings.user, now=app.clock())
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from ccat_models.errors import NotFound, Refused
 from ccat_models.gap.answer import StepCounts, counts, gaps
 from ccat_models.gap.evaluate import Asked, evaluate
-from ccat_models.gap.reasons import Reason
+from ccat_models.gap.reasons import RENEWABLE, Reason
 from ccat_models.gap.rounds import begin_round
 from ccat_models.gap.table import gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
@@ -160,7 +160,7 @@ class _Request:
             return
         query = self._of(step, gap_now.c.sub_group_id)
         if not wish.force:
-            query = query.where(gap_now.c.reason == Reason.RETRIES_EXHAUSTED.value)
+            query = query.where(gap_now.c.reason.in_([reason.value for reason in RENEWABLE]))
         if asked := session.scalars(query).all():
             ask_again(session, step, asked, force=wish.force, by=wish.by, now=now)
             evaluate(session, self.pipeline, Asked(now, wish.ignore_cooldown, wish.patient))

@@ -43,15 +43,17 @@ class OpsDb:
             yield session
 
     @contextmanager
-    def request(self) -> Iterator[Session]:
+    def request(self, *, judging: bool = False) -> Iterator[Session]:
         """Give a session as `write` does, alone among all requesters and with one unchanging view of the database.
 
         Whoever looks for gaps and then creates runs must do both in here: in between nobody else can do the same.
+        Who is `judging` completed runs by other quality limits sees all there are: meanwhile none completes.
         """
         with Session(self._requesting, expire_on_commit=False) as session, session.begin():
             if not self.is_sqlite:  # where BEGIN IMMEDIATE has the same effect
                 # LOCK takes no snapshot, so that the view begins once the lock is held (PostgreSQL manual, 13.3.1).
-                session.execute(sa.text("LOCK TABLE reduction_step IN SHARE ROW EXCLUSIVE MODE"))
+                tables = "reduction_step, quality_check" if judging else "reduction_step"
+                session.execute(sa.text(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE"))
             yield session
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ class _Judging:
                 inputs,
                 self._reason(inputs, history, rerun, enabled=enabled).label("reason"),
                 history.c.acceptable_run_id,
-                sa.func.coalesce(history.c.acceptable_run_id, history.c.completed_run_id).label("current_run_id"),
+                sa.func.coalesce(history.c.acceptable_run_id, history.c.usable_run_id).label("current_run_id"),
                 history.c.latest_run_id,
                 history.c.last_created_at,
             )
@@ -92,17 +92,20 @@ class _Judging:
 
     def _reason(self, inputs: sa.CTE, history: sa.CTE, rerun: sa.Subquery, *, enabled: bool) -> sa.ColumnElement[str]:
         forced = sa.func.coalesce(history.c.latest_run_id, 0) <= rerun.c.forced_after
-        fresh = sa.and_(history.c.acceptable_run_id.is_not(None), sa.not_(sa.func.coalesce(forced, sa.false())))
+        wanted = sa.func.coalesce(forced, sa.false())
+        fresh = sa.and_(history.c.acceptable_run_id.is_not(None), sa.not_(wanted))
+        renewed_after = sa.func.coalesce(rerun.c.renewed_after, -1)
         return sa.case(
             (history.c.in_flight_run_id.is_not(None), Reason.IN_FLIGHT.value),
             (fresh, Reason.UP_TO_DATE.value),
             (sa.literal(not enabled), Reason.DISABLED.value),
             (sa.not_(self._ready(inputs)), Reason.WAITING_FOR_UPSTREAM.value),
             (circuit_failures(self.step) >= self.step.circuit_threshold, Reason.CIRCUIT_OPEN.value),
-            (history.c.spent_run_id > sa.func.coalesce(rerun.c.renewed_after, -1), Reason.RETRIES_EXHAUSTED.value),
+            (history.c.spent_run_id > renewed_after, Reason.RETRIES_EXHAUSTED.value),
+            (history.c.blocked_run_id > renewed_after, Reason.QUALITY_BLOCKED.value),
             (self._since(history.c.last_created_at, self.step.cooldown_seconds), Reason.COOLING_DOWN.value),
             (self._since(inputs.c.inputs_since, self.step.settle_seconds), Reason.SETTLING.value),
-            (forced, Reason.FORCED.value),
+            (sa.or_(wanted, history.c.blocked_run_id.is_not(None)), Reason.FORCED.value),
             else_=cause(self.step, self.upstreams, inputs, history.c.completed_run_id, self.scope),
         )
 

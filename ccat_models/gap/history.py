@@ -6,6 +6,7 @@ from functools import cache
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from ccat_models.gap.barred import is_barred, is_blocked
 from ccat_models.gap.table import Scope
 from ccat_models.pipeline.versions import acceptable_versions, target_version
 from ccat_models.pipeline.view import StepView
@@ -55,7 +56,8 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope
     """Return per sub-group, in one pass over the step's runs, the newest run of each kind that matters.
 
     `acceptable`: completed with the current inputs, configuration and a good version; `spent`: failed or cancelled
-    for just what would be run now.
+    for just what would be run now; `blocked`: completed for just that, but a blocking check fails. What is barred is
+    neither `acceptable` nor `usable`, which is what later steps may read.
     """
     completed, ended_badly = Run.status == RunStatus.COMPLETED, Run.status.in_((RunStatus.FAILED, RunStatus.CANCELLED))
     current = sa.and_(
@@ -64,7 +66,8 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope
         *(getattr(Run, f"input_lane_{i}") == inputs.c[f"lane_{i}"] for i in range(3)),
     )
     acceptable = sa.and_(completed, current, Run.software_version_id.in_(versions.acceptable_ids))
-    spent = sa.and_(ended_badly, current, Run.software_version_id == versions.target_id)
+    usable = sa.not_(is_barred(Run.id))
+    what_would_be_run = sa.and_(current, Run.software_version_id == versions.target_id)
     return (
         sa.select(
             Run.sub_group_id,
@@ -72,8 +75,10 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope
             sa.func.max(Run.created_at).label("last_created_at"),
             _newest(completed).label("completed_run_id"),
             _newest(Run.status.in_(IN_FLIGHT)).label("in_flight_run_id"),
-            _newest(acceptable).label("acceptable_run_id"),
-            _newest(spent).label("spent_run_id"),
+            _newest(sa.and_(completed, usable)).label("usable_run_id"),
+            _newest(sa.and_(acceptable, usable)).label("acceptable_run_id"),
+            _newest(sa.and_(completed, what_would_be_run, is_blocked(Run.id))).label("blocked_run_id"),
+            _newest(sa.and_(ended_badly, what_would_be_run)).label("spent_run_id"),
         )
         .join(inputs, inputs.c.sub_group_id == Run.sub_group_id)
         .where(Run.step_id == step.step_id, scope.of(step, Run.sub_group_id))

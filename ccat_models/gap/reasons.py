@@ -17,6 +17,7 @@ class Reason(enum.Enum):
     WAITING_FOR_UPSTREAM = "waiting_for_upstream"
     RETRIES_EXHAUSTED = "retries_exhausted"
     CIRCUIT_OPEN = "circuit_open"
+    QUALITY_BLOCKED = "quality_blocked"
     DISABLED = "disabled"
 
 
@@ -29,6 +30,9 @@ ACTIONABLE = (
     Reason.CONFIG_CHANGED,
     Reason.FORCED,
 )
+
+# The reasons that a retry takes away.
+RENEWABLE = (Reason.RETRIES_EXHAUSTED, Reason.QUALITY_BLOCKED)
 
 MEANING = {
     Reason.UP_TO_DATE: "a completed run has exactly the current inputs, configuration and an acceptable version",
@@ -44,5 +48,6 @@ MEANING = {
     Reason.WAITING_FOR_UPSTREAM: "upstream products are not there yet",
     Reason.RETRIES_EXHAUSTED: "the run for just these inputs failed for good or was cancelled: retry it to try again",
     Reason.CIRCUIT_OPEN: "too many science failures in a row: the step asks for nothing until it is reset",
+    Reason.QUALITY_BLOCKED: "a run completed, but a blocking check fails: waive it, or retry once something was mended",
     Reason.DISABLED: "the pipeline is disabled",
 }

@@ -54,6 +54,11 @@ class Noted:
 _STEPS_OF_PIPELINE = "SELECT id, CAST(NULL AS BIGINT) FROM reduction_step WHERE pipeline_id = NEW.id"
 _ENDED = "NEW.status IN ('COMPLETED', 'FAILED', 'CANCELLED') OR OLD.status IN ('FAILED')"
 
+_CHECKED = "SELECT step_id, sub_group_id FROM executed_reduction_step WHERE id"
+_CHECK_OF_WAIVER = "(SELECT run_id FROM quality_check WHERE id = NEW.quality_check_id)"
+_READ_TAINT = """SELECT run.step_id, run.sub_group_id FROM executed_reduction_step run
+    JOIN run_taint read ON read.run_id = run.id WHERE read.package_taint_id = NEW.id"""
+
 NOTED = (
     Noted(
         "package_came",
@@ -115,6 +120,19 @@ NOTED = (
         f"{_SUB_GROUP} {_PRODUCER}",
         "OLD.status <> NEW.status AND NEW.data_product_id IS NOT NULL",
     ),
+    Noted(
+        "quality_judged",
+        "INSERT",
+        "quality_check",
+        f"{_SUB_GROUP} {_CHECKED} = NEW.run_id",
+        "NEW.blocking AND NOT NEW.passed",
+    ),
+    Noted("quality_superseded", "UPDATE OF superseded_at", "quality_check", f"{_SUB_GROUP} {_CHECKED} = NEW.run_id"),
+    Noted("quality_waived", "INSERT", "quality_waiver", f"{_SUB_GROUP} {_CHECKED} = {_CHECK_OF_WAIVER}"),
+    Noted("package_tainted", "INSERT", "package_taint", f"{_PACKAGE} VALUES (NEW.raw_data_package_id)"),
+    Noted("taint_lifted", "UPDATE OF lifted_at", "package_taint", f"{_PACKAGE} VALUES (NEW.raw_data_package_id)"),
+    Noted("taint_of_runs_lifted", "UPDATE OF lifted_at", "package_taint", f"{_SUB_GROUP} {_READ_TAINT}"),
+    Noted("run_tainted", "INSERT", "run_taint", f"{_SUB_GROUP} {_CHECKED} = NEW.run_id"),
     Noted("circuit_was_reset", "INSERT", "circuit_reset", f"{_SUB_GROUP} VALUES (NEW.step_id, NULL)"),
     Noted("step_came", "INSERT", "reduction_step", f"{_SUB_GROUP} VALUES (NEW.id, NULL)"),
     Noted(

@@ -46,6 +46,20 @@ def _not_deleted(*tables: str) -> list[Refusal]:
 REFUSALS = (
     *_not_edited("run_status_history", "run_input_package", "run_input_product"),
     *_not_deleted("run_status_history", "run_input_package", "run_input_product"),
+    *_not_edited("quality_waiver", "run_taint"),
+    *_not_deleted("quality_check", "quality_waiver", "package_taint", "run_taint"),
+    Refusal(
+        "quality_check",
+        "UPDATE",
+        "what a quality_check said of a run is never edited",
+        ("run_id", "name", "metric", "value", "minimum", "maximum", "blocking", "passed", "judged_at"),
+    ),
+    Refusal(
+        "package_taint",
+        "UPDATE",
+        "what a package_taint says (package, reason, by whom, when) is never edited",
+        ("raw_data_package_id", "reason", "tainted_by", "tainted_at"),
+    ),
     *_not_edited("pipeline_revision", "reduction_step_revision", "reduction_step_config"),
     Refusal(
         "data_product",
@@ -59,6 +73,7 @@ REFUSALS = (
         "what a run was made for (step, sub-group, software, configuration, inputs) is never edited",
         (
             "step_id",
+            "step_revision_id",
             "sub_group_id",
             "software_version_id",
             "config_id",

@@ -13,6 +13,7 @@ from ccat_models.pipeline.parts import (
     StepDeclaration,
 )
 from ccat_models.pipeline.problems import Path, Problem, parse_path
+from ccat_models.pipeline.values import RESERVED_CHECKS
 from ccat_models.pipeline.versions import version_rank
 from ccat_models.sub_group.dimensions import validate_dimensions
 
@@ -74,6 +75,7 @@ def _steps(steps: Sequence[StepDeclaration]) -> Iterator[Problem]:
         yield from _twice("step", ((*place, "depends_on"), None), step.depends_on)
         yield from _dimensions(place, step)
         yield from _escalation(place, step)
+        yield from _quality(place, step)
     cycle = find_cycle({step.name: [name for name in step.depends_on if name != step.name] for step in steps})
     if cycle:
         first = ("steps", names.index(cycle[0]), "depends_on")
@@ -95,6 +97,18 @@ def _escalation(place: Path, step: StepDeclaration) -> Iterator[Problem]:
         asked, most = getattr(step.resources, name), getattr(step.escalation, f"max_{name}")
         if most < asked:
             yield Problem((*place, "escalation", f"max_{name}"), f"must not be below resources.{name} {asked}", most)
+
+
+def _quality(place: Path, step: StepDeclaration) -> Iterator[Problem]:
+    for index, limit in enumerate(step.quality):
+        here = (*place, "quality", index)
+        if limit.minimum is None and limit.maximum is None:
+            yield Problem(here, "needs a minimum or a maximum: nothing is limited")
+        elif limit.minimum is not None and limit.maximum is not None and limit.minimum > limit.maximum:
+            yield Problem((*here, "maximum"), f"must not be below minimum {limit.minimum:g}", limit.maximum)
+        if limit.check_name in RESERVED_CHECKS:
+            yield Problem((*here, "name"), "is a check that every step has; give another name", limit.check_name)
+    yield from _twice("check", ((*place, "quality"), "name"), (limit.check_name for limit in step.quality))
 
 
 def _twice(what: str, at: tuple[Path, str | None], names: Iterable[str]) -> Iterator[Problem]:

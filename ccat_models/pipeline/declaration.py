@@ -68,7 +68,7 @@ class PipelineDeclaration(DeclaredModel):
         return self.data_grouping if isinstance(self.data_grouping, str) else self.data_grouping.name
 
     def with_defaults(self) -> "PipelineDeclaration":
-        """Return the declaration with `when` and `final` said for every step."""
+        """Return the declaration with `when`, `final` and the names of quality checks said for every step."""
         fan_in = FanIn.ANY if self.mode is PipelineMode.STANDING else FanIn.ALL
         needed = {upstream for step in self.steps for upstream in step.depends_on}
         steps = tuple(
@@ -76,6 +76,7 @@ class PipelineDeclaration(DeclaredModel):
                 update={
                     "when": step.when or fan_in,
                     "final": step.name not in needed if step.final is None else step.final,
+                    "quality": tuple(limit.named() for limit in step.quality),
                 }
             )
             for step in self.steps

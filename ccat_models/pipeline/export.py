@@ -57,6 +57,8 @@ def _laid_out(document: Mapping[str, Any]) -> CommentedMap:
             laid_out[key] = value
         elif key == "rules":
             laid_out[key] = CommentedSeq([_in_one_line(rule) for rule in value])
+        elif key == "quality":
+            laid_out[key] = CommentedSeq([_in_one_line(_said(limit)) for limit in value])
         elif key in _IN_ONE_LINE:
             laid_out[key] = _in_one_line(value)
         elif isinstance(value, list):
@@ -64,6 +66,10 @@ def _laid_out(document: Mapping[str, Any]) -> CommentedMap:
         else:
             laid_out[key] = _laid_out(value) if isinstance(value, Mapping) else value
     return laid_out
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _in_one_line(value: Mapping[str, Any] | list[Any]) -> CommentedMap | CommentedSeq:

@@ -15,6 +15,7 @@ from ccat_models.pipeline.values import (
     Json,
     Name,
     Positive,
+    QualityLimit,
     Resources,
     Retries,
     ShortText,
@@ -120,6 +121,7 @@ class StepDeclaration(DeclaredModel):
     retries: Retries = Retries()
     circuit_threshold: Positive = 5
     max_in_flight: Positive | None = None
+    quality: Annotated[tuple[QualityLimit, ...], Lax] = ()
 
 
 class ManualTrigger(DeclaredModel):

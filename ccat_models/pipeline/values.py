@@ -90,6 +90,33 @@ class Resources(DeclaredModel):
     slurm: Annotated[dict[str, str], AfterValidator(checked_options)] = Field(default_factory=dict)
 
 
+RESERVED_CHECKS = ("products_present", "qa_within_limits", "not_tainted")
+"""The names of the checks that every step has in Dagit."""
+
+
+class QualityLimit(DeclaredModel):
+    """A limit on a number of the program's qa/*.json: between `minimum` and `maximum`, both included.
+
+    A run of which a `blocking` one fails is no input for later steps, and no result, until somebody waives it. The
+    check's `name` is by default the metric's, other characters than letters, digits and "_" written as "_".
+    """
+
+    metric: Annotated[Text, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,100}$")] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    blocking: bool = False
+
+    @property
+    def check_name(self) -> str:
+        """Return the name of the check."""
+        return self.name or re.sub(r"[^A-Za-z0-9_]", "_", self.metric)[:100]
+
+    def named(self) -> "QualityLimit":
+        """Return the limit with its check's name said."""
+        return self.model_copy(update={"name": self.check_name})
+
+
 class Escalation(DeclaredModel):
     """How a retry after a time-out or for want of memory asks for more, up to a maximum."""
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from ccat_models.errors import NotFound
-from ccat_models.pipeline.values import Escalation, Resources, Retries
+from ccat_models.pipeline.values import Escalation, QualityLimit, Resources, Retries
 from ccat_models.tables.base import StepId
 from ccat_models.tables.pipelines import (
     FanIn,
@@ -53,6 +53,7 @@ class StepView:
     escalation: Escalation | None
     circuit_threshold: int
     max_in_flight: int | None
+    quality: tuple[QualityLimit, ...]
 
 
 @dataclass(frozen=True)
@@ -204,4 +205,5 @@ def _step(revision: ReductionStepRevision, upstream_ids: Iterable[StepId]) -> St
         escalation=None if revision.escalation is None else Escalation.model_validate(revision.escalation),
         circuit_threshold=revision.circuit_threshold,
         max_in_flight=revision.max_in_flight,
+        quality=tuple(QualityLimit.model_validate(limit) for limit in revision.quality),
     )

@@ -10,6 +10,7 @@ from ccat_models.pipeline.digests import config_hash
 from ccat_models.pipeline.graph import topological_order
 from ccat_models.pipeline.known import Known
 from ccat_models.pipeline.parts import CronTrigger, StepDeclaration, Trigger
+from ccat_models.pipeline.quality import judge_anew
 from ccat_models.sub_group.refresh import find_or_create_partitioning
 from ccat_models.tables.base import StepId
 from ccat_models.tables.execution import RerunRequest
@@ -37,6 +38,7 @@ def write_steps(session: Session, application: Application, known: Known, pipeli
         row.pipeline_revision_id, row.step_id, row.order = revision.id, steps[step.name], order.index(step.name)
         session.add(row)
         session.flush()
+        judge_anew(session, row.step_id, step.quality, application.now)
         session.add_all(
             ReductionStepDependency(step_revision_id=row.id, upstream_step_id=steps[upstream])
             for upstream in step.depends_on
@@ -107,6 +109,7 @@ def _step_revision(session: Session, step: StepDeclaration, known: Known) -> Red
         escalation=None if step.escalation is None else step.escalation.model_dump(),
         circuit_threshold=step.circuit_threshold,
         max_in_flight=step.max_in_flight,
+        quality=[limit.model_dump() for limit in step.quality],
     )
 
 

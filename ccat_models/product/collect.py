@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from ccat_models.contract.result import Output, Result
 from ccat_models.fingerprint import Lanes
+from ccat_models.pipeline.quality import judge_run
 from ccat_models.run.attempt import ended_well
 from ccat_models.run.transitions import move
 from ccat_models.tables.base import AttemptId, ProductId, RunId
@@ -38,7 +39,7 @@ class Collected:
 
 
 def register(session: Session, attempt: AttemptId, run_id: RunId, collected: Collected, now: datetime) -> bool:
-    """Register products, copies, metrics and completion of a run; all of it with the caller's transaction.
+    """Register products, copies, metrics, quality and completion of a run; all of it with the caller's transaction.
 
     Returns False, changing nothing, where the run is not there to be collected any more: somebody else did it.
     """
@@ -47,6 +48,7 @@ def register(session: Session, attempt: AttemptId, run_id: RunId, collected: Col
     products = _insert_products(session, run_id, collected, now)
     _insert_copies(session, products, collected, now)
     _insert_metrics(session, run_id, products, collected)
+    judge_run(session, run_id, now)
     ended_well(session, attempt, collected.result)
     inputs = [output for output in collected.result.outputs if DataProductType(output.type) in INPUT_TYPES]
     lanes = sum((_lanes(run_id, collected, output) for output in inputs), Lanes.none())

@@ -16,6 +16,7 @@ from ccat_models.tables.gaps import SubGroupChange
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.pipelines import Partitioning, ReductionStep, SubGroup, SubGroupMember
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
+from ccat_models.tables.taints import PackageTaint
 
 _CHUNK = 5_000
 
@@ -71,10 +72,10 @@ def refresh(
 ) -> RefreshReport:
     """Make the members of the partitioning's sub-groups what rules, dimensions and archive say now.
 
-    Every archived package that matches has one place; sub-groups stay when they become empty, and what a package left
-    is noted as touched. With `only`, packages with other ids are taken for unchanged. One refresh of a partitioning at
-    a time; an idle one writes nothing. Raises InvalidDeclaration for stored rules or dimensions that no longer mean
-    anything.
+    Every archived package that matches and is not tainted has one place; sub-groups stay when they become empty, and
+    what a package left is noted as touched. With `only`, packages with other ids are taken for unchanged. One refresh
+    of a partitioning at a time; an idle one writes nothing. Raises InvalidDeclaration for stored rules or dimensions
+    that no longer mean anything.
     """
     cut = _cut(partitioning, only)
     # FOR NO KEY UPDATE: a second refresh waits, foreign keys to the row do not. SQLite has one writer anyway.
@@ -108,11 +109,18 @@ def _cut(partitioning: Partitioning, only: sa.Select[tuple[Any]] | None) -> _Cut
     conditions = add_rules(joins, validate_rules(grouping.filter_rules), grouping.instrument_module_id)
     for dimension in dimensions:
         joins.allow(dimension.table)
-    archived = [RawDataPackage.state == PackageState.ARCHIVED, RawDataPackage.checksum.is_not(None)]
+    archived = [RawDataPackage.state == PackageState.ARCHIVED, RawDataPackage.checksum.is_not(None), _is_clean()]
     if only is not None:
         archived.append(RawDataPackage.id.in_(only))
     whole = [*archived, *conditions]
     return _Cut(partitioning.id, dimensions, joins.from_clause(), whole, natural_key(dimensions), only)
+
+
+def _is_clean() -> sa.ColumnElement[bool]:
+    """Return whether nobody says that the package must not be used."""
+    taint = PackageTaint
+    standing = sa.select(sa.literal(1)).where(taint.raw_data_package_id == RawDataPackage.id, taint.lifted_at.is_(None))
+    return ~standing.correlate_except(taint).exists()
 
 
 def _remove(session: Session, cut: _Cut) -> int:

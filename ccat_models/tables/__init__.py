@@ -7,7 +7,9 @@ from ccat_models.tables import (
     pipelines,
     places,
     products,
+    quality,
     raw_data,
+    taints,
 )
 from ccat_models.tables.base import Base
 
@@ -21,5 +23,7 @@ __all__ = [
     "pipelines",
     "places",
     "products",
+    "quality",
     "raw_data",
+    "taints",
 ]

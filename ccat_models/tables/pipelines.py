@@ -241,6 +241,7 @@ class ReductionStepRevision(Base):
     escalation: Mapped[dict[str, Any] | None]
     circuit_threshold: Mapped[int] = mapped_column(default=5)
     max_in_flight: Mapped[int | None]
+    quality: Mapped[list[Any]] = mapped_column(default=list)
 
     step: Mapped[ReductionStep] = relationship()
     pipeline_revision: Mapped[PipelineRevision] = relationship()

@@ -1,5 +1,6 @@
 """Random histories: after each event SQL and a plain reading of the rows agree, and asking twice asks for nothing."""
 
+import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
+from ccat_models.errors import NotFound, Refused
 from ccat_models.fingerprint import Fingerprint, Lanes
 from ccat_models.gap.answer import gaps
 from ccat_models.gap.look import look
 from ccat_models.gap.reasons import ACTIONABLE, Reason
 from ccat_models.gap.table import gap_now, sub_group_gap
+from ccat_models.lineage.taint import lift, taint
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
+from ccat_models.product.quality import waive
 from ccat_models.sub_group.follow import follow_packages
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.execution import IN_FLIGHT, FailureClass, RerunRequest, RunStatus
@@ -24,7 +28,9 @@ from ccat_models.tables.gaps import ReasonCount
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import ReductionSoftwareVersion, SubGroup, SubGroupMember
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
+from ccat_models.tables.quality import QualityCheck, QualityWaiver
 from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.taints import PackageTaint
 from resources.ensure import Wish, refresh_and_evaluate
 from resources.ops_db import OpsDb
 from tests.support.ops_db import empty
@@ -32,6 +38,7 @@ from tests.support.works import Works, release, step
 
 COOLDOWN_SECONDS = 30
 THRESHOLD = 3
+QUIET = {"rms": 0.1}
 SCANS = st.integers(0, 3)
 EVENTS = st.one_of(
     st.tuples(st.just("scan"), SCANS, st.sampled_from("abc")),
@@ -41,6 +48,10 @@ EVENTS = st.one_of(
     st.tuples(st.just("configure"), st.integers(0, 1)),
     st.tuples(st.sampled_from(["force", "retry"]), st.sampled_from(["read", "join", "map"])),
     st.tuples(st.just("wait"), st.sampled_from([1, 31])),
+    st.tuples(st.sampled_from(["taint", "lift"]), SCANS),
+    st.tuples(st.just("complete loudly"), st.integers(0, 3)),
+    st.tuples(st.just("waive"), st.integers(0, 3)),
+    st.tuples(st.just("limit"), st.sampled_from([0.5, 2.0])),
 )
 
 Cell = tuple[int, int]  # step, sub-group
@@ -71,12 +82,30 @@ class Naive:
             for link in session.scalars(sa.select(RunInputPackage))
         }
         self.read_runs = {(link.run_id, link.producer_run_id) for link in session.scalars(sa.select(RunInputProduct))}
+        self.blocked = self._blocked(session)
+        self.tainted = self._tainted(session)
         self.reasons: dict[Cell, Reason] = {}
         self.fingerprints: dict[Cell, Fingerprint] = {}
         self.current: dict[Cell, Run | None] = {}
         self.alive: dict[Cell, bool] = {}
         for one in view.steps:
             self._judge(one)
+
+    @staticmethod
+    def _blocked(session: Session) -> set[int]:
+        waived = set(session.scalars(sa.select(QualityWaiver.quality_check_id)))
+        checks = [check for check in session.scalars(sa.select(QualityCheck)) if check.superseded_at is None]
+        return {check.run_id for check in checks if check.blocking and not check.passed and check.id not in waived}
+
+    def _tainted(self, session: Session) -> set[int]:
+        """Return the runs that have read a package with a standing taint, or a product of such a run."""
+        taints = [taint for taint in session.scalars(sa.select(PackageTaint)) if taint.lifted_at is None]
+        bad = {taint.raw_data_package_id for taint in taints}
+        marked: set[int] = {run for run, package, _ in self.read_packages if package in bad}
+        for run in self.runs:  # producers come before those that read from them
+            if any((run.id, producer) in self.read_runs for producer in marked):
+                marked.add(run.id)
+        return marked
 
     def _judge(self, one: StepView) -> None:
         living = self.cells[one.partitioning_id]
@@ -97,8 +126,9 @@ class Naive:
         target, good = self._versions(one)
         done = [run for run in self._runs(cell) if run.status is RunStatus.COMPLETED]
         same = [run for run in self._runs(cell) if run.fingerprint == fingerprint and run.config_id == one.config_id]
-        accepted = [run for run in same if run.status is RunStatus.COMPLETED and run.software_version_id in good]
-        self.current[cell] = next(reversed(accepted or done), None)
+        usable = [run for run in done if run.id not in self.blocked | self.tainted]
+        accepted = [run for run in usable if run in same and run.software_version_id in good]
+        self.current[cell] = next(reversed(accepted or usable), None)
         self.reasons[cell] = self._reason(one, cell, same, accepted, done, target)
 
     def _reason(
@@ -113,6 +143,11 @@ class Naive:
             for run in same
             if run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and run.software_version_id == target
         ]
+        blocked = [
+            run.id
+            for run in same
+            if run.status is RunStatus.COMPLETED and run.id in self.blocked and run.software_version_id == target
+        ]
         renewed = max((r.last_run_id or 0 for r in asked), default=-1)
         cool = runs and (self.now - runs[-1].created_at).total_seconds() < one.cooldown_seconds
         rules: list[tuple[Any, Reason]] = [
@@ -121,9 +156,10 @@ class Naive:
             (not self._ready(one, cell[1]), Reason.WAITING_FOR_UPSTREAM),
             (self._failures(one) >= THRESHOLD, Reason.CIRCUIT_OPEN),
             (spent and max(spent) > renewed, Reason.RETRIES_EXHAUSTED),
+            (blocked and max(blocked) > renewed, Reason.QUALITY_BLOCKED),
             (cool, Reason.COOLING_DOWN),
             (self._settling(one, cell[1]), Reason.SETTLING),
-            (forced, Reason.FORCED),
+            (forced or blocked, Reason.FORCED),
             (not done, Reason.MISSING),
         ]
         return next((reason for holds, reason in rules if holds), None) or self._cause(one, cell, done[-1])
@@ -194,9 +230,16 @@ class Naive:
         return target.id, {version.id for version in self.versions if version.rank >= barrier}
 
 
-def declare(works: Works, cell: int) -> None:
+def declare(works: Works, cell: int, most: float = 2.0) -> None:
+    limit = {"metric": "rms", "maximum": most, "blocking": True}
     works.declare(
-        step("read", cooldown_seconds=COOLDOWN_SECONDS, parameters={"cell": cell}, circuit_threshold=THRESHOLD),
+        step(
+            "read",
+            cooldown_seconds=COOLDOWN_SECONDS,
+            parameters={"cell": cell},
+            circuit_threshold=THRESHOLD,
+            quality=[limit],
+        ),
         step("join", ["source"], depends_on=["read"], version_policy="latest", circuit_threshold=THRESHOLD),
         step("map", [], depends_on=["join", "read"], when="any", circuit_threshold=THRESHOLD, settle_seconds=5),
     )
@@ -207,7 +250,7 @@ def happen(works: Works, event: tuple[Any, ...]) -> None:
     acts: dict[str, Callable[..., Any]] = {
         "scan": works.observatory.scan,
         "withdraw": lambda number: _withdraw(works, number),
-        "complete": lambda number: _end(works, number, works.complete),
+        "complete": lambda number: _end(works, number, lambda run: works.complete(run, numbers=QUIET)),
         "complete with nothing": lambda number: _end(works, number, lambda run: works.complete(run, outputs={})),
         "fail": lambda number: _end(works, number, works.fail),
         "cancel": lambda number: _end(works, number, works.cancel),
@@ -216,6 +259,11 @@ def happen(works: Works, event: tuple[Any, ...]) -> None:
         "force": lambda name: works.ask(name, force=True),
         "retry": lambda name: works.ask(name, retry=True),
         "wait": works.observatory.clock.pass_seconds,
+        "taint": lambda number: _mark(works, number, taint, reason="bad"),
+        "lift": lambda number: _mark(works, number, lift),
+        "complete loudly": lambda number: _end(works, number, lambda run: works.complete(run, numbers={"rms": 1.0})),
+        "waive": lambda number: _waive(works, number),
+        "limit": lambda most: declare(works, 0, most),
     }
     acts[name](*values)
 
@@ -231,6 +279,19 @@ def _end(works: Works, number: int, how: Callable[..., None]) -> None:
     runs = works.in_flight()
     if runs:
         how(runs[number % len(runs)])
+
+
+def _mark(works: Works, number: int, how: Callable[..., Any], **said: str) -> None:
+    with contextlib.suppress(Refused, NotFound), works.cluster.ops_db.request() as session:
+        how(session, [f"scan-{number}"], by="test", now=works.cluster.clock(), **said)
+
+
+def _waive(works: Works, number: int) -> None:
+    with works.cluster.ops_db.request() as session:
+        runs = session.scalars(sa.select(QualityCheck.run_id).where(sa.not_(QualityCheck.passed))).all()
+        if runs:
+            with contextlib.suppress(Refused, NotFound):
+                waive(session, runs[number % len(runs)], "rms", by="test", reason="fine", now=works.cluster.clock())
 
 
 def _release(works: Works, kind: str) -> None:
@@ -323,7 +384,7 @@ def test_random_histories(shared_ops_db: OpsDb, tmp_path: Path) -> None:
             works.observatory.scan(number)
         declare(works, 0)
         if begun:
-            works.run_all()
+            works.run_all(QUIET)
             check_runs(works)
         for event in events:
             happen(works, event)

@@ -130,6 +130,27 @@ def test_a_product_that_is_purged_touches_its_producer(connection: sa.Connection
     assert update(connection, "physical_copy", status="DELETED") == [SUB_GROUP]
 
 
+def test_quality_touches_the_run_of_which_it_speaks(connection: sa.Connection) -> None:
+    check = {"id": 2, "name": "other", "superseded_at": None}
+    assert insert(connection, "quality_check", **check, blocking=True, passed=True) == []
+    assert insert(connection, "quality_check", **check | {"id": 3, "name": "o"}, blocking=False, passed=False) == []
+    assert insert(connection, "quality_check", **check | {"id": 4, "name": "b"}, blocking=True, passed=False) == [
+        SUB_GROUP
+    ]
+    forget(connection)
+    assert insert(connection, "quality_waiver", id=2, quality_check_id=4) == [SUB_GROUP]
+    forget(connection)
+    assert update(connection, "quality_check", 4, superseded_at=rows.NOON) == [SUB_GROUP]
+
+
+def test_a_taint_touches_its_package_and_all_that_has_read_it(connection: sa.Connection) -> None:
+    assert insert(connection, "package_taint", id=2, lifted_at=None, lifted_by=None) == [PACKAGE]
+    forget(connection)
+    assert insert(connection, "run_taint", run_id=2, package_taint_id=2) == [SUB_GROUP]
+    forget(connection)
+    assert update(connection, "package_taint", 2, lifted_at=rows.NOON, lifted_by="ada") == [PACKAGE, SUB_GROUP]
+
+
 def test_a_pipeline_is_noted_where_it_counts(connection: sa.Connection) -> None:
     assert update(connection, "pipeline", name="renamed") == []
     assert update(connection, "pipeline", enabled=True) == [], "it was before"

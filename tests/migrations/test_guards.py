@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -6,24 +7,49 @@ import sqlalchemy as sa
 
 from ccat_models.run.states import LEGAL_TRANSITIONS
 from ccat_models.tables import Base
+from ccat_models.tables.base import UtcDateTime
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
 from tests.support import rows
 
 RUN = rows.run_table()
+LATER = rows.NOON + timedelta(days=1)
 NEVER_EDITED = (
     "run_status_history",
     "run_input_package",
     "run_input_product",
+    "quality_waiver",
+    "run_taint",
     "pipeline_revision",
     "reduction_step_revision",
     "reduction_step_config",
 )
-NEVER_DELETED = ("run_status_history", "run_input_package", "run_input_product")
+NEVER_DELETED = (
+    "run_status_history",
+    "run_input_package",
+    "run_input_product",
+    "quality_check",
+    "quality_waiver",
+    "package_taint",
+    "run_taint",
+)
 FIXED = {
+    "quality_check": (
+        "run_id",
+        "name",
+        "metric",
+        "value",
+        "minimum",
+        "maximum",
+        "blocking",
+        "passed",
+        "judged_at",
+    ),
+    "package_taint": ("raw_data_package_id", "reason", "tainted_by", "tainted_at"),
     "data_product": ("run_id", "type", "path", "size_bytes", "sha256"),
     "executed_reduction_step": (
         "step_id",
+        "step_revision_id",
         "sub_group_id",
         "software_version_id",
         "config_id",
@@ -128,7 +154,11 @@ def test_what_a_row_is_never_changes(connection: sa.Connection, table: str, colu
 
 
 def another_value(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    if isinstance(column.type, sa.Integer):
+    if isinstance(column.type, sa.Boolean):
+        return sa.not_(column)
+    if isinstance(column.type, UtcDateTime):
+        return sa.literal(LATER, UtcDateTime())
+    if isinstance(column.type, sa.Integer | sa.Float):
         return column + 1
     return sa.literal("log" if isinstance(column.type, sa.Enum) else "y", sa.String)
 

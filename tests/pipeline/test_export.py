@@ -61,6 +61,7 @@ steps:
     resources: {cpus: 1, memory_gb: 1.0, time_hours: 1.0, gpus: 0, slurm: {}}
     retries: {science: 1, infrastructure: 3, timeout: 1, out_of_memory: 1, collection: 2, staging: 3, lost: 2}
     circuit_threshold: 5
+    quality: []
 """
 CHARACTERS = st.characters(blacklist_categories=["Cs"], blacklist_characters="\0")
 TEXT = st.text(CHARACTERS, max_size=20) | st.sampled_from(
@@ -71,6 +72,11 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
+
+LIMITS: list[dict[str, Any]] = [
+    {"metric": "rms.k", "maximum": 0.5, "blocking": True},
+    {"metric": "flagged", "name": "few_flagged", "minimum": 0, "maximum": 0.25},
+]
 
 
 @st.composite
@@ -127,6 +133,7 @@ def steps_after(draw: st.DrawFn, earlier: list[str], name: str) -> dict[str, Any
         "retries": {"science": draw(st.integers(0, 9))},
         "escalation": draw(st.none() | st.just(escalation)),
         "max_in_flight": draw(st.none() | st.integers(1, 9)),
+        "quality": draw(st.lists(st.sampled_from(LIMITS), unique_by=lambda limit: str(limit["metric"]))),
     }
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from ccat_models.errors import NotFound
 from ccat_models.pipeline.digests import config_hash
-from ccat_models.pipeline.values import Escalation, Resources, Retries
+from ccat_models.pipeline.values import Escalation, QualityLimit, Resources, Retries
 from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines, load_pipeline
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.pipelines import FanIn, PipelineMode, TriggerType, VersionPolicy
@@ -28,6 +28,7 @@ LAST = {
     "retries": {"science": 0},
     "circuit_threshold": 3,
     "max_in_flight": 2,
+    "quality": [{"metric": "rms.k", "maximum": 0.5, "blocking": True}],
 }
 
 
@@ -91,6 +92,7 @@ def test_a_view_holds_all_that_was_declared(world: OpsDb) -> None:
         escalation=Escalation(factor=1.5, max_memory_gb=64, max_time_hours=24),
         circuit_threshold=3,
         max_in_flight=2,
+        quality=(QualityLimit(metric="rms.k", name="rms_k", maximum=0.5, blocking=True),),
     )
     assert (first.name, first.final, first.fan_in, first.escalation) == ("calibrate", False, FanIn.ALL, None)
     assert first.partitioning_id != last.partitioning_id

@@ -14,7 +14,7 @@ from ccat_models.contract.result import Output, Result
 from ccat_models.gap.answer import Gap, gaps
 from ccat_models.gap.reasons import Reason
 from ccat_models.pipeline.view import PipelineView, load_pipeline
-from ccat_models.product.collect import Collected, register
+from ccat_models.product.collect import Collected, Metric, register
 from ccat_models.run import attempt as attempts_of
 from ccat_models.run.cancel import request_cancel
 from ccat_models.run.transitions import move
@@ -30,6 +30,7 @@ from tests.support.observatory import SmallObservatory
 from tests.support.programs import write_programs
 
 ONE_PRODUCT = {"science/text.txt": "text"}
+NUMBERS = "qa/numbers.json"
 NO_RETRIES = dict.fromkeys(
     ("science", "infrastructure", "timeout", "out_of_memory", "collection", "staging", "lost"), 0
 )
@@ -110,12 +111,15 @@ class Works:
         assert run is not None
         return run
 
-    def complete(self, *runs: RunId, outputs: Mapping[str, str] = ONE_PRODUCT) -> None:
-        """Let runs complete with these products, path → content; all that are on their way for none."""
+    def complete(
+        self, *runs: RunId, outputs: Mapping[str, str] = ONE_PRODUCT, numbers: Mapping[str, float] | None = None
+    ) -> None:
+        """Let runs complete with these products, path → content, and numbers; all that are on their way for none."""
+        outputs = {**outputs, **({NUMBERS: json.dumps(dict(numbers))} if numbers else {})}
         for run in runs or self.in_flight():
             with self.cluster.ops_db.write() as session:
                 attempt = start(session, run, self.cluster)
-                collected = made_up(session, attempt, outputs)
+                collected = made_up(session, attempt, outputs, numbers or {})
                 assert register(session, attempt, run, collected, self.cluster.clock())
 
     def fail(self, *runs: RunId, failure: FailureClass = FailureClass.SCIENCE) -> None:
@@ -130,11 +134,11 @@ class Works:
         with self.cluster.ops_db.write() as session:
             request_cancel(session, list(runs or self.in_flight()), by="test", now=self.cluster.clock())
 
-    def run_all(self, **wish: bool) -> None:
-        """Let everything that can be run complete, upstreams first."""
+    def run_all(self, numbers: Mapping[str, float] | None = None, **wish: bool) -> None:
+        """Let everything that can be run complete with these numbers, upstreams first."""
         self.request(**wish)
         while self.in_flight():
-            self.complete()
+            self.complete(numbers=numbers)
             self.request(**wish)
 
     def set_enabled(self, *, enabled: bool) -> None:
@@ -175,7 +179,9 @@ def start(session: Session, run: RunId, cluster: Cluster) -> AttemptId:
     return attempt.id
 
 
-def made_up(session: Session, attempt_id: AttemptId, outputs: Mapping[str, str]) -> Collected:
+def made_up(
+    session: Session, attempt_id: AttemptId, outputs: Mapping[str, str], numbers: Mapping[str, float] | None = None
+) -> Collected:
     """Return what an attempt would have left behind."""
     attempt = session.get_one(Attempt, attempt_id)
     moment = attempt.created_at
@@ -201,7 +207,8 @@ def made_up(session: Session, attempt_id: AttemptId, outputs: Mapping[str, str])
         warnings=(),
         message="",
     )
-    return Collected(result, "output", 1, f"run-{attempt.run_id}/attempt-{attempt.number}", {})
+    metrics = {NUMBERS: [Metric(name, value) for name, value in numbers.items()]} if numbers else {}
+    return Collected(result, "output", 1, f"run-{attempt.run_id}/attempt-{attempt.number}", metrics)
 
 
 def _output(path: str, content: str) -> Output:

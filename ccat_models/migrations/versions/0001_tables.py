@@ -456,6 +456,34 @@ def create_tables() -> None:
     )
     op.create_index(op.f("ix_raw_data_package_state"), "raw_data_package", ["state"], unique=False)
     op.create_table(
+        "package_taint",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("raw_data_package_id", BIG_ID, nullable=False),
+        sa.Column("reason", sa.String(length=1000), nullable=False),
+        sa.Column("tainted_by", sa.String(length=200), nullable=False),
+        sa.Column("tainted_at", UTC, nullable=False),
+        sa.Column("lifted_by", sa.String(length=200), nullable=True),
+        sa.Column("lifted_at", UTC, nullable=True),
+        sa.CheckConstraint(
+            "(lifted_at IS NULL) = (lifted_by IS NULL)", name=op.f("ck_package_taint_lifted_by_somebody")
+        ),
+        sa.ForeignKeyConstraint(
+            ["raw_data_package_id"], ["raw_data_package.id"], name=op.f("fk_package_taint_raw_data_package_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_package_taint")),
+    )
+    op.create_index(
+        op.f("ix_package_taint_raw_data_package_id"), "package_taint", ["raw_data_package_id"], unique=False
+    )
+    op.create_index(
+        "uq_package_taint_standing",
+        "package_taint",
+        ["raw_data_package_id"],
+        unique=True,
+        sqlite_where=sa.text("lifted_at IS NULL"),
+        postgresql_where=sa.text("lifted_at IS NULL"),
+    )
+    op.create_table(
         "partitioning",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("data_grouping_id", sa.Integer(), nullable=False),
@@ -571,6 +599,7 @@ def create_tables() -> None:
         sa.Column("escalation", JSON, nullable=True),
         sa.Column("circuit_threshold", sa.Integer(), nullable=False),
         sa.Column("max_in_flight", sa.Integer(), nullable=True),
+        sa.Column("quality", JSON, nullable=False),
         sa.ForeignKeyConstraint(
             ["config_id"], ["reduction_step_config.id"], name=op.f("fk_reduction_step_revision_config_id")
         ),
@@ -819,6 +848,32 @@ def create_tables() -> None:
     )
     op.create_index(op.f("ix_data_product_sha256"), "data_product", ["sha256"], unique=False)
     op.create_table(
+        "quality_check",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("run_id", BIG_ID, nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("metric", sa.String(length=200), nullable=False),
+        sa.Column("value", sa.Float(), nullable=True),
+        sa.Column("minimum", sa.Float(), nullable=True),
+        sa.Column("maximum", sa.Float(), nullable=True),
+        sa.Column("blocking", sa.Boolean(), nullable=False),
+        sa.Column("passed", sa.Boolean(), nullable=False),
+        sa.Column("judged_at", UTC, nullable=False),
+        sa.Column("superseded_at", UTC, nullable=True),
+        sa.CheckConstraint("passed = false OR value IS NOT NULL", name=op.f("ck_quality_check_passed_has_value")),
+        sa.ForeignKeyConstraint(["run_id"], ["executed_reduction_step.id"], name=op.f("fk_quality_check_run_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_quality_check")),
+    )
+    op.create_index("ix_quality_check_run", "quality_check", ["run_id"], unique=False)
+    op.create_index(
+        "uq_quality_check_standing",
+        "quality_check",
+        ["run_id", "name"],
+        unique=True,
+        sqlite_where=sa.text("superseded_at IS NULL"),
+        postgresql_where=sa.text("superseded_at IS NULL"),
+    )
+    op.create_table(
         "rerun_request",
         sa.Column("id", BIG_ID, nullable=False),
         sa.Column("step_id", BIG_ID, nullable=False),
@@ -861,6 +916,16 @@ def create_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run_status_history")),
     )
     op.create_index("ix_run_status_history_run", "run_status_history", ["run_id", "id"], unique=False)
+    op.create_table(
+        "run_taint",
+        sa.Column("run_id", BIG_ID, nullable=False),
+        sa.Column("package_taint_id", BIG_ID, nullable=False),
+        sa.ForeignKeyConstraint(["package_taint_id"], ["package_taint.id"], name=op.f("fk_run_taint_package_taint_id")),
+        sa.ForeignKeyConstraint(["run_id"], ["executed_reduction_step.id"], name=op.f("fk_run_taint_run_id")),
+        sa.PrimaryKeyConstraint("run_id", "package_taint_id", name=op.f("pk_run_taint")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_run_taint_taint", "run_taint", ["package_taint_id", "run_id"], unique=False)
     op.create_table(
         "run_waiter",
         sa.Column("run_id", BIG_ID, nullable=False),
@@ -948,6 +1013,19 @@ def create_tables() -> None:
     )
     op.create_index(op.f("ix_quality_metric_data_product_id"), "quality_metric", ["data_product_id"], unique=False)
     op.create_table(
+        "quality_waiver",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("quality_check_id", BIG_ID, nullable=False),
+        sa.Column("reason", sa.String(length=1000), nullable=False),
+        sa.Column("waived_by", sa.String(length=200), nullable=False),
+        sa.Column("waived_at", UTC, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["quality_check_id"], ["quality_check.id"], name=op.f("fk_quality_waiver_quality_check_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_quality_waiver")),
+        sa.UniqueConstraint("quality_check_id", name=op.f("uq_quality_waiver_quality_check_id")),
+    )
+    op.create_table(
         "run_input_product",
         sa.Column("run_id", BIG_ID, nullable=False),
         sa.Column("data_product_id", BIG_ID, nullable=False),
@@ -970,12 +1048,15 @@ def create_tables() -> None:
 def drop_tables() -> None:
     """Drop all tables."""
     op.drop_table("run_input_product")
+    op.drop_table("quality_waiver")
     op.drop_table("quality_metric")
     op.drop_table("physical_copy")
     op.drop_table("run_waiter")
+    op.drop_table("run_taint")
     op.drop_table("run_status_history")
     op.drop_table("run_input_package")
     op.drop_table("rerun_request")
+    op.drop_table("quality_check")
     op.drop_table("data_product")
     op.drop_table("circuit_reset")
     op.drop_table("attempt")
@@ -989,6 +1070,7 @@ def drop_tables() -> None:
     op.drop_table("raw_data_file")
     op.drop_table("pipeline")
     op.drop_table("partitioning")
+    op.drop_table("package_taint")
     op.drop_table("raw_data_package")
     op.drop_table("data_grouping")
     op.drop_table("instrument_module")

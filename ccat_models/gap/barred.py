@@ -1,0 +1,32 @@
+"""Which runs' products are no result and no input, although they completed."""
+
+import sqlalchemy as sa
+
+from ccat_models.tables.base import RunId
+from ccat_models.tables.quality import QualityCheck, QualityWaiver
+from ccat_models.tables.taints import PackageTaint, RunTaint
+
+
+def is_barred(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
+    """Return whether a run has read what is tainted, or fails a blocking check that nobody has waived."""
+    return sa.or_(is_tainted(run_id), is_blocked(run_id))
+
+
+def is_tainted(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
+    """Return whether a run has read a package that is tainted, or a product that was made from one."""
+    standing = (
+        sa.select(sa.literal(1))
+        .join_from(RunTaint, PackageTaint, PackageTaint.id == RunTaint.package_taint_id)
+        .where(RunTaint.run_id == run_id, PackageTaint.lifted_at.is_(None))
+    )
+    return standing.correlate_except(RunTaint, PackageTaint).exists()
+
+
+def is_blocked(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
+    """Return whether a run fails a blocking check that nobody has waived."""
+    check = QualityCheck
+    waived = sa.select(sa.literal(1)).where(QualityWaiver.quality_check_id == check.id).correlate(check).exists()
+    failing = sa.select(sa.literal(1)).where(
+        check.run_id == run_id, check.superseded_at.is_(None), check.blocking, sa.not_(check.passed), sa.not_(waived)
+    )
+    return failing.correlate_except(check, QualityWaiver).exists()

@@ -1,0 +1,106 @@
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.errors import InvalidDeclaration, NotFound, Refused
+from ccat_models.tables.base import RunId
+from ccat_models.tables.quality import QualityCheck, QualityWaiver
+
+
+@dataclass(frozen=True)
+class WaiverRow:
+    """Who takes a run's products although a check failed, and why."""
+
+    reason: str
+    waived_by: str
+    waived_at: datetime
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """What a declared limit says of a run; `value` is None where the program gave no number."""
+
+    id: int
+    name: str
+    metric: str
+    value: float | None
+    minimum: float | None
+    maximum: float | None
+    blocking: bool
+    passed: bool
+    judged_at: datetime
+    waiver: WaiverRow | None
+
+    @property
+    def blocks(self) -> bool:
+        """Say whether this keeps the run's products from being used."""
+        return self.blocking and not self.passed and self.waiver is None
+
+    @property
+    def finding(self) -> str:
+        """Return in words what was found, e.g. "rms_k 0.7 is above 0.5"."""
+        if self.value is None:
+            return f"the program gave no number {self.metric}"
+        if self.minimum is not None and self.value < self.minimum:
+            return f"{self.metric} {self.value:g} is below {self.minimum:g}"
+        if self.maximum is not None and self.value > self.maximum:
+            return f"{self.metric} {self.value:g} is above {self.maximum:g}"
+        return f"{self.metric} {self.value:g} keeps its limits"
+
+
+def checks_of(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Sequence[CheckRow]]:
+    """Return what the limits in force say of these runs, each run's by name."""
+    found: dict[RunId, list[CheckRow]] = {run_id: [] for run_id in run_ids}
+    query = (
+        sa.select(QualityCheck, QualityWaiver)
+        .outerjoin(QualityWaiver, QualityWaiver.quality_check_id == QualityCheck.id)
+        .where(QualityCheck.run_id.in_(run_ids), QualityCheck.superseded_at.is_(None))
+        .order_by(QualityCheck.run_id, QualityCheck.name)
+    )
+    for check, waiver in session.execute(query).tuples():
+        found[check.run_id].append(_row(check, waiver))
+    return found
+
+
+def waive(session: Session, run_id: RunId, name: str, *, by: str, reason: str, now: datetime) -> CheckRow:
+    """Take the run's products as they are although a check failed; return the check as it is then.
+
+    In a request's transaction. Raises NotFound with the run's checks, Refused where there is nothing to waive, and
+    InvalidDeclaration for an empty reason.
+    """
+    if not reason.strip():
+        raise InvalidDeclaration("reason: must say why the products are good enough")
+    checks = {check.name: check for check in checks_of(session, [run_id])[run_id]}
+    if name not in checks:
+        raise NotFound(f"quality check of run {run_id}", name, sorted(checks))
+    check = checks[name]
+    if check.passed:
+        raise Refused(f"check {name} of run {run_id}: nothing to waive: {check.finding}")
+    if check.waiver is not None:
+        given = check.waiver
+        raise Refused(
+            f"check {name} of run {run_id}: waived already by {given.waived_by} on {given.waived_at:%Y-%m-%d}:"
+            f" {given.reason}"
+        )
+    session.execute(
+        sa.insert(QualityWaiver).values(quality_check_id=check.id, reason=reason, waived_by=by, waived_at=now)
+    )
+    return next(row for row in checks_of(session, [run_id])[run_id] if row.name == name)
+
+
+def _row(check: QualityCheck, waiver: QualityWaiver | None) -> CheckRow:
+    return CheckRow(
+        id=check.id,
+        name=check.name,
+        metric=check.metric,
+        value=check.value,
+        minimum=check.minimum,
+        maximum=check.maximum,
+        blocking=check.blocking,
+        passed=check.passed,
+        judged_at=check.judged_at,
+        waiver=None if waiver is None else WaiverRow(waiver.reason, waiver.waived_by, waiver.waived_at),
+    )
