@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from sqlalchemy.orm import Session
 
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_models.errors import InvalidDeclaration, NotFound
@@ -11,7 +12,9 @@ from ccat_models.gap.answer import StepCounts, counts, gaps
 from ccat_models.gap.reason_counts import counts_over_time
 from ccat_models.gap.reasons import MEANING, Reason
 from ccat_models.pipeline.view import StepView
+from ccat_models.product.quality import CheckRow, checks_of
 from ccat_models.run.listing import RunRow, history_of, list_runs
+from ccat_models.tables.base import RunId
 from resources.gaps_now import GapsNow, gaps_now
 
 
@@ -99,12 +102,17 @@ def _of_one(now: GapsNow, step: StepView, key: str, *, as_json: bool) -> None:
         "inputs": gap.fingerprint.count,
         "fingerprint": str(gap.fingerprint),
         "latest_run": last[0] if last else None,
+        "blocking_checks": _blocking(session, gap.latest_run_id),
         "history": [{"from": before, "to": after, "at": at} for before, after, at in history],
     }
     if as_json:
         print_json(answer)
     else:
         _print_one(answer, last[0] if last else None)
+
+
+def _blocking(session: Session, run_id: RunId | None) -> list[CheckRow]:
+    return [] if run_id is None else [check for check in checks_of(session, [run_id])[run_id] if check.blocks]
 
 
 def _print_one(answer: dict[str, Any], last: RunRow | None) -> None:
@@ -123,6 +131,11 @@ def _print_one(answer: dict[str, Any], last: RunRow | None) -> None:
     )
     if answer["reason"] is Reason.RETRIES_EXHAUSTED:
         console.print(f"  try again: ccat retry {last.id}")
+    if answer["reason"] is Reason.QUALITY_BLOCKED:
+        for check in answer["blocking_checks"]:
+            said = f"{check.name}: {check.finding}"
+            where = f"{answer['pipeline']}/{answer['step']}/{answer['sub_group']}"
+            console.print(f"  {said}; take it as it is: ccat waive {where} {check.name} --reason …", markup=False)
     if answer["reason"] is Reason.CIRCUIT_OPEN:
         console.print(f"  close it again: ccat circuit reset {answer['pipeline']} {answer['step']}", markup=False)
 

@@ -6,7 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.errors import InvalidDeclaration, NotFound, Refused
-from ccat_models.tables.base import RunId
+from ccat_models.tables.base import RunId, StepId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import ReductionStep, SubGroup
 from ccat_models.tables.quality import QualityCheck, QualityWaiver
 
 
@@ -49,6 +51,36 @@ class CheckRow:
         if self.maximum is not None and self.value > self.maximum:
             return f"{self.metric} {self.value:g} is above {self.maximum:g}"
         return f"{self.metric} {self.value:g} keeps its limits"
+
+
+@dataclass(frozen=True)
+class CheckOfRun:
+    """A check with the run that it is of."""
+
+    run_id: RunId
+    step: str
+    sub_group: str
+    check: CheckRow
+
+
+def list_checks(session: Session, steps: Sequence[StepId], *, failed_only: bool, limit: int) -> Sequence[CheckOfRun]:
+    """Return what the limits in force say of these steps' runs, the newest run first."""
+    query = (
+        sa.select(Run.id, ReductionStep.name, SubGroup.key, QualityCheck, QualityWaiver)
+        .join(QualityCheck, QualityCheck.run_id == Run.id)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(SubGroup, SubGroup.id == Run.sub_group_id)
+        .outerjoin(QualityWaiver, QualityWaiver.quality_check_id == QualityCheck.id)
+        .where(Run.step_id.in_(steps), QualityCheck.superseded_at.is_(None))
+        .order_by(Run.id.desc(), QualityCheck.name)
+        .limit(limit)
+    )
+    if failed_only:
+        query = query.where(sa.not_(QualityCheck.passed))
+    return [
+        CheckOfRun(run_id, step, key, _row(check, waiver))
+        for run_id, step, key, check, waiver in session.execute(query).tuples()
+    ]
 
 
 def checks_of(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Sequence[CheckRow]]:

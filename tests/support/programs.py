@@ -37,7 +37,7 @@ def write_programs(directory: Path) -> Path:
 
 def pipeline_yaml(calls: Path, *, name: str = "letters", extra: str = "", **changes: str) -> str:
     """Return a pipeline of three steps: per scan, per scan, per source; `changes` replace single lines' values."""
-    values = {"cooldown": "0", "when": "all", "version": "1.0.0", "seconds": "0", "policy": "compatible"} | changes
+    values = {"cooldown": "0", "when": "all", "version": "1.0.0", "seconds": "0", "policy": "compatible", "quality": "[]"} | changes
     values = {"mode": "ad_hoc", "trigger": "manual"} | values
     step = f"""    software: letters
     version: {values["version"]}
@@ -46,6 +46,7 @@ def pipeline_yaml(calls: Path, *, name: str = "letters", extra: str = "", **chan
     when: {values["when"]}
     parameters: {{calls: {calls}, seconds: {values["seconds"]}}}
     resources: {{cpus: 1, memory_gb: 0.5, time_hours: 0.01}}
+    quality: {values["quality"]}
 """
     return f"""schema_version: 1
 name: {name}
