@@ -1,20 +1,22 @@
 """One asset a reduction step."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import dagster as dg
 
 from ccat_assets.application import Application
 from ccat_assets.attempt_files import Files
 from ccat_assets.batch import BatchConfig, Ended, keys_of, make, mark_told, publishing_turn
-from ccat_assets.checks import check_specs, evaluations, files_checked
+from ccat_assets.checks import check_specs, evaluations, files_checked, judgements
 from ccat_assets.dagster_private import report_planned
 from ccat_assets.description import describe_step
 from ccat_assets.metadata import files_shown, materialization, table
 from ccat_assets.names import StepName, raw_key, step_names
 from ccat_assets.partitions import Partitions
+from ccat_assets.run_report import read_reports
 from ccat_assets.snapshot import PipelineSnapshot, Snapshot, StepSnapshot
 from ccat_assets.unpublished import read_unpublished
+from ccat_models.tables.base import RunId
 from sensors.dagster_runs import HOLDER_TAG
 
 KEYS_PER_RUN = 100  # the daemon plans partitions one by one when it makes a run, some 20 ms each
@@ -37,11 +39,12 @@ def _step_asset(
     name: StepName, pipeline: PipelineSnapshot, step: StepSnapshot, partitions: Partitions
 ) -> dg.AssetsDefinition:
     cut = partitions.of(pipeline.grouping, step.group_by)
+    declared = frozenset(limit.check_name for limit in step.quality)
 
     @dg.multi_asset(
         name=name.op,
         specs=[_spec(name, pipeline, step, partitions)],
-        check_specs=check_specs(name.asset_key, cut),
+        check_specs=check_specs(name.asset_key, cut, step.quality),
         can_subset=True,  # so that neither the asset nor its checks need have a result
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=KEYS_PER_RUN),
     )
@@ -50,14 +53,19 @@ def _step_asset(
     ) -> Iterator[Event]:
         context.instance.add_run_tags(context.run.run_id, {HOLDER_TAG: application.executor.holder})
         keys = keys_of(context, config)
-        if config.publish_only:
+        if config.decided is not None:
+            with application.ops_db.read() as session:
+                reports = read_reports(session, [RunId(run_id) for run_id in config.decided])
+            yield from (one for report in reports.values() for one in judgements(report, declared))
+        elif config.publish_only:
             with publishing_turn(application):
                 with application.ops_db.read() as session:
                     ended = read_unpublished(session, context.instance, name, keys, application.clock())
-                yield from _tell(context, application, name, ended)
+                yield from _tell(context, application, name, ended, declared)
         else:
             _plan(context, name, keys)
-            yield from _tell(context, application, name, make(application, name, keys, config, context.run))
+            made = make(application, name, keys, config, context.run)
+            yield from _tell(context, application, name, made, declared)
 
     return materialize
 
@@ -112,13 +120,15 @@ def _facts(pipeline: PipelineSnapshot, step: StepSnapshot) -> dict[str, object]:
     }
 
 
-def _tell(context: dg.AssetExecutionContext, application: Application, name: StepName, ended: Ended) -> Iterator[Event]:
+def _tell(
+    context: dg.AssetExecutionContext, application: Application, name: StepName, ended: Ended, declared: Collection[str]
+) -> Iterator[Event]:
     """Yield what completed, each event stored before the next is asked for; raise dg.Failure naming what did not."""
     wanted = (one for report in ended.completed for one in (*files_shown(report), *files_checked(report)))
     files = Files(application.cluster, wanted)
     for report in ended.completed:
         yield materialization(report, files)
-        yield from evaluations(report, files)
+        yield from evaluations(report, declared, files)
     if ended.failed:
         # A plan that stands after the last materialization is what shows a partition of a failed run as failed.
         report_planned(context.instance, context.run, name.op, name.asset_key, ended.failed)

@@ -36,6 +36,7 @@ class BatchConfig(dg.Config):
     retry: bool = True  # try again what has spent its retries
     ignore_cooldown: bool = True
     publish_only: bool = False  # run nothing: show what has been run and is not shown yet
+    decided: list[int] | None = None  # run nothing: show what was decided about these runs since they were shown
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from ccat_assets.batch import WAITER_PREFIX
 from ccat_assets.catalogue import definitions_of
 from ccat_assets.mirror import mirror_of, reasons_observed
 from ccat_assets.needed_runs import needed_runs
-from ccat_assets.publish import due, show_due
+from ccat_assets.publish import due, show_decided, show_due
 from ccat_assets.snapshot import Snapshot
 from resources.ops_db import OpsDb
 from sensors.dagster_runs import dagster_runs_sensor
+from sensors.decisions import decisions_sensor
 from sensors.gaps import gaps_sensor
 from sensors.jobs import jobs_sensor
 from sensors.publishing import publishing_sensor
@@ -35,6 +36,7 @@ def _sensors(application: Application) -> list[dg.SensorDefinition]:
         gaps_sensor(lambda: application.executor),
         jobs_sensor(lambda: application.executor),
         publishing_sensor(partial(due, application), partial(show_due, application), clock),
+        decisions_sensor(ops_db, partial(show_decided, application)),
         reasons_sensor(ops_db, reasons_observed, clock),
         dagster_runs_sensor(ops_db, WAITER_PREFIX, clock),
         retention_sensor(days, partial(needed_runs, application), clock),

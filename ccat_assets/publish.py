@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
+import sqlalchemy as sa
 
 from ccat_assets.application import Application
 from ccat_assets.assets import KEYS_PER_RUN
@@ -15,8 +16,10 @@ from ccat_assets.names import StepName, step_names
 from ccat_assets.partitions import add_keys, partitions_name, sync_partitions
 from ccat_assets.raw_assets import observe_raw
 from ccat_assets.snapshot import Snapshot, read_snapshot
-from ccat_assets.unpublished import steps_due, unpublished_keys, unpublished_runs
-from ccat_models.tables.base import StepId
+from ccat_assets.unpublished import keys_by_step, steps_due, unpublished_keys, unpublished_runs
+from ccat_models.tables.base import RunId, StepId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import SubGroup
 from resources.holder import is_gone
 
 PUBLISHER_TAG = "ccat/publisher"
@@ -109,6 +112,24 @@ def show_due(application: Application, instance: dg.DagsterInstance, steps: Coll
     return show_ended(application, instance, steps=steps, budget=Budget(_TICK_SECONDS))
 
 
+def show_decided(application: Application, instance: dg.DagsterInstance, run_ids: Sequence[RunId]) -> None:
+    """Show on the checks of completed runs what was decided about them: one short Dagster run for each of their steps.
+
+    Dagster takes one result a check and partition from outside of its runs, ever. Raises RuntimeError where it does not
+    come to its end.
+    """
+    with application.ops_db.read() as session:
+        snapshot = read_snapshot(session)
+        query = sa.select(Run.id, Run.step_id, SubGroup.key).join(SubGroup, SubGroup.id == Run.sub_group_id)
+        found = session.execute(query.where(Run.id.in_(run_ids)).order_by(Run.id)).tuples().all()
+    job = definitions_of(snapshot, application).resolve_implicit_global_asset_job_def()
+    for batch in _batches(snapshot, keys_by_step((step_id, key) for _, step_id, key in found)):
+        runs = [int(run_id) for run_id, step_id, key in found if step_id == batch.name.step_id and key in batch.keys]
+        result = _execute(application, instance, job, batch, BatchConfig(keys=list(batch.keys), decided=runs))
+        if not result.success:
+            raise RuntimeError(f"{batch.name.pipeline}/{batch.name.step}: see Dagster run {result.run_id}")
+
+
 def _at_work(instance: dg.DagsterInstance) -> Collection[dg.AssetKey]:
     """Return the assets of Dagster runs that are being executed, but for those of publishers."""
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
@@ -138,23 +159,28 @@ def _publish_batch(application: Application, instance: dg.DagsterInstance, job: 
         before = unpublished_runs(session, application.clock(), name.step_id, keys)
     if not before:  # somebody else was faster
         return 0
-    if batch.partitions is not None:  # new ones, or such as had gone out of sight
-        add_keys(instance, batch.partitions, keys)
-    config = run_config(name, BatchConfig(keys=list(keys), publish_only=True))
-    result = job.execute_in_process(
-        instance=instance,
-        asset_selection=[name.asset_key],
-        partition_key=keys[0],
-        # Failures of the runs shown make the Dagster run fail, which is no news for whoever publishes.
-        run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={PUBLISHER_TAG: application.executor.holder},
-        raise_on_error=False,
-    )
+    result = _execute(application, instance, job, batch, BatchConfig(keys=list(keys), publish_only=True))
     with application.ops_db.read() as session:
         left = before & unpublished_runs(session, application.clock(), name.step_id, keys)  # others may end meanwhile
     if left == before:
         raise _NothingShownError(f"{name.pipeline}/{name.step}: nothing was shown, see Dagster run {result.run_id}")
     return len(before - left)
+
+
+def _execute(
+    application: Application, instance: dg.DagsterInstance, job: dg.JobDefinition, batch: _Batch, config: BatchConfig
+) -> dg.ExecuteInProcessResult:
+    if batch.partitions is not None:  # new ones, or such as had gone out of sight
+        add_keys(instance, batch.partitions, batch.keys)
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=[batch.name.asset_key],
+        partition_key=batch.keys[0],
+        # Failures of the runs shown make the Dagster run fail, which is no news for whoever publishes.
+        run_config={**run_config(batch.name, config), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={PUBLISHER_TAG: application.executor.holder},
+        raise_on_error=False,
+    )
 
 
 def _end_abandoned(instance: dg.DagsterInstance) -> None:

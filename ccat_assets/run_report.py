@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
+from ccat_models.lineage.taint import TaintRow, taints_of
+from ccat_models.product.quality import CheckRow, checks_of
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -69,6 +71,8 @@ class RunReport:
     attempt: Attempt | None
     products: tuple[ProductReport, ...]
     metrics: tuple[QualityMetric, ...]
+    checks: tuple[CheckRow, ...]
+    taints: tuple[TaintRow, ...]  # of what was read, that stand
     packages: Inputs[tuple[str, str]]  # name, checksum
     upstream: Inputs[UpstreamReport]
 
@@ -88,6 +92,7 @@ def read_reports(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunR
     runs = session.scalars(sa.select(Run).where(Run.id.in_(run_ids)).options(*_whole_run()).order_by(Run.id))
     attempts, products, metrics = _attempts(session, run_ids), _products(session, run_ids), _metrics(session, run_ids)
     packages, upstream = _packages(session, run_ids), _upstream(session, run_ids)
+    checks, taints = checks_of(session, run_ids), taints_of(session, run_ids)
     return {
         run.id: RunReport(
             run=run,
@@ -96,6 +101,8 @@ def read_reports(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunR
             attempt=attempts.get(run.id),
             products=tuple(products[run.id]),
             metrics=tuple(metrics[run.id]),
+            checks=tuple(checks[run.id]),
+            taints=tuple(taint for taint in taints[run.id] if taint.lifted_at is None),
             packages=packages.get(run.id, Inputs()),
             upstream=upstream.get(run.id, Inputs()),
         )

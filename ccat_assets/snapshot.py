@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
+from ccat_models.pipeline.values import QualityLimit
 from ccat_models.pipeline.versions import target_version
 from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines
 from ccat_models.tables.base import StepId
@@ -38,6 +39,7 @@ class StepSnapshot(_Plain):
     cooldown_seconds: int
     settle_seconds: int
     fan_in: str
+    quality: tuple[QualityLimit, ...]
     metrics: tuple[str, ...]  # names that its newest completed run left
 
 
@@ -147,5 +149,6 @@ def _step(
         cooldown_seconds=view.cooldown_seconds,
         settle_seconds=view.settle_seconds,
         fan_in=view.fan_in.value,
+        quality=view.quality,
         metrics=tuple(metrics),
     )

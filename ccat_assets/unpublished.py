@@ -1,7 +1,7 @@
 """What ops-db knows and Dagster does not: runs that have ended and were not shown."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -53,8 +53,13 @@ def unpublished_keys(
         .group_by(Run.step_id, SubGroup.key)
         .order_by(sa.func.min(Run.id))
     )
+    return keys_by_step(session.execute(query).tuples())
+
+
+def keys_by_step(found: Iterable[tuple[StepId, str]]) -> Mapping[StepId, list[str]]:
+    """Return pairs of step and sub-group as the sub-groups of each step."""
     keys: dict[StepId, list[str]] = defaultdict(list)
-    for step_id, key in session.execute(query).tuples():
+    for step_id, key in found:
         keys[step_id].append(key)
     return keys
 

@@ -94,10 +94,8 @@ def taint(
 
 
 def _print_touched(names: Sequence[str], touched: Sequence[TouchedStep], *, lifted: bool) -> None:
-    done = "may be used again" if lifted else "tainted"
-    console.print(
-        f"{len(names)} packages {done}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}", markup=False
-    )
+    shown = ", ".join(names[:5]) + (f", … ({len(names)} in all)" if len(names) > 5 else "")
+    console.print(f"{'may be used again' if lifted else 'tainted'}: {shown}", markup=False)
     columns = ["pipeline/step", "runs that read them", "products", "in flight"]
     rows = ((f"{one.pipeline}/{one.step}", one.runs, one.products, one.in_flight) for one in touched)
     print_table("Counting again" if lifted else "Not counting any more", columns, rows)

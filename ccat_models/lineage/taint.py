@@ -31,6 +31,17 @@ class TaintRow:
     lifted_at: datetime | None
 
 
+_COLUMNS = (
+    PackageTaint.id,
+    RawDataPackage.name,
+    PackageTaint.reason,
+    PackageTaint.tainted_by,
+    PackageTaint.tainted_at,
+    PackageTaint.lifted_by,
+    PackageTaint.lifted_at,
+)
+
+
 @dataclass(frozen=True)
 class TouchedStep:
     """How many runs of a step have read what is tainted; `in_flight` of them are still on their way."""
@@ -86,15 +97,9 @@ def list_taints(
     session: Session, *, names: Collection[str] | None = None, with_lifted: bool = False
 ) -> Sequence[TaintRow]:
     """Return the taints that stand, the oldest first; those that were lifted too, if they are wanted."""
-    taint = PackageTaint
-    query = (
-        sa.select(taint.id, RawDataPackage.name, taint.reason, taint.tainted_by, taint.tainted_at)
-        .add_columns(taint.lifted_by, taint.lifted_at)
-        .join(RawDataPackage, RawDataPackage.id == taint.raw_data_package_id)
-        .order_by(taint.id)
-    )
+    query = sa.select(*_COLUMNS).select_from(PackageTaint).join(RawDataPackage).order_by(PackageTaint.id)
     if not with_lifted:
-        query = query.where(taint.lifted_at.is_(None))
+        query = query.where(PackageTaint.lifted_at.is_(None))
     if names is not None:
         query = query.where(RawDataPackage.name.in_(names))
     return [TaintRow(*row) for row in session.execute(query).tuples()]
@@ -103,10 +108,15 @@ def list_taints(
 def taints_of(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[TaintRow]]:
     """Return by run the taints, standing or lifted, of what it has read."""
     found: dict[RunId, list[TaintRow]] = {run_id: [] for run_id in run_ids}
-    known = {row.id: row for row in list_taints(session, with_lifted=True)}
-    query = sa.select(RunTaint.run_id, RunTaint.package_taint_id).where(RunTaint.run_id.in_(run_ids))
-    for run_id, taint_id in session.execute(query.order_by(RunTaint.package_taint_id)).tuples():
-        found[run_id].append(known[taint_id])
+    query = (
+        sa.select(RunTaint.run_id, *_COLUMNS)
+        .join(PackageTaint, PackageTaint.id == RunTaint.package_taint_id)
+        .join(RawDataPackage)
+        .where(RunTaint.run_id.in_(run_ids))
+        .order_by(RunTaint.run_id, PackageTaint.id)
+    )
+    for run_id, *row in session.execute(query):
+        found[run_id].append(TaintRow(*row))
     return found
 
 

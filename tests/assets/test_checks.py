@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from ccat_assets.checks import evaluations
 from ccat_assets.run_report import read_reports
+from ccat_models.pipeline.values import RESERVED_CHECKS
 from ccat_models.tables.base import RunId
 from ccat_models.tables.places import DataProductPhysicalCopy, PhysicalCopyStatus
 from ccat_models.tables.products import QualityMetric
@@ -34,9 +35,9 @@ def product_file(lab: Lab) -> Path:
     return found
 
 
-def test_a_good_run_passes_both(reduced: Lab) -> None:
+def test_a_good_run_passes_all(reduced: Lab) -> None:
     found = checked(reduced)
-    assert {name: one.passed for name, one in found.items()} == {"products_present": True, "qa_within_limits": True}
+    assert {name: one.passed for name, one in found.items()} == dict.fromkeys(RESERVED_CHECKS, True)
     assert {one.partition for one in found.values()} == {KEYS[0]}
     assert found["products_present"].metadata["products"].value == 2
     assert "missing" not in found["products_present"].metadata
@@ -92,6 +93,6 @@ def test_every_sub_group_has_its_result_and_a_failed_check_holds_nothing_back(re
         for data in (event.event_specific_data for event in events if event is not None)
         if isinstance(data, dg.AssetCheckEvaluation)
     }
-    assert results == {(key, name): True for key in KEYS for name in ("products_present", "qa_within_limits")} | {
+    assert results == {(key, name): True for key in KEYS for name in RESERVED_CHECKS} | {
         (KEYS[0], "products_present"): False
     }

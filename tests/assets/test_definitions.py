@@ -9,6 +9,7 @@ import pytest
 from ccat_assets.build import build
 from ccat_assets.names import step_key, step_names
 from ccat_assets.snapshot import Snapshot
+from ccat_models.pipeline.values import RESERVED_CHECKS
 from tests.support.lab import Lab
 from tests.support.programs import pipeline_yaml
 from tests.support.tree import PROGRAMS
@@ -71,7 +72,7 @@ def test_checks_have_a_result_for_each_sub_group(lab: Lab) -> None:
     graph = definitions(lab).resolve_asset_graph()
     specs = [spec for asset in graph.assets_defs for spec in asset.check_specs]
     assert {(spec.asset_key, spec.name) for spec in specs} == {
-        (key, name) for key in (READ, CLEAN, JOIN) for name in ("products_present", "qa_within_limits")
+        (key, name) for key in (READ, CLEAN, JOIN) for name in RESERVED_CHECKS
     }
     assert all(spec.partitions_def is graph.get(spec.asset_key).partitions_def for spec in specs)
     assert not any(spec.blocking for spec in specs)

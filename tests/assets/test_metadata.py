@@ -171,4 +171,4 @@ def test_a_batch_is_read_in_few_queries(lab: Lab) -> None:
             assert all(tags_of(report) and metadata_of(report) for report in reports.values())
             assert len(reports) == count
 
-    assert lab.count_queries(lambda: read(20)) == lab.count_queries(lambda: read(1)) <= 8
+    assert lab.count_queries(lambda: read(20)) == lab.count_queries(lambda: read(1)) <= 9
