@@ -10,6 +10,7 @@ from ccat_assets.batch import BatchConfig, Ended, keys_of, make, mark_told, publ
 from ccat_assets.checks import check_specs, evaluations, files_checked, judgements
 from ccat_assets.dagster_private import report_planned
 from ccat_assets.description import describe_step
+from ccat_assets.links import Links
 from ccat_assets.metadata import files_shown, materialization, table
 from ccat_assets.names import StepName, raw_key, step_names
 from ccat_assets.partitions import Partitions
@@ -127,7 +128,7 @@ def _tell(
     wanted = (one for report in ended.completed for one in (*files_shown(report), *files_checked(report)))
     files = Files(application.cluster, wanted)
     for report in ended.completed:
-        yield materialization(report, files)
+        yield materialization(report, files, Links(application.settings.products_url))
         yield from evaluations(report, declared, files)
     if ended.failed:
         # A plan that stands after the last materialization is what shows a partition of a failed run as failed.

@@ -2,6 +2,7 @@ import dagster as dg
 
 from ccat_assets.application import Application
 from ccat_assets.assets import step_assets
+from ccat_assets.overview import overview_assets
 from ccat_assets.partitions import Partitions
 from ccat_assets.raw_assets import raw_assets
 from ccat_assets.snapshot import Snapshot
@@ -11,7 +12,7 @@ def definitions_of(snapshot: Snapshot, application: Application) -> dg.Definitio
     """Return the assets of a snapshot, with what their runs work with."""
     partitions = Partitions(snapshot)
     return dg.Definitions(
-        assets=[*raw_assets(snapshot, partitions), *step_assets(snapshot, partitions)],
+        assets=[*raw_assets(snapshot, partitions), *overview_assets(snapshot), *step_assets(snapshot, partitions)],
         resources={"application": application},
         executor=dg.in_process_executor,  # a run has one step: a process more would only cost its start
     )

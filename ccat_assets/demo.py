@@ -2,10 +2,12 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ccat_assets.application import Application
-from ccat_assets.cli.answers import lineage
+from ccat_assets.cli.lineage import lineage
 from ccat_assets.cli.output import console
 from ccat_assets.cli.running import publish_all, run_attached
 from ccat_assets.declare import apply_file
@@ -14,14 +16,18 @@ from ccat_assets.ingest import ingest_folder
 from ccat_assets.initialise import initialise
 from ccat_assets.settings import REPOSITORY
 from ccat_models.errors import Refused
+from resources.companion import start_companion
 from resources.ensure import Wish
 from resources.ports import free_port
 
+_PRODUCTS_PORT = 3070
 MAP = "chai-ngc253/map/all"
 
 
 def run_demo(app: Application, *, scans: int, serve_on: int | None) -> None:
     """Observe, ingest, declare, run both pipelines, show the map's lineage and, on a port, Dagit."""
+    if serve_on is not None:
+        app = _with_product_links(app)
     _say(f"1/6 setting up {app.settings.home}")
     initialise(app)
     _say(f"2/6 observing {scans} on-the-fly scans of NGC253 in CO(4-3), and three months of water vapour")
@@ -43,12 +49,23 @@ def run_demo(app: Application, *, scans: int, serve_on: int | None) -> None:
         serve(app, serve_on)
 
 
+def _with_product_links(app: Application) -> Application:
+    """Return the parts with links to the products' files, on the same port as before if it is free."""
+    url = f"http://127.0.0.1:{free_port(_PRODUCTS_PORT)}"
+    return replace(app, settings=app.settings.model_copy(update={"products_url": url}))
+
+
 def serve(app: Application, port: int) -> None:
     """Turn this process into `dagster dev` on loopback; a port that is taken is replaced by a free one."""
     chosen = free_port(port)
+    products = urlsplit(app.settings.products_url)
+    ccat = str(Path(sys.executable).with_name("ccat"))
+    start_companion([ccat, "serve", "--with-parent", "--port", str(products.port)])
     console.print(f"\nDagit: [bold]http://127.0.0.1:{chosen}[/bold]  (Ctrl-C ends it)")
     sys.stdout.flush()
-    os.environ.update(DAGSTER_HOME=str(app.settings.dagster_directory))  # noqa: TID251 - for the program it becomes
+    os.environ.update(  # noqa: TID251 - for the program it becomes
+        DAGSTER_HOME=str(app.settings.dagster_directory), CCAT_PRODUCTS_URL=app.settings.products_url
+    )
     program = Path(sys.executable).with_name("dagster")
     workspace = str(REPOSITORY / "workspace.yaml")
     os.execv(program, [str(program), "dev", "-w", workspace, "-h", "127.0.0.1", "-p", str(chosen)])  # noqa: S606

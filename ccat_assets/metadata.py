@@ -5,12 +5,14 @@ import hashlib
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import dagster as dg
 
 from ccat_assets.attempt_files import Files, Read, picture_of, read_tail, tail_of, thumbnail_png
+from ccat_assets.links import Links, link, observation_key, partition_url, text
+from ccat_assets.names import raw_key, step_key
 from ccat_assets.run_report import ProductReport, RunReport
+from ccat_assets.sizes import size_text
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
 from ccat_models.tables.products import DataProductType
@@ -30,12 +32,14 @@ RUN_TAG = "ccat/run_id"
 Metadata = dict[str, dg.MetadataValue]
 
 
-def materialization(report: RunReport, files: Files | None = None) -> dg.AssetMaterialization:
+def materialization(
+    report: RunReport, files: Files | None = None, links: Links | None = None
+) -> dg.AssetMaterialization:
     """Return the event that shows a completed run as the materialization of its sub-group."""
     return dg.AssetMaterialization(
         asset_key=dg.AssetKey([report.pipeline, report.run.step.name]),
         partition=report.key,
-        metadata=metadata_of(report, files),
+        metadata=metadata_of(report, files, links),
         tags=tags_of(report),
     )
 
@@ -68,10 +72,12 @@ def files_shown(report: RunReport) -> Iterator[tuple[int | None, Wanted]]:
         yield from ((report.location_id, tail_of(directory, path, _LOG_BYTES)) for path in _LOGS.values())
 
 
-def metadata_of(report: RunReport, files: Files | None = None) -> Metadata:
+def metadata_of(report: RunReport, files: Files | None = None, links: Links | None = None) -> Metadata:
     """Return what is shown: products, numbers, plots, where it came from, and how it went."""
     run, attempt, files = report.run, report.attempt, files or Files()
     shown: Metadata = {"products": _products(report.products)}
+    if links is not None and links.products_url:
+        shown["files"] = _links(report.products, links)
     shown |= {f"qa/{metric.name}": dg.MetadataValue.float(metric.value) for metric in report.metrics}
     shown |= _unless_out_of_reach("plots", lambda: _plots(report.products, files))
     shown |= _inputs(report)
@@ -81,6 +87,7 @@ def metadata_of(report: RunReport, files: Files | None = None) -> Metadata:
     if attempt is not None and attempt.directory:
         directory, location_id = attempt.directory, report.location_id
         shown |= _unless_out_of_reach("log", lambda: _log(directory, files.at(location_id)))
+    shown["reproduce"] = dg.MetadataValue.text(shlex.join(["ccat", "reproduce", f"{_place(report)}/{report.key}"]))
     shown["fingerprint"] = dg.MetadataValue.text(str(run.fingerprint))
     shown["reason"] = dg.MetadataValue.text(run.reason)
     shown["requested_by"] = dg.MetadataValue.text(run.requested_by)
@@ -91,6 +98,20 @@ def metadata_of(report: RunReport, files: Files | None = None) -> Metadata:
 def _products(products: Sequence[ProductReport]) -> dg.TableMetadataValue:
     rows = [(p.product.type.value, p.product.path, p.product.size_bytes, p.product.sha256) for p in products]
     return table({"type": "string", "path": "string", "size_bytes": "int", "sha256": "string"}, rows[:_PRODUCTS_SHOWN])
+
+
+def _links(products: Sequence[ProductReport], links: Links) -> dg.MarkdownMetadataValue:
+    """Return a line for each product that opens or downloads it."""
+    lines = []
+    for one in products[:_PRODUCTS_SHOWN]:
+        product = one.product
+        name = text(product.path) if one.purged else links.product(product.id, product.path)
+        lines.append(f"- {name}: {product.type.value}, {'purged' if one.purged else size_text(product.size_bytes)}")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _place(report: RunReport) -> str:
+    return f"{report.pipeline}/{report.run.step.name}"
 
 
 def _unless_out_of_reach(name: str, look: Callable[[], Metadata]) -> Metadata:
@@ -123,21 +144,25 @@ def _plots(products: Iterable[ProductReport], files: Files) -> Metadata:
 def _inputs(report: RunReport) -> Metadata:
     shown: Metadata = {}
     if report.packages.count:
-        shown["packages"] = table({"package": "string", "checksum": "string"}, report.packages.shown)
+        packages = [(one.name, one.checksum) for one in report.packages.shown]
+        shown["packages"] = table({"package": "string", "checksum": "string"}, packages)
         shown["package_count"] = dg.MetadataValue.int(report.packages.count)
     if report.upstream.count:
-        rows = [
-            (
-                up.step,
-                up.sub_group,
-                up.run_id,
-                f"/assets/{up.pipeline}/{up.step}?view=partitions&partition={quote(up.sub_group)}",
-            )
-            for up in report.upstream.shown
-        ]
-        shown["upstream"] = table({"step": "string", "sub_group": "string", "run_id": "int", "asset": "string"}, rows)
+        rows = [(up.step, up.sub_group, up.run_id) for up in report.upstream.shown]
+        shown["upstream"] = table({"step": "string", "sub_group": "string", "run_id": "int"}, rows)
         shown["upstream_count"] = dg.MetadataValue.int(report.upstream.count)
+    shown["inputs"] = dg.MetadataValue.md("\n".join(_input_links(report)))
     return shown
+
+
+def _input_links(report: RunReport) -> Iterator[str]:
+    """Yield a line for each input that leads to the partition it is from."""
+    for up in report.upstream.shown:
+        url = partition_url(step_key(up.pipeline, up.step), up.sub_group)
+        yield f"- {link(f'{up.step} {up.sub_group}', url)}, run {up.run_id}"
+    for one in report.packages.shown:
+        url = partition_url(raw_key(report.grouping), observation_key(one.executed_obs_unit))
+        yield f"- raw data package {link(one.name, url)}, sha256 {one.checksum[:12]}…"
 
 
 def _software(version: ReductionSoftwareVersion, attempt: Attempt | None) -> Metadata:

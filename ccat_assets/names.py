@@ -31,6 +31,11 @@ def step_key(pipeline: str, step: str) -> dg.AssetKey:
     return dg.AssetKey([pipeline, step])
 
 
+def overview_key(pipeline: str) -> dg.AssetKey:
+    """Return the key of a pipeline's overview; no step's name has a capital letter."""
+    return dg.AssetKey([pipeline, "Overview"])
+
+
 def raw_key(grouping: str) -> dg.AssetKey:
     """Return the key of the asset that stands for a data grouping's raw data."""
     return dg.AssetKey([RAW, grouping])

@@ -15,6 +15,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
+from ccat_models.tables.observation import ExecutedObsUnit
 from ccat_models.tables.pipelines import (
     Pipeline,
     ReductionSoftwareVersion,
@@ -54,6 +55,15 @@ class UpstreamReport:
 
 
 @dataclass(frozen=True)
+class PackageReport:
+    """A raw data package that was read, with the checksum it had then."""
+
+    name: str
+    checksum: str
+    executed_obs_unit: str
+
+
+@dataclass(frozen=True)
 class Inputs(Generic[T]):
     """The first of a run's inputs, and how many there are in all."""
 
@@ -67,13 +77,14 @@ class RunReport:
 
     run: Run
     pipeline: str
+    grouping: str
     revision: int
     attempt: Attempt | None
     products: tuple[ProductReport, ...]
     metrics: tuple[QualityMetric, ...]
     checks: tuple[CheckRow, ...]
     taints: tuple[TaintRow, ...]  # of what was read, that stand
-    packages: Inputs[tuple[str, str]]  # name, checksum
+    packages: Inputs[PackageReport]
     upstream: Inputs[UpstreamReport]
 
     @property
@@ -97,6 +108,7 @@ def read_reports(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunR
         run.id: RunReport(
             run=run,
             pipeline=run.step.pipeline.name,
+            grouping=run.step.pipeline.data_grouping.name,
             revision=run.step_revision.pipeline_revision.number,
             attempt=attempts.get(run.id),
             products=tuple(products[run.id]),
@@ -112,7 +124,7 @@ def read_reports(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunR
 
 def _whole_run() -> list[sa.orm.interfaces.LoaderOption]:
     return [
-        joinedload(Run.step).joinedload(ReductionStep.pipeline),
+        joinedload(Run.step).joinedload(ReductionStep.pipeline).joinedload(Pipeline.data_grouping),
         joinedload(Run.step_revision).joinedload(ReductionStepRevision.pipeline_revision),
         joinedload(Run.sub_group),
         joinedload(Run.software_version).joinedload(ReductionSoftwareVersion.software),
@@ -167,19 +179,22 @@ def _metrics(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[Qua
     return metrics
 
 
-def _packages(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Inputs[tuple[str, str]]]:
+def _packages(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Inputs[PackageReport]]:
     read, package = RunInputPackage, RawDataPackage
     ranked = (
         sa.select(read.run_id, package.name, read.checksum, *_counted(read.run_id, package.name))
+        .add_columns(ExecutedObsUnit.name.label("executed_obs_unit"))
         .join(package, package.id == read.raw_data_package_id)
+        .join(ExecutedObsUnit, ExecutedObsUnit.id == package.executed_obs_unit_id)
         .where(read.run_id.in_(run_ids))
         .subquery()
     )
-    found: dict[RunId, Inputs[tuple[str, str]]] = {}
+    found: dict[RunId, Inputs[PackageReport]] = {}
     query = sa.select(ranked).where(ranked.c.place <= ROWS_SHOWN).order_by(ranked.c.run_id, ranked.c.place)
     for row in session.execute(query):
         before = found.get(row.run_id, Inputs())
-        found[row.run_id] = Inputs((*before.shown, (row.name, row.checksum)), row.all_of_them)
+        one = PackageReport(row.name, row.checksum, row.executed_obs_unit)
+        found[row.run_id] = Inputs((*before.shown, one), row.all_of_them)
     return found
 
 

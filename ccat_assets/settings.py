@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ OBSERVATORY_NAMES = (
     "sif_cache_dir",
     "k8s_namespace",
 )
-SECRETS = ("database_url", "ssh_passphrase")
+SECRETS = ("database_url", "ssh_passphrase", "openlineage_api_key")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -82,6 +83,10 @@ class Settings(BaseSettings):
     dagster_retention_days: int = Field(
         90, ge=0, description="how long Dagster keeps runs that have ended; 0: for good"
     )
+    products_url: str = Field("", description="where `ccat serve` is reached, for links in Dagit; default: no links")
+    openlineage_url: str = Field("", description="receiver of OpenLineage events; default: none are sent")
+    openlineage_namespace: str = Field("ccat", min_length=1, description="namespace of jobs and datasets in events")
+    openlineage_api_key: SecretStr | None = Field(None, description="bearer token for the receiver")
     user: str = Field(default_factory=getpass.getuser, description="in whose name runs are requested")
 
     @field_validator("slurm_options", "slurm_setup", "insecure_registries", mode="before")
@@ -97,6 +102,13 @@ class Settings(BaseSettings):
         if self.ssh_host and self.ssh_known_hosts is None:
             raise ValueError("ssh_host needs ssh_known_hosts: a file with its host key (ssh-keyscan, checked by hand)")
         return self
+
+    @field_validator("products_url", "openlineage_url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        if url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+            raise ValueError("must be a web address, e.g. https://products.example.org")
+        return url.rstrip("/")
 
     @field_validator("home", "dagster_home", "pipeline_base_dir", "sif_cache_dir")
     @classmethod

@@ -76,13 +76,3 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         table.add_row(*(Text("" if cell is None else str(plain(cell))) for cell in row))  # text is never markup
         count += 1
     console.print(table if count else f"{title}: none")
-
-
-def size_text(size_bytes: int) -> str:
-    """Return a size in the decimal unit that suits it."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"

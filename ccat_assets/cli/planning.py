@@ -6,7 +6,8 @@ import typer
 from sqlalchemy.orm import Session
 
 from ccat_assets.application import Application
-from ccat_assets.cli.output import AsJson, console, plain, print_json, print_table, ready, size_text
+from ccat_assets.cli.output import AsJson, console, plain, print_json, print_table, ready
+from ccat_assets.sizes import size_text
 from ccat_assets.cli.software import Cosmetic, ReprocessFrom, explain
 from ccat_assets.declare import digests_of, read_file
 from ccat_models.errors import InvalidDeclaration, NotFound

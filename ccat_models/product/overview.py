@@ -1,0 +1,129 @@
+"""A pipeline at a glance: what its sub-groups are, what is on its way, what failed lately, what it has on disk."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.gap.reason_changes import newest_counts
+from ccat_models.tables.base import RunId, StepId
+from ccat_models.tables.execution import IN_FLIGHT, FailureClass, RunStatus, RunStatusHistory
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.gaps import ReasonCount
+from ccat_models.tables.pipelines import Pipeline, ReductionStep
+from ccat_models.tables.places import READABLE, DataProductPhysicalCopy
+from ccat_models.tables.products import DataProduct
+
+_ONE = sa.select(sa.literal(1)).subquery("one")
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How many runs failed in one way since a time, and the newest of them."""
+
+    failure: FailureClass
+    count: int
+    newest: RunId
+    message: str
+
+
+@dataclass
+class StepOverview:
+    """One step: its sub-groups by reason, its runs on their way, and its products that lie on a disk."""
+
+    step: str
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    in_flight: int = 0
+    products: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A pipeline and its steps, the first one first."""
+
+    pipeline: str
+    steps: tuple[StepOverview, ...]
+    failures: tuple[Failures, ...]
+
+
+@dataclass(frozen=True)
+class Newest:
+    """How far ops-db has come: what may have changed an overview has moved one of these.
+
+    The newest count of reasons may itself still change in the minute that it is of.
+    """
+
+    status: int
+    count: int
+    counted_at: datetime | None
+
+
+def newest_change(session: Session) -> Newest:
+    """Return how far ops-db has come, by the ends of two indexes."""
+    count = sa.select(ReasonCount.id, ReasonCount.at).order_by(ReasonCount.id.desc()).limit(1).subquery("count")
+    status = sa.select(sa.func.coalesce(sa.func.max(RunStatusHistory.id), 0)).scalar_subquery()
+    found = session.execute(sa.select(status, count.c.id, count.c.at).join_from(_ONE, count, sa.true(), isouter=True))
+    newest, counted, at = found.tuples().one()
+    return Newest(newest or 0, counted or 0, at)
+
+
+def read_overviews(session: Session, failed_since: datetime) -> list[Overview]:
+    """Return the overview of every pipeline by name, in a constant number of queries."""
+    steps: dict[StepId, StepOverview] = {}
+    by_pipeline: dict[str, list[StepOverview]] = defaultdict(list)
+    names = sa.select(Pipeline.name, ReductionStep.id, ReductionStep.name).join(ReductionStep)
+    for pipeline, step_id, name in session.execute(names.order_by(Pipeline.name, ReductionStep.id)).tuples():
+        steps[step_id] = StepOverview(name)
+        by_pipeline[pipeline].append(steps[step_id])
+    for step_id, reasons in newest_counts(session).items():
+        if step_id in steps:
+            steps[step_id].reasons = {reason: count for reason, count in reasons.items() if count}
+    for step_id, count in session.execute(_in_flight()):
+        steps[step_id].in_flight = count
+    for step_id, count, size_bytes in session.execute(_on_disk()):
+        steps[step_id].products, steps[step_id].size_bytes = count, int(size_bytes)
+    failures = _failures(session, failed_since)
+    return [Overview(name, tuple(found), tuple(failures[name])) for name, found in by_pipeline.items()]
+
+
+def _in_flight() -> sa.Select[Any]:
+    return sa.select(Run.step_id, sa.func.count()).where(Run.status.in_(IN_FLIGHT)).group_by(Run.step_id)
+
+
+def _on_disk() -> sa.Select[Any]:
+    copy = DataProductPhysicalCopy
+    readable = sa.select(sa.literal(1)).where(copy.data_product_id == DataProduct.id, copy.status.in_(READABLE))
+    return (
+        sa.select(Run.step_id, sa.func.count(), sa.func.sum(DataProduct.size_bytes))
+        .join(DataProduct, DataProduct.run_id == Run.id)
+        .where(readable.correlate(DataProduct).exists())
+        .group_by(Run.step_id)
+    )
+
+
+def _failures(session: Session, since: datetime) -> Mapping[str, list[Failures]]:
+    classes = (
+        sa.select(ReductionStep.pipeline_id, Run.failure_class, sa.func.count().label("count"))
+        .add_columns(sa.func.max(Run.id).label("newest"))
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .where(Run.status == RunStatus.FAILED, Run.status_changed_at >= since)
+        .group_by(ReductionStep.pipeline_id, Run.failure_class)
+        .subquery()
+    )
+    query = (
+        sa.select(Pipeline.name, Run.failure_class, classes.c.count, Run.id, Run.failure_message)
+        .select_from(classes)
+        .join(Run, Run.id == classes.c.newest)
+        .join(Pipeline, Pipeline.id == classes.c.pipeline_id)
+        .order_by(classes.c.count.desc(), Run.id.desc())
+    )
+    found: dict[str, list[Failures]] = defaultdict(list)
+    for pipeline, failure, count, newest, message in session.execute(query).tuples():
+        if failure is not None:
+            found[pipeline].append(Failures(failure, count, newest, message or ""))
+    return found

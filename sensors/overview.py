@@ -1,0 +1,65 @@
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import dagster as dg
+from pydantic import BaseModel, ValidationError
+
+from ccat_models.clock import Clock
+from ccat_models.product.overview import Overview, newest_change, read_overviews
+from resources.ops_db import OpsDb
+
+INTERVAL_SECONDS = 60
+FAILED_WITHIN = timedelta(days=7)
+_COUNTED_FOR = timedelta(minutes=2)  # a row is of the minute in which it was counted, and may change within it
+
+Describe = Callable[[Overview], dg.AssetMaterialization]
+
+
+class Seen(BaseModel):
+    """The sensor's cursor: the newest change it has seen, and what each pipeline's overview was then."""
+
+    status: int = 0
+    count: int = 0
+    told: dict[str, str] = {}
+
+
+def overview_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Clock) -> dg.SensorDefinition:
+    """Return the sensor that keeps each pipeline's overview up to date, at most once a minute.
+
+    Idle, it reads once; an overview that is as it was told is not told again.
+    """
+
+    @dg.sensor(
+        name="overview",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Keeps the overview of each pipeline up to date: reasons, runs on their way, failures, disk.",
+    )
+    def overview(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        seen = _seen(context.cursor)
+        with ops_db().read() as session:
+            newest = newest_change(session)
+            is_counting = newest.counted_at is not None and newest.counted_at > clock() - _COUNTED_FOR
+            if (newest.status, newest.count) == (seen.status, seen.count) and not is_counting:
+                return dg.SkipReason("nothing has changed")
+            found = read_overviews(session, clock() - FAILED_WITHIN)
+        count = _tell(context.instance, found, seen.told, describe)
+        told = {one.pipeline: str(one) for one in found}
+        context.update_cursor(Seen(status=newest.status, count=newest.count, told=told).model_dump_json())
+        return dg.SkipReason(f"the overview of {count} pipelines was brought up to date")
+
+    return overview
+
+
+def _tell(instance: dg.DagsterInstance, found: Sequence[Overview], told: dict[str, str], describe: Describe) -> int:
+    changed = [one for one in found if told.get(one.pipeline) != str(one)]
+    for one in changed:
+        instance.report_runless_asset_event(describe(one))
+    return len(changed)
+
+
+def _seen(cursor: str | None) -> Seen:
+    try:
+        return Seen() if cursor is None else Seen.model_validate_json(cursor)
+    except ValidationError:
+        return Seen()

@@ -1,0 +1,77 @@
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+
+from ccat_assets.build import build
+from ccat_assets.names import overview_key
+from resources.ensure import Wish, ensure_pipeline
+from tests.support.lab import Lab
+from tests.support.observatory import FakeClock
+from tests.support.ticks import Ticks
+
+QUIET = "nothing has changed"
+TOLD = "the overview of 1 pipelines was brought up to date"
+
+
+def opened(lab: Lab) -> tuple[Ticks, FakeClock]:
+    """Give a standing pipeline on three scans of which one is bad, all of them run."""
+    clock = FakeClock()
+    lab.application = replace(lab.application, clock=clock)
+    lab.declare("a", "exit 65", "c", mode="standing", trigger="continuous")
+    return Ticks(lab, "overview"), clock
+
+
+def shown(lab: Lab) -> list[dict[str, Any]]:
+    """Return what was told of the pipeline, the oldest first; a table as its rows."""
+    page = lab.instance.fetch_materializations(overview_key("letters"), limit=100, ascending=True)
+    events = [record.asset_materialization for record in page.records]
+    return [{name: plain(entry) for name, entry in event.metadata.items()} for event in events if event is not None]
+
+
+def plain(value: dg.MetadataValue[Any]) -> Any:
+    if isinstance(value, dg.TableMetadataValue):
+        return [dict(record.data) for record in value.records]
+    return value.value
+
+
+def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Lab) -> None:
+    lab = lab_on_each
+    watch, clock = opened(lab)
+    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    assert watch.tick() == TOLD
+    assert shown(lab)[-1]["in_flight"] == 3
+    assert watch.tick() == QUIET
+    lab.run_without_dagster()
+    clock.pass_seconds(300)
+    assert watch.tick() == TOLD
+    told = shown(lab)[-1]
+    assert (told["in_flight"], told["failed_in_7_days"], told["failed/permanent"]) == (0, 1, 1)
+    assert [row["products"] for row in told["steps"]] == [4, 4, 2]
+    assert told["disk_bytes"] > 0
+    (failure,) = told["failures"]
+    assert (failure["class"], failure["runs"], failure["newest_run"]) == ("permanent", 1, 2)
+    assert "exit code 65" in failure["message"]
+    assert "release a version" in failure["remedy"] or "retry" in failure["remedy"]
+    assert watch.tick() == QUIET
+    clock.pass_seconds(8 * 86400)
+    lab.observatory.scan(3, "d")
+    lab.run_without_dagster()
+    assert watch.tick() == TOLD
+    assert shown(lab)[-1]["failed_in_7_days"] == 0, "what failed long ago is not counted"
+
+
+def test_an_overview_without_news_is_not_told_again(lab: Lab) -> None:
+    watch, _ = opened(lab)
+    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    watch.tick()
+    watch.cursor = (watch.cursor or "").replace('"status":3', '"status":2')
+    assert watch.tick() == TOLD.replace("1", "0")
+    assert len(shown(lab)) == 1
+
+
+def test_the_overview_is_an_asset_of_the_pipelines_group(lab: Lab) -> None:
+    lab.declare("a")
+    graph = build(lab.snapshot(), lab.application).resolve_asset_graph()
+    node = graph.get(overview_key("letters"))
+    assert (node.group_name, node.is_executable, node.parent_keys) == ("letters", False, set())
