@@ -10,13 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import arrival, mirroring, plan, slurm, standing
+from benchmarks import arrival, closure, mirroring, plan, slurm, standing
 
 BENCHMARKS: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
     "plan": plan.measure,
     "full_gap": standing.full_gap,
     "idle_tick": standing.idle_tick,
     "detect_to_submit": arrival.detect_to_submit,
+    "closure": closure.closure,
     "add_partitions": mirroring.add_partitions,
     "dag21": slurm.dag21,
     "trivial50": slurm.trivial50,

@@ -1,75 +1,87 @@
+"""Where products come from and what was made from them: whole lineages, and streams of any length."""
+
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.tables.base import PackageId, ProductId, RunId
-from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
-from ccat_models.tables.pipelines import (
-    Pipeline,
-    ReductionSoftware,
-    ReductionSoftwareVersion,
-    ReductionStep,
-    SubGroup,
-)
+from ccat_models.lineage.nodes import FileNode, Lineage, PackageNode, package_links, producer_links, run_nodes
+from ccat_models.lineage.scope import FEW, ancestors, descendants, exactly, page
+from ccat_models.lineage.start import Start, first_runs
+from ccat_models.lineage.ways import RunNode
+from ccat_models.tables.base import ProductId, RunId
 from ccat_models.tables.products import DataProduct
-from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
+
+__all__ = [
+    "FileNode",
+    "Lineage",
+    "PackageNode",
+    "RunNode",
+    "ancestor_runs",
+    "descendant_runs",
+    "lineage_of",
+    "packages_read",
+    "producer_of",
+    "producers_read",
+]
 
 
-@dataclass(frozen=True)
-class RunNode:
-    """A run in a lineage: what was done, by which software, in how far back a generation."""
+def lineage_of(session: Session, run_id: RunId, *, most: int | None = None) -> Lineage:
+    """Return the lineage of a run in a constant number of queries, whatever its depth.
 
-    id: RunId
-    pipeline: str
-    step: str
-    sub_group: str
-    software: str
-    version: str
-    digest: str | None
-
-
-@dataclass(frozen=True)
-class FileNode:
-    """A raw file of a package."""
-
-    path: str
-    sha256: str
-    size_bytes: int
+    With `most` it is cut short: of each run so many producers and packages are listed, of each package so many files,
+    and in all no more than some hundred runs, the nearest.
+    """
+    scope = page(session, ancestors(run_id)) if most is None else exactly(_nearest(session, run_id, most))
+    runs = {run.id: run for run in run_nodes(session, scope)}
+    producers, producer_counts = dict[RunId, tuple[RunId, ...]](), dict[RunId, int]()
+    for reader, count, found in producer_links(session, scope, most=most):
+        producers[reader] = tuple(producer for producer in found if producer in runs)
+        producer_counts[reader] = count
+    packages, package_counts = defaultdict[RunId, list[PackageNode]](list), dict[RunId, int]()
+    for reader, count, package in package_links(session, scope, most=most):
+        packages[reader].append(package)
+        package_counts[reader] = count
+    read = {reader: tuple(found) for reader, found in packages.items()}
+    return Lineage(run_id, runs, producers, read, producer_counts, package_counts)
 
 
-@dataclass(frozen=True)
-class PackageNode:
-    """A raw data package with its files, and the checksum that the run read."""
+def ancestor_runs(
+    session: Session, run_id: RunId, *, after: RunId | None = None, limit: int | None = None
+) -> Iterator[RunNode]:
+    """Yield a run and all it was made from in the order of their ids, which puts producers first.
 
-    id: PackageId
-    name: str
-    checksum: str
-    files: tuple[FileNode, ...]
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """Everything that a run's products were made from, back to the raw files."""
-
-    root: RunId
-    runs: Mapping[RunId, RunNode]
-    producers: Mapping[RunId, tuple[RunId, ...]]  # run → the runs whose products it read
-    packages: Mapping[RunId, tuple[PackageNode, ...]]  # run → the packages it read
+    A page goes on `after` the last id of the page before.
+    """
+    return run_nodes(session, page(session, ancestors(run_id), after=after, limit=limit))
 
 
-def lineage_of(session: Session, run_id: RunId) -> Lineage:
-    """Return the lineage of a run in a constant number of queries, whatever its depth."""
-    closure = _closure(run_id)
-    return Lineage(
-        root=run_id,
-        runs=_runs(session, closure),
-        producers=_producers(session, closure),
-        packages=_packages(session, closure),
-    )
+def descendant_runs(
+    session: Session, start: Start, *, after: RunId | None = None, limit: int | None = None
+) -> Iterator[RunNode]:
+    """Yield the runs that a thing has touched, directly or through products, in the order of their ids.
+
+    A page goes on `after` the last id of the page before.
+    """
+    return run_nodes(session, page(session, descendants(first_runs(start)), after=after, limit=limit))
+
+
+def packages_read(
+    session: Session, run_id: RunId, *, after: tuple[RunId, str] | None = None, limit: int | None = None
+) -> Iterator[tuple[RunId, PackageNode]]:
+    """Yield every package that a run was made from, with its files, at each run that read it itself, by name.
+
+    A page goes on `after` the last run and name of the page before.
+    """
+    links = package_links(session, page(session, ancestors(run_id)), after=after, limit=limit)
+    return ((reader, package) for reader, _, package in links)
+
+
+def producers_read(session: Session, run_id: RunId) -> Iterator[tuple[RunId, tuple[RunId, ...]]]:
+    """Yield each run that a run was made from and that read products, with the runs that made those."""
+    links = producer_links(session, page(session, ancestors(run_id)))
+    return ((reader, producers) for reader, _, producers in links)
 
 
 def producer_of(session: Session, product_id: ProductId) -> RunId | None:
@@ -77,54 +89,12 @@ def producer_of(session: Session, product_id: ProductId) -> RunId | None:
     return session.scalar(sa.select(DataProduct.run_id).where(DataProduct.id == product_id))
 
 
-def _closure(run_id: RunId) -> sa.CTE:
-    start = sa.select(Run.id.label("run_id")).where(Run.id == run_id).cte("closure", recursive=True)
-    # UNION, not UNION ALL: a run that is reached on many paths is followed once.
-    return start.union(sa.select(RunInputProduct.producer_run_id).join(start, start.c.run_id == RunInputProduct.run_id))
-
-
-def _runs(session: Session, closure: sa.CTE) -> dict[RunId, RunNode]:
-    version = ReductionSoftwareVersion
-    query = (
-        sa.select(Run.id, Pipeline.name, ReductionStep.name, SubGroup.key, ReductionSoftware.name, version.version)
-        .add_columns(sa.func.coalesce(version.image_sha256, version.code_sha256))
-        .join(closure, closure.c.run_id == Run.id)
-        .join(ReductionStep, ReductionStep.id == Run.step_id)
-        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
-        .join(SubGroup, SubGroup.id == Run.sub_group_id)
-        .join(version, version.id == Run.software_version_id)
-        .join(ReductionSoftware, ReductionSoftware.id == version.software_id)
-    )
-    return {row[0]: RunNode(*row) for row in session.execute(query).tuples()}
-
-
-def _producers(session: Session, closure: sa.CTE) -> dict[RunId, tuple[RunId, ...]]:
-    links = (
-        sa.select(RunInputProduct.run_id, RunInputProduct.producer_run_id)
-        .join(closure, closure.c.run_id == RunInputProduct.run_id)
-        .distinct()
-        .order_by(RunInputProduct.run_id, RunInputProduct.producer_run_id)
-    )
-    producers: dict[RunId, list[RunId]] = defaultdict(list)
-    for run_id, producer in session.execute(links).tuples():
-        producers[run_id].append(producer)
-    return {run_id: tuple(found) for run_id, found in producers.items()}
-
-
-def _packages(session: Session, closure: sa.CTE) -> dict[RunId, tuple[PackageNode, ...]]:
-    read = sa.select(RunInputPackage).join(closure, closure.c.run_id == RunInputPackage.run_id).subquery()
-    files: dict[PackageId, list[FileNode]] = defaultdict(list)
-    wanted = sa.select(read.c.raw_data_package_id)
-    for file in session.scalars(
-        sa.select(RawDataFile).where(RawDataFile.raw_data_package_id.in_(wanted)).order_by(RawDataFile.path)
-    ):
-        files[file.raw_data_package_id].append(FileNode(file.path, file.sha256, file.size_bytes))
-    query = (
-        sa.select(read.c.run_id, RawDataPackage.id, RawDataPackage.name, read.c.checksum)
-        .join(RawDataPackage, RawDataPackage.id == read.c.raw_data_package_id)
-        .order_by(read.c.run_id, RawDataPackage.name)
-    )
-    packages: dict[RunId, list[PackageNode]] = defaultdict(list)
-    for run_id, package_id, name, checksum in session.execute(query).tuples():
-        packages[run_id].append(PackageNode(package_id, name, checksum, tuple(files[package_id])))
-    return {run_id: tuple(found) for run_id, found in packages.items()}
+def _nearest(session: Session, run_id: RunId, most: int) -> set[RunId]:
+    """Return a run and the first producers of each run, generation by generation until there are enough."""
+    found = frontier = {run_id}
+    while frontier:
+        links = producer_links(session, exactly(frontier), most=most)
+        further = {producer for _, _, producers in links for producer in producers} - found
+        frontier = set(sorted(further, reverse=True)[: FEW - len(found)])
+        found = found | frontier
+    return found

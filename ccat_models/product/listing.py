@@ -63,20 +63,30 @@ def list_products(
     return [ProductRow(*row) for row in session.execute(query).tuples()]
 
 
+@dataclass(frozen=True)
+class FoundProduct:
+    """What a text names: one product, or, without `product_id`, all that a run has made."""
+
+    run_id: RunId
+    product_id: ProductId | None
+
+
 def find_run_of(session: Session, text: str) -> RunId:
-    """Return the run that a text names: a product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].
+    """Return the run that made what a text names; see `find_product`."""
+    return find_product(session, text).run_id
+
+
+def find_product(session: Session, text: str) -> FoundProduct:
+    """Return what a text names: a product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].
 
     Of several runs the newest completed one is meant. Raises NotFound.
     """
-    if text.isdigit():
-        run_id = session.scalar(sa.select(DataProduct.run_id).where(DataProduct.id == int(text)))
-        if run_id is None:
-            newest = session.scalars(sa.select(DataProduct.id).order_by(DataProduct.id.desc()).limit(5)).all()
-            raise NotFound("product", text, [str(number) for number in newest])
-        return run_id
+    if text.isdecimal():
+        return _by_number(session, text)
     parts = text.split("/", 3)
+    path = parts[3] if len(parts) > 3 else None
     query = (
-        sa.select(Run.id)
+        sa.select(Run.id, sa.null() if path is None else DataProduct.id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
@@ -86,12 +96,22 @@ def find_run_of(session: Session, text: str) -> RunId:
     )
     for column, part in zip((Pipeline.name, ReductionStep.name, SubGroup.key), parts, strict=False):
         query = query.where(column == part)
-    if len(parts) > 3:
-        query = query.where(Run.id.in_(sa.select(DataProduct.run_id).where(DataProduct.path == parts[3])))
-    run_id = session.scalar(query)
-    if run_id is None:
+    if path is not None:
+        query = query.join(DataProduct, DataProduct.run_id == Run.id).where(DataProduct.path == path)
+    found = session.execute(query).tuples().first()
+    if found is None:
         raise NotFound("product", text, [f"{p.pipeline}/{p.step}/{p.sub_group}/{p.path}" for p in _examples(session)])
-    return run_id
+    return FoundProduct(*found)
+
+
+def _by_number(session: Session, text: str) -> FoundProduct:
+    number = int(text)
+    known = number < 2**63  # what a database takes for a number
+    run_id = session.scalar(sa.select(DataProduct.run_id).where(DataProduct.id == number)) if known else None
+    if run_id is None:
+        newest = session.scalars(sa.select(DataProduct.id).order_by(DataProduct.id.desc()).limit(5)).all()
+        raise NotFound("product", text, [str(one) for one in newest])
+    return FoundProduct(run_id, ProductId(number))
 
 
 def _examples(session: Session) -> list[ProductRow]:

@@ -1,0 +1,86 @@
+"""`ccat impact`: everything that a package, a product, a run, a software version, … has touched."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.orm import Session
+
+from ccat_assets.cli.json_stream import print_members
+from ccat_assets.cli.output import AsJson, console, print_table, ready
+from ccat_assets.sizes import size_text
+from ccat_models.lineage.impact import StepImpact, TouchedProduct, impact_by_step, touched_products
+from ccat_models.lineage.start import Start, find_start
+from ccat_models.tables.base import ProductId
+
+_WHAT = (
+    "A raw package's name, a product (number or PIPELINE/STEP[/SUB_GROUP[/PATH]]), or package:NAME, product:PRODUCT, "
+    "run:NUMBER, software:NAME[=VERSION], config:HASH, node:HOST."
+)
+
+
+def impact(
+    what: Annotated[str, typer.Argument(help=_WHAT)],
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, help="At most so many products; 50 in a table, all in JSON.", show_default=False),
+    ] = None,
+    after: Annotated[int | None, typer.Option(min=0, help="Only products after this number: the next page.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was made with or from something, and whether it still counts."""
+    from_product = None if after is None else ProductId(after)
+    with ready().ops_db.read() as session:
+        start = find_start(session, what)
+        steps = impact_by_step(session, start)
+        if as_json:
+            print_members(_members(start, steps, touched_products(session, start, after=from_product, limit=limit)))
+            return
+        _print_steps(start, steps)
+        _print_products(session, start, steps, 50 if limit is None else limit, from_product)
+
+
+def _members(start: Start, steps: list[StepImpact], products: Iterator[TouchedProduct]) -> Iterator[tuple[str, Any]]:
+    last: list[ProductId] = []
+
+    def noted() -> Iterator[TouchedProduct]:
+        for product in products:
+            last[:] = [product.id]
+            yield product
+
+    yield "kind", start.kind
+    yield "name", start.name
+    yield "steps", iter(steps)
+    yield "products", noted()
+    yield "last", last[0] if last else None  # what the next page comes after
+
+
+def _print_steps(start: Start, steps: list[StepImpact]) -> None:
+    columns = ["pipeline/step", "runs", "current products", "superseded products"]
+    rows = [
+        (f"{step.pipeline}/{step.step}", step.runs, step.current_products, step.superseded_products) for step in steps
+    ]
+    if len(steps) > 1:
+        current, superseded = sum(s.current_products for s in steps), sum(s.superseded_products for s in steps)
+        rows.append(("in all", sum(s.runs for s in steps), current, superseded))
+    print_table(f"Touched by {start.kind.value} {start.name}", columns, rows)
+
+
+def _print_products(
+    session: Session, start: Start, steps: list[StepImpact], limit: int, after: ProductId | None
+) -> None:
+    rows = list(touched_products(session, start, after=after, limit=limit + 1))
+    shown = rows[:limit]
+    if not shown:
+        return
+    columns = ["id", "pipeline/step", "sub-group", "type", "path", "size", "run", ""]
+    print_table("Products", columns, map(_cells, shown))
+    if len(rows) > limit:
+        total = sum(step.current_products + step.superseded_products for step in steps)
+        console.print(f"{len(shown):,} of {total:,}; the next ones: --after {shown[-1].id}")
+
+
+def _cells(product: TouchedProduct) -> tuple[Any, ...]:
+    state = "current" if product.current else "superseded"
+    step, size = f"{product.pipeline}/{product.step}", size_text(product.size_bytes)
+    return product.id, step, product.sub_group, product.type, product.path, size, product.run_id, state

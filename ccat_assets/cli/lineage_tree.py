@@ -1,0 +1,79 @@
+"""A lineage as the lines of a tree, however deep; long lists are folded."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.markup import escape
+
+from ccat_assets.sizes import size_text
+from ccat_models.lineage.closure import Lineage, PackageNode
+from ccat_models.product.listing import ProductRow
+from ccat_models.tables.base import RunId
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A line and what is below it; below a run's line is what the run read."""
+
+    label: str
+    below: tuple["_Branch", ...] = ()
+    run: RunId | None = None
+
+
+def tree_lines(found: Lineage, products: Sequence[ProductRow], most: int | None) -> Iterator[str]:
+    """Yield the lines of a lineage's tree, with markup; of its products `most` are listed."""
+    shown: set[RunId] = set()
+    waiting = [(_run(found, found.root), "", "")]
+    while waiting:
+        branch, lead, margin = waiting.pop()
+        again = branch.run in shown
+        guide = f"[dim]{lead}[/dim]" if lead else ""
+        yield f"{guide}{branch.label}{' [dim](shown above)[/dim]' if again else ''}"
+        below = branch.below
+        if branch.run is not None:
+            made = (_products(products, most),) if branch.run == found.root else ()
+            below = () if again else (*made, *_read(found, branch.run))
+            shown.add(branch.run)
+        for place, one in enumerate(reversed(below)):  # the last one that is added is the first one taken
+            waiting.append((one, f"{margin}{'├── ' if place else '└── '}", f"{margin}{'│   ' if place else '    '}"))
+
+
+def _read(found: Lineage, run_id: RunId) -> tuple[_Branch, ...]:
+    packages, producers = found.packages.get(run_id, ()), found.producers.get(run_id, ())
+    return (
+        *map(_package, packages),
+        *_folded(found.package_counts.get(run_id, 0) - len(packages), "raw package"),
+        *(_run(found, producer) for producer in producers),
+        *_folded(found.producer_counts.get(run_id, 0) - len(producers), "run"),
+    )
+
+
+def _products(rows: Sequence[ProductRow], most: int | None) -> _Branch:
+    listed = tuple(
+        _Branch(f"{escape(row.path)}  {row.type.value}  {size_text(row.size_bytes)}  sha256 {row.sha256[:12]}…")
+        for row in rows[:most]
+    )
+    return _Branch("[bold]products[/bold]", (*listed, *_folded(len(rows) - len(listed), "product")))
+
+
+def _package(package: PackageNode) -> _Branch:
+    files = tuple(
+        _Branch(f"raw file {escape(file.path)}  {size_text(file.size_bytes)}  sha256 {file.sha256[:12]}…")
+        for file in package.files
+    )
+    label = f"raw package [bold]{escape(package.name)}[/bold]  sha256 {package.checksum[:12]}…"
+    return _Branch(label, (*files, *_folded(package.file_count - len(files), "raw file")))
+
+
+def _run(found: Lineage, run_id: RunId) -> _Branch:
+    run = found.runs[run_id]
+    digest = f" ({run.digest[:12]}…)" if run.digest else ""
+    marks = "".join(f"  [bold]{escape(mark)}[/bold]" for mark in run.marks)
+    name = f"[bold]{run.pipeline}/{run.step}[/bold] {escape(run.sub_group)}"
+    return _Branch(f"{name}  run {run.id}  {run.software} {run.version}{digest}{marks}", run=run_id)
+
+
+def _folded(count: int, thing: str) -> tuple[_Branch, ...]:
+    if not count:
+        return ()
+    return (_Branch(f"[dim]… and {count:,} more {thing}{'' if count == 1 else 's'} (--all)[/dim]"),)

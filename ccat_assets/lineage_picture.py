@@ -1,0 +1,127 @@
+"""What a picture of a lineage shows: raw packages, runs and products, and what was read by what."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from sqlalchemy.orm import Session
+
+from ccat_models.lineage.closure import Lineage, PackageNode, lineage_of
+from ccat_models.lineage.summary import Summary, summary_of
+from ccat_models.product.listing import ProductRow, list_products
+from ccat_models.tables.base import RunId
+
+MOST_BOXES = 100  # of a picture that can still be read
+_MOST_LISTED = 5  # packages of a run, or products, that have a box each
+
+
+class Shape(Enum):
+    """What a box stands for."""
+
+    PACKAGE = "package"
+    RUN = "run"
+    PRODUCT = "product"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box with its lines, the first of which is its name."""
+
+    shape: Shape
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Boxes by a key of their own, and arrows from what was read or made from, to what."""
+
+    boxes: Mapping[str, Box]
+    arrows: tuple[tuple[str, str], ...]
+
+
+def picture_of(session: Session, run_id: RunId) -> Picture:
+    """Return the picture of a run's lineage: a box for each run, or for each step where they would be too many."""
+    products = list_products(session, run_id=run_id, limit=_MOST_LISTED + 1)
+    summary = summary_of(session, run_id)
+    if summary.runs <= MOST_BOXES:
+        found = lineage_of(session, run_id, most=MOST_BOXES)
+        for listed in (_MOST_LISTED, 0):
+            picture = _by_run(found, products, listed)
+            if len(picture.boxes) <= MOST_BOXES:
+                return picture
+    return _by_step(summary, products)
+
+
+def dot(picture: Picture) -> str:
+    """Return the picture in the language of Graphviz."""
+    shapes = {Shape.PACKAGE: "folder", Shape.RUN: "box", Shape.PRODUCT: "note"}
+    boxes = (
+        f"  {_quoted(key)} [shape={shapes[box.shape]}, label={_quoted(chr(10).join(box.lines))}];"
+        for key, box in picture.boxes.items()
+    )
+    arrows = (f"  {_quoted(source)} -> {_quoted(target)};" for source, target in picture.arrows)
+    return "\n".join(["digraph lineage {", "  rankdir=LR;", *boxes, *arrows, "}"]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    # A quoted string of dot takes \" and \\ as JSON writes them, and \n for a line's end.
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _by_run(found: Lineage, products: Sequence[ProductRow], listed: int) -> Picture:
+    boxes, arrows = dict[str, Box](), list[tuple[str, str]]()
+    for run in found.runs.values():
+        name = (f"{run.pipeline}/{run.step}", run.sub_group, f"{run.software} {run.version}", f"run {run.id}")
+        boxes[f"run {run.id}"] = Box(Shape.RUN, (*name, *run.marks))
+        arrows += [(f"run {producer}", f"run {run.id}") for producer in found.producers.get(run.id, ())]
+    for run_id, packages in found.packages.items():
+        for key, box in _package_boxes(run_id, packages, found.package_counts[run_id], listed):
+            boxes[key] = box
+            arrows.append((key, f"run {run_id}"))
+    _add_products(boxes, arrows, f"run {found.root}", products)
+    return Picture(boxes, tuple(arrows))
+
+
+def _package_boxes(
+    run_id: RunId, packages: Sequence[PackageNode], count: int, listed: int
+) -> Iterator[tuple[str, Box]]:
+    """Yield a box for each package, or one for all; runs that read the same few packages share it."""
+    if count <= listed:
+        for package in packages:
+            yield f"package {package.id}", Box(Shape.PACKAGE, (package.name, _counted(package.file_count, "raw file")))
+    else:
+        whole = len(packages) == count
+        key = " ".join(str(package.id) for package in packages) if whole else f"of run {run_id}"
+        yield f"packages {key}", Box(Shape.PACKAGE, (_counted(count, "raw package"), f"{packages[0].name} …"))
+
+
+def _by_step(summary: Summary, products: Sequence[ProductRow]) -> Picture:
+    boxes, arrows = dict[str, Box](), list[tuple[str, str]]()
+    keys = [f"step {place}" for place in range(len(summary.steps))]
+    for key, step in zip(keys, summary.steps, strict=True):
+        name = (f"{step.pipeline}/{step.step}", _counted(step.runs, "run"), f"{step.software} {step.version}")
+        boxes[key] = Box(Shape.RUN, name)
+        if step.packages:
+            boxes[f"packages of {key}"] = Box(Shape.PACKAGE, (_counted(step.packages, "raw package"),))
+            arrows.append((f"packages of {key}", key))
+    # A step that read another version's products of its own is drawn; an arrow from a box to itself is not.
+    arrows += [(keys[link.producer], keys[link.reader]) for link in summary.links if link.producer != link.reader]
+    _add_products(boxes, arrows, keys[summary.root_place], products)
+    return Picture(boxes, tuple(arrows))
+
+
+def _add_products(
+    boxes: dict[str, Box], arrows: list[tuple[str, str]], maker: str, products: Sequence[ProductRow]
+) -> None:
+    if len(products) > _MOST_LISTED:
+        boxes["products"] = Box(Shape.PRODUCT, (f"more than {_MOST_LISTED} products", f"{products[0].path} …"))
+        arrows.append((maker, "products"))
+        return
+    for product in products:
+        boxes[f"product {product.id}"] = Box(Shape.PRODUCT, (product.path, f"sha256 {product.sha256[:12]}…"))
+        arrows.append((maker, f"product {product.id}"))
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

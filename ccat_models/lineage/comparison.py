@@ -1,0 +1,141 @@
+"""In what the origins of two products differ: inputs, software, parameters, environment, outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import starmap
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.lineage.nodes import run_nodes
+from ccat_models.lineage.scope import exactly
+from ccat_models.lineage.upstream import InputsCompared, StepCompared, inputs_compared, steps_compared
+from ccat_models.lineage.ways import RunNode
+from ccat_models.pipeline.diff import ABSENT, differences
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import Attempt
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStepConfig
+from ccat_models.tables.products import DataProduct, DataProductType, QualityMetric
+
+_VERSION = ("image_reference", "image_sha256", "command", "code_sha256")
+_ENVIRONMENT = ("backend", "runtime", "image_sha256", "command", "resources")
+_EXECUTION = ("host", "exit_code", "number", "wall_seconds", "cpu_seconds", "peak_memory_bytes")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What one and the other product have under a name; None where there is nothing."""
+
+    name: str
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True)
+class OutputPair:
+    """A file of both runs by its path, as checksum and size; None where a run has not made it."""
+
+    path: str
+    type: DataProductType
+    left: Mapping[str, Any] | None
+    right: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """In what the runs that made two products differ; `execution` is how they went and `metrics` are all there are."""
+
+    left: RunNode
+    right: RunNode
+    inputs: InputsCompared
+    upstream: tuple[StepCompared, ...]
+    software: tuple[Pair, ...]
+    parameters: tuple[Pair, ...]
+    environment: tuple[Pair, ...]
+    execution: tuple[Pair, ...]
+    outputs: tuple[OutputPair, ...]
+    metrics: tuple[Pair, ...]
+
+    @property
+    def same(self) -> bool:
+        """Say whether both were made in the same way of the same and are the same; a log may read otherwise."""
+        files = any(output.type is not DataProductType.LOG for output in self.outputs)
+        made = self.software or self.parameters or self.environment or files
+        return not (made or self.inputs.differing or any(not step.same for step in self.upstream))
+
+
+def compare(session: Session, left: RunId, right: RunId, *, most: int | None = None) -> Comparison:
+    """Compare the origins of what two runs have made, back to the raw packages, of which `most` are listed."""
+    runs = {run.id: run for run in run_nodes(session, exactly({left, right}))}
+    one, other = _origin(session, runs[left]), _origin(session, runs[right])
+    sections = {name: _pairs(one[name], other[name]) for name in one}
+    return Comparison(
+        runs[left],
+        runs[right],
+        inputs=inputs_compared(session, left, right, most=most),
+        upstream=steps_compared(session, left, right),
+        **sections,
+        outputs=_outputs(session, left, right),
+        metrics=_metrics(session, left, right),
+    )
+
+
+def _origin(session: Session, run: RunNode) -> dict[str, dict[str, Any]]:
+    """Return how a run was done, under the names of a comparison's fields."""
+    version, config = session.execute(
+        sa.select(ReductionSoftwareVersion, ReductionStepConfig)
+        .select_from(Run)
+        .join(ReductionSoftwareVersion, ReductionSoftwareVersion.id == Run.software_version_id)
+        .join(ReductionStepConfig, ReductionStepConfig.id == Run.config_id)
+        .where(Run.id == run.id)
+    ).one()
+    software = {"name": run.software, "version": run.version, **{name: getattr(version, name) for name in _VERSION}}
+    last = sa.select(Attempt).where(Attempt.run_id == run.id).order_by(Attempt.number.desc()).limit(1)
+    attempt = session.scalars(last).first()
+    return {
+        "software": software,
+        "parameters": config.parameters,
+        "environment": {} if attempt is None else _environment(attempt),
+        "execution": {} if attempt is None else {name: getattr(attempt, name) for name in _EXECUTION},
+    }
+
+
+def _environment(attempt: Attempt) -> dict[str, Any]:
+    """Return where an attempt was run, without its own directory: that one differs always."""
+    found = {name: getattr(attempt, name) for name in _ENVIRONMENT}
+    if attempt.directory and attempt.command:
+        found["command"] = [word.replace(attempt.directory, "{attempt}") for word in attempt.command]
+    return found
+
+
+def _pairs(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[Pair, ...]:
+    return tuple(Pair(one.path, _known(one.old), _known(one.new)) for one in differences(left, right))
+
+
+def _known(value: Any) -> Any:
+    return None if value is ABSENT else value
+
+
+def _outputs(session: Session, left: RunId, right: RunId) -> tuple[OutputPair, ...]:
+    product = DataProduct
+    query = sa.select(product.run_id, product.path, product.type, product.sha256, product.size_bytes)
+    types = dict[str, DataProductType]()
+    files: dict[RunId, dict[str, Mapping[str, Any]]] = {left: {}, right: {}}
+    for run_id, path, kind, sha256, size_bytes in session.execute(
+        query.where(product.run_id.in_((left, right))).order_by(product.path)
+    ).tuples():
+        types[path] = kind
+        files[run_id][path] = {"sha256": sha256, "size_bytes": size_bytes}
+    found = (OutputPair(path, kind, files[left].get(path), files[right].get(path)) for path, kind in types.items())
+    return tuple(pair for pair in found if pair.left != pair.right)
+
+
+def _metrics(session: Session, left: RunId, right: RunId) -> tuple[Pair, ...]:
+    query = sa.select(QualityMetric.name, QualityMetric.run_id, QualityMetric.value)
+    values: dict[str, dict[RunId, float]] = {}
+    found = session.execute(query.where(QualityMetric.run_id.in_((left, right))).order_by(QualityMetric.name))
+    for name, run_id, value in found.tuples():
+        values.setdefault(name, {})[run_id] = value
+    return tuple(starmap(Pair, ((name, by_run.get(left), by_run.get(right)) for name, by_run in values.items())))

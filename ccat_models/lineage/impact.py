@@ -1,0 +1,105 @@
+"""What a package, a product, a run, a software version, a configuration or a node has touched."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from ccat_models.lineage.nodes import stream
+from ccat_models.lineage.scope import descendants, page
+from ccat_models.lineage.start import Start, first_runs
+from ccat_models.tables.base import ProductId, RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
+from ccat_models.tables.products import DataProduct, DataProductType
+
+
+@dataclass(frozen=True)
+class StepImpact:
+    """How many runs and products of a step are touched; superseded ones have a later product in their place."""
+
+    pipeline: str
+    step: str
+    runs: int
+    current_products: int
+    superseded_products: int
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedProduct:
+    """A product that is touched, and whether it is the current one of its sub-group."""
+
+    id: ProductId
+    run_id: RunId
+    pipeline: str
+    step: str
+    sub_group: str
+    type: DataProductType
+    path: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+    current: bool
+
+
+def impact_by_step(session: Session, start: Start) -> list[StepImpact]:
+    """Return by pipeline and step how much is touched."""
+    touched = page(session, descendants(first_runs(start)))
+    made = sa.select(sa.func.count()).where(DataProduct.run_id == Run.id).correlate(Run).scalar_subquery()
+    touching = (
+        sa.select(Run.step_id, made.label("products"), _current().label("current"))
+        .join(touched, touched.c.run_id == Run.id)
+        .subquery()
+    )
+    query = (
+        sa.select(Pipeline.name, ReductionStep.name, sa.func.count())
+        .add_columns(sa.func.coalesce(sa.func.sum(sa.case((touching.c.current, touching.c.products))), 0))
+        .add_columns(sa.func.coalesce(sa.func.sum(sa.case((sa.not_(touching.c.current), touching.c.products))), 0))
+        .select_from(touching)
+        .join(ReductionStep, ReductionStep.id == touching.c.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .group_by(Pipeline.name, ReductionStep.name, ReductionStep.id)
+        .order_by(Pipeline.name, ReductionStep.id)
+    )
+    rows = session.execute(query).tuples()
+    return [StepImpact(name, step, runs, int(now), int(before)) for name, step, runs, now, before in rows]
+
+
+def touched_products(
+    session: Session, start: Start, *, after: ProductId | None = None, limit: int | None = None
+) -> Iterator[TouchedProduct]:
+    """Yield the products of all touched runs in the order of their ids.
+
+    A page goes on `after` the last id of the page before.
+    """
+    touched = page(session, descendants(first_runs(start)))
+    query = (
+        sa.select(DataProduct.id, DataProduct.run_id, Pipeline.name, ReductionStep.name, SubGroup.key)
+        .add_columns(DataProduct.type, DataProduct.path, DataProduct.size_bytes, DataProduct.sha256)
+        .add_columns(DataProduct.created_at, _current())
+        .join(touched, touched.c.run_id == DataProduct.run_id)
+        .join(Run, Run.id == DataProduct.run_id)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .join(SubGroup, SubGroup.id == Run.sub_group_id)
+        .order_by(DataProduct.id)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(DataProduct.id > after)
+    return (TouchedProduct(*row) for rows in stream(session, query) for row in rows)
+
+
+def _current() -> sa.ColumnElement[bool]:
+    """Say whether a run is the newest completed one of its step and sub-group."""
+    later = aliased(Run)
+    newer = sa.select(later.id).where(
+        later.step_id == Run.step_id,
+        later.sub_group_id == Run.sub_group_id,
+        later.status == RunStatus.COMPLETED,
+        later.id > Run.id,
+    )
+    return sa.not_(newer.correlate(Run).exists())

@@ -1,0 +1,96 @@
+"""Runs by number, with the names of how they were done, which are few and read once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.pipelines import (
+    Pipeline,
+    PipelineRevision,
+    ReductionSoftware,
+    ReductionSoftwareVersion,
+    ReductionStep,
+    ReductionStepConfig,
+    ReductionStepRevision,
+    SubGroup,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunNode:
+    """A run in a lineage: what was done, by which software, for whom; `marks` are what is said of it since."""
+
+    id: RunId
+    pipeline: str
+    step: str
+    sub_group: str
+    software: str
+    version: str
+    digest: str | None
+    status: RunStatus
+    created_at: datetime
+    requested_by: str
+    revision: int  # of its pipeline
+    config_hash: str
+    marks: tuple[str, ...] = ()
+
+
+_STATUS = {status.value: status for status in RunStatus}  # the column's own look-up takes a tenth of the time of a run
+RUNS = (
+    sa.select(Run.id, SubGroup.key, sa.type_coerce(Run.status, sa.String), Run.created_at, Run.requested_by)
+    .add_columns(Run.step_revision_id, Run.software_version_id, Run.config_id)
+    .join(SubGroup, SubGroup.id == Run.sub_group_id)
+)
+
+
+class Ways:
+    """The steps, software versions and configurations of runs, by number, as far as they have been met."""
+
+    def __init__(self, session: Session) -> None:
+        self._connection = session.connection()
+        self._steps = dict[int, tuple[str, str, int]]()
+        self._software = dict[int, tuple[str, str, str | None]]()
+        self._configs = dict[int, tuple[str]]()
+
+    def nodes(self, rows: Sequence[sa.Row[Any]]) -> Iterator[RunNode]:
+        """Yield the runs that rows of `RUNS` are."""
+        self._meet(self._steps, _STEPS, {row[5] for row in rows})
+        self._meet(self._software, _SOFTWARE, {row[6] for row in rows})
+        self._meet(self._configs, _CONFIGS, {row[7] for row in rows})
+        for run_id, key, status, created_at, by, revision_id, version_id, config_id in rows:
+            pipeline, step, revision = self._steps[revision_id]
+            software = self._software[version_id]
+            (config_hash,) = self._configs[config_id]
+            yield RunNode(
+                run_id, pipeline, step, key, *software, _STATUS[status], created_at, by, revision, config_hash
+            )
+
+    def _meet(self, known: dict[int, Any], query: sa.Select[Any], ids: set[int]) -> None:
+        new = ids - known.keys()
+        if new:
+            found = self._connection.execute(query, {"ids": sorted(new)})
+            known.update((row[0], tuple(row[1:])) for row in found)
+
+
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_STEPS = (
+    sa.select(ReductionStepRevision.id, Pipeline.name, ReductionStep.name, PipelineRevision.number)
+    .join(ReductionStep, ReductionStep.id == ReductionStepRevision.step_id)
+    .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+    .join(PipelineRevision, PipelineRevision.id == ReductionStepRevision.pipeline_revision_id)
+    .where(ReductionStepRevision.id.in_(_IDS))
+)
+_SOFTWARE = (
+    sa.select(ReductionSoftwareVersion.id, ReductionSoftware.name, ReductionSoftwareVersion.version)
+    .add_columns(sa.func.coalesce(ReductionSoftwareVersion.image_sha256, ReductionSoftwareVersion.code_sha256))
+    .join(ReductionSoftware, ReductionSoftware.id == ReductionSoftwareVersion.software_id)
+    .where(ReductionSoftwareVersion.id.in_(_IDS))
+)
+_CONFIGS = sa.select(ReductionStepConfig.id, ReductionStepConfig.config_hash).where(ReductionStepConfig.id.in_(_IDS))
