@@ -4,6 +4,7 @@ import base64
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from resources.workspace import AttemptDirectory, parse_result
 from resources.wrapper_file import wrapper_path, wrapper_text
 
 _MARKS_EVERY_SECONDS = 1.0
+AT_ONCE_BYTES = 2 << 30  # read within one call: at 20 MB/s before a far program's time is over
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -53,6 +55,11 @@ class Found:
         """Say whether the attempt has not told how it ended."""
         return self.result_text is None and self.problem is None
 
+    def lives(self, within: timedelta) -> bool:
+        """Say whether the attempt's wrapper gave a sign of life so lately that it is alive."""
+        age = self.heartbeat_age_seconds
+        return age is not None and age < within.total_seconds()
+
     def result(self, place: Path, submission_key: str) -> Result | None:
         """Return how the attempt ended, None while it has not said so.
 
@@ -81,6 +88,28 @@ class Part:
 
     size_bytes: int
     content: bytes
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A file below a directory, and the size it should have."""
+
+    root: Path
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Actual:
+    """What a regular file is; without a sha256 where its size is not the expected one, or it could not be read.
+
+    Of a large one that is still being read, `read_bytes` says how far that is.
+    """
+
+    size_bytes: int
+    sha256: str | None = None
+    problem: str | None = None
+    read_bytes: int | None = None
 
 
 class AttemptStore:
@@ -151,6 +180,27 @@ class AttemptStore:
         found = self._ask({"do": "read", "files": files})["files"]
         return [None if part is None else Part(part[0], base64.b64decode(part[1])) for part in found]
 
+    def checksum(
+        self, expected: Sequence[Expected], asker: str, at_once_bytes: int = AT_ONCE_BYTES
+    ) -> list[Actual | None]:
+        """Return what files are, in the order asked for, None for what is no regular file or is reached over a link.
+
+        Files for which there was no time are left out: ask again for the rest. At least one is answered. One of more
+        than `at_once_bytes` is read between the calls that the same `asker` makes.
+        """
+        if not expected:
+            return []
+        files = [[str(one.root), one.path, one.size_bytes] for one in expected]
+        notes = {"notes": str(self.base / ".checksums"), "asker": asker, "at_once_bytes": at_once_bytes}
+        found = self._ask({"do": "checksum", "files": files, **notes})["files"]
+        return [None if one is None else _actual(one) for one in found]
+
+    def remove(self, root: Path, names: Collection[str]) -> set[str]:
+        """Remove directories below a root with all that is in them; return those that are gone."""
+        if not names:
+            return set()
+        return set(self._ask({"do": "remove", "root": str(root), "names": sorted(names)})["gone"])
+
     def install_wrapper(self) -> Path:
         """Make sure that the wrapper lies below the base; jobs of older versions keep theirs."""
         path = wrapper_path(self.base)
@@ -177,6 +227,10 @@ class AttemptStore:
 
 def _texts(paths: Iterable[Path]) -> list[str]:
     return [str(path) for path in paths]
+
+
+def _actual(seen: Mapping[str, Any]) -> Actual:
+    return Actual(seen["size"], seen["sha256"], seen.get("problem"), seen.get("read"))
 
 
 def _found(seen: Mapping[str, Any]) -> Found:

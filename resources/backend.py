@@ -58,6 +58,9 @@ class JobState(Enum):
     UNKNOWN = "unknown"
 
 
+ALIVE = (JobState.QUEUED, JobState.RUNNING, JobState.UNKNOWN)  # what may run, or does
+
+
 @dataclass(frozen=True)
 class Ending:
     """How a back end says that a job ended, for jobs that left no result of their own.

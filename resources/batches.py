@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ccat_models.contract.job import Job
 from ccat_models.run.work import OpenAttempt
 from resources.attempt_plan import AttemptPlan
-from resources.backend import Batch, JobRequest, Shape
+from resources.backend import Batch, JobRequest, Sent, Shape
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ def shape_of(item: Prepared) -> Shape:
         gpus=int(resources.get("gpus", 0)),
         options={str(name): str(value) for name, value in (resources.get("slurm") or {}).items()},
     )
+
+
+def sent_as(attempt: OpenAttempt) -> Sent:
+    """Return where to look for an attempt's job."""
+    return Sent(attempt.submission_key, attempt.batch_key or "", attempt.batch_index or 0, attempt.job_id)
 
 
 def _batch(key: str, items: Sequence[Prepared], indices: Sequence[int]) -> Batch:

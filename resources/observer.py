@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 from ccat_models.run import attempt as attempts_of
 from ccat_models.run.work import OpenAttempt, anything_on_its_way, open_attempts
 from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from resources.attempt_store import Found
-from resources.backend import Ending, Job, JobState, Sent
+from resources.backend import ALIVE, Ending, Job, JobState
+from resources.batches import sent_as
 from resources.cluster import Cluster
 from resources.collector import collect, fail, needs_explanation
 from resources.errors import AskAgain
@@ -19,12 +19,11 @@ _LOG = logging.getLogger(__name__)
 _OBSERVED = (RunStatus.SUBMITTED, RunStatus.RUNNING)
 _MARKS_AT_A_TIME = 1000
 _ASKED_AT_A_TIME = 100
-_ALIVE = (JobState.QUEUED, JobState.RUNNING, JobState.UNKNOWN)
 
 
 def ask(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> Mapping[str, Job]:
     """Ask the back end once about all attempts that may have a job."""
-    sent = [_sent(attempt) for attempt in attempts if attempt.state is not AttemptState.INTENDED]
+    sent = [sent_as(attempt) for attempt in attempts if attempt.state is not AttemptState.INTENDED]
     return cluster.backend.find(sent) if sent else {}
 
 
@@ -50,7 +49,7 @@ def see_marks(cluster: Cluster) -> None:
 def observe(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
     """Record what the back end said, cancel what nobody wants, and collect what is no longer there."""
     sent = [attempt for attempt in attempts if attempt.run_status in _OBSERVED]
-    alive = {key: job for key, job in jobs.items() if job.state in _ALIVE}
+    alive = {key: job for key, job in jobs.items() if job.state in ALIVE}
     lingering = {key: job for key, job in jobs.items() if job.ending is not None and job.ending.lingers}
     unwanted = [alive[a.submission_key] for a in sent if a.cancel_requested and a.submission_key in alive]
     _cancel(cluster, [*unwanted, *lingering.values()])
@@ -58,10 +57,6 @@ def observe(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str
     _record(cluster, sent, alive)
     gone = [a for a in sent if a.submission_key not in alive and a.submission_key not in lingering]
     _collect_gone(cluster, gone, jobs)
-
-
-def _sent(attempt: OpenAttempt) -> Sent:
-    return Sent(attempt.submission_key, attempt.batch_key or "", attempt.batch_index or 0, attempt.job_id)
 
 
 def _cancel(cluster: Cluster, jobs: Sequence[Job]) -> None:
@@ -137,7 +132,7 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
 
 def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> dict[str, Ending]:
     """Return how jobs ended: as the queue tells it and, of these attempts, with what only the accounts tell."""
-    accounts = cluster.backend.endings([_sent(attempt) for attempt in attempts]) if attempts else {}
+    accounts = cluster.backend.endings([sent_as(attempt) for attempt in attempts]) if attempts else {}
     told = dict(accounts)
     for key, job in jobs.items():
         if job.ending is not None:
@@ -158,7 +153,7 @@ def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> 
         for attempt, seen in silent
         if attempt.missing_since is not None
         and now - attempt.missing_since > timing.lost_after
-        and not _lives(seen, timing.alive_within)
+        and not seen.lives(timing.alive_within)
     ]
 
 
@@ -182,11 +177,6 @@ def _lose_all(
         seconds = int((now - (attempt.missing_since or now)).total_seconds())
         began = "it never began" if Path(attempt.directory or "") in never_began else "it had begun"
         _lose(cluster, attempt, told.get(attempt.submission_key), f"without a result for {seconds} s; {began}")
-
-
-def _lives(seen: Found, within: timedelta) -> bool:
-    age = seen.heartbeat_age_seconds
-    return age is not None and age < within.total_seconds()
 
 
 def _lose(cluster: Cluster, attempt: OpenAttempt, ending: Ending | None, story: str) -> None:

@@ -28,7 +28,7 @@ def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared]
     with cluster.ops_db.read() as session:
         briefings = brief(session, [attempt.run_id for attempt in attempts], cluster.location_id)
     cluster.store.install_wrapper()
-    shelf, prepared, layouts, problems = _Shelf(cluster), [], [], {}
+    shelf, prepared, layouts, problems = Shelf(cluster), [], [], {}
     for attempt in attempts:
         try:
             laid_out = _lay_out(cluster, shelf, briefings[attempt.run_id], attempt)
@@ -51,7 +51,7 @@ def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared]
 
 
 def _lay_out(
-    cluster: Cluster, shelf: "_Shelf", briefing: RunBriefing, attempt: OpenAttempt
+    cluster: Cluster, shelf: "Shelf", briefing: RunBriefing, attempt: OpenAttempt
 ) -> tuple[Layout, Prepared] | None:
     software = shelf.software(briefing.run.software_version)
     if software is None:
@@ -64,7 +64,7 @@ def _lay_out(
 
 
 @dataclass
-class _Shelf:
+class Shelf:
     """The software versions of one batch, each made ready once."""
 
     cluster: Cluster
@@ -81,6 +81,13 @@ class _Shelf:
         if isinstance(found, StagingFailed):
             raise found
         return found
+
+    def look_again(self) -> bool:
+        """Forget which images are on their way, so that they are asked for again; say whether any were."""
+        on_their_way = [version_id for version_id, found in self._ready.items() if found is None]
+        for version_id in on_their_way:
+            del self._ready[version_id]
+        return bool(on_their_way)
 
     def _make_ready(self, version: ReductionSoftwareVersion) -> Software | None:
         image = None

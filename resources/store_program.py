@@ -1,4 +1,4 @@
-"""Lay out, claim, look at and read attempts where they run: python3 store_program.py < request.json > answer.json.
+"""Lay out, claim, look at, read and verify attempts where they run: python3 store_program.py < request > answer.
 
 Stands alone: Python >= 3.6 on Linux, standard library only, so that it runs on any login node as it runs here. One call
 answers for a whole batch: what it costs does not grow with the distance.
@@ -10,16 +10,21 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import stat
+import subprocess
 import sys
 import time
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, Optional, Tuple
 
 LARGEST_RESULT_BYTES = 16 << 20
 LARGEST_NUMBERS_BYTES = 1 << 20  # of one qa/*.json
 REHASH_LIMIT_BYTES = 64 << 20  # larger files keep the checksum that the node computed
 LONGEST_LOOK_SECONDS = 20.0
 LARGEST_ANSWER_BYTES = 32 << 20
+BLOCK_BYTES = 1 << 20
+NOTE_EVERY_SECONDS = 2.0  # how far the reading of a large file is
+FORGOTTEN_AFTER_SECONDS = 120.0  # a large file is read for as long as somebody asks for it
 
 
 class Bad(Exception):
@@ -140,22 +145,35 @@ def read_whole(root: bytes, relative: str, limit: int) -> Optional[bytes]:
     return None if found is None else found[1]
 
 
+def blocks(file: BinaryIO) -> Iterator[memoryview]:
+    """Yield what is left of an unbuffered file, block after block in the same memory."""
+    block = memoryview(bytearray(BLOCK_BYTES))
+    for size in iter(lambda: file.readinto(block), 0):  # type: ignore[attr-defined]
+        yield block[:size]
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """Return the sha256 of what is left of an unbuffered file."""
+    digest = hashlib.sha256()
+    for block in blocks(file):
+        digest.update(block)
+    return digest.hexdigest()
+
+
 def verify(root: bytes, output: Dict[str, Any]) -> None:
     """Compare one output with what its attempt's result says of it."""
     path = "%s/%s" % (os.fsdecode(root), output["path"])
     handle = open_inside(root, output["path"])
     if handle is None:
         raise Bad("%s: not a regular file of this attempt" % path)
-    digest = hashlib.sha256()
-    with os.fdopen(handle, "rb") as file:
+    with os.fdopen(handle, "rb", 0) as file:
         size = os.fstat(handle).st_size
         if size != output["size_bytes"]:
             raise Bad("%s: %d bytes, %d when the program ended" % (path, size, output["size_bytes"]))
         if size > REHASH_LIMIT_BYTES:
             return
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    if digest.hexdigest() != output["sha256"]:
+        found = sha256_of(file)
+    if found != output["sha256"]:
         raise Bad("%s: its checksum is not what it was when the program ended" % path)
 
 
@@ -283,8 +301,119 @@ def answer_read(request: Dict[str, Any]) -> Dict[str, Any]:
     return {"files": files}
 
 
-_ALL = (answer_lay_out, answer_claim, answer_look, answer_marks, answer_install, answer_missing, answer_read)
-ANSWERS = {one.__name__[len("answer_") :]: one for one in _ALL}
+def answer_checksum(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Answer with size and checksum of each of these files; the last ones are left out when time is over."""
+    files, end = [], time.monotonic() + LONGEST_LOOK_SECONDS
+    for root, path, size in request["files"]:
+        try:
+            files.append(checksum(os.fsencode(root), path, size, request))
+        except OSError as error:
+            files.append({"size": size, "sha256": None, "problem": str(error)})
+        if time.monotonic() > end:
+            break
+    return {"files": files}
+
+
+def checksum(root: bytes, path: str, size: int, request: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """Return what a file is, None for no regular file; one of another size than expected is not read."""
+    handle = open_inside(root, path)
+    if handle is None:
+        return None
+    with os.fdopen(handle, "rb", 0) as file:
+        found = os.fstat(handle).st_size
+        if found != size:
+            return {"size": found, "sha256": None}
+        if size <= request["at_once_bytes"]:
+            return {"size": found, "sha256": sha256_of(file)}
+    return {"size": found, **far_enough(root, path, request)}
+
+
+def far_enough(root: bytes, path: str, request: Dict[str, Any]) -> Dict[str, Any]:
+    """Return how far the process is that reads a large file, longer than one call may take; start it if there is none.
+
+    The notes are the asker's own, so that nobody takes an old checksum for a new one.
+    """
+    name = hashlib.sha256(b"%s/%s" % (root, os.fsencode(path))).hexdigest() + "." + request["asker"]
+    note = os.path.join(os.fsencode(request["notes"]), os.fsencode(name))
+    make_directory(os.path.dirname(note))
+    with open(note + b".asked", "wb"):
+        os.utime(note + b".asked")
+    try:
+        age = time.time() - os.stat(note).st_mtime
+        with open(note, encoding="ascii") as file:
+            told = dict(json.load(file))
+    except FileNotFoundError:
+        age, told = 0.0, {}
+    if not told or ("sha256" not in told and age > FORGOTTEN_AFTER_SECONDS):
+        told = {"read": 0}
+        write_whole(note, json.dumps(told).encode("ascii"))
+        start_alone({"do": "hash", "root": os.fsdecode(root), "path": path, "note": os.fsdecode(note)})
+    elif "sha256" in told:
+        forget(note)
+    return {"sha256": None, **told}
+
+
+def start_alone(request: Dict[str, Any]) -> None:
+    """Start this program on a request in a process that belongs to nobody and holds none of our streams."""
+    words = [sys.executable, "-I", "-S", os.path.abspath(__file__), json.dumps(request)]
+    shell = ["/bin/sh", "-c", '"$@" </dev/null >/dev/null 2>&1 &', "sh", *words]
+    subprocess.check_call(shell, start_new_session=True, cwd="/")
+
+
+def forget(note: bytes) -> None:
+    """Remove a note and the mark of who asks for it."""
+    for path in (note, note + b".asked"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def answer_hash(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Read a large file to its end and leave its checksum in a note, unless nobody asks for it any more."""
+    note = os.fsencode(request["note"])
+    handle = open_inside(os.fsencode(request["root"]), request["path"])
+    if handle is None:
+        told = {"sha256": None, "problem": "no regular file any more"}  # type: Dict[str, Any]
+    else:
+        try:
+            told = {"sha256": sha256_for(note, handle)}
+        except OSError as error:
+            told = {"sha256": None, "problem": str(error)}
+    if os.path.exists(note + b".asked"):
+        write_whole(note, json.dumps(told).encode("ascii"))
+    return told
+
+
+def sha256_for(note: bytes, handle: int) -> Optional[str]:
+    """Return the sha256 of an open file, noting how far it is; None where nobody asks for it any more."""
+    digest, read, noted = hashlib.sha256(), 0, time.monotonic()
+    with os.fdopen(handle, "rb", 0) as file:
+        for block in blocks(file):
+            digest.update(block)
+            read += len(block)
+            if time.monotonic() - noted > NOTE_EVERY_SECONDS:
+                noted = time.monotonic()
+                if time.time() - os.stat(note + b".asked").st_mtime > FORGOTTEN_AFTER_SECONDS:
+                    forget(note)
+                    return None
+                write_whole(note, json.dumps({"read": read}).encode("ascii"))
+    return digest.hexdigest()
+
+
+def answer_remove(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Remove directories below a root with all that is in them, following no link; answer which are gone."""
+    root, end = os.fsencode(request["root"]), time.monotonic() + LONGEST_LOOK_SECONDS
+    gone = []
+    for name in request["names"]:
+        shutil.rmtree(inside(root, name), ignore_errors=True)
+        gone += [] if os.path.lexists(inside(root, name)) else [name]
+        if time.monotonic() > end:
+            break
+    return {"gone": gone}
+
+
+_LOOKING = (answer_look, answer_marks, answer_missing, answer_read, answer_checksum, answer_hash)
+_CHANGING = (answer_lay_out, answer_claim, answer_install, answer_remove)
+ANSWERS = {one.__name__[len("answer_") :]: one for one in _LOOKING + _CHANGING}
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -295,7 +424,7 @@ def answer(request: Dict[str, Any]) -> Dict[str, Any]:
 def main() -> int:
     """Read one request and write its answer."""
     os.umask(0o022)
-    request = json.loads(sys.stdin.buffer.read().decode("utf-8"))
+    request = json.loads(sys.argv[1] if len(sys.argv) > 1 else sys.stdin.buffer.read().decode("utf-8"))
     sys.stdout.buffer.write(json.dumps(answer(request)).encode("ascii") + b"\n")
     return 0
 

@@ -1,0 +1,125 @@
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ccat_assets.application import Application
+from ccat_assets.cli.output import AsJson, console, error_console, print_json, print_table, ready
+from ccat_assets.cli.running import Interruption
+from ccat_assets.cli.verify import select
+from ccat_models.errors import InvalidDeclaration
+from ccat_models.lineage.completed import current_runs
+from ccat_models.product.copies import runs_of
+from ccat_models.tables.base import RunId
+from resources.file_comparison import FileComparison, FileFinding
+from resources.reproduction import Reproducer
+from resources.reproduction_report import Outcome, Reproduction, Surroundings
+from resources.scratch_jobs import Heard
+
+
+def reproduce(
+    product: Annotated[
+        list[str] | None, typer.Argument(help="A product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].")
+    ] = None,
+    pipeline: Annotated[str | None, typer.Option(help="The current run of each sub-group of this pipeline.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the files that were made the second time.")] = False,
+    verify_inputs: Annotated[
+        bool, typer.Option("--verify-inputs/--no-verify-inputs", help="First compare the inputs with what was read.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run recorded attempts again, beside everything, and compare what they make; exit code 1 if it differs."""
+    app = ready()
+    runs = _runs(app, product or [], pipeline)
+    interruption = Interruption()
+    for number in (signal.SIGINT, signal.SIGTERM):  # the jobs are ended and their files removed
+        signal.signal(number, interruption)
+    poll_seconds = max(app.settings.poll_seconds, app.cluster.timing.observe_every.total_seconds())
+    with _progress(len(runs), quiet=as_json) as heard:
+        reproducer = Reproducer(app.cluster, poll_seconds, keep, verify_inputs, heard, interruption.sleep)
+        found = reproducer.reproduce(runs)
+    if as_json:
+        print_json({"counts": _counts(found), "runs": found})
+    else:
+        _print(found)
+    if any(one.outcome is not Outcome.IDENTICAL for one in found):
+        raise typer.Exit(1)
+
+
+def _runs(app: Application, products: list[str], pipeline: str | None) -> list[RunId]:
+    if bool(products) == (pipeline is not None):
+        raise InvalidDeclaration("say which products: PRODUCT… or --pipeline, one of the two")
+    selection = select(app.ops_db, products, pipeline, None)
+    with app.ops_db.read() as session:
+        if pipeline is not None:
+            return current_runs(session, pipeline)
+        return sorted(session.scalars(runs_of(selection)))
+
+
+def _counts(found: list[Reproduction]) -> dict[Outcome, int]:
+    counted = Counter(one.outcome for one in found)
+    return {outcome: counted[outcome] for outcome in Outcome}
+
+
+def _print(found: list[Reproduction]) -> None:
+    columns = ["run", "step", "sub-group", "outcome", "files", "recorded on", "now on", "said"]
+    print_table("Reproduced", columns, map(_row, found))
+    for one in found:
+        for file in one.files:
+            if file.finding is not FileFinding.IDENTICAL:
+                console.print(f"run {one.run_id} {file.path}: {_difference(file)}", markup=False)
+        if one.not_in_ops_db:
+            fields = ", ".join(one.not_in_ops_db)
+            console.print(f"run {one.run_id}: its manifest of then was given; changed since: {fields}", markup=False)
+        if one.kept is not None:
+            console.print(f"run {one.run_id}: kept in {one.kept}", markup=False)
+    said = ", ".join(f"{number} {outcome.value}" for outcome, number in _counts(found).items() if number)
+    console.print(f"{len(found)} runs: {said or 'none'}")
+
+
+def _row(one: Reproduction) -> tuple[object, ...]:
+    identical = sum(file.finding is FileFinding.IDENTICAL for file in one.files)
+    files = f"{identical} of {len(one.files)} identical" if one.files else ""
+    step = f"{one.pipeline}/{one.step}"
+    return one.run_id, step, one.sub_group, one.outcome, files, _where(one.recorded), _where(one.now), one.message
+
+
+def _where(surroundings: Surroundings | None) -> str:
+    if surroundings is None:
+        return ""
+    image = "" if surroundings.image_sha256 is None else f", image {surroundings.image_sha256[:12]}…"
+    return f"{surroundings.host or '?'} ({surroundings.runtime or '?'}{image})"
+
+
+def _difference(file: FileComparison) -> str:
+    """Return in words how a file is not what it was."""
+    if file.finding is not FileFinding.DIFFERS:
+        return str(file.finding.value)
+    sizes = f"{file.recorded_size_bytes} bytes sha256 {file.recorded_sha256}, now {file.size_bytes} bytes {file.sha256}"
+    numbers = "".join(f"; {number.name} {number.recorded}, now {number.now}" for number in file.numbers)
+    return f"differs: {sizes}{numbers}"
+
+
+@contextmanager
+def _progress(runs: int, *, quiet: bool) -> Iterator[Heard]:
+    """Give who tells of runs that have ended, and show it on a terminal."""
+    bar = Progress(
+        TextColumn("reproduce"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[running]} running"),
+        TimeElapsedColumn(),
+        console=error_console,
+        disable=quiet or not error_console.is_terminal,
+    )
+    task = bar.add_task("", total=runs, running=0)
+
+    def heard(ended: int, running: int) -> None:
+        bar.update(task, completed=ended, running=running)
+
+    with bar:
+        yield heard

@@ -1,0 +1,166 @@
+"""Registered files, where their copies lie, and when these were last found to be what is registered."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import InstrumentedAttribute
+
+from ccat_models.product.listing import find_product
+from ccat_models.tables.base import PackageId, ProductId, RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
+from ccat_models.tables.places import READABLE, DiskDataLocation, PhysicalCopy
+from ccat_models.tables.products import DataProduct
+
+Owner = TypeVar("Owner", PackageId, ProductId)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which products are meant: those named one by one or by their runs, or all, of one pipeline or step if named."""
+
+    product_ids: tuple[ProductId, ...] = ()
+    run_ids: tuple[RunId, ...] = ()
+    pipeline: str | None = None
+    step: str | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Say whether products were named."""
+        return bool(self.product_ids or self.run_ids)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy on a disk that can be read: `path` below `root`."""
+
+    id: int
+    root: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Copies:
+    """The copies of a package or product; `purged` says that those there were have been removed on purpose."""
+
+    readable: tuple[Copy, ...] = ()
+    purged: bool = False
+
+
+@dataclass(frozen=True)
+class ProductFile:
+    """A product as it is registered, and its copies."""
+
+    id: ProductId
+    pipeline: str
+    step: str
+    sub_group: str
+    path: str
+    size_bytes: int
+    sha256: str
+    copies: Copies = Copies()
+
+
+def select_named(session: Session, texts: Sequence[str]) -> Selection:
+    """Return the products that texts name: a product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].
+
+    Of several runs the newest completed one is meant, without a path all its products. Raises NotFound.
+    """
+    found = [find_product(session, text) for text in texts]
+    return Selection(
+        product_ids=tuple(one.product_id for one in found if one.product_id is not None),
+        run_ids=tuple(one.run_id for one in found if one.product_id is None),
+    )
+
+
+def runs_of(selection: Selection) -> sa.Select[tuple[RunId]]:
+    """Return the runs that made the selected products, as a query."""
+    return sa.select(DataProduct.run_id).where(*_is_selected(selection)).distinct()
+
+
+def count_and_size(session: Session, selection: Selection) -> tuple[int, int]:
+    """Return how many products are selected, and how many bytes they have."""
+    query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(DataProduct.size_bytes), 0))
+    count, size = session.execute(query.where(*_is_selected(selection))).one()
+    return int(count), int(size)
+
+
+def product_page(
+    session: Session, selection: Selection, location_id: int, *, after: ProductId | None, limit: int
+) -> list[ProductFile]:
+    """Return the selected products that follow one, in the order of their numbers, with their copies."""
+    query = (
+        sa.select(DataProduct.id, Pipeline.name, ReductionStep.name, SubGroup.key)
+        .add_columns(DataProduct.path, DataProduct.size_bytes, DataProduct.sha256)
+        .join(Run, Run.id == DataProduct.run_id)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .join(SubGroup, SubGroup.id == Run.sub_group_id)
+        .where(DataProduct.id > (after or 0), *_is_selected(selection))
+        .order_by(DataProduct.id)
+        .limit(limit)
+    )
+    rows = session.execute(query).tuples().all()
+    copies = copies_of(session, PhysicalCopy.data_product_id, [row[0] for row in rows], location_id)
+    return [replace(ProductFile(*row), copies=copies.get(row[0], Copies())) for row in rows]
+
+
+def copies_of(
+    session: Session, owner: InstrumentedAttribute[Owner | None], ids: Collection[Owner], location_id: int
+) -> Mapping[Owner, Copies]:
+    """Return the copies of products or packages, by the column of their owner.
+
+    Those on active disks of the host that a processing location is on can be read.
+    """
+    disk, host = DiskDataLocation, sa.select(DiskDataLocation.host).where(DiskDataLocation.id == location_id)
+    near = sa.and_(disk.active, disk.host == sa.func.coalesce(host.scalar_subquery(), ""))
+    query = (
+        sa.select(owner, PhysicalCopy.id, PhysicalCopy.path, PhysicalCopy.status, sa.case((near, disk.path)))
+        .join(disk, disk.id == PhysicalCopy.data_location_id, isouter=True)
+        .where(owner.in_(ids))
+        .order_by(owner, PhysicalCopy.id)
+    )
+    readable: dict[Owner, list[Copy]] = defaultdict(list)
+    purged: dict[Owner, bool] = {}
+    for of, copy_id, path, status, root in session.execute(query).tuples():
+        if of is None:
+            continue
+        purged[of] = purged.get(of, True) and status not in READABLE
+        if root is not None and status in READABLE:
+            readable[of].append(Copy(copy_id, root, path))
+    return {of: Copies(tuple(readable[of]), gone) for of, gone in purged.items()}
+
+
+def note_verified(session: Session, copy_ids: Collection[int], now: datetime) -> None:
+    """Note that copies were found to be what is registered; one that was given up meanwhile stays as it is."""
+    if copy_ids:
+        session.execute(
+            sa.update(PhysicalCopy)
+            .where(PhysicalCopy.id.in_(copy_ids), PhysicalCopy.status.in_(READABLE))
+            .values(checksum_verified_at=now)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _is_selected(selection: Selection) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if selection.is_named:
+        named = sa.or_(DataProduct.id.in_(selection.product_ids), DataProduct.run_id.in_(selection.run_ids))
+        conditions.append(named)
+    if selection.pipeline is not None:
+        runs = (
+            sa.select(Run.id)
+            .join(ReductionStep, ReductionStep.id == Run.step_id)
+            .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+            .where(Run.id == DataProduct.run_id, Pipeline.name == selection.pipeline)
+        )
+        if selection.step is not None:
+            runs = runs.where(ReductionStep.name == selection.step)
+        # Not `run_id IN`: each page would sort all that follows it.
+        conditions.append(runs.correlate(DataProduct).exists())
+    return conditions
