@@ -25,7 +25,7 @@ def mirror_of(application: Application) -> Mirror:
         return not budget.spent
 
     def observe(instance: dg.DagsterInstance, session: Session, after: Marks | None) -> bool:
-        del after  # Dagster's newest observation says where to go on
+        del after  # Dagster's newest event says where to go on
         budget = Budget(_SECONDS)
         observe_raw(instance, session, clock=clock, budget=budget)
         return not budget.spent

@@ -65,11 +65,11 @@ def observe_raw(
     clock: Clock = system_clock,
     budget: Budget | None = None,
 ) -> int:
-    """Tell Dagster of archived packages, one observation a partition, and return how many were told.
+    """Tell Dagster of archived packages, one event a partition, and return how many were told.
 
     Memberships must be up to date. What has arrived is told in the order of its arrival, so that Dagster's newest
-    observation says where to go on; with `everything`, for packages that were withdrawn, all partitions are looked at.
-    An observation carries a version of its packages, and what the newest one of its partition tells already is not told
+    event says where to go on; with `everything`, for packages that were withdrawn, all partitions are looked at.
+    An event carries a version of its packages, and what the newest one of its partition tells already is not told
     again: this may be repeated, or die, at any time. Partitions out of sight are passed over. Where the budget was
     spent, more may be to be told.
     """
@@ -95,14 +95,14 @@ def _observe(instance: dg.DagsterInstance, asset_key: dg.AssetKey, arrived: Iter
             if known.get(one.key) != one.version:
                 if told and limit.spent:  # at least one: whatever has to be read again, each call comes further
                     return told
-                instance.report_runless_asset_event(_observation(asset_key, one))
+                instance.report_runless_asset_event(_arrival_shown(asset_key, one))
                 told += 1
     return told
 
 
 def _told_until(instance: dg.DagsterInstance, asset_key: dg.AssetKey) -> datetime | None:
-    newest = instance.fetch_observations(asset_key, limit=1).records
-    event = newest[0].asset_observation if newest else None
+    newest = instance.fetch_materializations(asset_key, limit=1).records
+    event = newest[0].asset_materialization if newest else None
     arrived = None if event is None else event.metadata.get(_ARRIVED)
     if not isinstance(arrived, dg.TimestampMetadataValue):
         return None
@@ -160,25 +160,25 @@ def _touched_since(since: datetime) -> sa.Select[tuple[SubGroupId]]:
 def _known_versions(
     instance: dg.DagsterInstance, asset_key: dg.AssetKey, keys: Sequence[str | None]
 ) -> Mapping[str | None, str]:
-    """Return by partition the version that its newest observation tells."""
+    """Return by partition the version that its newest event tells."""
     partitions = [key for key in keys if key is not None]
     wanted = dg.AssetRecordsFilter(asset_key, asset_partitions=partitions or None)
     versions: dict[str | None, str] = {}
     cursor, more = None, True
     while more and len(versions) < len(keys):
-        page = instance.fetch_observations(wanted, limit=_CHUNK, cursor=cursor)
-        for event in (record.asset_observation for record in page.records):
+        page = instance.fetch_materializations(wanted, limit=_CHUNK, cursor=cursor)
+        for event in (record.asset_materialization for record in page.records):
             if event is not None:
                 versions.setdefault(event.partition, event.tags.get(_VERSION_TAG, ""))
         cursor, more = page.cursor, page.has_more
     return versions
 
 
-def _observation(asset_key: dg.AssetKey, arrived: _Arrived) -> dg.AssetObservation:
+def _arrival_shown(asset_key: dg.AssetKey, arrived: _Arrived) -> dg.AssetMaterialization:
     packages = arrived.packages
     rows = [(package.name, package.size_bytes, package.checksum) for package in packages[:_PACKAGES_SHOWN]]
     newest = max(package.archived_at or package.created_at for package in packages)
-    return dg.AssetObservation(
+    return dg.AssetMaterialization(
         asset_key=asset_key,
         partition=arrived.key,
         tags={_VERSION_TAG: arrived.version},

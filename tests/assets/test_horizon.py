@@ -134,7 +134,7 @@ def test_packages_beyond_the_horizon_are_not_observed(lab: Lab) -> None:
     request(lab)
     watch.tick()
     assert keys(lab) == {"scan-0", "scan-264"}  # both sub-groups are new, whenever their packages came
-    raw = lab.instance.fetch_observations(raw_key("letters-data"), limit=10).records
+    raw = lab.instance.fetch_materializations(raw_key("letters-data"), limit=10).records
     assert [record.partition_key for record in raw] == ["executed_obs_unit=scan-264"]
 
 

@@ -110,7 +110,6 @@ def test_an_event_tells_where_it_came_from(lab: Lab) -> None:
         "step": "read",
         "sub_group": KEY,
         "run_id": 1,
-
     }
     assert "packages" not in clean
     assert clean["software"] == "letters 1.0.0"

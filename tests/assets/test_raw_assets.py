@@ -17,9 +17,9 @@ def observe(lab: Lab, *, everything: bool = False) -> int:
         return observe_raw(lab.instance, session, everything=everything)
 
 
-def observations(lab: Lab, grouping: str = "letters-data") -> list[dg.AssetObservation]:
-    page = lab.instance.fetch_observations(raw_key(grouping), limit=100, ascending=True)
-    return [record.asset_observation for record in page.records if record.asset_observation is not None]
+def observations(lab: Lab, grouping: str = "letters-data") -> list[dg.AssetMaterialization]:
+    page = lab.instance.fetch_materializations(raw_key(grouping), limit=100, ascending=True)
+    return [record.asset_materialization for record in page.records if record.asset_materialization is not None]
 
 
 def test_what_arrives_is_observed_once(lab_on_each: Lab) -> None:

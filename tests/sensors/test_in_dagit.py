@@ -66,7 +66,7 @@ def test_what_is_run_at_the_command_line_appears_by_itself(served: tuple[Lab, Da
     lab.run_without_dagster()
     until(lambda: not lab.unpublished())
     assert lab.shown("read")["executed_obs_unit=scan-4"] == 1
-    until(lambda: len(lab.instance.fetch_observations(raw_key("letters-data"), limit=10).records) == 5)
+    until(lambda: len(lab.instance.fetch_materializations(raw_key("letters-data"), limit=10).records) == 5)
     for sensor in ("raw_data", "publishing", "reasons", "overview", "decisions", "dagster_runs", "retention", "jobs"):
         until(partial(ticks, running, sensor))
         assert {status for status, _ in ticks(running, sensor)} <= {"SKIPPED", "STARTED"}, ticks(running, sensor)

@@ -36,7 +36,7 @@ def keys(lab: Lab, name: str = OBSERVATIONS) -> list[str]:
 
 
 def observed(lab: Lab) -> list[str]:
-    page = lab.instance.fetch_observations(raw_key("letters-data"), limit=100, ascending=True)
+    page = lab.instance.fetch_materializations(raw_key("letters-data"), limit=100, ascending=True)
     return [(record.partition_key or "").rpartition("=")[2] for record in page.records]
 
 
@@ -74,7 +74,7 @@ def test_an_idle_tick_reads_once_and_asks_dagster_nothing(lab: Lab, monkeypatch:
     members_follow(lab)
     watch.tick()
     cursor = watch.cursor
-    for question in ("get_dynamic_partitions", "add_dynamic_partitions", "fetch_observations"):
+    for question in ("get_dynamic_partitions", "add_dynamic_partitions", "fetch_materializations"):
         monkeypatch.delattr(dg.DagsterInstance, question)
     answers: list[str] = []
     queries = lab.count_queries(lambda: answers.append(watch.tick()))
@@ -144,7 +144,7 @@ def test_a_tick_that_dies_is_done_again(lab: Lab, monkeypatch: pytest.MonkeyPatc
     lab.declare("a", "b")
     members_follow(lab)
     with monkeypatch.context() as patched:
-        patched.setattr("ccat_assets.raw_assets._observation", lambda *_: 1 / 0)
+        patched.setattr("ccat_assets.raw_assets._arrival_shown", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             watch.tick()
     assert (watch.cursor, observed(lab)) == (None, [])
