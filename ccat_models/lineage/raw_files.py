@@ -8,9 +8,10 @@ from typing import cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.lineage.scope import ancestors_of
 from ccat_models.product.copies import Copies, copies_of
 from ccat_models.tables.base import PackageId, RunId
-from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
+from ccat_models.tables.lineage import RunInputPackage
 from ccat_models.tables.places import PhysicalCopy
 from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
 
@@ -67,11 +68,7 @@ def raw_file_page(
 
 
 def _packages(runs: sa.Select[tuple[RunId]]) -> sa.Select[tuple[PackageId]]:
-    start = sa.select(runs.subquery().c[0].label("run_id")).cte("made_from", recursive=True)
-    # UNION, not UNION ALL: a run that is reached on many paths is followed once.
-    made_from = start.union(
-        sa.select(RunInputProduct.producer_run_id).join(start, start.c.run_id == RunInputProduct.run_id)
-    )
+    made_from = ancestors_of(sa.select(runs.subquery().c[0].label("run_id")))
     return sa.select(RunInputPackage.raw_data_package_id).where(
         RunInputPackage.run_id.in_(sa.select(made_from.c.run_id))
     )

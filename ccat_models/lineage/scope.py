@@ -19,7 +19,12 @@ Scope = sa.FromClause
 
 def ancestors(run_id: RunId, name: str = "ancestors") -> sa.CTE:
     """Return a run and every run whose products it was made from, however indirectly."""
-    start = sa.select(Run.id.label("run_id")).where(Run.id == run_id).cte(name, recursive=True)
+    return ancestors_of(sa.select(Run.id.label("run_id")).where(Run.id == run_id), name)
+
+
+def ancestors_of(last: sa.Select[Any], name: str = "ancestors") -> sa.CTE:
+    """Return the runs that a statement selects as `run_id`, and every run whose products they were made from."""
+    start = last.cte(name, recursive=True)
     # UNION, not UNION ALL: a run that is reached on many paths is followed once.
     return start.union(sa.select(RunInputProduct.producer_run_id).join(start, start.c.run_id == RunInputProduct.run_id))
 

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.errors import InvalidDeclaration, NotFound, Refused
+from ccat_models.lineage.scope import descendants
 from ccat_models.tables.base import PackageId, RunId
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
+from ccat_models.tables.lineage import RunInputPackage
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
@@ -160,12 +161,5 @@ def _made_from(taint_id: int) -> sa.Select[tuple[RunId, int]]:
         sa.select(RunInputPackage.run_id)
         .join(PackageTaint, PackageTaint.raw_data_package_id == RunInputPackage.raw_data_package_id)
         .where(PackageTaint.id == taint_id)
-        .cte("readers", recursive=True)
     )
-    further = (
-        sa.select(RunInputProduct.run_id)
-        .join(DataProduct, DataProduct.id == RunInputProduct.data_product_id)
-        .join(readers, readers.c.run_id == DataProduct.run_id)
-    )
-    whole = readers.union(further)  # a run that is reached on many paths is marked once
-    return sa.select(whole.c.run_id, sa.literal(taint_id))
+    return sa.select(descendants(readers).c.run_id, sa.literal(taint_id))

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.lineage.marks import has_marks, marks_of
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
@@ -58,18 +59,30 @@ class Ways:
         self._steps = dict[int, tuple[str, str, int]]()
         self._software = dict[int, tuple[str, str, str | None]]()
         self._configs = dict[int, tuple[str]]()
+        self._marked = has_marks(self._connection)
 
     def nodes(self, rows: Sequence[sa.Row[Any]]) -> Iterator[RunNode]:
         """Yield the runs that rows of `RUNS` are."""
         self._meet(self._steps, _STEPS, {row[5] for row in rows})
         self._meet(self._software, _SOFTWARE, {row[6] for row in rows})
         self._meet(self._configs, _CONFIGS, {row[7] for row in rows})
+        marks = marks_of(self._connection, [row[0] for row in rows]) if self._marked else {}
         for run_id, key, status, created_at, by, revision_id, version_id, config_id in rows:
             pipeline, step, revision = self._steps[revision_id]
             software = self._software[version_id]
             (config_hash,) = self._configs[config_id]
             yield RunNode(
-                run_id, pipeline, step, key, *software, _STATUS[status], created_at, by, revision, config_hash
+                run_id,
+                pipeline,
+                step,
+                key,
+                *software,
+                _STATUS[status],
+                created_at,
+                by,
+                revision,
+                config_hash,
+                marks.get(run_id, ()),
             )
 
     def _meet(self, known: dict[int, Any], query: sa.Select[Any], ids: set[int]) -> None:

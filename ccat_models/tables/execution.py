@@ -80,6 +80,8 @@ class ExecutedReductionStep(Base):
         ),
         sa.Index("ix_executed_reduction_step_step_sub_group", "step_id", "sub_group_id", "status"),
         sa.Index("ix_executed_reduction_step_step_status", "step_id", "status", "id"),
+        sa.Index("ix_executed_reduction_step_software_version", "software_version_id", "id"),
+        sa.Index("ix_executed_reduction_step_config", "config_id", "id"),
         sa.ForeignKeyConstraint(
             ["step_revision_id", "step_id"], ["reduction_step_revision.id", "reduction_step_revision.step_id"]
         ),
@@ -172,7 +174,7 @@ class Attempt(Base):
     runtime: Mapped[str | None] = mapped_column(sa.String(32))
     command: Mapped[list[str] | None]
     image_sha256: Mapped[str | None] = mapped_column(sa.String(64))
-    host: Mapped[str | None] = mapped_column(sa.String(200))
+    host: Mapped[str | None] = mapped_column(sa.String(200), index=True)
     exit_code: Mapped[int | None]
     wall_seconds: Mapped[float | None]
     cpu_seconds: Mapped[float | None]

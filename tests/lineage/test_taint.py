@@ -6,7 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from ccat_models.errors import CcatError, InvalidDeclaration, NotFound, Refused
+from ccat_models.lineage.closure import lineage_of
 from ccat_models.lineage.taint import TouchedStep, lift, list_taints, taint, taints_of
+from ccat_models.product.quality import waive
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.ops_db import OpsDb
@@ -121,3 +123,21 @@ def test_what_cannot_be_tainted_changes_nothing(
         unmark(works, "scan-0", "scan-2")
     with works.cluster.ops_db.read() as session:
         assert [row.package for row in list_taints(session)] == ["scan-2"]
+
+
+def test_a_lineage_says_what_was_said_of_its_runs(works: Works) -> None:
+    works.declare(
+        step("read", ["obs_mode"], quality=[{"metric": "rms", "maximum": 0.5}]),
+        step("clean", depends_on=["read"], quality=[{"metric": "rms", "maximum": 0.5, "blocking": True}]),
+        step("map", [], depends_on=["clean"]),
+    )
+    works.run_all({"rms": 0.7})
+    mark(works, "scan-1")
+    with works.cluster.ops_db.request() as session:
+        for run in (2, 3, 4):
+            waive(session, RunId(run), "rms", by="ada", reason="fine", now=works.cluster.clock())
+        found = lineage_of(session, RunId(2))
+    assert {run.id: run.marks for run in found.runs.values()} == {
+        1: ("tainted by scan-1", "rms failed"),
+        2: ("tainted by scan-1", "rms waived by ada"),
+    }

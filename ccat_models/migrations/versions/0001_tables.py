@@ -724,8 +724,15 @@ def create_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_executed_reduction_step")),
     )
+    op.create_index("ix_executed_reduction_step_config", "executed_reduction_step", ["config_id", "id"], unique=False)
     op.create_index(
         op.f("ix_executed_reduction_step_published_at"), "executed_reduction_step", ["published_at"], unique=False
+    )
+    op.create_index(
+        "ix_executed_reduction_step_software_version",
+        "executed_reduction_step",
+        ["software_version_id", "id"],
+        unique=False,
     )
     op.create_index(op.f("ix_executed_reduction_step_status"), "executed_reduction_step", ["status"], unique=False)
     op.create_index(
@@ -812,6 +819,7 @@ def create_tables() -> None:
         sa.UniqueConstraint("submission_key", name=op.f("uq_attempt_submission_key")),
     )
     op.create_index(op.f("ix_attempt_batch_key"), "attempt", ["batch_key"], unique=False)
+    op.create_index(op.f("ix_attempt_host"), "attempt", ["host"], unique=False)
     op.create_index(op.f("ix_attempt_state"), "attempt", ["state"], unique=False)
     op.create_table(
         "circuit_reset",

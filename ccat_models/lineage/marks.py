@@ -1,0 +1,44 @@
+"""What was said of runs since they were made, in a few words: tainted, blocked by a check, waived."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+import sqlalchemy as sa
+
+from ccat_models.tables.base import RunId
+from ccat_models.tables.quality import QualityCheck, QualityWaiver
+from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.taints import PackageTaint, RunTaint
+
+_IDS: sa.BindParameter[Collection[int]] = sa.bindparam("ids", expanding=True)
+_CHECK = QualityCheck
+_TAINTED = (
+    sa.select(RunTaint.run_id, RawDataPackage.name)
+    .join(PackageTaint, PackageTaint.id == RunTaint.package_taint_id)
+    .join(RawDataPackage, RawDataPackage.id == PackageTaint.raw_data_package_id)
+    .where(RunTaint.run_id.in_(_IDS), PackageTaint.lifted_at.is_(None))
+    .order_by(RunTaint.run_id, RawDataPackage.name)
+)
+_FAILED = (
+    sa.select(_CHECK.run_id, _CHECK.name, _CHECK.blocking, QualityWaiver.waived_by)
+    .outerjoin(QualityWaiver, QualityWaiver.quality_check_id == _CHECK.id)
+    .where(_CHECK.run_id.in_(_IDS), sa.not_(_CHECK.passed), _CHECK.superseded_at.is_(None))
+    .order_by(_CHECK.run_id, _CHECK.name)
+)
+
+
+def has_marks(connection: sa.Connection) -> bool:
+    """Say whether anything is said of any run."""
+    tables = (PackageTaint.lifted_at.is_(None), sa.not_(QualityCheck.passed))
+    return bool(connection.scalar(sa.select(sa.or_(*(sa.select(sa.literal(1)).where(one).exists() for one in tables)))))
+
+
+def marks_of(connection: sa.Connection, run_ids: Collection[RunId]) -> Mapping[RunId, tuple[str, ...]]:
+    """Return by run what is said of it, e.g. "tainted by NGC253-0001", "blocked by rms_k", "rms_k waived by ada"."""
+    found: dict[RunId, list[str]] = defaultdict(list)
+    for run_id, package in connection.execute(_TAINTED, {"ids": list(run_ids)}).tuples():
+        found[run_id].append(f"tainted by {package}")
+    for run_id, name, blocking, waived_by in connection.execute(_FAILED, {"ids": list(run_ids)}).tuples():
+        said = f"blocked by {name}" if blocking else f"{name} failed"
+        found[run_id].append(said if waived_by is None else f"{name} waived by {waived_by}")
+    return {run_id: tuple(words) for run_id, words in found.items()}
