@@ -3,13 +3,13 @@ SHELL := /bin/bash
 UV := PATH="$(CURDIR)/.tools/bin:$(HOME)/.local/bin:$$PATH" uv
 STAMP := .venv/.ready
 CODE := ccat_models resources sensors ccat_assets
-TYPED := $(CODE) tests tools benchmarks examples/chai/observe.py examples/site_pwv/site_pwv_catalogue.py \
+TYPED := $(CODE) tests tools benchmarks docs/conf.py examples/chai/observe.py examples/site_pwv/site_pwv_catalogue.py \
 	examples/site_pwv/site_pwv_synthetic.py
 # programs import their siblings by name, as they do when they are run
 PROGRAMS := chai/calibrate chai/baseline chai/gridding site_pwv/clean site_pwv/transmission site_pwv/climatology
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast real setup-hpc lint format bench faults migration first-migration changelog clean
+.PHONY: help setup run test test-fast real setup-hpc lint docs format bench faults migration first-migration changelog clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -43,6 +43,10 @@ lint: setup ## Check style, format, types and the direction of imports
 	@$(foreach example,chai site_pwv,cd $(CURDIR)/examples/$(example) && PATH="$(CURDIR)/.venv/bin:$$PATH" mypy --strict \
 		--config-file $(CURDIR)/pyproject.toml $(patsubst $(example)/%,%.py,$(filter $(example)/%,$(PROGRAMS))) &&) true
 	@$(UV) run --no-sync lint-imports
+
+docs: setup ## Build the documentation into build/docs (warnings are errors)
+	@$(UV) run --no-sync sphinx-build -n -W --keep-going -q -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 format: setup ## Format all code and mend what can be mended
 	@$(UV) run --no-sync ruff check --fix .
