@@ -6,28 +6,41 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page
 
+from ccat_assets.application import Application
+from ccat_assets.examples import observe_chai
+from ccat_assets.ingest import ingest_folder
+from ccat_assets.settings import Settings
+from tests.support import tree
 from tests.support.browser import chromium, page
 from tests.support.dagit import Dagit, dagit
+from tests.support.postgres import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 
 REPOSITORY = Path(__file__).parent.parent.parent
+SCREENSHOTS = os.environ.get("SCREENSHOTS")  # noqa: TID251 - a directory to keep them in
 WORKSPACE = REPOSITORY / "workspace.yaml"
 WAIT_MS = 90_000
 
 
+PRODUCTS_PORT = free_port()
+NEW_SCAN = "executed_obs_unit=NGC253-CO43-0003"
+
+
 def environment(home: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("CCAT_", "DAGSTER_"))}  # noqa: TID251
-    return {**kept, "CCAT_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")}
+    products = f"http://127.0.0.1:{PRODUCTS_PORT}"
+    return {**kept, "CCAT_HOME": str(home), "DAGSTER_HOME": str(home / "dagster"), "CCAT_PRODUCTS_URL": products}
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Give the home of a demo that has run, and what it printed."""
+    """Give the home of a demo that has run on two scans, and what it printed; a third scan has come since."""
     home = tmp_path_factory.mktemp("demo")
     program = Path(sys.executable).with_name("ccat")
     done = subprocess.run(
@@ -39,6 +52,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    app = Application(Settings(home=home))
+    assert ingest_folder(app, observe_chai(app, 3)).added == 1
     return home, done.stdout
 
 
@@ -46,8 +61,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def served(demo: tuple[Path, str]) -> Iterator[Dagit]:
     """Give Dagit, with its daemon, on the demo's instance."""
     home, _ = demo
-    with dagit(home / "dagster", WORKSPACE, daemon=True, environment=environment(home)) as server:
-        yield server
+    ccat: list[str | Path] = [tree.PROGRAMS / "ccat", "serve", "--port", str(PRODUCTS_PORT)]
+    with (home / "serve.log").open("ab") as log:
+        products = tree.start(ccat, log=log, cwd=home, environment=environment(home))
+    try:
+        with dagit(home / "dagster", WORKSPACE, daemon=True, environment=environment(home)) as server:
+            yield server
+    finally:
+        tree.end(products)
 
 
 @pytest.fixture
@@ -56,6 +77,14 @@ def window() -> Iterator[Page]:
     with chromium() as browser, page(browser) as opened:
         opened.set_default_timeout(WAIT_MS)
         yield opened
+
+
+def shoot(window: Page, name: str) -> None:
+    """Keep a picture of what is seen, once it has settled."""
+    if SCREENSHOTS:
+        window.wait_for_load_state("networkidle")
+        window.wait_for_timeout(1500)
+        window.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
 
 
 def test_the_demo_ends_with_the_lineage_of_the_map(demo: tuple[Path, str]) -> None:
@@ -76,6 +105,20 @@ def test_the_graph_shows_both_pipelines_and_their_raw_data(served: Dagit, window
     window.goto(f"{served.url}/asset-groups/")
     for group in ("chai_ngc253", "site_pwv", "raw"):
         window.get_by_text(group, exact=True).first.wait_for()
+
+
+def test_a_pipeline_is_seen_at_a_glance(served: Dagit, window: Page) -> None:
+    window.goto(f"{served.url}/assets/chai-ngc253/Overview")
+    for text in ("reason/up_to_date", "disk_bytes", "in_flight", "calibrate"):
+        window.get_by_text(text).first.wait_for()
+    shoot(window, "overview")
+
+
+def test_checks_stand_beside_each_step(served: Dagit, window: Page) -> None:
+    window.goto(f"{served.url}/assets/chai-ngc253/baseline?view=checks")
+    for text in ("products_present", "not_tainted", "qa_within_limits", "rms_k"):
+        window.get_by_text(text, exact=True).first.wait_for()
+    shoot(window, "checks")
 
 
 def test_the_partitions_of_a_step_are_its_sub_groups(served: Dagit, window: Page) -> None:
@@ -126,3 +169,53 @@ def test_a_backfill_from_dagit_runs_nothing_that_is_up_to_date(served: Dagit, de
         check=True,
     )
     assert done.stdout.count('"status": "COMPLETED"') == 2
+
+
+def test_a_walk_from_the_graph_to_the_archive(served: Dagit, window: Page) -> None:
+    window.goto(f"{served.url}/asset-groups/")
+    graph = window.locator("foreignObject")
+    graph.get_by_text("chai_ngc253", exact=True).first.click()
+    graph.get_by_text("map", exact=True).first.wait_for()
+    shoot(window, "graph")
+    graph.get_by_text("map", exact=True).first.dblclick()
+    window.get_by_role("link", name="View in Asset Catalog").click()
+    window.get_by_text("Grid every scan into one cube").first.wait_for()
+    shoot(window, "step")
+    window.get_by_role("tab", name="Partitions").click()
+    window.get_by_text("all", exact=True).locator("visible=true").first.click()
+    window.get_by_text("science/cube.fits").first.wait_for()
+    shoot(window, "partition")
+    upstream = window.get_by_role("link", name="baseline executed_obs_unit=NGC253-CO43-0001")
+    upstream.scroll_into_view_if_needed()
+    shoot(window, "inputs")
+    upstream.click()
+    window.get_by_role("link", name="calibrate executed_obs_unit=NGC253-CO43-0001").click()
+    window.get_by_role("link", name="NGC253-CO43-0001-CHAI").click()
+    window.wait_for_url("**/assets/raw/chai-ngc253-co43?**")
+    for text in ("arrived", "package_count", "NGC253-CO43-0001-CHAI"):
+        window.get_by_text(text, exact=True).first.wait_for()
+    shoot(window, "raw-data")
+
+
+def test_a_product_is_opened_from_its_partition(served: Dagit, window: Page) -> None:
+    window.goto(f"{served.url}/assets/chai-ngc253/map?view=partitions&partition=all")
+    place = window.get_by_role("link", name="plots/moment0.png").get_attribute("href")
+    assert place is not None
+    answer = window.request.get(place)
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
+    assert answer.body().startswith(b"\x89PNG")
+
+
+def test_a_partition_is_materialized_by_clicking(served: Dagit, window: Page) -> None:
+    window.goto(f"{served.url}/assets/chai-ngc253/calibrate?view=partitions")
+    window.get_by_text("Missing (1)").first.wait_for()
+    window.get_by_role("button", name="Materialize").first.click()
+    dialog = window.get_by_role("dialog")
+    dialog.get_by_text("Missing", exact=True).first.click()
+    dialog.get_by_text("1 partition").first.wait_for()
+    shoot(window, "materialize")
+    dialog.get_by_role("button", name="Launch 1 run").click()
+    window.get_by_text("Materialized (3)").first.wait_for()
+    window.goto(f"{served.url}/assets/chai-ngc253/calibrate?view=partitions&partition={quote(NEW_SCAN)}")
+    window.get_by_text("qa/t_sys_k").first.wait_for()
+    shoot(window, "materialized")
