@@ -5,9 +5,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.errors import NotFound
+from ccat_models.gap.barred import is_barred
 from ccat_models.tables.base import ProductId, RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.gaps import PackageChange, SubGroupChange, SubGroupGap
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.products import DataProduct, DataProductType
 
@@ -79,7 +81,9 @@ def find_run_of(session: Session, text: str) -> RunId:
 def find_product(session: Session, text: str) -> FoundProduct:
     """Return what a text names: a product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].
 
-    Of several runs the newest completed one is meant. Raises NotFound.
+    Of a sub-group's runs the current one is meant: that which the last look at gaps found to be it, if nothing has
+    happened since that is not followed yet; else the newest that completed and is not barred. Of a step's runs, the
+    newest that completed. Raises NotFound.
     """
     if text.isdecimal():
         return _by_number(session, text)
@@ -91,9 +95,11 @@ def find_product(session: Session, text: str) -> FoundProduct:
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
         .where(Run.status == RunStatus.COMPLETED)
-        .order_by(Run.id.desc())
         .limit(1)
     )
+    if len(parts) > 2:  # the runs of one sub-group are few
+        query = query.order_by(_is_current().desc(), is_barred(Run.id))
+    query = query.order_by(Run.id.desc())
     for column, part in zip((Pipeline.name, ReductionStep.name, SubGroup.key), parts, strict=False):
         query = query.where(column == part)
     if path is not None:
@@ -102,6 +108,17 @@ def find_product(session: Session, text: str) -> FoundProduct:
     if found is None:
         raise NotFound("product", text, [f"{p.pipeline}/{p.step}/{p.sub_group}/{p.path}" for p in _examples(session)])
     return FoundProduct(*found)
+
+
+def _is_current() -> sa.ColumnElement[bool]:
+    gap, noted = SubGroupGap, SubGroupChange
+    found = sa.select(sa.literal(1)).where(
+        gap.step_id == Run.step_id, gap.sub_group_id == Run.sub_group_id, gap.current_run_id == Run.id
+    )
+    here = sa.or_(noted.sub_group_id.is_(None), noted.sub_group_id == Run.sub_group_id)
+    touched = sa.select(sa.literal(1)).where(noted.step_id == Run.step_id, here)
+    followed = sa.not_(sa.or_(touched.correlate(Run).exists(), sa.select(PackageChange.id).exists()))
+    return sa.and_(found.correlate(Run).exists(), followed)
 
 
 def _by_number(session: Session, text: str) -> FoundProduct:

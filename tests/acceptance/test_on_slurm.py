@@ -20,6 +20,7 @@ from examples.site_pwv.site_pwv_synthetic import synthesise
 from resources.ops_db import OpsDb
 from tests.support.apptainer import Image
 from tests.support.login_node import LoginNode
+from tests.support.provenance_checks import assert_products_answer
 from tests.support.science_image import science_image
 from tests.support.slurm_cluster import SlurmCluster
 
@@ -59,17 +60,30 @@ class Operator:
 
     def ccat(self, *words: str | Path) -> Any:
         """Type a command that must end well; return what it said, read as JSON."""
+        return json.loads(self.say(*words, "--json"))
+
+    def say(self, *words: str | Path) -> str:
+        """Type a command that must end well; return what it printed."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CCAT_", "DAGSTER_"))}  # noqa: TID251
         chosen = {f"CCAT_{name}": value for name, value in {**IMPATIENT, **self.settings}.items()}
         done = subprocess.run(
-            [CCAT, *words, "--json"],
+            [CCAT, *words],
             env={**kept, **chosen, "CCAT_HOME": str(self.home)},
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        return done.stdout
+
+    def answer_for_products(self, pipeline: str, scratch: Path) -> None:
+        """Let every product of the pipeline tell where it comes from, and be made a second time."""
+
+        def ccat(*words: str | Path) -> Any:
+            said = self.say(*words)
+            return json.loads(said) if "--json" in words else said
+
+        assert_products_answer(ccat, self.home / "ops.sqlite", pipeline, scratch)
 
     def work(self, observed: Observation, declaration: Path) -> Any:
         """Let the data arrive, declare the pipeline and run all of it."""
@@ -175,3 +189,5 @@ def test_the_same_products_come_from_containers_on_a_cluster_behind_ssh(
     assert login_node.connections - connections <= 2
     assert sum(away.ccat("run", observed.pipeline, "--no-publish")["created"].values()) == 0
     assert {job for job in tasks(slurm_cluster) if job not in before} == set(ended)
+    here.answer_for_products(observed.pipeline, tmp_path / "answers-here")
+    away.answer_for_products(observed.pipeline, tmp_path / "answers-away")

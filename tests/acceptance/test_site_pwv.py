@@ -111,10 +111,32 @@ def test_months_arrive_and_only_what_they_touch_is_run(tmp_path: Path, series: S
     assert (why["reason"], why["will_run"]) == ("missing", True)
     assert operator.ccat(*RUN)["created"] == {"clean": 1, "transmission": 1, "climatology": 1}
     lineage = operator.ccat("lineage", "site-pwv/climatology/all")
-    packages = sorted(package["name"] for read in lineage["packages"].values() for package in read)
-    assert packages == [f"{series.radiometer}-{month}" for month in (*series.first, series.next)]
+    assert read_by(lineage) == [f"{series.radiometer}-{month}" for month in (*series.first, series.next)]
     assert len(lineage["runs"]) == 6
     assert {product["type"] for product in lineage["products"]} >= {"science", "plot", "qa_metric"}
+
+
+def test_a_tainted_month_is_left_out_of_all_that_used_it_and_comes_back(tmp_path: Path) -> None:
+    operator = Operator(tmp_path / "home")
+    operator.prepare(made_up(tmp_path / "series"))
+    assert operator.ccat(*RUN)["created"] == {"clean": 3, "transmission": 1, "climatology": 1}
+    before = [run["id"] for run in operator.ccat("runs")]
+    touched = operator.ccat("taint", "DEMO-2026-02", "--reason", "window was frosted")["touched"]
+    assert {one["step"]: one["runs"] for one in touched} == {"clean": 1, "transmission": 1, "climatology": 1}
+
+    assert operator.ccat(*RUN)["created"] == {"clean": 0, "transmission": 1, "climatology": 1}
+    lineage = operator.ccat("lineage", "site-pwv/climatology/all")
+    assert read_by(lineage) == ["DEMO-2026-01", "DEMO-2026-03"]
+    new = {run["step"]: run["id"] for run in operator.ccat("runs") if run["id"] not in before}
+    assert set(new) == {"transmission", "climatology"}
+
+    operator.ccat("taint", "DEMO-2026-02", "--lift")
+    assert sum(operator.ccat(*RUN)["created"].values()) == 0, "what there was counts again"
+
+
+def read_by(lineage: Any) -> list[str]:
+    """Return the names of the packages of a lineage."""
+    return sorted(package["name"] for read in lineage["packages"].values() for package in read)
 
 
 def test_a_run_that_is_killed_loses_nothing_and_runs_nothing_twice(tmp_path: Path) -> None:
