@@ -169,7 +169,7 @@ def _known_versions(
         page = instance.fetch_materializations(wanted, limit=_CHUNK, cursor=cursor)
         for event in (record.asset_materialization for record in page.records):
             if event is not None:
-                versions.setdefault(event.partition, event.tags.get(_VERSION_TAG, ""))
+                versions.setdefault(event.partition, (event.tags or {}).get(_VERSION_TAG, ""))
         cursor, more = page.cursor, page.has_more
     return versions
 

@@ -12,13 +12,21 @@ from ccat_assets.cli import (
     circuit,
     container,
     data,
+    diff,
+    export,
+    impact,
+    lineage,
     pipelines,
     planning,
+    quality,
     reasons,
+    reproduce,
     running,
     runs,
+    serve,
     setup,
     software,
+    verify,
 )
 from ccat_models.errors import CcatError
 from resources.errors import ResourceError
@@ -64,9 +72,18 @@ app.command("runs")(runs.runs)
 app.command("cancel")(runs.cancel)
 app.command("retry")(runs.retry)
 app.command("publish")(running.publish)
+app.command("serve")(serve.serve)
 app.command("products")(answers.products)
 app.command("why")(reasons.why)
-app.command("lineage")(answers.lineage)
+app.command("quality")(quality.quality)
+app.command("waive")(quality.waive)
+app.command("taint")(quality.taint)
+app.command("lineage")(lineage.lineage)
+app.command("impact")(impact.impact)
+app.command("diff")(diff.diff)
+app.command("export")(export.export)
+app.command("verify")(verify.verify)
+app.command("reproduce")(reproduce.reproduce)
 container_app.command("check")(container.check)
 
 

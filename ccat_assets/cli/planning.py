@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from ccat_assets.application import Application
 from ccat_assets.cli.output import AsJson, console, plain, print_json, print_table, ready
-from ccat_assets.sizes import size_text
 from ccat_assets.cli.software import Cosmetic, ReprocessFrom, explain
 from ccat_assets.declare import digests_of, read_file
+from ccat_assets.sizes import size_text
 from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.gap.answer import StepCounts
 from ccat_models.pipeline.apply import Applied, apply

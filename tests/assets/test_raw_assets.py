@@ -59,7 +59,9 @@ def test_a_package_that_came_again_is_observed_again(lab: Lab) -> None:
     lab.observatory.scan(1, "other")
     assert (observe(lab), observe(lab)) == (1, 0)
     versions = [
-        one.tags["dagster/data_version"] for one in observations(lab) if one.partition == "executed_obs_unit=scan-1"
+        (one.tags or {})["dagster/data_version"]
+        for one in observations(lab)
+        if one.partition == "executed_obs_unit=scan-1"
     ]
     assert len(set(versions)) == len(versions) == 2
 

@@ -37,7 +37,14 @@ def write_programs(directory: Path) -> Path:
 
 def pipeline_yaml(calls: Path, *, name: str = "letters", extra: str = "", **changes: str) -> str:
     """Return a pipeline of three steps: per scan, per scan, per source; `changes` replace single lines' values."""
-    values = {"cooldown": "0", "when": "all", "version": "1.0.0", "seconds": "0", "policy": "compatible", "quality": "[]"} | changes
+    values = {
+        "cooldown": "0",
+        "when": "all",
+        "version": "1.0.0",
+        "seconds": "0",
+        "policy": "compatible",
+        "quality": "[]",
+    } | changes
     values = {"mode": "ad_hoc", "trigger": "manual"} | values
     step = f"""    software: letters
     version: {values["version"]}

@@ -1,0 +1,104 @@
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ccat_assets.application import Application
+from ccat_assets.cli.output import error_console, ready
+from ccat_models.errors import InvalidDeclaration, Refused
+from ccat_models.lineage.record_reading import read_record
+from ccat_models.lineage.record_scope import find_scope
+
+CRATE = "ro-crate"
+FORMATS = ("prov-json", "prov-n", "ivoa-votable", "ivoa-json", CRATE, "openlineage")
+
+
+def export(
+    what: Annotated[
+        str,
+        typer.Argument(help="A product (its number, or PIPELINE/STEP[/SUB_GROUP[/PATH]]), run:ID or pipeline:NAME."),
+    ],
+    form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")],
+    output: Annotated[Path | None, typer.Option(help="File; for ro-crate a directory or a .zip file.")] = None,
+    with_files: Annotated[bool, typer.Option("--with-files", help="Copy the products' files (ro-crate).")] = False,
+    license_text: Annotated[str, typer.Option("--license", help="Of the data, by name or URL (ro-crate).")] = (
+        "not stated"
+    ),
+) -> None:
+    """Write the provenance of products, a run or a pipeline in a format that others read."""
+    if form not in FORMATS:
+        raise InvalidDeclaration(f"--format: no format {form!r}; choose from: {', '.join(FORMATS)}")
+    if form == CRATE:
+        if output is None:
+            raise InvalidDeclaration(f"--format {CRATE} needs --output: a directory, or a file that ends in .zip")
+        _write_crate(ready(), what, output, license_text, with_files=with_files)
+    elif with_files:
+        raise InvalidDeclaration(f"--with-files: only a {CRATE} holds files, {form} does not")
+    else:
+        _write_text(ready(), what, form, output)
+
+
+def _write_text(app: Application, what: str, form: str, output: Path | None) -> None:
+    if output is not None and output.is_dir():
+        raise InvalidDeclaration(f"--output {output}: is a directory, {form} is written into a file")
+    from ccat_assets.provenance.formats import TextFormat, text_of  # noqa: PLC0415 - astropy and prov take seconds
+
+    with app.ops_db.read() as session:
+        scope = find_scope(session, what)
+        lines = text_of(session, scope, TextFormat(form), app.settings.openlineage_namespace)
+        if output is None:
+            sys.stdout.writelines(lines)
+            return
+        with _in_place_of(output) as directory:
+            with (directory / "export").open("w", encoding="utf-8") as file:
+                file.writelines(lines)
+            (directory / "export").replace(output)
+
+
+def _write_crate(app: Application, what: str, output: Path, license_text: str, *, with_files: bool) -> None:
+    from ccat_assets.provenance import ro_crate_files as files  # noqa: PLC0415 - takes seconds, likewise
+
+    as_archive = output.suffix == ".zip"
+    taken = output.is_dir() if as_archive else output.exists() and not _is_empty_directory(output)
+    if taken:
+        raise Refused(
+            f"--output {output}: is there already, and neither an archive nor an empty directory; choose another"
+        )
+    with app.ops_db.read() as session:
+        record = read_record(session, find_scope(session, what))
+        declaration = files.declaration_of(session, record)
+        copies = files.copies_here(session, record) if with_files else {}
+    with _in_place_of(output) as directory:
+        crate = directory / "crate"
+        crate.mkdir()
+        files.write_crate(record, declaration, copies, crate, license_text=license_text, now=app.clock())
+        if as_archive:
+            Path(shutil.make_archive(str(directory / "export"), "zip", crate)).replace(output)
+        else:
+            crate.replace(output)
+    absent = len(files.missing(record, copies)) if with_files else 0
+    if absent:
+        error_console.print(f"{absent} of {len(record.products)} products have no file on this machine: referred to")
+
+
+def _is_empty_directory(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+@contextmanager
+def _in_place_of(output: Path) -> Iterator[Path]:
+    """Give a directory beside the output, for what is renamed once it is whole; it is gone afterwards."""
+    try:
+        directory = Path(tempfile.mkdtemp(prefix=".ccat-export-", dir=output.parent))
+    except OSError as error:
+        raise InvalidDeclaration(f"--output {output}: cannot be written: {error.strerror}") from error
+    try:
+        directory.chmod(0o755)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

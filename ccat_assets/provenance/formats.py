@@ -1,0 +1,41 @@
+"""The formats of exports: which there are, and their texts."""
+
+import enum
+from collections.abc import Iterator
+
+from sqlalchemy.orm import Session
+
+from ccat_assets.provenance.ivoa_json import ivoa_json
+from ccat_assets.provenance.ivoa_votable import ivoa_votable
+from ccat_assets.provenance.openlineage import openlineage_lines
+from ccat_assets.provenance.w3c import prov_json, prov_n
+from ccat_models.lineage.record import RecordScope, ScopeKind
+from ccat_models.lineage.record_reading import read_in_chunks, read_record
+
+
+class TextFormat(enum.Enum):
+    """A format that is one text."""
+
+    PROV_JSON = "prov-json"
+    PROV_N = "prov-n"
+    IVOA_VOTABLE = "ivoa-votable"
+    IVOA_JSON = "ivoa-json"
+    OPENLINEAGE = "openlineage"
+
+
+_WRITERS = {
+    TextFormat.PROV_JSON: prov_json,
+    TextFormat.PROV_N: prov_n,
+    TextFormat.IVOA_VOTABLE: ivoa_votable,
+    TextFormat.IVOA_JSON: ivoa_json,
+}
+
+
+def text_of(session: Session, scope: RecordScope, text_format: TextFormat, namespace: str) -> Iterator[str]:
+    """Yield the text of an export; that of OpenLineage run by run, however many there are."""
+    if text_format is TextFormat.OPENLINEAGE:
+        whole = scope.kind is ScopeKind.PIPELINE
+        for record in read_in_chunks(session, scope) if whole else [read_record(session, scope)]:
+            yield from openlineage_lines(record, namespace)
+    else:
+        yield _WRITERS[text_format](read_record(session, scope))

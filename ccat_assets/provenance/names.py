@@ -1,0 +1,79 @@
+"""What the things of a provenance record are called in every export, and who writes the exports."""
+
+from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import quote
+
+ORCHESTRATOR = "ccat-asset-orchestrator"
+NAMESPACE = "urn:ccat:"  # numbers below it are those of one ops-db
+
+MEDIA_TYPES = {
+    ".fits": "application/fits",
+    ".json": "application/json",
+    ".csv": "text/csv",
+    ".txt": "text/plain",
+    ".log": "text/plain",
+    ".png": "image/png",
+    ".pdf": "application/pdf",
+    ".html": "text/html",
+    ".h5": "application/x-hdf5",
+    ".vot": "application/x-votable+xml",
+}
+
+
+def orchestrator_version() -> str:
+    """Return the version of this program."""
+    try:
+        return version(ORCHESTRATOR)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def run_name(run_id: int) -> str:
+    """Return the name of a run."""
+    return f"run-{run_id}"
+
+
+def attempt_name(run_id: int, number: int) -> str:
+    """Return the name of a run's attempt."""
+    return f"attempt-{run_id}-{number}"
+
+
+def product_name(product_id: int) -> str:
+    """Return the name of a product."""
+    return f"product-{product_id}"
+
+
+def package_name(package_id: int) -> str:
+    """Return the name of a raw package."""
+    return f"package-{package_id}"
+
+
+def software_name(version_id: int) -> str:
+    """Return the name of a software version."""
+    return f"software-{version_id}"
+
+
+def config_name(config_id: int) -> str:
+    """Return the name of a configuration."""
+    return f"config-{config_id}"
+
+
+def step_name(revision_id: int) -> str:
+    """Return the name of a step in one revision of its pipeline."""
+    return f"step-{revision_id}"
+
+
+def quoted(text: str, safe: str = "") -> str:
+    """Return a text as a part of a name, whatever characters it has."""
+    return quote(text, safe=safe)
+
+
+def person_name(name: str) -> str:
+    """Return the name of a person."""
+    return f"person-{quoted(name)}"
+
+
+def media_type(path: str) -> str:
+    """Return the media type of a file by the end of its name."""
+    ending = path[path.rfind(".") :].lower() if "." in path else ""
+    return MEDIA_TYPES.get(ending, "application/octet-stream")

@@ -1,0 +1,130 @@
+"""The house's own OpenLineage facets: of what the standard's have no words for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attr
+from openlineage.client.facet_v2 import DatasetFacet, RunFacet
+
+from ccat_assets.provenance import names
+from ccat_models.lineage.record import ProvenanceRecord, RunRecord
+
+PRODUCER = f"{names.NAMESPACE}{names.ORCHESTRATOR}"
+Facts = list[dict[str, Any]]
+
+
+@attr.define
+class RequestRunFacet(RunFacet):
+    """Who asked for a run, and why it was made; who had it cancelled."""
+
+    requester: str
+    reason: str
+    sub_group: str
+    canceller: str | None = None
+
+
+@attr.define
+class SoftwareRunFacet(RunFacet):
+    """The container image or else the program's code, its sha256, and the parameters with theirs."""
+
+    name: str
+    version: str
+    image: str | None
+    digest: str | None
+    configuration: str
+    parameters: dict[str, Any]
+
+
+@attr.define
+class AttemptsRunFacet(RunFacet):
+    """All tries at a run, failed ones with their reason."""
+
+    attempts: Facts
+
+
+@attr.define
+class QualityRunFacet(RunFacet):
+    """What declared limits say of a run, with waivers."""
+
+    checks: Facts
+
+
+@attr.define
+class TaintsRunFacet(RunFacet):
+    """The taints of what a run has read, standing or lifted."""
+
+    taints: Facts
+
+
+@attr.define
+class SupersededDatasetFacet(DatasetFacet):
+    """The number of the product that a later run made in this one's place."""
+
+    product: int
+
+
+def house_facets(record: ProvenanceRecord, run: RunRecord) -> dict[str, RunFacet]:
+    """Return the facets that tell what is known of a run now."""
+    software, config = record.software[run.software_id], record.configs[run.config_id]
+    facets: dict[str, RunFacet] = {
+        "ccat_request": RequestRunFacet(
+            run.requested_by, run.reason, run.sub_group, run.cancel_requested_by, producer=PRODUCER
+        ),
+        "ccat_software": SoftwareRunFacet(
+            name=software.name,
+            version=software.version,
+            image=software.image_reference,
+            digest=software.image_sha256 or software.code_sha256,
+            configuration=config.config_hash,
+            parameters=dict(config.parameters),
+            producer=PRODUCER,
+        ),
+        "ccat_attempts": AttemptsRunFacet(_attempts(run), producer=PRODUCER),
+    }
+    if run.checks:
+        facets["ccat_quality"] = QualityRunFacet(_checks(run), producer=PRODUCER)
+    if run.taints:
+        facets["ccat_taints"] = TaintsRunFacet(_taints(record, run), producer=PRODUCER)
+    return facets
+
+
+def _attempts(run: RunRecord) -> Facts:
+    return [
+        {
+            "number": attempt.number,
+            "state": attempt.state,
+            "backend": attempt.backend,
+            "host": attempt.host,
+            "exitCode": attempt.exit_code,
+            "failureClass": attempt.failure_class and attempt.failure_class.value,
+            "failureMessage": attempt.failure_message,
+            "evidence": dict(attempt.evidence),
+        }
+        for attempt in run.attempts
+    ]
+
+
+def _checks(run: RunRecord) -> Facts:
+    return [
+        {
+            "name": check.name,
+            "metric": check.metric,
+            "value": check.value,
+            "minimum": check.minimum,
+            "maximum": check.maximum,
+            "blocking": check.blocking,
+            "passed": check.passed,
+            "waiver": check.waiver
+            and {"by": check.waiver.waived_by, "reason": check.waiver.reason, "at": check.waiver.waived_at},
+        }
+        for check in run.checks
+    ]
+
+
+def _taints(record: ProvenanceRecord, run: RunRecord) -> Facts:
+    def facts(taint_id: int) -> Mapping[str, Any]:
+        taint = record.taints[taint_id]
+        by = {"by": taint.tainted_by, "at": taint.tainted_at, "liftedBy": taint.lifted_by, "liftedAt": taint.lifted_at}
+        return {"package": record.packages[taint.package_id].name, "reason": taint.reason, **by}
+
+    return [dict(facts(taint_id)) for taint_id in run.taints]

@@ -1,0 +1,87 @@
+"""The files of products in an RO-Crate: copied from this machine's disks, as they were registered or not at all."""
+
+import hashlib
+import os
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_assets.provenance.ro_crate import CrateContent, crate_of, place_of
+from ccat_models.errors import Refused
+from ccat_models.lineage.record import ProductRecord, ProvenanceRecord
+from ccat_models.lineage.record_things import rows_of
+from ccat_models.pipeline.export import export
+from ccat_models.tables.base import ProductId
+from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, DiskDataLocation
+from resources.store_program import open_inside
+
+_BLOCK_BYTES = 1 << 20
+
+Copies = Mapping[ProductId, tuple[str, str]]
+"""Of products the directory of a disk here, and the path below it."""
+
+
+def declaration_of(session: Session, record: ProvenanceRecord) -> str:
+    """Return the declaration of the record's pipeline, as the revision of its last run has it."""
+    revision = max((step.revision for step in record.steps.values()), default=None)
+    return export(session, record.scope.pipeline, revision)
+
+
+def copies_here(session: Session, record: ProvenanceRecord) -> Copies:
+    """Return where copies of the record's products lie that this machine can read."""
+    copy = DataProductPhysicalCopy
+    query = (
+        sa.select(copy.data_product_id, DiskDataLocation.path, copy.path)
+        .join(DiskDataLocation, DiskDataLocation.id == copy.data_location_id)
+        .where(copy.status.in_(READABLE), DiskDataLocation.host == "", DiskDataLocation.active)
+        .order_by(DiskDataLocation.id.desc())
+    )
+    return {row[0]: (row[1], row[2]) for row in rows_of(session, query, copy.data_product_id, record.products)}
+
+
+def write_crate(
+    record: ProvenanceRecord, declaration: str, copies: Copies, directory: Path, *, license_text: str, now: datetime
+) -> None:
+    """Write a crate into an empty directory, with the files that there are copies of.
+
+    Raises Refused for a copy that is not what is registered.
+    """
+    files = {
+        product_id: _take(record.products[product_id], root, path, directory)
+        for product_id, (root, path) in sorted(copies.items())
+    }
+    entities = crate_of(record, CrateContent(declaration, now, license_text, files))
+    entities.crate.write(directory)
+
+
+def missing(record: ProvenanceRecord, copies: Collection[ProductId]) -> list[ProductRecord]:
+    """Return the products whose files a crate can only refer to."""
+    return [product for product in record.products.values() if product.id not in copies]
+
+
+def _take(product: ProductRecord, root: str, path: str, directory: Path) -> Path:
+    place = directory / place_of(product)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle = open_inside(os.fsencode(root), path)
+    if handle is None:
+        raise Refused(f"product {product.id} ({product.name}): its file is gone: see `ccat verify {product.id}`")
+    with os.fdopen(handle, "rb") as source, place.open("wb") as target:
+        sha256 = _copy(source, target)
+    if sha256 != product.sha256:
+        raise Refused(
+            f"product {product.id} ({product.name}): is not what is registered: sha256 {sha256[:12]}…, registered is"
+            f" {product.sha256[:12]}…: see `ccat verify {product.id}`"
+        )
+    return place
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := source.read(_BLOCK_BYTES):
+        digest.update(block)
+        target.write(block)
+    return digest.hexdigest()

@@ -1,0 +1,32 @@
+"""What leaves the house: texts without the paths of this installation's disks and without passwords in addresses."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.tables.places import DiskDataLocation
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+@dataclass(frozen=True)
+class Discretion:
+    """Whose directories are known by name: their paths are replaced by {name}, credentials in URLs are left out."""
+
+    roots: Mapping[str, str]  # path → name, the longest first
+
+    def of(self, text: str) -> str:
+        """Return a text as others may read it."""
+        for path, name in self.roots.items():
+            text = text.replace(path, f"{{{name}}}")
+        return _CREDENTIALS.sub("", text)
+
+
+def read_discretion(session: Session) -> Discretion:
+    """Return the discretion that the registered disks ask for."""
+    disks = session.execute(sa.select(DiskDataLocation.path, DiskDataLocation.name)).tuples().all()
+    roots = {path.rstrip("/"): name for path, name in disks if path.rstrip("/")}
+    return Discretion(dict(sorted(roots.items(), key=lambda item: (-len(item[0]), item))))

@@ -1,0 +1,297 @@
+"""The provenance record: all that is known of how runs came about, as one value that every export reads."""
+
+import enum
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from ccat_models.tables.base import PackageId, ProductId, RunId
+from ccat_models.tables.execution import FailureClass, RunStatus
+from ccat_models.tables.products import DataProductType
+from ccat_models.tables.raw_data import PackageState
+
+
+class ScopeKind(enum.Enum):
+    """What a record is about."""
+
+    PRODUCT = "product"
+    RUN = "run"
+    PIPELINE = "pipeline"
+    SOME_RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class RecordScope:
+    """What a record is about: products of a run with their whole lineage, one run or some alone, or a pipeline's all.
+
+    `run_id` is the run in question, `product_id` the one product of it that is meant, where one is.
+    """
+
+    kind: ScopeKind
+    name: str  # as people say it
+    pipeline: str
+    run_id: RunId | None = None
+    product_id: ProductId | None = None
+
+
+@dataclass(frozen=True)
+class AttemptRecord:
+    """One try at a run. Its command line and directory are left out: they tell of one machine's paths alone."""
+
+    number: int
+    state: str
+    backend: str
+    runtime: str | None
+    host: str | None
+    job_id: str | None
+    created_at: datetime
+    sent_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    exit_code: int | None
+    wall_seconds: float | None
+    cpu_seconds: float | None
+    peak_memory_bytes: int | None
+    image_sha256: str | None
+    failure_class: FailureClass | None
+    failure_message: str | None
+    evidence: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StatusChange:
+    """A change of a run's status."""
+
+    before: str | None
+    after: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class PackageRead:
+    """That a run read a raw package, with the checksum that it had."""
+
+    package_id: PackageId
+    checksum: str
+
+
+@dataclass(frozen=True)
+class ProductRead:
+    """That a run read a product, with the checksum that it had."""
+
+    product_id: ProductId
+    sha256: str
+
+
+@dataclass(frozen=True)
+class MetricRecord:
+    """A number that a run's program gave of its products."""
+
+    name: str
+    value: float
+    minimum: float | None
+    maximum: float | None
+    product_id: ProductId
+
+
+@dataclass(frozen=True)
+class WaiverRecord:
+    """Who takes a run's products although a check failed, why and since when."""
+
+    id: int
+    reason: str
+    waived_by: str
+    waived_at: datetime
+
+
+@dataclass(frozen=True)
+class CheckRecord:
+    """What a declared limit says, or said until it was superseded, of a run."""
+
+    id: int
+    name: str
+    metric: str
+    value: float | None
+    minimum: float | None
+    maximum: float | None
+    blocking: bool
+    passed: bool
+    judged_at: datetime
+    superseded_at: datetime | None
+    waiver: WaiverRecord | None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run with its attempts, what it read, and what was found of it; the other parts are referred to by number."""
+
+    id: RunId
+    sub_group: str
+    dimensions: Mapping[str, Any]
+    status: RunStatus
+    reason: str
+    requested_by: str
+    created_at: datetime
+    status_changed_at: datetime
+    cancel_requested_by: str | None
+    cancel_requested_at: datetime | None
+    failure_class: FailureClass | None
+    failure_message: str | None
+    step_id: int
+    software_id: int
+    config_id: int
+    attempts: tuple[AttemptRecord, ...]
+    history: tuple[StatusChange, ...]
+    packages: tuple[PackageRead, ...]
+    products: tuple[ProductRead, ...]
+    metrics: tuple[MetricRecord, ...]
+    checks: tuple[CheckRecord, ...]
+    taints: tuple[int, ...]
+
+    @property
+    def started_at(self) -> datetime:
+        """Return when its first attempt started, or else when it was requested."""
+        return min((one.started_at for one in self.attempts if one.started_at), default=self.created_at)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """Return when it came to its end, None while it is on its way."""
+        ended = self.status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+        return max(self.status_changed_at, self.started_at) if ended else None
+
+
+@dataclass(frozen=True)
+class ProductRecord:
+    """A product, where it lies, and which later run's product of the same path took its place."""
+
+    id: ProductId
+    run_id: RunId
+    name: str  # PIPELINE/STEP/SUB_GROUP/PATH
+    type: DataProductType
+    path: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+    location: str | None
+    location_path: str | None  # relative to the location
+    purged: bool
+    superseded_by: ProductId | None
+
+
+@dataclass(frozen=True)
+class RawFileRecord:
+    """A raw file of a package."""
+
+    id: UUID
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PackageRecord:
+    """A raw package as it is registered."""
+
+    id: PackageId
+    name: str
+    state: PackageState
+    checksum: str | None
+    size_bytes: int
+    created_at: datetime
+    archived_at: datetime | None
+    files: tuple[RawFileRecord, ...]
+
+
+@dataclass(frozen=True)
+class SoftwareRecord:
+    """A software version: its image with its digest, or its command with its code's."""
+
+    id: int
+    name: str
+    version: str
+    description: str
+    image_reference: str | None
+    image_sha256: str | None
+    command: tuple[str, ...]
+    code_sha256: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ConfigRecord:
+    """The parameters that a step gave its program."""
+
+    id: int
+    config_hash: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A step as one revision of its pipeline has it, and who applied that."""
+
+    id: int
+    pipeline: str
+    step: str
+    revision: int
+    order: int
+    description: str
+    applied_by: str
+    applied_at: datetime
+    upstreams: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaintRecord:
+    """That a package must not be used, or must not have been until the taint was lifted."""
+
+    id: int
+    package_id: PackageId
+    reason: str
+    tainted_by: str
+    tainted_at: datetime
+    lifted_by: str | None
+    lifted_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ProvenanceRecord:
+    """All that is known of some runs; each mapping is in the order of its numbers.
+
+    `products` are those the runs made and those they read, whose runs may be left out.
+    """
+
+    scope: RecordScope
+    runs: Mapping[RunId, RunRecord]
+    products: Mapping[ProductId, ProductRecord]
+    packages: Mapping[PackageId, PackageRecord]
+    software: Mapping[int, SoftwareRecord]
+    configs: Mapping[int, ConfigRecord]
+    steps: Mapping[int, StepRecord]
+    taints: Mapping[int, TaintRecord]
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Return everybody who asked for, applied, cancelled, waived, tainted or gave back something, by name."""
+        names = {run.requested_by for run in self.runs.values()}
+        names |= {run.cancel_requested_by for run in self.runs.values() if run.cancel_requested_by}
+        names |= {step.applied_by for step in self.steps.values()}
+        names |= {check.waiver.waived_by for run in self.runs.values() for check in run.checks if check.waiver}
+        for taint in self.taints.values():
+            names |= {taint.tainted_by} | ({taint.lifted_by} if taint.lifted_by else set())
+        return tuple(sorted(names))
+
+    def made_by(self, run_id: RunId) -> tuple[ProductRecord, ...]:
+        """Return the products of a run by path."""
+        return self._by_run.get(run_id, ())
+
+    @cached_property
+    def _by_run(self) -> Mapping[RunId, tuple[ProductRecord, ...]]:
+        found = defaultdict[RunId, list[ProductRecord]](list)
+        for product in self.products.values():
+            found[product.run_id].append(product)
+        return {run_id: tuple(sorted(made, key=lambda one: one.path)) for run_id, made in found.items()}

@@ -1,0 +1,216 @@
+"""Reading provenance records: a constant number of queries for each thousand runs."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.errors import Refused
+from ccat_models.lineage.discretion import Discretion, read_discretion
+from ccat_models.lineage.record import (
+    AttemptRecord,
+    CheckRecord,
+    MetricRecord,
+    PackageRead,
+    ProductRead,
+    ProvenanceRecord,
+    RecordScope,
+    RunRecord,
+    StatusChange,
+    WaiverRecord,
+)
+from ccat_models.lineage.record_scope import run_chunks, runs_in
+from ccat_models.lineage.record_things import (
+    configs_of,
+    packages_of,
+    products_of,
+    rows_of,
+    software_of,
+    steps_of,
+    taints_with,
+)
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import Attempt, RunStatusHistory
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
+from ccat_models.tables.pipelines import SubGroup
+from ccat_models.tables.products import QualityMetric
+from ccat_models.tables.quality import QualityCheck, QualityWaiver
+from ccat_models.tables.taints import RunTaint
+
+MOST_RUNS = 10_000  # in one document, which its writer holds in memory
+CHUNK_RUNS = 500
+
+# Of a back end's words on an attempt, those that tell of the attempt and not of the machine's files.
+EVIDENCE = ("outcome", "signal", "state", "exit_code", "reason", "node", "host", "waits")
+
+
+def read_record(session: Session, scope: RecordScope) -> ProvenanceRecord:
+    """Return the record of a scope; raise Refused for one of more than ten thousand runs."""
+    run_ids = runs_in(session, scope, limit=MOST_RUNS + 1)
+    if len(run_ids) > MOST_RUNS:
+        raise Refused(
+            f"{scope.kind.value} {scope.name}: has more than {MOST_RUNS} runs, too many for one document: export its"
+            f" products one by one, or the format openlineage, which has no such limit"
+        )
+    return record_of(session, scope, run_ids)
+
+
+def read_in_chunks(session: Session, scope: RecordScope, size: int = CHUNK_RUNS) -> Iterator[ProvenanceRecord]:
+    """Yield the record of a whole pipeline in parts of so many runs, however many there are."""
+    for run_ids in run_chunks(session, scope.name, size):
+        yield record_of(session, scope, run_ids)
+
+
+def record_of(session: Session, scope: RecordScope, run_ids: Collection[RunId]) -> ProvenanceRecord:
+    """Return the record of these runs alone."""
+    discretion = read_discretion(session)
+    runs = _runs(session, run_ids, discretion)
+    read = {link.product_id for run in runs.values() for link in run.products}
+    taints = taints_with(session, {taint for run in runs.values() for taint in run.taints})
+    packages = {link.package_id for run in runs.values() for link in run.packages}
+    return ProvenanceRecord(
+        scope=scope,
+        runs=runs,
+        products=products_of(session, run_ids, read),
+        packages=packages_of(session, packages | {taint.package_id for taint in taints.values()}),
+        software=software_of(session, {run.software_id for run in runs.values()}, discretion),
+        configs=configs_of(session, {run.config_id for run in runs.values()}),
+        steps=steps_of(session, {run.step_id for run in runs.values()}),
+        taints=taints,
+    )
+
+
+def _runs(session: Session, run_ids: Collection[RunId], discretion: Discretion) -> dict[RunId, RunRecord]:
+    query = sa.select(Run, SubGroup).join(SubGroup, SubGroup.id == Run.sub_group_id).order_by(Run.id)
+    rows = list(rows_of(session, query, Run.id, run_ids))
+    parts = {name: read(session, run_ids, discretion) for name, read in _PARTS.items()}
+    return {
+        run.id: RunRecord(
+            id=run.id,
+            sub_group=sub_group.key,
+            dimensions=sub_group.dimensions,
+            status=run.status,
+            reason=run.reason,
+            requested_by=run.requested_by,
+            created_at=run.created_at,
+            status_changed_at=run.status_changed_at,
+            cancel_requested_by=run.cancel_requested_by,
+            cancel_requested_at=run.cancel_requested_at,
+            failure_class=run.failure_class,
+            failure_message=_discreet(discretion, run.failure_message),
+            step_id=run.step_revision_id,
+            software_id=run.software_version_id,
+            config_id=run.config_id,
+            **{name: tuple(found.get(run.id, ())) for name, found in parts.items()},
+        )
+        for run, sub_group in rows
+    }
+
+
+Found = Mapping[RunId, list[Any]]
+
+
+def _attempts(session: Session, run_ids: Collection[RunId], discretion: Discretion) -> Found:
+    found = defaultdict[RunId, list[Any]](list)
+    query = sa.select(Attempt).order_by(Attempt.run_id, Attempt.number)
+    for (attempt,) in rows_of(session, query, Attempt.run_id, run_ids):
+        found[attempt.run_id].append(_attempt(attempt, discretion))
+    return found
+
+
+def _attempt(attempt: Attempt, discretion: Discretion) -> AttemptRecord:
+    evidence = attempt.evidence or {}
+    return AttemptRecord(
+        number=attempt.number,
+        state=attempt.state.value,
+        backend=attempt.backend,
+        runtime=attempt.runtime,
+        host=attempt.host,
+        job_id=attempt.job_id,
+        created_at=attempt.created_at,
+        sent_at=attempt.sent_at,
+        started_at=attempt.started_at,
+        finished_at=attempt.finished_at,
+        exit_code=attempt.exit_code,
+        wall_seconds=attempt.wall_seconds,
+        cpu_seconds=attempt.cpu_seconds,
+        peak_memory_bytes=attempt.peak_memory_bytes,
+        image_sha256=attempt.image_sha256,
+        failure_class=attempt.failure_class,
+        failure_message=_discreet(discretion, attempt.failure_message),
+        evidence={name: discretion.of(str(evidence[name])) for name in EVIDENCE if evidence.get(name) is not None},
+    )
+
+
+def _discreet(discretion: Discretion, text: str | None) -> str | None:
+    return None if text is None else discretion.of(text)
+
+
+def _history(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+    found, change = defaultdict[RunId, list[Any]](list), RunStatusHistory
+    query = sa.select(change.run_id, change.from_status, change.to_status, change.at).order_by(change.id)
+    for run_id, *columns in rows_of(session, query, change.run_id, run_ids):
+        found[run_id].append(StatusChange(*columns))
+    return found
+
+
+def _packages(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+    found, link = defaultdict[RunId, list[Any]](list), RunInputPackage
+    query = sa.select(link.run_id, link.raw_data_package_id, link.checksum).order_by(link.raw_data_package_id)
+    for run_id, *columns in rows_of(session, query, link.run_id, run_ids):
+        found[run_id].append(PackageRead(*columns))
+    return found
+
+
+def _products(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+    found, link = defaultdict[RunId, list[Any]](list), RunInputProduct
+    query = sa.select(link.run_id, link.data_product_id, link.sha256).order_by(link.data_product_id)
+    for run_id, *columns in rows_of(session, query, link.run_id, run_ids):
+        found[run_id].append(ProductRead(*columns))
+    return found
+
+
+def _metrics(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+    found, metric = defaultdict[RunId, list[Any]](list), QualityMetric
+    columns = (metric.name, metric.value, metric.minimum, metric.maximum, metric.data_product_id)
+    query = sa.select(metric.run_id, *columns).order_by(metric.name)
+    for run_id, *values in rows_of(session, query, metric.run_id, run_ids):
+        found[run_id].append(MetricRecord(*values))
+    return found
+
+
+def _checks(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+    found, check = defaultdict[RunId, list[Any]](list), QualityCheck
+    columns = (check.id, check.name, check.metric, check.value, check.minimum, check.maximum)
+    query = (
+        sa.select(check.run_id, QualityWaiver, *columns, check.blocking, check.passed)
+        .add_columns(check.judged_at, check.superseded_at)
+        .outerjoin(QualityWaiver, QualityWaiver.quality_check_id == check.id)
+        .order_by(check.id)
+    )
+    for run_id, waiver, *values in rows_of(session, query, check.run_id, run_ids):
+        given = waiver and WaiverRecord(waiver.id, waiver.reason, waiver.waived_by, waiver.waived_at)
+        found[run_id].append(CheckRecord(*(*values, given)))
+    return found
+
+
+def _taints(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+    found = defaultdict[RunId, list[Any]](list)
+    query = sa.select(RunTaint.run_id, RunTaint.package_taint_id).order_by(RunTaint.package_taint_id)
+    for run_id, taint_id in rows_of(session, query, RunTaint.run_id, run_ids):
+        found[run_id].append(taint_id)
+    return found
+
+
+_PARTS = {
+    "attempts": _attempts,
+    "history": _history,
+    "packages": _packages,
+    "products": _products,
+    "metrics": _metrics,
+    "checks": _checks,
+    "taints": _taints,
+}

@@ -1,0 +1,193 @@
+"""The things of a provenance record, by number: products, packages, software, configurations, steps and taints."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from ccat_models.lineage.discretion import Discretion
+from ccat_models.lineage.record import (
+    ConfigRecord,
+    PackageRecord,
+    ProductRecord,
+    RawFileRecord,
+    SoftwareRecord,
+    StepRecord,
+    TaintRecord,
+)
+from ccat_models.tables.base import PackageId, ProductId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.pipelines import (
+    Pipeline,
+    PipelineRevision,
+    ReductionSoftware,
+    ReductionSoftwareVersion,
+    ReductionStep,
+    ReductionStepConfig,
+    ReductionStepDependency,
+    ReductionStepRevision,
+    SubGroup,
+)
+from ccat_models.tables.places import READABLE, DataLocation, DataProductPhysicalCopy
+from ccat_models.tables.products import DataProduct
+from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
+from ccat_models.tables.taints import PackageTaint
+
+AT_ONCE = 1000  # numbers in a statement
+
+
+def rows_of(
+    session: Session, query: sa.Select[Any], column: InstrumentedAttribute[Any], ids: Collection[int]
+) -> Iterator[Any]:
+    """Yield a query's rows for these numbers, a thousand numbers in a statement."""
+    in_order = sorted(ids)
+    for first in range(0, len(in_order), AT_ONCE):
+        yield from session.execute(query.where(column.in_(in_order[first : first + AT_ONCE])))
+
+
+def products_of(
+    session: Session, run_ids: Collection[int], read: Collection[ProductId]
+) -> dict[ProductId, ProductRecord]:
+    """Return the products that runs made, and others that they read."""
+    query = (
+        sa.select(DataProduct, Pipeline.name, ReductionStep.name, SubGroup.key)
+        .join(Run, Run.id == DataProduct.run_id)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .join(SubGroup, SubGroup.id == Run.sub_group_id)
+    )
+    rows = {row[0].id: row for row in rows_of(session, query, DataProduct.run_id, run_ids)}
+    rows |= {row[0].id: row for row in rows_of(session, query, DataProduct.id, set(read) - rows.keys())}
+    copies, successors = _copies(session, rows), _successors(session, {row[0].run_id for row in rows.values()})
+    return {
+        product_id: _product(rows[product_id], copies.get(product_id, []), successors.get(product_id))
+        for product_id in sorted(rows)
+    }
+
+
+def _product(row: sa.Row[Any], copies: list[tuple[str, str, bool]], by: ProductId | None) -> ProductRecord:
+    product, pipeline, step, key = row
+    there = next(((location, path) for location, path, readable in copies if readable), (None, None))
+    return ProductRecord(
+        id=product.id,
+        run_id=product.run_id,
+        name=f"{pipeline}/{step}/{key}/{product.path}",
+        type=product.type,
+        path=product.path,
+        size_bytes=product.size_bytes,
+        sha256=product.sha256,
+        created_at=product.created_at,
+        location=there[0],
+        location_path=there[1],
+        purged=bool(copies) and there[0] is None,
+        superseded_by=by,
+    )
+
+
+def _copies(session: Session, ids: Collection[ProductId]) -> Mapping[ProductId, list[tuple[str, str, bool]]]:
+    copy = DataProductPhysicalCopy
+    query = (
+        sa.select(copy.data_product_id, DataLocation.name, copy.path, copy.status)
+        .join(DataLocation, DataLocation.id == copy.data_location_id)
+        .order_by(copy.id)
+    )
+    found = defaultdict[ProductId, list[tuple[str, str, bool]]](list)
+    for product_id, location, path, status in rows_of(session, query, copy.data_product_id, ids):
+        found[product_id].append((location, path, status in READABLE))
+    return found
+
+
+def _successors(session: Session, run_ids: Collection[int]) -> dict[ProductId, ProductId]:
+    """Return by product that of the same path which the next completed run of its step and sub-group made."""
+    cells = set(rows_of(session, sa.select(Run.step_id, Run.sub_group_id), Run.id, run_ids))
+    follower = sa.func.lead(DataProduct.id).over(
+        partition_by=(Run.step_id, Run.sub_group_id, DataProduct.path), order_by=Run.id
+    )
+    query = (
+        sa.select(Run.step_id, Run.sub_group_id, DataProduct.id, follower)
+        .join(DataProduct, DataProduct.run_id == Run.id)
+        .where(Run.status == RunStatus.COMPLETED)
+    )
+    wanted = {(step_id, sub_group_id) for step_id, sub_group_id in cells}
+    rows = rows_of(session, query, Run.sub_group_id, {sub_group_id for _, sub_group_id in wanted})
+    return {
+        made: by for step_id, sub_group_id, made, by in rows if by is not None and (step_id, sub_group_id) in wanted
+    }
+
+
+def packages_of(session: Session, ids: Collection[PackageId]) -> dict[PackageId, PackageRecord]:
+    """Return raw packages with their files by path."""
+    file, package = RawDataFile, RawDataPackage
+    files = defaultdict[PackageId, list[RawFileRecord]](list)
+    query = sa.select(file.raw_data_package_id, file.id, file.path, file.size_bytes, file.sha256).order_by(file.path)
+    for package_id, *columns in rows_of(session, query, file.raw_data_package_id, ids):
+        files[package_id].append(RawFileRecord(*columns))
+    packages = (
+        sa.select(package.id, package.name, package.state, package.checksum, package.size_bytes)
+        .add_columns(package.created_at, package.archived_at)
+        .order_by(package.id)
+    )
+    return {row.id: PackageRecord(*(*row, tuple(files[row.id]))) for row in rows_of(session, packages, package.id, ids)}
+
+
+def software_of(session: Session, ids: Collection[int], discretion: Discretion) -> dict[int, SoftwareRecord]:
+    """Return software versions."""
+    version = ReductionSoftwareVersion
+    query = sa.select(version, ReductionSoftware).join(ReductionSoftware).order_by(version.id)
+    return {
+        one.id: SoftwareRecord(
+            id=one.id,
+            name=program.name,
+            version=one.version,
+            description=program.description,
+            image_reference=None if one.image_reference is None else discretion.of(one.image_reference),
+            image_sha256=one.image_sha256,
+            command=tuple(discretion.of(word) for word in one.command or ()),
+            code_sha256=one.code_sha256,
+            created_at=one.created_at,
+        )
+        for one, program in rows_of(session, query, version.id, ids)
+    }
+
+
+def configs_of(session: Session, ids: Collection[int]) -> dict[int, ConfigRecord]:
+    """Return configurations."""
+    config = ReductionStepConfig
+    query = sa.select(config.id, config.config_hash, config.parameters).order_by(config.id)
+    return {row.id: ConfigRecord(*row) for row in rows_of(session, query, config.id, ids)}
+
+
+def steps_of(session: Session, ids: Collection[int]) -> dict[int, StepRecord]:
+    """Return steps as revisions of their pipelines have them."""
+    revision, dependency = ReductionStepRevision, ReductionStepDependency
+    upstreams = defaultdict[int, list[str]](list)
+    links = (
+        sa.select(dependency.step_revision_id, ReductionStep.name)
+        .join(ReductionStep, ReductionStep.id == dependency.upstream_step_id)
+        .order_by(ReductionStep.id)
+    )
+    for revision_id, name in rows_of(session, links, dependency.step_revision_id, ids):
+        upstreams[revision_id].append(name)
+    query = (
+        sa.select(revision.id, Pipeline.name, ReductionStep.name, PipelineRevision.number, revision.order)
+        .add_columns(revision.description, PipelineRevision.applied_by, PipelineRevision.applied_at)
+        .join(ReductionStep, ReductionStep.id == revision.step_id)
+        .join(PipelineRevision, PipelineRevision.id == revision.pipeline_revision_id)
+        .join(Pipeline, Pipeline.id == PipelineRevision.pipeline_id)
+        .order_by(revision.id)
+    )
+    return {row[0]: StepRecord(*(*row, tuple(upstreams[row.id]))) for row in rows_of(session, query, revision.id, ids)}
+
+
+def taints_with(session: Session, ids: Iterable[int]) -> dict[int, TaintRecord]:
+    """Return taints, standing or lifted."""
+    taint = PackageTaint
+    query = (
+        sa.select(taint.id, taint.raw_data_package_id, taint.reason, taint.tainted_by, taint.tainted_at)
+        .add_columns(taint.lifted_by, taint.lifted_at)
+        .order_by(taint.id)
+    )
+    return {row.id: TaintRecord(*row) for row in rows_of(session, query, taint.id, set(ids))}

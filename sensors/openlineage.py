@@ -1,0 +1,86 @@
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import dagster as dg
+from openlineage.client.event_v2 import RunEvent
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.orm import Session
+
+from ccat_models.clock import Clock
+from ccat_models.run.endings import Ending, endings_after
+from ccat_models.tables.base import RunId
+from resources.openlineage import OpenLineageReceiver, ReceiverUnavailable
+from resources.ops_db import OpsDb
+
+INTERVAL_SECONDS = 30
+RUNS_PER_TICK = 50
+_SETTLES_AFTER = timedelta(minutes=10)  # a change with a lower number may be committed after one with a higher
+
+_LOG = logging.getLogger(__name__)
+
+EventsOf = Callable[[Session, Sequence[RunId]], Mapping[RunId, Sequence[RunEvent]]]
+
+
+class Told(BaseModel):
+    """The sensor's cursor: the change up to which every end was told, and later ones that were told too, and when."""
+
+    behind: int = 0
+    also: dict[int, datetime] = {}
+
+
+def openlineage_sensor(
+    ops_db: Callable[[], OpsDb], receiver: OpenLineageReceiver, events_of: EventsOf, clock: Clock
+) -> dg.SensorDefinition:
+    """Return the sensor that tells a receiver of the runs that ended, in order, each at least once.
+
+    The cursor moves on with what has arrived. Where the process dies before that is stored, events are sent again; the
+    receiver knows them by their run's UUID. Without an answer nothing but this sensor waits.
+    """
+
+    @dg.sensor(
+        name="openlineage",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Sends OpenLineage events of runs that ended to {receiver.url}.",
+    )
+    def openlineage(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        told = _told(context.cursor)
+        with ops_db().read() as session:
+            ended = endings_after(session, told.behind, told=told.also, limit=RUNS_PER_TICK)
+            events = events_of(session, [ending.run_id for ending in ended]) if ended else {}
+        sent, problem = _send(receiver, ended, events)
+        if sent:
+            context.update_cursor(_moved(told, sent, clock()).model_dump_json())
+        return dg.SkipReason(problem or (f"{len(sent)} runs were told of" if sent else "no run has ended"))
+
+    return openlineage
+
+
+def _send(
+    receiver: OpenLineageReceiver, ended: Sequence[Ending], events: Mapping[RunId, Sequence[RunEvent]]
+) -> tuple[list[Ending], str]:
+    """Send until something does not arrive; return the runs whose events did, and what the matter was."""
+    sent: list[Ending] = []
+    try:
+        for ending in ended:
+            receiver.send(events[ending.run_id])
+            sent.append(ending)
+    except ReceiverUnavailable as error:
+        _LOG.error("events are kept for the next tick: %s", error)
+        return sent, str(error)
+    return sent, ""
+
+
+def _moved(told: Told, sent: Sequence[Ending], now: datetime) -> Told:
+    """Return the cursor behind what was sent and is settled; the rest is remembered one by one."""
+    also = told.also | {one.change_id: one.at for one in sent}
+    behind = max([told.behind, *(number for number, at in also.items() if at < now - _SETTLES_AFTER)])
+    return Told(behind=behind, also={number: at for number, at in also.items() if number > behind})
+
+
+def _told(cursor: str | None) -> Told:
+    try:
+        return Told() if cursor is None else Told.model_validate_json(cursor)
+    except ValidationError:
+        return Told()

@@ -1,0 +1,160 @@
+"""Events of runs that ended reach a receiver: in order, at least once, and nothing waits for one that is away."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ccat_assets.application import Application
+from ccat_assets.build import build
+from ccat_assets.provenance.openlineage import events_by_run, run_uuid
+from ccat_assets.settings import Settings
+from ccat_assets.snapshot import Snapshot
+from ccat_models.run.endings import endings_after
+from ccat_models.tables.execution import FailureClass
+from resources.openlineage import OpenLineageReceiver
+from resources.ops_db import OpsDb
+from sensors.openlineage import Told, openlineage_sensor
+from tests.support.openlineage import Receiver, receiver
+from tests.support.ops_db import empty
+from tests.support.shared_db import shared_ops_db
+from tests.support.works import NO_RETRIES, Works, step
+
+__all__ = ["shared_ops_db"]
+
+
+@pytest.fixture
+def heard() -> Iterator[Receiver]:
+    with receiver() as running:
+        yield running
+
+
+@pytest.fixture
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+    """Give three scans that can be read."""
+    empty(shared_ops_db)
+    works = Works.open(shared_ops_db, tmp_path)
+    for number in range(3):
+        works.observatory.scan(number)
+    works.declare(step("read", retries={**NO_RETRIES, "infrastructure": 1}))
+    works.request()
+    return works
+
+
+class Ticks:
+    """The sensor with its cursor as the last tick that was not cut short left it."""
+
+    def __init__(self, works: Works, url: str, api_key: str | None = None) -> None:
+        events_of = partial(events_by_run, "ccat")
+        there = OpenLineageReceiver(url, api_key)
+        self._sensor = openlineage_sensor(lambda: works.cluster.ops_db, there, events_of, works.cluster.clock)
+        self.cursor: str | None = None
+
+    def tick(self, *, dies: bool = False) -> str:
+        context = dg.build_sensor_context(cursor=self.cursor)
+        skipped = self._sensor(context)
+        self.cursor = self.cursor if dies else context.cursor
+        assert isinstance(skipped, dg.SkipReason)
+        return skipped.skip_message or ""
+
+
+def ends(heard: Receiver) -> list[tuple[str, str]]:
+    return [(run, kind) for run, kind in heard.ends if kind != "START"]
+
+
+def test_runs_are_told_of_in_the_order_in_which_they_ended(works: Works, heard: Receiver) -> None:
+    first, second, third = works.in_flight()
+    ticks = Ticks(works, f"{heard.url}/ours", "sesame")
+    assert ticks.tick() == "no run has ended"
+    works.complete(third)
+    works.cancel(first)
+    assert ticks.tick() == "2 runs were told of"
+    works.fail(second)
+    ticks.tick()
+    assert ends(heard) == [(uuid(third), "COMPLETE"), (uuid(first), "ABORT"), (uuid(second), "FAIL")]
+    assert set(heard.authorisations) == {"Bearer sesame"}
+    assert heard.paths == {"/ours/api/v1/lineage"}
+    assert ticks.tick() == "no run has ended"
+
+
+def test_a_failure_that_is_tried_again_is_no_end(works: Works, heard: Receiver) -> None:
+    first = works.in_flight()[0]
+    ticks = Ticks(works, heard.url)
+    works.fail(first, failure=FailureClass.INFRASTRUCTURE)
+    assert ticks.tick() == "no run has ended"
+    works.complete(first)
+    ticks.tick()
+    assert ends(heard) == [(uuid(first), "COMPLETE")]
+
+
+def test_what_was_sent_before_a_death_is_sent_again_and_nothing_is_lost(works: Works, heard: Receiver) -> None:
+    first, second, _ = works.in_flight()
+    ticks = Ticks(works, heard.url)
+    works.complete(first)
+    ticks.tick(dies=True)
+    works.complete(second)
+    ticks.tick()
+    assert ends(heard) == [(uuid(first), "COMPLETE"), (uuid(first), "COMPLETE"), (uuid(second), "COMPLETE")]
+    assert heard.events[:2] == heard.events[2:4], "the receiver can tell that it knows them"
+
+
+def test_a_receiver_that_is_away_holds_nothing_up(works: Works, heard: Receiver) -> None:
+    runs = works.in_flight()
+    works.complete(*runs)
+    ticks = Ticks(works, heard.url)
+    heard.refuses_after = 3
+    assert "503" in ticks.tick()
+    assert ends(heard) == [(uuid(runs[0]), "COMPLETE")]
+    heard.refuses_after = None
+    assert ticks.tick() == "2 runs were told of"
+    assert [run for run, kind in ends(heard)] == [uuid(run) for run in runs]
+    nobody = Ticks(works, "http://127.0.0.1:9")
+    begun = time.monotonic()
+    assert "ConnectionError" in nobody.tick()
+    assert time.monotonic() - begun < 5
+    assert nobody.cursor is None
+
+
+def test_the_cursor_stays_short_and_forgets_nothing(works: Works, heard: Receiver) -> None:
+    ticks = Ticks(works, heard.url)
+    lengths = []
+    for run in works.in_flight():
+        works.complete(run)
+        ticks.tick()
+        works.observatory.clock.pass_seconds(3600)
+        lengths.append(len(ticks.cursor or ""))
+    assert lengths[-1] <= lengths[0] + 5
+    assert len(ends(heard)) == 3
+
+
+def test_a_change_that_is_committed_late_is_told_of_too(works: Works, heard: Receiver) -> None:
+    first, second, _ = works.in_flight()
+    works.complete(first, second)
+    with works.cluster.ops_db.read() as session:
+        late, early = endings_after(session, 0, told=[], limit=9)
+    ticks = Ticks(works, heard.url)
+    ticks.cursor = Told(also={early.change_id: early.at}).model_dump_json()
+    works.observatory.clock.pass_seconds(60)
+    ticks.tick()
+    assert ends(heard) == [(uuid(late.run_id), "COMPLETE")]
+
+
+def test_it_is_off_until_a_receiver_is_named(tmp_path: Path) -> None:
+    off = Settings(home=tmp_path)
+    on = Settings(home=tmp_path, openlineage_url="http://lineage.example.org", openlineage_api_key="sesame")
+    named = [{sensor.name for sensor in build(Snapshot(), Application(one)).sensors or ()} for one in (off, on)]
+    assert named[1] - named[0] == {"openlineage"}
+    assert "sesame" not in repr(OpenLineageReceiver("http://lineage.example.org", "sesame"))
+
+
+@pytest.mark.parametrize("url", ["lineage.example.org", "ftp://lineage.example.org", "http://"])
+def test_an_address_that_cannot_be_one_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ValueError, match="openlineage_url"):
+        Settings(home=tmp_path, openlineage_url=url)
+
+
+def uuid(run_id: int) -> str:
+    return run_uuid("ccat", run_id)
