@@ -69,7 +69,7 @@ query ($asset: [String!]!) { assetNodeOrError(assetKey: {path: $asset}) { ... on
   assetPartitionStatuses { ... on DefaultPartitionStatuses { materializedPartitions failedPartitions
     materializingPartitions unmaterializedPartitions } }
   latestMaterializationByPartition { partition metadataEntries { label ... on IntMetadataEntry { intValue } } }
-  assetObservations(limit: 1000) { partition }
+  assetMaterializations(limit: 1000) { partition }
 } } }
 """
 RUNS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
@@ -294,5 +294,5 @@ def test_products_follow_the_data_whatever_dies(site: Site) -> None:
     assert [run["status"] for run in instead] == ["SUCCESS"], "the run that Dagster started in its place joined the job"
     assert_each_ran_once_for_a_reason(site)
     until(partial(accounted, site), "one task an attempt", within_seconds=30)
-    observed = [event["partition"] for event in site.shown("raw", "site-pwv")["assetObservations"]]
-    assert sorted(observed) == sorted(CLEAN)
+    arrived = [event["partition"] for event in site.shown("raw", "site-pwv")["assetMaterializations"]]
+    assert sorted(arrived) == sorted(CLEAN)
