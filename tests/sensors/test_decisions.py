@@ -63,6 +63,8 @@ def test_a_waiver_turns_its_check(lab_on_each: Lab) -> None:
     assert watch.tick() == "decisions about 1 runs were shown"
     said = "waived by ada: bright (letters 9 is above 8)"
     assert results(lab_on_each, "letters")[3:] == [("executed_obs_unit=scan-1", True, said)]
+    assert set(lab_on_each.statuses("read").values()) == {"MATERIALIZED"}
+    assert set(lab_on_each.shown("read").values()) == {1}, "no product is shown again for it"
     assert watch.tick() == QUIET
 
 
