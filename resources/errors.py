@@ -7,6 +7,7 @@ class ResourceError(Exception):
     │   │   └── HostNotTrusted     its host key or our credentials are refused: an operator has to mend that
     │   ├── ShellDoubtful          a command or transfer began and its end is not known
     │   ├── BackEndUnavailable     the queue could not be read
+    │   ├── ReceiverUnavailable    a receiver of events does not answer (resources.openlineage)
     │   ├── SubmissionPostponed    surely nothing was accepted, for a limit that will pass
     │   └── SubmissionDoubtful     jobs may or may not have been accepted: find them by key before sending anything
     ├── ChangeRequest              the same request will fail again
