@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ccat_models.pipeline.values import RESERVED_CHECKS
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
@@ -86,10 +87,7 @@ def test_a_backfill_shows_each_partition_as_it_ended(server: tuple[Lab, Dagit]) 
     assert found["dependencyKeys"] == [{"path": ["raw", "letters-data"]}]
     assert found["dependedByKeys"] == [{"path": ["letters", "clean"]}]
     assert found["owners"] == [{"email": "team@example.org"}]
-    assert {check["name"] for check in found["assetChecksOrError"]["checks"]} == {
-        "products_present",
-        "qa_within_limits",
-    }
+    assert {check["name"] for check in found["assetChecksOrError"]["checks"]} == set(RESERVED_CHECKS)
     assert lab.called() == {f"read {key} 1": 1 for key in KEYS[:5]}
 
 
