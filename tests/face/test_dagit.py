@@ -20,7 +20,7 @@ from tests.support.browser import chromium, page
 from tests.support.dagit import Dagit, dagit
 from tests.support.postgres import free_port
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("face")]
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # noqa: TID251 - a directory to keep them in

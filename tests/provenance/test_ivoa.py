@@ -21,6 +21,8 @@ from ccat_assets.provenance.ivoa_votable import ivoa_votable
 from ccat_models.lineage.record import ProvenanceRecord
 from tests.support.provenance import SECRET, Eventful
 
+pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
+
 Model = Mapping[str, Sequence[Mapping[str, str]]]
 
 # class, what must not be null, and the section whose table says so

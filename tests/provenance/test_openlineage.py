@@ -15,6 +15,8 @@ from ccat_models.lineage.record import ProvenanceRecord
 from tests.support.openlineage import RUN_EVENT
 from tests.support.provenance import SECRET, Eventful
 
+pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
+
 Event = dict[str, Any]
 STANDARD: dict[str, Any] = {
     "parent": facet_v2.parent_run.ParentRunFacet,

@@ -16,6 +16,8 @@ from tests.support.observatory import NOON
 from tests.support.provenance import SECRET, Eventful
 from tests.support.ro_crates import problems, validator_cache
 
+pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
+
 Graph = dict[str, dict[str, Any]]
 
 

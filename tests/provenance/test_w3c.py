@@ -27,6 +27,8 @@ from ccat_assets.provenance.w3c import document_of, prov_json, prov_n
 from ccat_models.lineage.record import ProvenanceRecord
 from tests.support.provenance import SECRET, Eventful
 
+pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
+
 
 @pytest.fixture(scope="module")
 def document(record: ProvenanceRecord) -> ProvDocument:
