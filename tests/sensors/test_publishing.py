@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ccat_assets.attempt_files import Files
 from ccat_assets.budget import Budget
 from ccat_assets.build import build
+from ccat_assets.links import Links
 from ccat_assets.metadata import materialization
 from ccat_assets.publish import due, show_ended
 from ccat_assets.run_report import RunReport
@@ -52,11 +53,11 @@ from ccat_assets.metadata import materialization
 from ccat_assets.settings import load
 from ccat_assets.snapshot import read_snapshot
 told = []
-def dying(report, files):
+def dying(report, *rest):
     told.append(report)
     if len(told) > int(sys.argv[2]):
         os.kill(os.getpid(), 9)
-    return materialization(report, files)
+    return materialization(report, *rest)
 ccat_assets.assets.materialization = dying
 with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
     app = Application(load().settings)
@@ -162,9 +163,9 @@ def test_what_cannot_be_shown_is_not_tried_each_time_and_holds_nothing_up(
     with monkeypatch.context() as patched:
         told: list[RunReport] = []
 
-        def but_the_first(report: RunReport, files: Files) -> dg.AssetMaterialization:
+        def but_the_first(report: RunReport, files: Files, links: Links) -> dg.AssetMaterialization:
             told.append(report)
-            return materialization(report, files) if len(told) > 1 else report.nothing  # type: ignore[attr-defined]
+            return materialization(report, files, links) if len(told) > 1 else report.nothing  # type: ignore[attr-defined]
 
         patched.setattr("ccat_assets.assets.materialization", but_the_first)
         with pytest.raises(RuntimeError, match="letters/read: nothing was shown"):
