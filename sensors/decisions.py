@@ -2,12 +2,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import dagster as dg
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from ccat_models.lineage.decisions import Decisions, newest_decisions, runs_decided
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
+from sensors.cursor import read_cursor
 
 INTERVAL_SECONDS = 15
 _PAGE = 200
@@ -38,7 +39,7 @@ def decisions_sensor(ops_db: Callable[[], OpsDb], show: Show) -> dg.SensorDefini
         description="Shows waivers, taints and changed limits on the checks of runs that had completed before.",
     )
     def decisions(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told = _told(context.cursor)
+        told = read_cursor(context.cursor, Told(whole=Decisions()))
         with ops_db().read() as session:
             newest = newest_decisions(session)
             if told.until is None and newest == told.whole:
@@ -63,10 +64,3 @@ def _tell(session: Session, told: Told, show: Callable[[Sequence[RunId]], None])
             return Told(whole=told.until or told.whole), count
         told = told.model_copy(update={"after": runs[-1]})
     return told, count
-
-
-def _told(cursor: str | None) -> Told:
-    try:
-        return Told(whole=Decisions()) if cursor is None else Told.model_validate_json(cursor)
-    except ValidationError:
-        return Told(whole=Decisions())

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 from openlineage.client.event_v2 import RunEvent
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from ccat_models.clock import Clock
@@ -12,6 +12,7 @@ from ccat_models.run.endings import Ending, endings_after
 from ccat_models.tables.base import RunId
 from resources.openlineage import OpenLineageReceiver, ReceiverUnavailable
 from resources.ops_db import OpsDb
+from sensors.cursor import read_cursor
 
 INTERVAL_SECONDS = 30
 RUNS_PER_TICK = 50
@@ -45,7 +46,7 @@ def openlineage_sensor(
         description=f"Sends OpenLineage events of runs that ended to {receiver.url}.",
     )
     def openlineage(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told = _told(context.cursor)
+        told = read_cursor(context.cursor, Told())
         with ops_db().read() as session:
             ended = endings_after(session, told.behind, told=told.also, limit=RUNS_PER_TICK)
             events = events_of(session, [ending.run_id for ending in ended]) if ended else {}
@@ -77,10 +78,3 @@ def _moved(told: Told, sent: Sequence[Ending], now: datetime) -> Told:
     also = told.also | {one.change_id: one.at for one in sent}
     behind = max([told.behind, *(number for number, at in also.items() if at < now - _SETTLES_AFTER)])
     return Told(behind=behind, also={number: at for number, at in also.items() if number > behind})
-
-
-def _told(cursor: str | None) -> Told:
-    try:
-        return Told() if cursor is None else Told.model_validate_json(cursor)
-    except ValidationError:
-        return Told()

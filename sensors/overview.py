@@ -2,15 +2,16 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import dagster as dg
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ccat_models.clock import Clock
+from ccat_models.gap.reason_counts import CHANGES_FOR
 from ccat_models.product.overview import Overview, newest_change, read_overviews
 from resources.ops_db import OpsDb
+from sensors.cursor import read_cursor
 
 INTERVAL_SECONDS = 60
 FAILED_WITHIN = timedelta(days=7)
-_COUNTED_FOR = timedelta(minutes=2)  # a row is of the minute in which it was counted, and may change within it
 
 Describe = Callable[[Overview], dg.AssetMaterialization]
 
@@ -36,10 +37,10 @@ def overview_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Cloc
         description="Keeps the overview of each pipeline up to date: reasons, runs on their way, failures, disk.",
     )
     def overview(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        seen = _seen(context.cursor)
+        seen = read_cursor(context.cursor, Seen())
         with ops_db().read() as session:
             newest = newest_change(session)
-            is_counting = newest.counted_at is not None and newest.counted_at > clock() - _COUNTED_FOR
+            is_counting = newest.counted_at is not None and newest.counted_at > clock() - CHANGES_FOR
             if (newest.status, newest.count) == (seen.status, seen.count) and not is_counting:
                 return dg.SkipReason("nothing has changed")
             found = read_overviews(session, clock() - FAILED_WITHIN)
@@ -56,10 +57,3 @@ def _tell(instance: dg.DagsterInstance, found: Sequence[Overview], told: dict[st
     for one in changed:
         instance.report_runless_asset_event(describe(one))
     return len(changed)
-
-
-def _seen(cursor: str | None) -> Seen:
-    try:
-        return Seen() if cursor is None else Seen.model_validate_json(cursor)
-    except ValidationError:
-        return Seen()

@@ -1,18 +1,18 @@
 from collections.abc import Callable
-from datetime import timedelta
 
 import dagster as dg
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from ccat_models.clock import Clock
 from ccat_models.gap.reason_changes import Counts, counted_since, newest_counts, newest_row, open_sub_groups
+from ccat_models.gap.reason_counts import CHANGES_FOR
 from ccat_models.tables.base import StepId
 from resources.ops_db import OpsDb
+from sensors.cursor import read_cursor
 
 INTERVAL_SECONDS = 60
 ROWS_SHOWN = 50
-_CHANGES_FOR = timedelta(minutes=2)  # a row is of the minute in which it was counted, and may change within it
 
 
 class Told(BaseModel):
@@ -38,7 +38,7 @@ def reasons_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Clock
         description="Notes on each step why its sub-groups are, or are not, run.",
     )
     def reasons(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told = _told(context.cursor)
+        told = read_cursor(context.cursor, Told())
         with ops_db().read() as session:
             counts, row = _counts(session, told, clock)
             changed = [step_id for step_id, numbers in counts.items() if told.counts.get(step_id) != numbers]
@@ -59,16 +59,9 @@ def _counts(session: Session, told: Told, clock: Clock) -> tuple[Counts, int]:
     """Return what the counts are now, and the row to go on behind; all is read anew where that row is not there."""
     rows = counted_since(session, told.row) if told.row else []
     if not rows or rows[0].id != told.row:
-        return newest_counts(session), newest_row(session, clock() - _CHANGES_FOR)
+        return newest_counts(session), newest_row(session, clock() - CHANGES_FOR)
     counts = {step_id: dict(numbers) for step_id, numbers in told.counts.items()}
     for row in rows[1:]:
         counts.setdefault(row.step_id, {})[row.reason] = row.count
-    settled = [row.id for row in rows if row.at < clock() - _CHANGES_FOR]
+    settled = [row.id for row in rows if row.at < clock() - CHANGES_FOR]
     return counts, max(settled, default=told.row)
-
-
-def _told(cursor: str | None) -> Told:
-    try:
-        return Told() if cursor is None else Told.model_validate_json(cursor)
-    except ValidationError:
-        return Told()

@@ -11,6 +11,7 @@ from ccat_models.pipeline.view import StepView
 from ccat_models.tables.gaps import ReasonCount
 
 _RESOLUTION = timedelta(minutes=1)
+CHANGES_FOR = timedelta(minutes=2)  # a row is of the minute in which it was counted, and may change within it
 
 
 def note_counts(session: Session, step: StepView, now: datetime) -> None:

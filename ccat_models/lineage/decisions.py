@@ -5,8 +5,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from pydantic import AwareDatetime, BaseModel, ConfigDict
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
+from ccat_models.lineage.scope import is_newest_completed
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
@@ -46,7 +47,7 @@ def runs_decided(session: Session, since: Decisions, *, after: RunId, limit: int
     """
     return session.scalars(
         sa.select(Run.id)
-        .where(Run.id.in_(_decided(since)), Run.id > after, Run.status == RunStatus.COMPLETED, ~_is_older())
+        .where(Run.id.in_(_decided(since)), Run.id > after, Run.status == RunStatus.COMPLETED, is_newest_completed())
         .order_by(Run.id)
         .limit(limit)
     ).all()
@@ -67,9 +68,3 @@ def _decided(since: Decisions) -> sa.CompoundSelect[tuple[RunId]]:
 def _is_new(taint: int, lifted_at: datetime | None) -> sa.ColumnElement[bool]:
     lifted = PackageTaint.lifted_at.is_not(None) if lifted_at is None else PackageTaint.lifted_at >= lifted_at
     return sa.or_(PackageTaint.id > taint, lifted)
-
-
-def _is_older() -> sa.ColumnElement[bool]:
-    newer = aliased(Run)
-    same = (newer.step_id == Run.step_id, newer.sub_group_id == Run.sub_group_id)
-    return sa.select(newer.id).where(*same, newer.status == RunStatus.COMPLETED, newer.id > Run.id).exists()

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from ccat_models.lineage.nodes import stream
-from ccat_models.lineage.scope import descendants, page
+from ccat_models.lineage.scope import descendants, is_newest_completed, page
 from ccat_models.lineage.start import Start, first_runs
 from ccat_models.tables.base import ProductId, RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.products import DataProduct, DataProductType
 
@@ -50,7 +49,7 @@ def impact_by_step(session: Session, start: Start) -> list[StepImpact]:
     touched = page(session, descendants(first_runs(start)))
     made = sa.select(sa.func.count()).where(DataProduct.run_id == Run.id).correlate(Run).scalar_subquery()
     touching = (
-        sa.select(Run.step_id, made.label("products"), _current().label("current"))
+        sa.select(Run.step_id, made.label("products"), is_newest_completed().label("current"))
         .join(touched, touched.c.run_id == Run.id)
         .subquery()
     )
@@ -79,7 +78,7 @@ def touched_products(
     query = (
         sa.select(DataProduct.id, DataProduct.run_id, Pipeline.name, ReductionStep.name, SubGroup.key)
         .add_columns(DataProduct.type, DataProduct.path, DataProduct.size_bytes, DataProduct.sha256)
-        .add_columns(DataProduct.created_at, _current())
+        .add_columns(DataProduct.created_at, is_newest_completed())
         .join(touched, touched.c.run_id == DataProduct.run_id)
         .join(Run, Run.id == DataProduct.run_id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)
@@ -91,15 +90,3 @@ def touched_products(
     if after is not None:
         query = query.where(DataProduct.id > after)
     return (TouchedProduct(*row) for rows in stream(session, query) for row in rows)
-
-
-def _current() -> sa.ColumnElement[bool]:
-    """Say whether a run is the newest completed one of its step and sub-group."""
-    later = aliased(Run)
-    newer = sa.select(later.id).where(
-        later.step_id == Run.step_id,
-        later.sub_group_id == Run.sub_group_id,
-        later.status == RunStatus.COMPLETED,
-        later.id > Run.id,
-    )
-    return sa.not_(newer.correlate(Run).exists())

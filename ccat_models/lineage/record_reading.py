@@ -1,7 +1,7 @@
 """Reading provenance records: a constant number of queries for each thousand runs."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -113,12 +113,16 @@ def _runs(session: Session, run_ids: Collection[RunId], discretion: Discretion) 
 Found = Mapping[RunId, list[Any]]
 
 
-def _attempts(session: Session, run_ids: Collection[RunId], discretion: Discretion) -> Found:
+def _by_run(rows: Iterable[tuple[RunId, Any]]) -> Found:
     found = defaultdict[RunId, list[Any]](list)
-    query = sa.select(Attempt).order_by(Attempt.run_id, Attempt.number)
-    for (attempt,) in rows_of(session, query, Attempt.run_id, run_ids):
-        found[attempt.run_id].append(_attempt(attempt, discretion))
+    for run_id, part in rows:
+        found[run_id].append(part)
     return found
+
+
+def _attempts(session: Session, run_ids: Collection[RunId], discretion: Discretion) -> Found:
+    rows = rows_of(session, sa.select(Attempt).order_by(Attempt.run_id, Attempt.number), Attempt.run_id, run_ids)
+    return _by_run((attempt.run_id, _attempt(attempt, discretion)) for (attempt,) in rows)
 
 
 def _attempt(attempt: Attempt, discretion: Discretion) -> AttemptRecord:
@@ -150,40 +154,32 @@ def _discreet(discretion: Discretion, text: str | None) -> str | None:
 
 
 def _history(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
-    found, change = defaultdict[RunId, list[Any]](list), RunStatusHistory
+    change = RunStatusHistory
     query = sa.select(change.run_id, change.from_status, change.to_status, change.at).order_by(change.id)
-    for run_id, *columns in rows_of(session, query, change.run_id, run_ids):
-        found[run_id].append(StatusChange(*columns))
-    return found
+    return _by_run((run, StatusChange(*rest)) for run, *rest in rows_of(session, query, change.run_id, run_ids))
 
 
 def _packages(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
-    found, link = defaultdict[RunId, list[Any]](list), RunInputPackage
+    link = RunInputPackage
     query = sa.select(link.run_id, link.raw_data_package_id, link.checksum).order_by(link.raw_data_package_id)
-    for run_id, *columns in rows_of(session, query, link.run_id, run_ids):
-        found[run_id].append(PackageRead(*columns))
-    return found
+    return _by_run((run, PackageRead(*rest)) for run, *rest in rows_of(session, query, link.run_id, run_ids))
 
 
 def _products(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
-    found, link = defaultdict[RunId, list[Any]](list), RunInputProduct
+    link = RunInputProduct
     query = sa.select(link.run_id, link.data_product_id, link.sha256).order_by(link.data_product_id)
-    for run_id, *columns in rows_of(session, query, link.run_id, run_ids):
-        found[run_id].append(ProductRead(*columns))
-    return found
+    return _by_run((run, ProductRead(*rest)) for run, *rest in rows_of(session, query, link.run_id, run_ids))
 
 
 def _metrics(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
-    found, metric = defaultdict[RunId, list[Any]](list), QualityMetric
+    metric = QualityMetric
     columns = (metric.name, metric.value, metric.minimum, metric.maximum, metric.data_product_id)
     query = sa.select(metric.run_id, *columns).order_by(metric.name)
-    for run_id, *values in rows_of(session, query, metric.run_id, run_ids):
-        found[run_id].append(MetricRecord(*values))
-    return found
+    return _by_run((run, MetricRecord(*rest)) for run, *rest in rows_of(session, query, metric.run_id, run_ids))
 
 
 def _checks(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
-    found, check = defaultdict[RunId, list[Any]](list), QualityCheck
+    check = QualityCheck
     columns = (check.id, check.name, check.metric, check.value, check.minimum, check.maximum)
     query = (
         sa.select(check.run_id, QualityWaiver, *columns, check.blocking, check.passed)
@@ -191,18 +187,17 @@ def _checks(session: Session, run_ids: Collection[RunId], _: Discretion) -> Foun
         .outerjoin(QualityWaiver, QualityWaiver.quality_check_id == check.id)
         .order_by(check.id)
     )
-    for run_id, waiver, *values in rows_of(session, query, check.run_id, run_ids):
-        given = waiver and WaiverRecord(waiver.id, waiver.reason, waiver.waived_by, waiver.waived_at)
-        found[run_id].append(CheckRecord(*(*values, given)))
-    return found
+    rows = rows_of(session, query, check.run_id, run_ids)
+    return _by_run((run, CheckRecord(*(*rest, _waiver(waiver)))) for run, waiver, *rest in rows)
+
+
+def _waiver(waiver: QualityWaiver | None) -> WaiverRecord | None:
+    return None if waiver is None else WaiverRecord(waiver.id, waiver.reason, waiver.waived_by, waiver.waived_at)
 
 
 def _taints(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
-    found = defaultdict[RunId, list[Any]](list)
     query = sa.select(RunTaint.run_id, RunTaint.package_taint_id).order_by(RunTaint.package_taint_id)
-    for run_id, taint_id in rows_of(session, query, RunTaint.run_id, run_ids):
-        found[run_id].append(taint_id)
-    return found
+    return _by_run(rows_of(session, query, RunTaint.run_id, run_ids))
 
 
 _PARTS = {

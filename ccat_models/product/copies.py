@@ -69,7 +69,7 @@ class ProductFile:
 def select_named(session: Session, texts: Sequence[str]) -> Selection:
     """Return the products that texts name: a product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].
 
-    Of several runs the newest completed one is meant, without a path all its products. Raises NotFound.
+    Which of several runs is meant says `find_product`; without a path all its products are. Raises NotFound.
     """
     found = [find_product(session, text) for text in texts]
     return Selection(

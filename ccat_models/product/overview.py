@@ -18,8 +18,6 @@ from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from ccat_models.tables.places import READABLE, DataProductPhysicalCopy
 from ccat_models.tables.products import DataProduct
 
-_ONE = sa.select(sa.literal(1)).subquery("one")
-
 
 @dataclass(frozen=True)
 class Failures:
@@ -65,11 +63,13 @@ class Newest:
 
 def newest_change(session: Session) -> Newest:
     """Return how far ops-db has come, by the ends of two indexes."""
-    count = sa.select(ReasonCount.id, ReasonCount.at).order_by(ReasonCount.id.desc()).limit(1).subquery("count")
-    status = sa.select(sa.func.coalesce(sa.func.max(RunStatusHistory.id), 0)).scalar_subquery()
-    found = session.execute(sa.select(status, count.c.id, count.c.at).join_from(_ONE, count, sa.true(), isouter=True))
-    newest, counted, at = found.tuples().one()
-    return Newest(newest or 0, counted or 0, at)
+    counted_at = sa.select(ReasonCount.at).order_by(ReasonCount.id.desc()).limit(1)
+    newest = (
+        sa.select(sa.func.coalesce(sa.func.max(RunStatusHistory.id), 0)),
+        sa.select(sa.func.coalesce(sa.func.max(ReasonCount.id), 0)),
+        counted_at,
+    )
+    return Newest(*session.execute(sa.select(*(one.scalar_subquery() for one in newest))).tuples().one())
 
 
 def read_overviews(session: Session, failed_since: datetime) -> list[Overview]:
