@@ -106,7 +106,7 @@ def _unpublished(now: datetime) -> sa.ColumnElement[bool]:
         )
         .exists()
     )
-    return sa.and_(Run.published_at.is_(None), Run.status.in_(SHOWN), sa.not_(waiting))
+    return sa.and_(Run.published_at.is_(None), Run.stands, Run.status.in_(SHOWN), sa.not_(waiting))
 
 
 def _known(instance: dg.DagsterInstance, name: StepName, keys: Sequence[str], since: datetime) -> set[str]:

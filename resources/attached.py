@@ -79,7 +79,7 @@ class Attached:
                 answers = look(wish)
                 outcome.note(answers)
                 wish = replace(wish, force=False, retry=False)  # who forces once must not force again what was done
-                in_flight = {run for answer in answers.values() for run in answer.in_flight.values()}
+                in_flight = {run for answer in answers.values() for run in answer.awaited}
                 left = [step for step, answer in answers.items() if answer.left]
                 if in_flight:
                     self._noted.add(in_flight, self.executor.cluster.clock())
@@ -159,6 +159,7 @@ class Outcome:
     statuses: dict[RunId, RunStatus] = field(default_factory=dict)
     created: Counter[str] = field(default_factory=Counter)
     joined: Counter[str] = field(default_factory=Counter)
+    made_again: dict[RunId, str] = field(default_factory=dict)  # runs that made purged products again, and their steps
     runs: dict[str, dict[str, RunId]] = field(default_factory=dict)  # waited for, by step and sub-group key: the last
     last: Mapping[str, Ensured] = field(default_factory=dict)
 
@@ -169,6 +170,7 @@ class Outcome:
             self.created[step] += len(answer.created)
             self.joined[step] += sum(runs.get(key) != run for key, run in answer.joined.items())
             runs.update(answer.in_flight)
+            self.made_again.update(answer.inputs)
         self.last = answers
 
     @property

@@ -112,6 +112,14 @@ class Actual:
     read_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Disk:
+    """A file system, and what is free of it for us."""
+
+    size_bytes: int
+    free_bytes: int
+
+
 class AttemptStore:
     """Lays out, claims and looks at attempts below one base directory, here or over a shell."""
 
@@ -200,6 +208,21 @@ class AttemptStore:
         if not names:
             return set()
         return set(self._ask({"do": "remove", "root": str(root), "names": sorted(names)})["gone"])
+
+    def unlink(self, names: Collection[str]) -> tuple[set[str], dict[str, str]]:
+        """Remove files below the base; return those that are gone, and of others why not.
+
+        Those for which there was no time are in neither: ask again.
+        """
+        if not names:
+            return set(), {}
+        answer = self._ask({"do": "unlink", "root": str(self.base), "names": sorted(names)})
+        return set(answer["gone"]), dict(answer["problems"])
+
+    def disk(self) -> Disk:
+        """Return how large the file system of the base is."""
+        answer = self._ask({"do": "disk", "path": str(self.base)})
+        return Disk(answer["size"], answer["free"])
 
     def install_wrapper(self) -> Path:
         """Make sure that the wrapper lies below the base; jobs of older versions keep theirs."""

@@ -16,6 +16,7 @@ from ccat_models.gap.rounds import begin_round
 from ccat_models.gap.table import gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
+from ccat_models.run.regenerate import on_their_way, regenerate, runs_read
 from ccat_models.run.request import ask_again, create_runs, free_places
 from ccat_models.sub_group.refresh import refresh
 from ccat_models.tables.base import RunId, StepId, SubGroupId
@@ -52,11 +53,17 @@ class Ensured:
     held: Mapping[str, Reason]  # nothing can be run now, and why
     counts: Mapping[StepId, StepCounts] = field(default_factory=dict)
     left: int = 0  # how many of those that are held only lack a place in flight
+    inputs: Mapping[RunId, str] = field(default_factory=dict)  # runs that make purged inputs again, and their steps
 
     @property
     def in_flight(self) -> Mapping[str, RunId]:
-        """Return the runs to wait for."""
+        """Return the runs that are on their way to the products."""
         return {**self.joined, **self.created}
+
+    @property
+    def awaited(self) -> frozenset[RunId]:
+        """Return the runs to wait for."""
+        return frozenset((*self.joined.values(), *self.created.values(), *self.inputs))
 
 
 def refresh_and_evaluate(session: Session, cluster: Cluster, pipeline: PipelineView, wish: Wish) -> None:
@@ -168,7 +175,7 @@ class _Request:
     def answers(self, steps: Sequence[StepView], *, brief: bool) -> dict[str, Ensured]:
         """Create the runs that there is a place for and return what was found or done in each step."""
         begun = {step.name: self._begin(step) for step in steps}
-        in_flight = [run for answer in begun.values() for run in answer.in_flight.values()]
+        in_flight = {run for answer in begun.values() for run in answer.awaited}
         if self.waiter is not None and in_flight:
             wait_for(self.session, in_flight, self.waiter, self.cluster.clock())
         if brief and (in_flight or any(answer.left for answer in begun.values())):
@@ -184,8 +191,26 @@ class _Request:
             .order_by(SubGroup.key)
         )
         joined = {key: RunId(run) for key, run in self.session.execute(on_their_way)}
+        inputs = self._inputs(step)
         created, left = self._create(step)
-        return Ensured({}, joined, created, {}, left=left)
+        return Ensured({}, joined, created, {}, left=left, inputs=inputs)
+
+    def _inputs(self, step: StepView) -> dict[RunId, str]:
+        """Return the runs, asked for now or before, that make again what the step's sub-groups read and was purged."""
+        waiting = self._of(step, gap_now.c.sub_group_id).where(gap_now.c.reason == Reason.INPUTS_PURGED.value)
+        if not step.upstream_ids or not self.session.scalar(sa.select(waiting.exists())):
+            return {}
+        read = runs_read(self.pipeline, step, waiting, gap_now)
+        regenerate(
+            self.session,
+            self.pipeline,
+            read,
+            backend=self.cluster.backend.name,
+            requested_by=self.wish.by,
+            now=self.cluster.clock(),
+            at_location=self.cluster.max_in_flight,
+        )
+        return dict(self.session.execute(on_their_way(read)).tuples().all())
 
     def _whole(self, step: StepView, begun: Ensured) -> Ensured:
         published, held, done = {}, {}, begun.in_flight

@@ -15,7 +15,7 @@ import stat
 import subprocess
 import sys
 import time
-from typing import Any, BinaryIO, Dict, Iterator, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
 LARGEST_RESULT_BYTES = 16 << 20
 LARGEST_NUMBERS_BYTES = 1 << 20  # of one qa/*.json
@@ -106,14 +106,10 @@ def open_inside(root: bytes, relative: str) -> Optional[int]:
     if any(part in (b"", b".", b"..") for part in parts):
         return None
     try:
-        directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        directory = open_directory(root, parts[:-1])
     except OSError:
         return None
     try:
-        for part in parts[:-1]:
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
-            os.close(directory)
-            directory = inner
         # a pipe must not block whoever opens it
         handle = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError:
@@ -124,6 +120,18 @@ def open_inside(root: bytes, relative: str) -> Optional[int]:
         os.close(handle)
         return None
     return handle
+
+
+def open_directory(root: bytes, parts: List[bytes]) -> int:
+    """Open a directory below a root, refusing a symbolic link at every step."""
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for part in parts:
+        try:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+        finally:
+            os.close(directory)
+        directory = inner
+    return directory
 
 
 def read_inside(root: bytes, relative: str, limit: int, from_end: bool = False) -> Optional[Tuple[int, bytes]]:
@@ -411,8 +419,47 @@ def answer_remove(request: Dict[str, Any]) -> Dict[str, Any]:
     return {"gone": gone}
 
 
-_LOOKING = (answer_look, answer_marks, answer_missing, answer_read, answer_checksum, answer_hash)
-_CHANGING = (answer_lay_out, answer_claim, answer_install, answer_remove)
+def answer_unlink(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Remove files below a root, following no link; answer which are gone, and of the others why they are not."""
+    root, end = os.fsencode(request["root"]), time.monotonic() + LONGEST_LOOK_SECONDS
+    gone, problems = [], {}
+    for name in request["names"]:
+        try:
+            unlink(root, name)
+            gone.append(name)
+        except OSError as error:
+            problems[name] = "%s: %s" % (name, error.strerror)
+        if time.monotonic() > end:
+            break
+    return {"gone": gone, "problems": problems}
+
+
+def unlink(root: bytes, relative: str) -> None:
+    """Remove a file below a root, refusing a symbolic link at every step; one that is not there is removed already."""
+    *above, name = [os.fsencode(part) for part in relative.split("/")]
+    try:
+        inside(root, relative)
+        directory = open_directory(root, above)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def answer_disk(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Answer how large the file system of a directory is, and how much of it is free for us."""
+    path = os.fsencode(request["path"])
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    found = os.statvfs(path)
+    return {"size": found.f_frsize * found.f_blocks, "free": found.f_frsize * found.f_bavail}
+
+
+_LOOKING = (answer_look, answer_marks, answer_missing, answer_read, answer_checksum, answer_hash, answer_disk)
+_CHANGING = (answer_lay_out, answer_claim, answer_install, answer_remove, answer_unlink)
 ANSWERS = {one.__name__[len("answer_") :]: one for one in _LOOKING + _CHANGING}
 
 

@@ -4,12 +4,19 @@ import sqlalchemy as sa
 
 from ccat_models.tables.base import RunId
 from ccat_models.tables.quality import QualityCheck, QualityWaiver
+from ccat_models.tables.space import GONE, RunSpace
 from ccat_models.tables.taints import PackageTaint, RunTaint
 
 
 def is_barred(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
-    """Return whether a run has read what is tainted, or fails a blocking check that nobody has waived."""
-    return sa.or_(is_tainted(run_id), is_blocked(run_id))
+    """Return whether a run has read what is tainted, fails a blocking check, or has products that are gone for good."""
+    return sa.or_(is_tainted(run_id), is_blocked(run_id), is_gone(run_id))
+
+
+def is_gone(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
+    """Return whether a run's products were purged and cannot be made again, or became others when they were."""
+    gone = sa.select(sa.literal(1)).where(RunSpace.run_id == run_id, RunSpace.state.in_(GONE))
+    return gone.correlate_except(RunSpace).exists()
 
 
 def is_tainted(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:

@@ -9,7 +9,7 @@ from ccat_models.gap import table
 from ccat_models.gap.cause import cause
 from ccat_models.gap.history import Versions, circuit_failures, rerun_requests, run_history, versions_of
 from ccat_models.gap.inputs import package_inputs, product_inputs
-from ccat_models.gap.reasons import ACTIONABLE, Reason
+from ccat_models.gap.reasons import WANTED, Reason
 from ccat_models.gap.table import COLUMNS, EVERYTHING, Scope, gap_now
 from ccat_models.grouping.portable_sql import LaterBy
 from ccat_models.pipeline.view import PipelineView, StepView
@@ -17,6 +17,7 @@ from ccat_models.tables.base import UtcDateTime
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import FanIn, SubGroup, SubGroupMember
+from ccat_models.tables.space import NOT_THERE, RunSpace
 
 _INPUTS = ("input_count", "lane_0", "lane_1", "lane_2")
 
@@ -69,18 +70,21 @@ class _Judging:
         step, scope = self.step, self.scope
         inputs = product_inputs(step, self.upstreams, scope) if self.upstreams else package_inputs(step, scope)
         history, rerun = run_history(step, inputs, versions, scope), rerun_requests(step)
+        current = sa.func.coalesce(history.c.acceptable_run_id, history.c.usable_run_id)
         rows = (
             sa.select(
-                inputs,
+                *(inputs.c[name] for name in ("sub_group_id", *_INPUTS, "coming", "held", "inputs_since")),
                 self._reason(inputs, history, rerun, enabled=enabled).label("reason"),
                 history.c.acceptable_run_id,
-                sa.func.coalesce(history.c.acceptable_run_id, history.c.usable_run_id).label("current_run_id"),
+                current.label("current_run_id"),
                 history.c.latest_run_id,
                 history.c.last_created_at,
+                sa.case((RunSpace.state.in_(NOT_THERE), 1), else_=0).label("purged"),
             )
             .select_from(inputs)
             .outerjoin(history, history.c.sub_group_id == inputs.c.sub_group_id)
             .outerjoin(rerun, rerun.c.sub_group_id == inputs.c.sub_group_id)
+            .outerjoin(RunSpace, RunSpace.run_id == current)
         ).subquery("judged")
         values: dict[str, sa.ColumnElement[Any]] = {
             "step_id": sa.literal(step.step_id),
@@ -98,6 +102,7 @@ class _Judging:
         return sa.case(
             (history.c.in_flight_run_id.is_not(None), Reason.IN_FLIGHT.value),
             (fresh, Reason.UP_TO_DATE.value),
+            (history.c.remaking_run_id.is_not(None), Reason.IN_FLIGHT.value),
             (sa.literal(not enabled), Reason.DISABLED.value),
             (sa.not_(self._ready(inputs)), Reason.WAITING_FOR_UPSTREAM.value),
             (circuit_failures(self.step) >= self.step.circuit_threshold, Reason.CIRCUIT_OPEN.value),
@@ -105,6 +110,7 @@ class _Judging:
             (history.c.blocked_run_id > renewed_after, Reason.QUALITY_BLOCKED.value),
             (self._since(history.c.last_created_at, self.step.cooldown_seconds), Reason.COOLING_DOWN.value),
             (self._since(inputs.c.inputs_since, self.step.settle_seconds), Reason.SETTLING.value),
+            (inputs.c.purged > 0, Reason.INPUTS_PURGED.value),
             (sa.or_(wanted, history.c.blocked_run_id.is_not(None)), Reason.FORCED.value),
             else_=cause(self.step, self.upstreams, inputs, history.c.completed_run_id, self.scope),
         )
@@ -123,10 +129,10 @@ class _Judging:
         return moment > self.asked.now - timedelta(seconds=seconds)
 
     def _will_run(self, rows: sa.Subquery) -> sa.ColumnElement[int]:
-        actionable = rows.c.reason.in_([reason.value for reason in ACTIONABLE])
+        wanted = rows.c.reason.in_([reason.value for reason in WANTED])
         follows = rows.c.reason.in_([Reason.WAITING_FOR_UPSTREAM.value, Reason.UP_TO_DATE.value])
         enough = rows.c.held == 0 if self.step.fan_in is FanIn.ALL else sa.true()
-        return sa.case((actionable, 1), (sa.and_(follows, rows.c.coming > 0, enough), 1), else_=0)
+        return sa.case((wanted, 1), (sa.and_(follows, rows.c.coming > 0, enough), 1), else_=0)
 
     def _due_at(self, rows: sa.Subquery) -> sa.ColumnElement[datetime]:
         cooled = LaterBy(rows.c.last_created_at, sa.literal(self.step.cooldown_seconds))
@@ -143,7 +149,7 @@ def _emptied(step: StepView, scope: Scope) -> sa.Select[tuple[object, ...]]:
     had_runs = (
         sa.select(
             Run.sub_group_id,
-            sa.func.max(Run.id).label("latest_run_id"),
+            sa.func.max(sa.case((sa.or_(Run.stands, Run.status.in_(IN_FLIGHT)), Run.id))).label("latest_run_id"),
             sa.func.max(sa.case((Run.status.in_(IN_FLIGHT), Run.id))).label("in_flight_run_id"),
         )
         .where(Run.step_id == step.step_id, scope.of(step, Run.sub_group_id))
@@ -157,7 +163,7 @@ def _emptied(step: StepView, scope: Scope) -> sa.Select[tuple[object, ...]]:
         "sub_group_id": sa.type_coerce(SubGroup.id, sa.BigInteger),
         "reason": sa.case((in_flight, Reason.IN_FLIGHT.value), else_=Reason.INPUTS_WITHDRAWN.value),
         "latest_run_id": had_runs.c.latest_run_id,
-        **dict.fromkeys((*_INPUTS, "alive", "will_run"), sa.literal(0)),
+        **dict.fromkeys((*_INPUTS, "alive", "will_run", "purged"), sa.literal(0)),
         **dict.fromkeys(("inputs_since", "due_at"), sa.cast(sa.null(), UtcDateTime())),
     }
     nothing = sa.cast(sa.null(), sa.BigInteger)

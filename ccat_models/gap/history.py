@@ -57,9 +57,12 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope
 
     `acceptable`: completed with the current inputs, configuration and a good version; `spent`: failed or cancelled
     for just what would be run now; `blocked`: completed for just that, but a blocking check fails. What is barred is
-    neither `acceptable` nor `usable`, which is what later steps may read.
+    neither `acceptable` nor `usable`, which is what later steps may read. A run that makes purged products again,
+    `remaking` while it is in flight, is none of the others unless it stands.
     """
-    completed, ended_badly = Run.status == RunStatus.COMPLETED, Run.status.in_((RunStatus.FAILED, RunStatus.CANCELLED))
+    completed = sa.and_(Run.status == RunStatus.COMPLETED, Run.stands)
+    ended_badly = sa.and_(Run.status.in_((RunStatus.FAILED, RunStatus.CANCELLED)), Run.stands)
+    in_flight = Run.status.in_(IN_FLIGHT)
     current = sa.and_(
         Run.config_id == step.config_id,
         Run.input_count == inputs.c.input_count,
@@ -71,10 +74,11 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope
     return (
         sa.select(
             Run.sub_group_id,
-            sa.func.max(Run.id).label("latest_run_id"),
-            sa.func.max(Run.created_at).label("last_created_at"),
+            _newest(sa.or_(Run.stands, in_flight)).label("latest_run_id"),
+            sa.func.max(sa.case((Run.stands, Run.created_at))).label("last_created_at"),
             _newest(completed).label("completed_run_id"),
-            _newest(Run.status.in_(IN_FLIGHT)).label("in_flight_run_id"),
+            _newest(sa.and_(in_flight, Run.stands)).label("in_flight_run_id"),
+            _newest(sa.and_(in_flight, sa.not_(Run.stands))).label("remaking_run_id"),
             _newest(sa.and_(completed, usable)).label("usable_run_id"),
             _newest(sa.and_(acceptable, usable)).label("acceptable_run_id"),
             _newest(sa.and_(completed, what_would_be_run, is_blocked(Run.id))).label("blocked_run_id"),
@@ -111,7 +115,7 @@ def circuit_failures(step: StepView) -> sa.ScalarSelect[int]:
     other = aliased(Run)
     last_good = (
         sa.select(sa.func.coalesce(sa.func.max(other.id), 0))
-        .where(other.step_id == step.step_id, other.status == RunStatus.COMPLETED)
+        .where(other.step_id == step.step_id, other.status == RunStatus.COMPLETED, other.stands)
         .scalar_subquery()
     )
     last_reset = (
@@ -126,6 +130,7 @@ def circuit_failures(step: StepView) -> sa.ScalarSelect[int]:
             Run.step_id == step.step_id,
             Run.status == RunStatus.FAILED,
             Run.failure_class.in_((FailureClass.SCIENCE, FailureClass.PERMANENT)),
+            Run.stands,
             Run.id > last_good,
             Run.id > last_reset,
         )

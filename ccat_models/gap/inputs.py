@@ -25,6 +25,7 @@ def package_inputs(step: StepView, scope: Scope) -> sa.CTE:
             sa.literal(0).label("stale"),
             sa.literal(0).label("coming"),
             sa.literal(0).label("held"),
+            sa.literal(0).label("purged"),
             sa.func.max(_arrival(package)).label("inputs_since"),
         )
         .join(package, package.id == member.raw_data_package_id)
@@ -39,7 +40,7 @@ def product_inputs(step: StepView, upstreams: Sequence[StepView], scope: Scope) 
 
     `complete_upstreams` counts the upstream steps that have at least one current run here, `stale` the upstream
     sub-groups that are not up to date, `coming` those that are in flight or will be run, `held` those that are neither
-    up to date nor coming.
+    up to date nor coming, `purged` those whose products are not there now.
     """
     each = sa.union_all(*(_of_one_upstream(step, upstream, scope) for upstream in upstreams)).subquery("each")
     return (
@@ -51,6 +52,7 @@ def product_inputs(step: StepView, upstreams: Sequence[StepView], scope: Scope) 
             sa.func.sum(each.c.stale).label("stale"),
             sa.func.sum(each.c.coming).label("coming"),
             sa.func.sum(each.c.held).label("held"),
+            sa.func.sum(each.c.purged).label("purged"),
             sa.func.max(each.c.inputs_since).label("inputs_since"),
         )
         .group_by(each.c.sub_group_id)
@@ -94,6 +96,7 @@ def _of_one_upstream(step: StepView, upstream: StepView, scope: Scope) -> sa.Sel
             sa.func.sum(sa.case((known.c.reason == "up_to_date", 0), else_=1)).label("stale"),
             sa.func.sum(coming).label("coming"),
             sa.func.sum(sa.case((known.c.reason == "up_to_date", 0), else_=1 - coming)).label("held"),
+            sa.func.coalesce(sa.func.sum(known.c.purged), 0).label("purged"),
             sa.func.max(run.status_changed_at).label("inputs_since"),
         )
         .join(

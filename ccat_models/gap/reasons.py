@@ -15,6 +15,7 @@ class Reason(enum.Enum):
     COOLING_DOWN = "cooling_down"
     SETTLING = "settling"
     WAITING_FOR_UPSTREAM = "waiting_for_upstream"
+    INPUTS_PURGED = "inputs_purged"
     RETRIES_EXHAUSTED = "retries_exhausted"
     CIRCUIT_OPEN = "circuit_open"
     QUALITY_BLOCKED = "quality_blocked"
@@ -31,6 +32,9 @@ ACTIONABLE = (
     Reason.FORCED,
 )
 
+# The reasons of a gap that will be filled, once what it reads has been made again at the latest.
+WANTED = (*ACTIONABLE, Reason.INPUTS_PURGED)
+
 # The reasons that a retry takes away.
 RENEWABLE = (Reason.RETRIES_EXHAUSTED, Reason.QUALITY_BLOCKED)
 
@@ -46,6 +50,7 @@ MEANING = {
     Reason.COOLING_DOWN: "the last run was created less than the step's cooldown ago",
     Reason.SETTLING: "the newest input came less than the step's settle time ago",
     Reason.WAITING_FOR_UPSTREAM: "upstream products are not there yet",
+    Reason.INPUTS_PURGED: "what it reads was purged to make room: that is made again first, by the runs on record",
     Reason.RETRIES_EXHAUSTED: "the run for just these inputs failed for good or was cancelled: retry it to try again",
     Reason.CIRCUIT_OPEN: "too many science failures in a row: the step asks for nothing until it is reset",
     Reason.QUALITY_BLOCKED: "a run completed, but a blocking check fails: waive it, or retry once something was mended",

@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.gap.reasons import ACTIONABLE, Reason
+from ccat_models.gap.reasons import WANTED, Reason
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.pipeline.cron import next_time
 from ccat_models.pipeline.view import PipelineView, StepView
@@ -66,7 +66,7 @@ def end_round(session: Session, pipeline: PipelineView, begun_at: datetime, now:
     steps = [step.step_id for step in pipeline.steps]
     flying = sa.select(sa.literal(1)).where(Run.step_id.in_(steps), Run.status.in_(IN_FLIGHT))
     gap = sub_group_gap.c
-    waits = gap.reason.in_([reason.value for reason in (*ACTIONABLE, *_LATER)])
+    waits = gap.reason.in_([reason.value for reason in (*WANTED, *_LATER)])
     left = [
         sa.select(sa.literal(1)).where(gap.step_id == step.step_id, gap.alive == 1, waits, in_round(step, begun_at))
         for step in pipeline.steps

@@ -33,7 +33,7 @@ def current_runs(session: Session, pipeline: str) -> list[RunId]:
         sa.select(sa.func.max(Run.id))
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
-        .where(Pipeline.name == pipeline, Run.status == RunStatus.COMPLETED)
+        .where(Pipeline.name == pipeline, Run.status == RunStatus.COMPLETED, Run.stands)
         .group_by(Run.step_id, Run.sub_group_id)
     )
     return sorted(session.scalars(newest))

@@ -109,7 +109,7 @@ def _successors(session: Session, run_ids: Collection[int]) -> dict[ProductId, P
     query = (
         sa.select(Run.step_id, Run.sub_group_id, DataProduct.id, follower)
         .join(DataProduct, DataProduct.run_id == Run.id)
-        .where(Run.status == RunStatus.COMPLETED)
+        .where(Run.status == RunStatus.COMPLETED, Run.stands)
     )
     wanted = {(step_id, sub_group_id) for step_id, sub_group_id in cells}
     rows = rows_of(session, query, Run.sub_group_id, {sub_group_id for _, sub_group_id in wanted})

@@ -66,6 +66,7 @@ def is_newest_completed() -> sa.ColumnElement[bool]:
         later.step_id == Run.step_id,
         later.sub_group_id == Run.sub_group_id,
         later.status == RunStatus.COMPLETED,
+        later.stands,
         later.id > Run.id,
     )
     return sa.not_(newer.correlate(Run).exists())

@@ -15,8 +15,6 @@ _SUB_GROUP = "INSERT INTO sub_group_change (step_id, sub_group_id)"
 _STEPS_OF_SOFTWARE = """SELECT DISTINCT done.step_id, CAST(NULL AS BIGINT) FROM reduction_step_revision done
     JOIN pipeline_revision pr ON pr.id = done.pipeline_revision_id
     JOIN pipeline p ON p.id = pr.pipeline_id AND p.revision = pr.number WHERE done.software_id = NEW.software_id"""
-_PRODUCER = """SELECT run.step_id, run.sub_group_id FROM data_product made
-    JOIN executed_reduction_step run ON run.id = made.run_id WHERE made.id = NEW.data_product_id"""
 _PACKAGES_OF = "SELECT id FROM raw_data_package WHERE state = 'archived' AND executed_obs_unit_id"
 
 # What packages refer to besides their observation; it hardly ever changes, and then all packages are looked at anew.
@@ -114,11 +112,11 @@ NOTED = (
         f"{_SUB_GROUP} VALUES (NEW.step_id, NEW.sub_group_id)",
     ),
     Noted(
-        "product_copy_changed",
-        "UPDATE OF status",
-        "physical_copy",
-        f"{_SUB_GROUP} {_PRODUCER}",
-        "OLD.status <> NEW.status AND NEW.data_product_id IS NOT NULL",
+        "run_space_changed",
+        "UPDATE OF state",
+        "run_space",
+        f"{_SUB_GROUP} VALUES (NEW.step_id, NEW.sub_group_id)",
+        "OLD.state <> NEW.state",
     ),
     Noted(
         "quality_judged",

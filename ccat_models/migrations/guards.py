@@ -60,6 +60,13 @@ REFUSALS = (
         "what a package_taint says (package, reason, by whom, when) is never edited",
         ("raw_data_package_id", "reason", "tainted_by", "tainted_at"),
     ),
+    *_not_deleted("purge", "product_pin"),
+    Refusal(
+        "product_pin",
+        "UPDATE",
+        "what a product_pin says (product, reason, by whom, when) is never edited",
+        ("data_product_id", "run_id", "reason", "pinned_by", "pinned_at"),
+    ),
     *_not_edited("pipeline_revision", "reduction_step_revision", "reduction_step_config"),
     Refusal(
         "data_product",
@@ -70,7 +77,7 @@ REFUSALS = (
     Refusal(
         "executed_reduction_step",
         "UPDATE",
-        "what a run was made for (step, sub-group, software, configuration, inputs) is never edited",
+        "what a run was made for (step, sub-group, software, configuration, inputs, regenerated run) is never edited",
         (
             "step_id",
             "step_revision_id",
@@ -81,6 +88,7 @@ REFUSALS = (
             "input_lane_0",
             "input_lane_1",
             "input_lane_2",
+            "regenerates_run_id",
         ),
     ),
 )

@@ -16,6 +16,7 @@ from ccat_models.pipeline.problems import Path, Problem, parse_path
 from ccat_models.pipeline.values import RESERVED_CHECKS
 from ccat_models.pipeline.versions import version_rank
 from ccat_models.sub_group.dimensions import validate_dimensions
+from ccat_models.tables.pipelines import Keep
 
 
 def find_problems(
@@ -76,6 +77,7 @@ def _steps(steps: Sequence[StepDeclaration]) -> Iterator[Problem]:
         yield from _dimensions(place, step)
         yield from _escalation(place, step)
         yield from _quality(place, step)
+        yield from _retention(place, step, steps)
     cycle = find_cycle({step.name: [name for name in step.depends_on if name != step.name] for step in steps})
     if cycle:
         first = ("steps", names.index(cycle[0]), "depends_on")
@@ -97,6 +99,14 @@ def _escalation(place: Path, step: StepDeclaration) -> Iterator[Problem]:
         asked, most = getattr(step.resources, name), getattr(step.escalation, f"max_{name}")
         if most < asked:
             yield Problem((*place, "escalation", f"max_{name}"), f"must not be below resources.{name} {asked}", most)
+
+
+def _retention(place: Path, step: StepDeclaration, steps: Sequence[StepDeclaration]) -> Iterator[Problem]:
+    keep = None if step.retention is None else step.retention.keep
+    if keep is Keep.WHILE_NEEDED and not any(step.name in other.depends_on for other in steps):
+        choices = ", ".join(member.value for member in Keep if member is not keep)
+        said = f"no step depends on {step.name!r}: nothing ever needs its products; choose from: {choices}"
+        yield Problem((*place, "retention", "keep"), said)
 
 
 def _quality(place: Path, step: StepDeclaration) -> Iterator[Problem]:

@@ -17,8 +17,8 @@ from ccat_models.pipeline.parts import (
     StepDeclaration,
     Trigger,
 )
-from ccat_models.pipeline.values import MAX_INTEGER, DeclaredModel, Name, Positive, Text
-from ccat_models.tables.pipelines import FanIn, PipelineMode
+from ccat_models.pipeline.values import MAX_INTEGER, DeclaredModel, Name, Positive, Retention, Text
+from ccat_models.tables.pipelines import FanIn, Keep, PipelineMode
 
 
 def _grouping_form(value: Any) -> str | None:
@@ -31,8 +31,9 @@ class PipelineDeclaration(DeclaredModel):
     """A whole pipeline.
 
     `enabled`, where it is left out, stays as it is; `when` is by default `any` in a standing pipeline and `all` in an
-    ad-hoc one; a step is by default final if no other depends on it. `max_in_flight` caps the runs of all its steps
-    together; with `partition_horizon_days` Dagster is shown only the sub-groups that were active in so many days.
+    ad-hoc one; a step is by default final if no other depends on it. Products are by default kept always if their step
+    is final, else while they are needed. `max_in_flight` caps the runs of all its steps together; with
+    `partition_horizon_days` Dagster is shown only the sub-groups that were active in so many days.
     """
 
     schema_version: Literal[1]
@@ -68,17 +69,21 @@ class PipelineDeclaration(DeclaredModel):
         return self.data_grouping if isinstance(self.data_grouping, str) else self.data_grouping.name
 
     def with_defaults(self) -> "PipelineDeclaration":
-        """Return the declaration with `when`, `final` and the names of quality checks said for every step."""
+        """Return the declaration with every step's `when`, `final`, `retention` and names of checks said."""
         fan_in = FanIn.ANY if self.mode is PipelineMode.STANDING else FanIn.ALL
         needed = {upstream for step in self.steps for upstream in step.depends_on}
-        steps = tuple(
-            step.model_copy(
-                update={
-                    "when": step.when or fan_in,
-                    "final": step.name not in needed if step.final is None else step.final,
-                    "quality": tuple(limit.named() for limit in step.quality),
-                }
-            )
-            for step in self.steps
-        )
+        steps = tuple(_with_defaults(step, fan_in, needed=step.name in needed) for step in self.steps)
         return self.model_copy(update={"steps": steps})
+
+
+def _with_defaults(step: StepDeclaration, fan_in: FanIn, *, needed: bool) -> StepDeclaration:
+    final = not needed if step.final is None else step.final
+    keep = Keep.ALWAYS if final or not needed else Keep.WHILE_NEEDED
+    return step.model_copy(
+        update={
+            "when": step.when or fan_in,
+            "final": final,
+            "quality": tuple(limit.named() for limit in step.quality),
+            "retention": step.retention or Retention(keep=keep),
+        }
+    )

@@ -17,6 +17,7 @@ from ccat_models.pipeline.values import (
     Positive,
     QualityLimit,
     Resources,
+    Retention,
     Retries,
     ShortText,
     StepName,
@@ -122,6 +123,7 @@ class StepDeclaration(DeclaredModel):
     circuit_threshold: Positive = 5
     max_in_flight: Positive | None = None
     quality: Annotated[tuple[QualityLimit, ...], Lax] = ()
+    retention: Retention | None = None
 
 
 class ManualTrigger(DeclaredModel):

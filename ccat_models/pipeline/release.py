@@ -232,6 +232,7 @@ def _count_current(session: Session, program: ReductionSoftware, step_id: StepId
         .where(
             Run.step_id == step_id,
             Run.status == RunStatus.COMPLETED,
+            Run.stands,
             sa.exists().where(SubGroupMember.sub_group_id == Run.sub_group_id),
         )
         .group_by(Run.sub_group_id)

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ccat_models.pipeline.sbatch_options import checked_options
 from ccat_models.tables.execution import FailureClass
+from ccat_models.tables.pipelines import Keep
 
 MAX_INTEGER = 2**31 - 1
 MAX_DEPTH = 32
@@ -115,6 +116,23 @@ class QualityLimit(DeclaredModel):
     def named(self) -> "QualityLimit":
         """Return the limit with its check's name said."""
         return self.model_copy(update={"name": self.check_name})
+
+
+class Retention(DeclaredModel):
+    """How long products are kept when room is short.
+
+    Always; until a newer run supersedes them; while a later step needs them; or so many `days` since they were last
+    used. Nothing is removed before there is need, and what runs in flight or open gaps read is kept in any case.
+    """
+
+    keep: Annotated[Keep, Field(strict=False)]
+    days: Positive | None = None
+
+    @model_validator(mode="after")
+    def _days_where_they_count(self) -> Self:
+        if (self.keep is Keep.DAYS) != (self.days is not None):
+            raise ValueError("days must be given with keep: days, and with nothing else")
+        return self
 
 
 class Escalation(DeclaredModel):

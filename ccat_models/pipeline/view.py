@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from ccat_models.errors import NotFound
-from ccat_models.pipeline.values import Escalation, QualityLimit, Resources, Retries
+from ccat_models.pipeline.values import Escalation, QualityLimit, Resources, Retention, Retries
 from ccat_models.tables.base import StepId
 from ccat_models.tables.pipelines import (
     FanIn,
@@ -54,6 +54,7 @@ class StepView:
     circuit_threshold: int
     max_in_flight: int | None
     quality: tuple[QualityLimit, ...]
+    retention: Retention
 
 
 @dataclass(frozen=True)
@@ -206,4 +207,5 @@ def _step(revision: ReductionStepRevision, upstream_ids: Iterable[StepId]) -> St
         circuit_threshold=revision.circuit_threshold,
         max_in_flight=revision.max_in_flight,
         quality=tuple(QualityLimit.model_validate(limit) for limit in revision.quality),
+        retention=Retention(keep=revision.keep, days=revision.keep_days),
     )

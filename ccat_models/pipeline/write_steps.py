@@ -11,12 +11,14 @@ from ccat_models.pipeline.graph import topological_order
 from ccat_models.pipeline.known import Known
 from ccat_models.pipeline.parts import CronTrigger, StepDeclaration, Trigger
 from ccat_models.pipeline.quality import judge_anew
+from ccat_models.pipeline.values import Retention
 from ccat_models.sub_group.refresh import find_or_create_partitioning
 from ccat_models.tables.base import StepId
 from ccat_models.tables.execution import RerunRequest
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.pipelines import (
     FanIn,
+    Keep,
     Pipeline,
     PipelineRevision,
     ReductionStep,
@@ -93,7 +95,7 @@ def _write_identities(
 
 
 def _step_revision(session: Session, step: StepDeclaration, known: Known) -> ReductionStepRevision:
-    version = known.versions[step.software, step.version]
+    version, retention = known.versions[step.software, step.version], step.retention or Retention(keep=Keep.ALWAYS)
     return ReductionStepRevision(
         description=step.description,
         final=bool(step.final),
@@ -110,6 +112,8 @@ def _step_revision(session: Session, step: StepDeclaration, known: Known) -> Red
         circuit_threshold=step.circuit_threshold,
         max_in_flight=step.max_in_flight,
         quality=[limit.model_dump() for limit in step.quality],
+        keep=retention.keep,
+        keep_days=retention.days,
     )
 
 

@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -8,13 +8,14 @@ from sqlalchemy.orm import Session
 from ccat_models.contract.result import Output, Result
 from ccat_models.fingerprint import Lanes
 from ccat_models.pipeline.quality import judge_run
+from ccat_models.product.restored import is_same, note_space, restore, take_place
 from ccat_models.run.attempt import ended_well
 from ccat_models.run.transitions import move
 from ccat_models.tables.base import AttemptId, ProductId, RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.places import DataProductPhysicalCopy, PhysicalCopyStatus
-from ccat_models.tables.products import INPUT_TYPES, DataProduct, DataProductType, QualityMetric
+from ccat_models.tables.products import INPUT_TYPES, REMOVABLE_TYPES, DataProduct, DataProductType, QualityMetric
 
 
 @dataclass(frozen=True)
@@ -41,28 +42,60 @@ class Collected:
 def register(session: Session, attempt: AttemptId, run_id: RunId, collected: Collected, now: datetime) -> bool:
     """Register products, copies, metrics, quality and completion of a run; all of it with the caller's transaction.
 
-    Returns False, changing nothing, where the run is not there to be collected any more: somebody else did it.
+    What a run that makes purged products again has made is theirs, where all that later steps read is the same; else
+    its products take their place. Returns False, changing nothing, where the run is not there to be collected any
+    more: somebody else did it.
     """
     if not move(session, [run_id], RunStatus.COLLECTING_RESULTS, now):
         return False
-    products = _insert_products(session, run_id, collected, now)
-    _insert_copies(session, products, collected, now)
-    _insert_metrics(session, run_id, products, collected)
-    judge_run(session, run_id, now)
+    first = session.scalar(sa.select(Run.regenerates_run_id).where(Run.id == run_id))
+    if first is None:
+        _register_all(session, run_id, collected, now)
+        _set_outputs(session, run_id, collected)
+    elif is_same(session, first, {product_path(collected, one): one.sha256 for one in _read_later(collected)}):
+        _register_evidence(session, run_id, collected, now)
+        restore(session, first, run_id, f"{collected.location_path}/{collected.output_directory}", now)
+    else:
+        _register_all(session, run_id, collected, now)
+        take_place(session, first, run_id, now)
     ended_well(session, attempt, collected.result)
-    inputs = [output for output in collected.result.outputs if DataProductType(output.type) in INPUT_TYPES]
-    lanes = sum((_lanes(run_id, collected, output) for output in inputs), Lanes.none())
-    session.execute(
-        sa.update(Run)
-        .where(Run.id == run_id)
-        .values(output_count=len(inputs), **{f"output_lane_{i}": lane for i, lane in enumerate(lanes.values)})
-    )
     return bool(move(session, [run_id], RunStatus.COMPLETED, now))
 
 
 def product_path(collected: Collected, output: Output) -> str:
     """Return an output's path relative to the directory that the program was given."""
     return output.path.removeprefix(collected.output_directory + "/")
+
+
+def _read_later(collected: Collected) -> list[Output]:
+    return [output for output in collected.result.outputs if DataProductType(output.type) in INPUT_TYPES]
+
+
+def _register_all(session: Session, run_id: RunId, collected: Collected, now: datetime) -> None:
+    products = _insert_products(session, run_id, collected, now)
+    _insert_copies(session, products, collected, now)
+    _insert_metrics(session, run_id, products, collected)
+    note_space(session, run_id, collected.location_id, now)
+    judge_run(session, run_id, now)
+
+
+def _register_evidence(session: Session, run_id: RunId, collected: Collected, now: datetime) -> None:
+    """Register what a run has made besides the products that it restores."""
+    evidence = [output for output in collected.result.outputs if DataProductType(output.type) not in REMOVABLE_TYPES]
+    result = collected.result.model_copy(update={"outputs": tuple(evidence)})
+    products = _insert_products(session, run_id, replace(collected, result=result), now)
+    _insert_copies(session, products, collected, now)
+    note_space(session, run_id, collected.location_id, now)
+
+
+def _set_outputs(session: Session, run_id: RunId, collected: Collected) -> None:
+    inputs = _read_later(collected)
+    lanes = sum((_lanes(run_id, collected, output) for output in inputs), Lanes.none())
+    session.execute(
+        sa.update(Run)
+        .where(Run.id == run_id)
+        .values(output_count=len(inputs), **{f"output_lane_{i}": lane for i, lane in enumerate(lanes.values)})
+    )
 
 
 def _lanes(run_id: RunId, collected: Collected, output: Output) -> Lanes:

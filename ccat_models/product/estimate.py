@@ -105,7 +105,12 @@ def cost(
 
 def newest_runs(which: sa.ColumnElement[bool], limit: int) -> sa.Select[tuple[RunId]]:
     """Return the newest completed ones of some runs, at most so many."""
-    return sa.select(Run.id).where(which, Run.status == RunStatus.COMPLETED).order_by(Run.id.desc()).limit(limit)
+    return (
+        sa.select(Run.id)
+        .where(which, Run.status == RunStatus.COMPLETED, Run.stands)
+        .order_by(Run.id.desc())
+        .limit(limit)
+    )
 
 
 def _measured(

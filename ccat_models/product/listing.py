@@ -94,7 +94,7 @@ def find_product(session: Session, text: str) -> FoundProduct:
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
-        .where(Run.status == RunStatus.COMPLETED)
+        .where(Run.status == RunStatus.COMPLETED, Run.stands)
         .limit(1)
     )
     if len(parts) > 2:  # the runs of one sub-group are few

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.contract.result import Result
+from ccat_models.run.regenerate import HOPELESS, lose
 from ccat_models.run.request import add_attempt
 from ccat_models.run.retry import delay, escalate, may_retry
 from ccat_models.run.transitions import move
@@ -149,6 +150,8 @@ def failed(
     if run.cancel_requested_at is None and may_retry(failure, past, run.step_revision.retries):
         _try_again(session, run, attempt, failure, list(past), now)
         return RunStatus.PENDING
+    if run.regenerates_run_id is not None and failure in HOPELESS:
+        lose(session, run.regenerates_run_id, now)
     return RunStatus.FAILED
 
 

@@ -23,6 +23,7 @@ from ccat_models.tables.pipelines import (
 from ccat_models.tables.places import READABLE, DataLocation, DiskDataLocation, RawDataPackagePhysicalCopy
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
+from ccat_models.tables.space import RunSpace
 
 
 @dataclass(frozen=True)
@@ -174,10 +175,12 @@ def _producers(run_ids: Sequence[RunId]) -> sa.Select[tuple[RunId]]:
 
 
 def _attempt_directories(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, str]:
-    """Return of each producer the directory of its last attempt, the one that completed."""
+    """Return of each producer, or of the run that made its products again, the directory of the last attempt."""
     attempts = (
-        sa.select(Attempt.run_id, Attempt.directory)
-        .where(Attempt.run_id.in_(_producers(run_ids)), Attempt.directory.is_not(None))
-        .order_by(Attempt.run_id, Attempt.number)
+        sa.select(Run.id, Attempt.directory)
+        .outerjoin(RunSpace, RunSpace.run_id == Run.id)
+        .join(Attempt, Attempt.run_id == sa.func.coalesce(RunSpace.restored_by_run_id, Run.id))
+        .where(Run.id.in_(_producers(run_ids)), Attempt.directory.is_not(None))
+        .order_by(Run.id, Attempt.number)
     )
     return {run_id: directory for run_id, directory in session.execute(attempts).tuples() if directory}

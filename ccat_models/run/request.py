@@ -11,7 +11,7 @@ from ccat_models.gap.history import versions_of
 from ccat_models.gap.inputs import sub_group_links
 from ccat_models.gap.table import Scope, gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView
-from ccat_models.tables.base import RunId, SubGroupId
+from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
@@ -19,6 +19,7 @@ from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup, SubGroupMember
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.space import RunSpace
 
 _CHUNK = 10_000  # ids in one statement
 
@@ -51,8 +52,10 @@ def create_runs(
     created = dict(session.execute(new).tuples().all())
     if created:
         _link_inputs(session, pipeline, step, next(iter(created)), known)
+        note_use(session, step.step_id, next(iter(created)), now)
         session.execute(
-            sa.insert(Attempt), [_attempt(run_id, 1, backend, step.resources.model_dump(), now) for run_id in created]
+            sa.insert(Attempt),
+            [attempt_row(run_id, 1, backend, step.resources.model_dump(), now) for run_id in created],
         )
     return created
 
@@ -61,7 +64,7 @@ def add_attempt(
     session: Session, run_id: RunId, number: int, backend: str, resources: dict[str, Any], now: datetime
 ) -> None:
     """Add an attempt with a submission key of its own: nothing is shared between attempts."""
-    session.execute(sa.insert(Attempt), [_attempt(run_id, number, backend, resources, now)])
+    session.execute(sa.insert(Attempt), [attempt_row(run_id, number, backend, resources, now)])
 
 
 def ask_again(
@@ -107,7 +110,16 @@ def free_places(session: Session, pipeline: PipelineView, step: StepView, at_loc
     return _smallest(*(None if cap is None else max(0, cap - taken) for cap, taken in zip(caps, counted, strict=True)))
 
 
-def _attempt(run_id: RunId, number: int, backend: str, resources: dict[str, Any], now: datetime) -> dict[str, Any]:
+def note_use(session: Session, step_id: StepId, first: RunId, now: datetime) -> None:
+    """Note that the products which runs of a step, from one on, read are in use."""
+    new = (Run.step_id == step_id, Run.id >= first)
+    read = sa.select(RunInputProduct.producer_run_id).join(Run, Run.id == RunInputProduct.run_id).where(*new)
+    used = sa.update(RunSpace).where(RunSpace.run_id.in_(read)).values(last_used_at=now)
+    session.execute(used.execution_options(synchronize_session=False))
+
+
+def attempt_row(run_id: RunId, number: int, backend: str, resources: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the row of an attempt that nothing was done for yet."""
     return {
         "run_id": run_id,
         "number": number,

@@ -1,7 +1,9 @@
 """What pipelines ask for by themselves, and which of their gaps that are."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -11,6 +13,7 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.gap.rounds import in_round, round_begun, round_is_due
 from ccat_models.gap.table import is_actionable, sub_group_gap
 from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.run.regenerate import gaps_that_wait, regenerate, runs_read
 from ccat_models.run.request import create_runs
 from ccat_models.sub_group.follow import packages_changed
 from ccat_models.tables.base import RunId, SubGroupId
@@ -58,23 +61,32 @@ def request_gaps(
     begun = round_begun(session, pipeline)
     if not pipeline.enabled or (pipeline.trigger_type is not TriggerType.CONTINUOUS and begun is None):
         return {}
-    created: dict[str, Mapping[RunId, SubGroupId]] = {}
+    created: dict[str, dict[RunId, SubGroupId]] = defaultdict(dict)
     for step in pipeline.steps:
         left = limit - sum(map(len, created.values()))
         if left <= 0:
             break
-        created[step.name] = create_runs(
+        asking: Mapping[str, Any] = {
+            "backend": backend,
+            "requested_by": REQUESTED_BY,
+            "now": now,
+            "at_location": at_location,
+        }
+        made = create_runs(
             session,
             pipeline,
             step,
-            backend=backend,
-            requested_by=REQUESTED_BY,
-            now=now,
             limit=left,
-            at_location=at_location,
             known=sub_group_gap,
             conditions=_conditions(pipeline, step, begun),
+            **asking,
         )
+        created[step.name].update(made)
+        waiting = gaps_that_wait(sub_group_gap, step)
+        if step.upstream_ids and session.scalar(sa.select(waiting.exists())):
+            again = regenerate(session, pipeline, runs_read(pipeline, step, waiting, sub_group_gap), **asking)
+            for name, runs in again.items():
+                created[name].update(runs)
     return {name: runs for name, runs in created.items() if runs}
 
 

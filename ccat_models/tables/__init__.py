@@ -9,6 +9,8 @@ from ccat_models.tables import (
     products,
     quality,
     raw_data,
+    space,
+    staging,
     taints,
 )
 from ccat_models.tables.base import Base
@@ -25,5 +27,7 @@ __all__ = [
     "products",
     "quality",
     "raw_data",
+    "space",
+    "staging",
     "taints",
 ]

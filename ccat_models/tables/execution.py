@@ -65,7 +65,9 @@ class ExecutedReductionStep(Base):
     """A run: one step on one sub-group with one input set, configuration and software version.
 
     At most one run of a step and sub-group is in flight, which the partial unique index guarantees.
-    The output lanes add up the run's products that count as input downstream, once it is completed.
+    The output lanes add up the run's products that count as input downstream, once it is completed. One that
+    regenerates another makes its purged products again, with what that one was made with; it stands for its sub-group,
+    as every other run does, only if what it made is not the same.
     """
 
     __tablename__ = "executed_reduction_step"
@@ -87,6 +89,8 @@ class ExecutedReductionStep(Base):
         ),
         sa.CheckConstraint("status <> 'COMPLETED' OR output_count IS NOT NULL", name="completed_has_outputs"),
         sa.CheckConstraint("status <> 'FAILED' OR failure_class IS NOT NULL", name="failed_has_class"),
+        sa.CheckConstraint("regenerates_run_id < id", name="made_again_after"),
+        sa.CheckConstraint("stands OR regenerates_run_id IS NOT NULL", name="stands_unless_made_again"),
     )
 
     id: Mapped[RunId] = mapped_column(BIG_ID, primary_key=True)
@@ -115,6 +119,8 @@ class ExecutedReductionStep(Base):
     output_lane_1: Mapped[int | None] = mapped_column(sa.BigInteger)
     output_lane_2: Mapped[int | None] = mapped_column(sa.BigInteger)
     published_at: Mapped[datetime | None] = mapped_column(index=True)
+    regenerates_run_id: Mapped[RunId | None] = mapped_column(sa.ForeignKey("executed_reduction_step.id"), index=True)
+    stands: Mapped[bool] = mapped_column(default=True, server_default=sa.text("true"))
 
     step: Mapped[ReductionStep] = relationship()
     step_revision: Mapped[ReductionStepRevision] = relationship(

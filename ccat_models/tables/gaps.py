@@ -40,8 +40,8 @@ class SubGroupGap(Base):
     """What a sub-group of a step was when it was last looked at: its one reason, its input set, the runs it has.
 
     `alive`: it has archived packages. `will_run`: now, or once its upstreams have been run. `current_run_id`: the run
-    whose products downstream steps read. `inputs_since`: when the newest of its inputs came. `due_at`: when the
-    passing of time alone gives it another reason.
+    whose products downstream steps read; `purged`: these are not there now. `inputs_since`: when the newest of its
+    inputs came. `due_at`: when the passing of time alone gives it another reason.
     """
 
     __tablename__ = "sub_group_gap"
@@ -69,6 +69,7 @@ class SubGroupGap(Base):
     acceptable_run_id: Mapped[RunId | None]
     current_run_id: Mapped[RunId | None]
     latest_run_id: Mapped[RunId | None]
+    purged: Mapped[int] = mapped_column(sa.SmallInteger)
     inputs_since: Mapped[datetime | None]
     due_at: Mapped[datetime | None]
 

@@ -38,6 +38,15 @@ class FanIn(enum.Enum):
     ALL = "all"
 
 
+class Keep(enum.Enum):
+    """How long the products of a step are kept, whatever room they take."""
+
+    ALWAYS = "always"
+    UNTIL_SUPERSEDED = "until_superseded"
+    WHILE_NEEDED = "while_needed"
+    DAYS = "days"
+
+
 class DataGrouping(Base):
     """Which packages belong together: filter rules that are joined by AND."""
 
@@ -221,6 +230,7 @@ class ReductionStepRevision(Base):
     __table_args__ = (
         sa.UniqueConstraint("pipeline_revision_id", "step_id"),
         sa.UniqueConstraint("id", "step_id"),
+        sa.CheckConstraint("(keep = 'days') = (keep_days IS NOT NULL)", name="days_are_kept"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -242,6 +252,8 @@ class ReductionStepRevision(Base):
     circuit_threshold: Mapped[int] = mapped_column(default=5)
     max_in_flight: Mapped[int | None]
     quality: Mapped[list[Any]] = mapped_column(default=list)
+    keep: Mapped[Keep] = mapped_column(stored_enum(Keep))
+    keep_days: Mapped[int | None]
 
     step: Mapped[ReductionStep] = relationship()
     pipeline_revision: Mapped[PipelineRevision] = relationship()

@@ -29,6 +29,10 @@ INPUT_TYPES = (
 )
 
 
+# What a purge removes; what remains, numbers, plots and logs, speaks for it.
+REMOVABLE_TYPES = (DataProductType.SCIENCE, DataProductType.INTERMEDIATE)
+
+
 class DataProduct(Base):
     """One file that a run made; `path` is relative to the attempt's output directory."""
 

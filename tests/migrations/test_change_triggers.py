@@ -125,9 +125,9 @@ def test_wishes_and_resets_are_noted(connection: sa.Connection) -> None:
     assert insert(connection, "circuit_reset", id=2) == [ALL_OF_STEP]
 
 
-def test_a_product_that_is_purged_touches_its_producer(connection: sa.Connection) -> None:
-    assert update(connection, "physical_copy", path="elsewhere") == []
-    assert update(connection, "physical_copy", status="DELETED") == [SUB_GROUP]
+def test_products_that_are_purged_touch_their_producer(connection: sa.Connection) -> None:
+    assert update(connection, "run_space", size_bytes=7) == []
+    assert update(connection, "run_space", state="PURGED", replaced_by_run_id=None) == [SUB_GROUP]
 
 
 def test_quality_touches_the_run_of_which_it_speaks(connection: sa.Connection) -> None:

@@ -23,7 +23,10 @@ WORDS: dict[str, dict[str, Any]] = {
     "source": {"kind": "fixed_source"},
     "data_location": {"storage_type": "disk"},
     "physical_copy": {"kind": "data_product", "raw_data_package_id": None, "raw_data_file_id": None},
-    "executed_reduction_step": {"status": "PENDING", "failure_class": "science"},
+    "executed_reduction_step": {"status": "PENDING", "failure_class": "science", "regenerates_run_id": None},
+    "reduction_step_revision": {"keep": "days"},
+    "run_space": {"state": "REPLACED"},
+    "staging_job": {"status": "failed"},
 }
 # by the migration and by triggers
 FILLED_ALREADY = ("run_status_transition", "run_status_history", "package_change", "sub_group_change")

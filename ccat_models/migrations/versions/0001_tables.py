@@ -189,6 +189,7 @@ def create_tables() -> None:
         sa.Column("acceptable_run_id", BIG_ID, nullable=True),
         sa.Column("current_run_id", BIG_ID, nullable=True),
         sa.Column("latest_run_id", BIG_ID, nullable=True),
+        sa.Column("purged", sa.SmallInteger(), nullable=False),
         sa.Column("inputs_since", UTC, nullable=True),
         sa.Column("due_at", UTC, nullable=True),
         sa.PrimaryKeyConstraint("step_id", "sub_group_id", name=op.f("pk_sub_group_gap")),
@@ -363,6 +364,24 @@ def create_tables() -> None:
         op.f("ix_obs_unit_sub_observing_program_id"), "obs_unit", ["sub_observing_program_id"], unique=False
     )
     op.create_table(
+        "purge",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("data_location_id", sa.Integer(), nullable=False),
+        sa.Column("requested_by", sa.String(length=200), nullable=False),
+        sa.Column("reason", sa.String(length=1000), nullable=False),
+        sa.Column("marked_at", UTC, nullable=False),
+        sa.Column("wanted_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("marked_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("marked_runs", sa.Integer(), nullable=False),
+        sa.Column("freed_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("freed_runs", sa.Integer(), nullable=False),
+        sa.Column("finished_at", UTC, nullable=True),
+        sa.Column("problem", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(["data_location_id"], ["data_location.id"], name=op.f("fk_purge_data_location_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_purge")),
+    )
+    op.create_index(op.f("ix_purge_data_location_id"), "purge", ["data_location_id"], unique=False)
+    op.create_table(
         "s3_data_location",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("endpoint_url", sa.String(length=500), nullable=False),
@@ -534,6 +553,45 @@ def create_tables() -> None:
         op.f("ix_raw_data_file_raw_data_package_id"), "raw_data_file", ["raw_data_package_id"], unique=False
     )
     op.create_table(
+        "staging_job",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("raw_data_package_id", BIG_ID, nullable=False),
+        sa.Column("source_location_id", sa.Integer(), nullable=False),
+        sa.Column("target_location_id", sa.Integer(), nullable=False),
+        sa.Column(
+            "status", one_of("status", "pending", "scheduled", "in_progress", "completed", "failed"), nullable=False
+        ),
+        sa.Column("bytes_total", sa.BigInteger(), nullable=True),
+        sa.Column("bytes_transferred", sa.BigInteger(), nullable=False),
+        sa.Column("requested_at", UTC, nullable=False),
+        sa.Column("started_at", UTC, nullable=True),
+        sa.Column("finished_at", UTC, nullable=True),
+        sa.Column("failure_message", sa.String(), nullable=True),
+        sa.CheckConstraint(
+            "(status = 'failed') = (failure_message IS NOT NULL)", name=op.f("ck_staging_job_failed_says_why")
+        ),
+        sa.ForeignKeyConstraint(
+            ["raw_data_package_id"], ["raw_data_package.id"], name=op.f("fk_staging_job_raw_data_package_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["source_location_id"], ["data_location.id"], name=op.f("fk_staging_job_source_location_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["target_location_id"], ["data_location.id"], name=op.f("fk_staging_job_target_location_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staging_job")),
+    )
+    op.create_index(op.f("ix_staging_job_raw_data_package_id"), "staging_job", ["raw_data_package_id"], unique=False)
+    op.create_index("ix_staging_job_status", "staging_job", ["target_location_id", "status"], unique=False)
+    op.create_index(
+        "uq_staging_job_open",
+        "staging_job",
+        ["raw_data_package_id", "target_location_id"],
+        unique=True,
+        sqlite_where=sa.text("status IN ('pending', 'scheduled', 'in_progress')"),
+        postgresql_where=sa.text("status IN ('pending', 'scheduled', 'in_progress')"),
+    )
+    op.create_table(
         "pipeline_revision",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("pipeline_id", sa.Integer(), nullable=False),
@@ -600,6 +658,11 @@ def create_tables() -> None:
         sa.Column("circuit_threshold", sa.Integer(), nullable=False),
         sa.Column("max_in_flight", sa.Integer(), nullable=True),
         sa.Column("quality", JSON, nullable=False),
+        sa.Column("keep", one_of("keep", "always", "until_superseded", "while_needed", "days"), nullable=False),
+        sa.Column("keep_days", sa.Integer(), nullable=True),
+        sa.CheckConstraint(
+            "(keep = 'days') = (keep_days IS NOT NULL)", name=op.f("ck_reduction_step_revision_days_are_kept")
+        ),
         sa.ForeignKeyConstraint(
             ["config_id"], ["reduction_step_config.id"], name=op.f("fk_reduction_step_revision_config_id")
         ),
@@ -698,6 +761,8 @@ def create_tables() -> None:
         sa.Column("output_lane_1", sa.BigInteger(), nullable=True),
         sa.Column("output_lane_2", sa.BigInteger(), nullable=True),
         sa.Column("published_at", UTC, nullable=True),
+        sa.Column("regenerates_run_id", BIG_ID, nullable=True),
+        sa.Column("stands", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.CheckConstraint(
             "status <> 'COMPLETED' OR output_count IS NOT NULL",
             name=op.f("ck_executed_reduction_step_completed_has_outputs"),
@@ -705,8 +770,17 @@ def create_tables() -> None:
         sa.CheckConstraint(
             "status <> 'FAILED' OR failure_class IS NOT NULL", name=op.f("ck_executed_reduction_step_failed_has_class")
         ),
+        sa.CheckConstraint("regenerates_run_id < id", name=op.f("ck_executed_reduction_step_made_again_after")),
+        sa.CheckConstraint(
+            "stands OR regenerates_run_id IS NOT NULL", name=op.f("ck_executed_reduction_step_stands_unless_made_again")
+        ),
         sa.ForeignKeyConstraint(
             ["config_id"], ["reduction_step_config.id"], name=op.f("fk_executed_reduction_step_config_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["regenerates_run_id"],
+            ["executed_reduction_step.id"],
+            name=op.f("fk_executed_reduction_step_regenerates_run_id"),
         ),
         sa.ForeignKeyConstraint(
             ["software_version_id"],
@@ -727,6 +801,12 @@ def create_tables() -> None:
     op.create_index("ix_executed_reduction_step_config", "executed_reduction_step", ["config_id", "id"], unique=False)
     op.create_index(
         op.f("ix_executed_reduction_step_published_at"), "executed_reduction_step", ["published_at"], unique=False
+    )
+    op.create_index(
+        op.f("ix_executed_reduction_step_regenerates_run_id"),
+        "executed_reduction_step",
+        ["regenerates_run_id"],
+        unique=False,
     )
     op.create_index(
         "ix_executed_reduction_step_software_version",
@@ -914,6 +994,43 @@ def create_tables() -> None:
         "ix_run_input_package_package", "run_input_package", ["raw_data_package_id", "run_id"], unique=False
     )
     op.create_table(
+        "run_space",
+        sa.Column("run_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("step_id", BIG_ID, nullable=False),
+        sa.Column("sub_group_id", BIG_ID, nullable=False),
+        sa.Column("data_location_id", sa.Integer(), nullable=False),
+        sa.Column("state", one_of("spacestate", "PRESENT", "MARKED", "PURGED", "REPLACED", "LOST"), nullable=False),
+        sa.Column("changed_at", UTC, nullable=False),
+        sa.Column("last_used_at", UTC, nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("removable_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("removable_files", sa.Integer(), nullable=False),
+        sa.Column("has_science", sa.Boolean(), nullable=False),
+        sa.Column("purge_id", BIG_ID, nullable=True),
+        sa.Column("restored_by_run_id", BIG_ID, nullable=True),
+        sa.Column("replaced_by_run_id", BIG_ID, nullable=True),
+        sa.CheckConstraint(
+            "(state = 'REPLACED') = (replaced_by_run_id IS NOT NULL)", name=op.f("ck_run_space_replaced_by_a_run")
+        ),
+        sa.ForeignKeyConstraint(["data_location_id"], ["data_location.id"], name=op.f("fk_run_space_data_location_id")),
+        sa.ForeignKeyConstraint(["purge_id"], ["purge.id"], name=op.f("fk_run_space_purge_id")),
+        sa.ForeignKeyConstraint(
+            ["replaced_by_run_id"], ["executed_reduction_step.id"], name=op.f("fk_run_space_replaced_by_run_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["restored_by_run_id"], ["executed_reduction_step.id"], name=op.f("fk_run_space_restored_by_run_id")
+        ),
+        sa.ForeignKeyConstraint(["run_id"], ["executed_reduction_step.id"], name=op.f("fk_run_space_run_id")),
+        sa.ForeignKeyConstraint(["step_id"], ["reduction_step.id"], name=op.f("fk_run_space_step_id")),
+        sa.ForeignKeyConstraint(["sub_group_id"], ["sub_group.id"], name=op.f("fk_run_space_sub_group_id")),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_run_space")),
+    )
+    op.create_index("ix_run_space_purge", "run_space", ["purge_id"], unique=False)
+    op.create_index(op.f("ix_run_space_replaced_by_run_id"), "run_space", ["replaced_by_run_id"], unique=False)
+    op.create_index(
+        "ix_run_space_state", "run_space", ["state", "data_location_id", "last_used_at", "run_id"], unique=False
+    )
+    op.create_table(
         "run_status_history",
         sa.Column("id", BIG_ID, nullable=False),
         sa.Column("run_id", BIG_ID, nullable=False),
@@ -1004,6 +1121,35 @@ def create_tables() -> None:
         op.f("ix_physical_copy_raw_data_package_id"), "physical_copy", ["raw_data_package_id"], unique=False
     )
     op.create_table(
+        "product_pin",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("data_product_id", BIG_ID, nullable=False),
+        sa.Column("run_id", BIG_ID, nullable=False),
+        sa.Column("reason", sa.String(length=1000), nullable=False),
+        sa.Column("pinned_by", sa.String(length=200), nullable=False),
+        sa.Column("pinned_at", UTC, nullable=False),
+        sa.Column("unpinned_by", sa.String(length=200), nullable=True),
+        sa.Column("unpinned_at", UTC, nullable=True),
+        sa.CheckConstraint(
+            "(unpinned_at IS NULL) = (unpinned_by IS NULL)", name=op.f("ck_product_pin_unpinned_by_somebody")
+        ),
+        sa.ForeignKeyConstraint(
+            ["data_product_id", "run_id"],
+            ["data_product.id", "data_product.run_id"],
+            name=op.f("fk_product_pin_data_product_id_run_id"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_product_pin")),
+    )
+    op.create_index("ix_product_pin_run", "product_pin", ["run_id"], unique=False)
+    op.create_index(
+        "uq_product_pin_standing",
+        "product_pin",
+        ["data_product_id"],
+        unique=True,
+        sqlite_where=sa.text("unpinned_at IS NULL"),
+        postgresql_where=sa.text("unpinned_at IS NULL"),
+    )
+    op.create_table(
         "quality_metric",
         sa.Column("id", BIG_ID, nullable=False),
         sa.Column("run_id", BIG_ID, nullable=False),
@@ -1058,10 +1204,12 @@ def drop_tables() -> None:
     op.drop_table("run_input_product")
     op.drop_table("quality_waiver")
     op.drop_table("quality_metric")
+    op.drop_table("product_pin")
     op.drop_table("physical_copy")
     op.drop_table("run_waiter")
     op.drop_table("run_taint")
     op.drop_table("run_status_history")
+    op.drop_table("run_space")
     op.drop_table("run_input_package")
     op.drop_table("rerun_request")
     op.drop_table("quality_check")
@@ -1075,6 +1223,7 @@ def drop_tables() -> None:
     op.drop_table("sub_group")
     op.drop_table("reduction_step")
     op.drop_table("pipeline_revision")
+    op.drop_table("staging_job")
     op.drop_table("raw_data_file")
     op.drop_table("pipeline")
     op.drop_table("partitioning")
@@ -1085,6 +1234,7 @@ def drop_tables() -> None:
     op.drop_table("executed_obs_unit")
     op.drop_table("tape_data_location")
     op.drop_table("s3_data_location")
+    op.drop_table("purge")
     op.drop_table("obs_unit")
     op.drop_table("instrument")
     op.drop_table("disk_data_location")

@@ -1,0 +1,272 @@
+"""What may be removed to make room, and how: marked first, then removed where it lies, then confirmed.
+
+A process that dies in between leaves runs that are MARKED: their files are removed by whoever comes next. Until then
+later steps take their products for purged, so that nobody reads what is being removed.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from ccat_models.gap.reasons import Reason
+from ccat_models.gap.table import sub_group_gap
+from ccat_models.grouping.portable_sql import LaterBy
+from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines
+from ccat_models.run.regenerate import Runs, cannot_be_made_again, needed_runs, runs_read
+from ccat_models.tables.base import RunId, StepId
+from ccat_models.tables.execution import IN_FLIGHT
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.lineage import RunInputProduct
+from ccat_models.tables.pipelines import Keep, ReductionStepRevision
+from ccat_models.tables.places import READABLE, PhysicalCopyStatus
+from ccat_models.tables.places import DataProductPhysicalCopy as Copy
+from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
+from ccat_models.tables.space import ProductPin, Purge, RunSpace, SpaceState
+
+_CHUNK = 10_000  # ids in one statement
+_DAY_SECONDS = 86_400
+# Gaps that nothing fills unless somebody mends or asks: what they would read may go, and is made again then.
+_STUCK = (Reason.UP_TO_DATE, Reason.RETRIES_EXHAUSTED, Reason.QUALITY_BLOCKED, Reason.DISABLED)
+
+
+@dataclass(frozen=True)
+class Removable:
+    """A run whose products may be removed."""
+
+    run_id: RunId
+    step_id: StepId
+    removable_bytes: int
+    last_used_at: datetime
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """How much room is wanted, by whom and why."""
+
+    wanted_bytes: int
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A run whose products are to be removed; the paths are relative to the data location."""
+
+    run_id: RunId
+    removable_bytes: int
+    paths: tuple[str, ...]
+
+
+def choose(session: Session, location_id: int, wanted_bytes: int, now: datetime) -> list[Removable]:
+    """Return the runs whose products to remove for so much room, those that were not used for longest first.
+
+    `sub_group_gap` must stand, in a request's transaction. What is chosen is less where there is no more to remove.
+    """
+    unfit_bytes, seen = 0, -1
+    while True:
+        picked = [
+            Removable(*row) for row in session.execute(_oldest(session, location_id, wanted_bytes + unfit_bytes, now))
+        ]
+        unfit = _unfit([one.run_id for one in picked], session, location_id)
+        chosen = [one for one in picked if one.run_id not in unfit]
+        unfit_bytes = sum(one.removable_bytes for one in picked if one.run_id in unfit)
+        if len(picked) == seen or sum(one.removable_bytes for one in chosen) >= wanted_bytes:
+            return chosen
+        seen = len(picked)
+
+
+def mark(session: Session, location_id: int, chosen: Sequence[Removable], purpose: Purpose, now: datetime) -> Purge:
+    """Mark the products of runs for removal, in the transaction that chose them; return the purge."""
+    purge = Purge(
+        data_location_id=location_id,
+        requested_by=purpose.by,
+        reason=purpose.reason,
+        marked_at=now,
+        wanted_bytes=purpose.wanted_bytes,
+        marked_bytes=sum(one.removable_bytes for one in chosen),
+        marked_runs=len(chosen),
+        finished_at=None if chosen else now,
+    )
+    session.add(purge)
+    session.flush()
+    for ids in _chunks([one.run_id for one in chosen]):
+        marked = {"state": SpaceState.MARKED, "purge_id": purge.id, "changed_at": now}
+        _update(session, sa.update(RunSpace).where(RunSpace.run_id.in_(ids)).values(marked))
+        _set_copies(session, location_id, ids, PhysicalCopyStatus.DELETION_SCHEDULED)
+    return purge
+
+
+def marked_runs(session: Session, location_id: int, *, after: RunId, limit: int) -> list[Marked]:
+    """Return the marked runs that follow one, in the order of their numbers, so many at most."""
+    space = RunSpace
+    query = sa.select(space.run_id, space.removable_bytes).where(
+        space.state == SpaceState.MARKED, space.data_location_id == location_id, space.run_id > after
+    )
+    runs = dict(session.execute(query.order_by(space.run_id).limit(limit)).tuples().all())
+    files = (
+        sa.select(DataProduct.run_id, Copy.path)
+        .join(Copy, Copy.data_product_id == DataProduct.id)
+        .where(DataProduct.run_id.in_(runs), _removable(), Copy.data_location_id == location_id)
+        .order_by(Copy.path)
+    )
+    paths: dict[RunId, list[str]] = defaultdict(list)
+    for run_id, path in session.execute(files).tuples():
+        paths[run_id].append(path)
+    return [Marked(run_id, size, tuple(paths[run_id])) for run_id, size in runs.items()]
+
+
+def confirm(session: Session, location_id: int, run_ids: Collection[RunId], now: datetime) -> None:
+    """Note that the files of marked runs are gone."""
+    for ids in _chunks(list(run_ids)):
+        marked = (RunSpace.run_id.in_(ids), RunSpace.state == SpaceState.MARKED)
+        gone = session.execute(sa.select(RunSpace.purge_id, RunSpace.removable_bytes).where(*marked)).tuples().all()
+        here = session.scalars(sa.select(RunSpace.run_id).where(*marked)).all()
+        _set_copies(session, location_id, here, PhysicalCopyStatus.DELETED)
+        rest = RunSpace.size_bytes - RunSpace.removable_bytes
+        purged = {"state": SpaceState.PURGED, "size_bytes": rest, "changed_at": now}
+        _update(session, sa.update(RunSpace).where(*marked).values(purged))
+        for purge_id in {purge_id for purge_id, _ in gone}:
+            sizes = [size for of, size in gone if of == purge_id]
+            freed = {"freed_bytes": Purge.freed_bytes + sum(sizes), "freed_runs": Purge.freed_runs + len(sizes)}
+            _update(session, sa.update(Purge).where(Purge.id == purge_id).values(freed))
+    _finish(session, now)
+
+
+def note_problem(session: Session, run_ids: Collection[RunId], problem: str) -> None:
+    """Note why files of marked runs could not be removed; they stay marked."""
+    of = sa.select(RunSpace.purge_id).where(RunSpace.run_id.in_(run_ids))
+    _update(session, sa.update(Purge).where(Purge.id.in_(of)).values(problem=problem))
+
+
+def _finish(session: Session, now: datetime) -> None:
+    left = sa.select(RunSpace.purge_id).where(RunSpace.state == SpaceState.MARKED)
+    over = (Purge.finished_at.is_(None), Purge.id.not_in(left))
+    _update(session, sa.update(Purge).where(*over).values(finished_at=now, problem=None))
+
+
+def _oldest(session: Session, location_id: int, wanted_bytes: int, now: datetime) -> sa.Select[Any]:
+    """Return the removable runs, least recently used first, until there are enough: one pass over what there is."""
+    space = RunSpace
+    so_far = sa.func.sum(space.removable_bytes).over(order_by=(space.last_used_at, space.run_id))
+    rows = (
+        sa.select(space.run_id, space.step_id, space.removable_bytes, space.last_used_at)
+        .add_columns((so_far - space.removable_bytes).label("before"))
+        .join(ReductionStepRevision, ReductionStepRevision.id == _last_revision())
+        .outerjoin(sub_group_gap, _same_sub_group())
+        .where(*_may_go(session, location_id, now))
+        .subquery("oldest")
+    )
+    columns = (rows.c.run_id, rows.c.step_id, rows.c.removable_bytes, rows.c.last_used_at)
+    return sa.select(*columns).where(rows.c.before < wanted_bytes).order_by(rows.c.last_used_at, rows.c.run_id)
+
+
+def _may_go(session: Session, location_id: int, now: datetime) -> list[sa.ColumnElement[bool]]:
+    space, step, current = RunSpace, ReductionStepRevision, sub_group_gap.c.current_run_id
+    superseded = sa.and_(sub_group_gap.c.step_id.is_not(None), current.is_distinct_from(space.run_id))
+    unused = LaterBy(space.last_used_at, step.keep_days * sa.literal(_DAY_SECONDS)) <= now
+    retention = sa.case(
+        (step.keep == Keep.ALWAYS, sa.false()),
+        (step.keep == Keep.UNTIL_SUPERSEDED, superseded),
+        (step.keep == Keep.DAYS, unused),
+        else_=sa.true(),
+    )
+    pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None))
+    in_flight = sa.select(Run.id).where(Run.status.in_(IN_FLIGHT))
+    being_read = sa.select(RunInputProduct.producer_run_id).where(RunInputProduct.run_id.in_(in_flight))
+    conditions = [
+        space.state == SpaceState.PRESENT,
+        space.data_location_id == location_id,
+        space.removable_bytes > 0,
+        retention,
+        sa.or_(sa.not_(sa.or_(space.has_science, step.final)), superseded),
+        sa.or_(sa.not_(step.final), _is_elsewhere(location_id)),
+        space.run_id.not_in(pinned),
+        space.run_id.not_in(being_read),
+    ]
+    read = _read_by_open_gaps(session)
+    if read is not None:
+        conditions.append(space.run_id.not_in(sa.select(needed_runs(read).c.run_id)))
+    return conditions
+
+
+def _last_revision() -> sa.ScalarSelect[int]:
+    """Return the step's last revision: what its pipeline's declaration says now, or said last."""
+    revision = aliased(ReductionStepRevision)
+    last = sa.select(sa.func.max(revision.id)).where(revision.step_id == RunSpace.step_id)
+    return last.correlate(RunSpace).scalar_subquery()
+
+
+def _same_sub_group() -> sa.ColumnElement[bool]:
+    gap = sub_group_gap.c
+    return sa.and_(gap.step_id == RunSpace.step_id, gap.sub_group_id == RunSpace.sub_group_id)
+
+
+def _read_by_open_gaps(session: Session) -> Runs | None:
+    """Return the runs whose products gaps that are open, or will be once their upstreams are, would read now."""
+    gap, stuck = sub_group_gap.c, [reason.value for reason in _STUCK]
+    reads: list[Runs] = []
+    for pipeline, step in _steps_with_upstreams(session):
+        waits = sa.or_(gap.reason.not_in(stuck), gap.will_run == 1)
+        gaps = sa.select(gap.sub_group_id).where(gap.step_id == step.step_id, gap.alive == 1, waits)
+        reads.append(runs_read(pipeline, step, gaps, sub_group_gap))
+    return sa.union(*(sa.select(read.subquery().c.run_id) for read in reads)) if reads else None
+
+
+def _steps_with_upstreams(session: Session) -> Iterator[tuple[PipelineView, StepView]]:
+    for pipeline in list_pipelines(session):
+        yield from ((pipeline, step) for step in pipeline.steps if step.upstream_ids)
+
+
+def _is_elsewhere(location_id: int) -> sa.ColumnElement[bool]:
+    """Return whether each removable product of a run has another copy that can be read."""
+    other = sa.select(sa.literal(1)).where(
+        Copy.data_product_id == DataProduct.id, Copy.data_location_id != location_id, Copy.status.in_(READABLE)
+    )
+    alone = sa.select(sa.literal(1)).where(
+        DataProduct.run_id == RunSpace.run_id, _removable(), ~other.correlate(DataProduct).exists()
+    )
+    return ~alone.correlate(RunSpace).exists()
+
+
+def _unfit(run_ids: Sequence[RunId], session: Session, location_id: int) -> set[RunId]:
+    """Return those of the runs that cannot be made again, or of whose products one was not verified."""
+    found: set[RunId] = set()
+    good = sa.select(sa.literal(1)).where(
+        Copy.data_product_id == DataProduct.id,
+        Copy.data_location_id == location_id,
+        Copy.status == PhysicalCopyStatus.PRESENT,
+        Copy.checksum_verified_at.is_not(None),
+    )
+    bad = sa.select(sa.literal(1)).where(
+        DataProduct.run_id == Run.id, _removable(), ~good.correlate(DataProduct).exists()
+    )
+    for ids in _chunks(run_ids):
+        unfit = sa.or_(cannot_be_made_again(Run.id), bad.correlate(Run).exists())
+        found.update(session.scalars(sa.select(Run.id).where(Run.id.in_(ids), unfit)))
+    return found
+
+
+def _removable() -> sa.ColumnElement[bool]:
+    return DataProduct.type.in_(REMOVABLE_TYPES)
+
+
+def _set_copies(session: Session, location_id: int, run_ids: Collection[RunId], status: PhysicalCopyStatus) -> None:
+    products = sa.select(DataProduct.id).where(DataProduct.run_id.in_(run_ids), _removable())
+    copies = (Copy.data_product_id.in_(products), Copy.data_location_id == location_id)
+    _update(session, sa.update(Copy).where(*copies).values(status=status))
+
+
+def _update(session: Session, statement: sa.Update) -> None:
+    session.execute(statement.execution_options(synchronize_session=False))
+
+
+def _chunks(ids: Sequence[RunId]) -> Iterator[list[RunId]]:
+    remaining = iter(ids)
+    while chunk := list(islice(remaining, _CHUNK)):
+        yield chunk

@@ -1,0 +1,114 @@
+"""What becomes of purged products that were made again: the same are back, others take their place."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from ccat_models.tables.base import ProductId, RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.places import DataProductPhysicalCopy as Copy
+from ccat_models.tables.places import PhysicalCopyStatus
+from ccat_models.tables.products import INPUT_TYPES, REMOVABLE_TYPES, DataProduct, DataProductType
+from ccat_models.tables.space import RunSpace, SpaceState
+
+
+def note_space(session: Session, run_id: RunId, location_id: int, now: datetime) -> None:
+    """Note what the registered products of a run take up."""
+    removable = DataProduct.type.in_(REMOVABLE_TYPES)
+    science = DataProduct.type == DataProductType.SCIENCE
+    values = {
+        "run_id": Run.id,
+        "step_id": Run.step_id,
+        "sub_group_id": Run.sub_group_id,
+        "data_location_id": sa.literal(location_id),
+        "state": sa.literal(SpaceState.PRESENT, RunSpace.state.type),
+        "changed_at": sa.literal(now, RunSpace.changed_at.type),
+        "last_used_at": sa.literal(now, RunSpace.last_used_at.type),
+        "size_bytes": _total(sa.func.coalesce(DataProduct.size_bytes, 0)),
+        "removable_bytes": _total(sa.case((removable, DataProduct.size_bytes), else_=0)),
+        "removable_files": sa.func.count(sa.case((removable, 1))),
+        "has_science": sa.func.count(sa.case((science, 1))) > 0,
+    }
+    rows = (
+        sa.select(*values.values())
+        .select_from(Run)
+        .outerjoin(DataProduct, DataProduct.run_id == Run.id)
+        .where(Run.id == run_id)
+        .group_by(Run.id)
+    )
+    session.execute(sa.insert(RunSpace).from_select(list(values), rows))
+
+
+def is_same(session: Session, first: RunId, made: Mapping[str, str]) -> bool:
+    """Say whether what was made (sha256 by path) is what a run had made, as far as later steps read it."""
+    had = sa.select(DataProduct.path, DataProduct.sha256).where(
+        DataProduct.run_id == first, DataProduct.type.in_(INPUT_TYPES)
+    )
+    return dict(session.execute(had).tuples().all()) == dict(made)
+
+
+def restore(session: Session, first: RunId, again: RunId, directory: str, now: datetime) -> None:
+    """Give a run its purged products back, which another has made again in a directory of the location."""
+    space = session.get_one(RunSpace, first, populate_existing=True, with_for_update=True)
+    products = _removable(first)
+    path = sa.select(sa.literal(f"{directory}/") + DataProduct.path).where(DataProduct.id == Copy.data_product_id)
+    session.execute(
+        sa.update(Copy)
+        .where(Copy.data_product_id.in_(products), Copy.data_location_id == space.data_location_id)
+        .values(path=path.scalar_subquery(), status=PhysicalCopyStatus.PRESENT, checksum_verified_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    space.state, space.changed_at, space.last_used_at = SpaceState.PRESENT, now, now
+    space.size_bytes += space.removable_bytes
+    space.restored_by_run_id, space.purge_id = again, None
+    _stand_for_nothing(session, again, now)
+    session.flush()
+
+
+def take_place(session: Session, first: RunId, again: RunId, now: datetime) -> None:
+    """Put a run, which has made something else, in the place of the one whose products it was to make again.
+
+    For later steps it makes the same: what they have made of the first one's products stays up to date. It stands for
+    its sub-group where the first one did.
+    """
+    spaces = sa.update(RunSpace).execution_options(synchronize_session=False)
+    session.execute(spaces.where(RunSpace.replaced_by_run_id == first).values(replaced_by_run_id=again))
+    values = {"state": SpaceState.REPLACED, "replaced_by_run_id": again, "changed_at": now}
+    session.execute(spaces.where(RunSpace.run_id == first).values(values))
+    was, later = aliased(Run), aliased(Run)
+    newer = sa.select(later.id).where(
+        *(getattr(later, name) == getattr(was, name) for name in ("step_id", "sub_group_id")),
+        later.status == RunStatus.COMPLETED,
+        later.stands,
+        later.id > first,
+    )
+    columns = ("output_count", *(f"output_lane_{i}" for i in range(3)))
+    had = session.execute(
+        sa.select(*(getattr(was, name) for name in columns), sa.and_(was.stands, ~newer.correlate(was).exists())).where(
+            was.id == first
+        )
+    ).one()
+    stands = bool(had[-1])
+    values = dict(zip(columns, had, strict=False)) | {"stands": stands} | ({} if stands else {"published_at": now})
+    session.execute(sa.update(Run).where(Run.id == again).values(values).execution_options(synchronize_session=False))
+
+
+def _stand_for_nothing(session: Session, again: RunId, now: datetime) -> None:
+    nothing = {"output_count": 0, **{f"output_lane_{i}": 0 for i in range(3)}}
+    session.execute(
+        sa.update(Run)
+        .where(Run.id == again)
+        .values(stands=False, published_at=now, **nothing)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _removable(run_id: RunId) -> sa.Select[tuple[ProductId]]:
+    return sa.select(DataProduct.id).where(DataProduct.run_id == run_id, DataProduct.type.in_(REMOVABLE_TYPES))
+
+
+def _total(amount: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)  # PostgreSQL's sum of bigint is numeric

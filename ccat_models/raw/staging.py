@@ -1,0 +1,177 @@
+"""Raw data packages that are brought from an archive to a processing location: where from, how far, and since when."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, with_polymorphic
+
+from ccat_models.tables.base import PackageId
+from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.places import (
+    READABLE,
+    DataLocation,
+    DiskDataLocation,
+    LocationType,
+    PhysicalCopyStatus,
+)
+from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
+from ccat_models.tables.staging import StagingJob, Status
+
+STAGED_DIRECTORY = ".staged"  # below a processing location: what may go once nobody needs it
+_PACKED = (".tar", ".tar.gz", ".tgz")  # how the path of a copy ends that is one file
+_OPEN = (Status.PENDING, Status.SCHEDULED, Status.IN_PROGRESS)
+
+
+@dataclass(frozen=True)
+class ArchivedCopy:
+    """A readable copy of a package in an archive; packed in one tar, or lying there file by file."""
+
+    package_id: PackageId
+    location: DataLocation
+    path: str
+
+    @property
+    def packed(self) -> bool:
+        """Say whether the copy is one tar."""
+        return is_packed(self.path)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known of a package on its way."""
+
+    transferred: int  # bytes, those of lines that broke included
+    total: int | None = None
+
+
+def is_packed(path: str) -> bool:
+    """Say whether a copy at this path is one tar, not a directory or key prefix."""
+    return path.endswith(_PACKED)
+
+
+def is_unpacked() -> sa.ColumnElement[bool]:
+    """Return the condition that a copy is a directory that can be read as it is."""
+    return ~sa.or_(*(Copy.path.endswith(ending, autoescape=True) for ending in _PACKED))
+
+
+def readable_directories(
+    session: Session, package_ids: Collection[PackageId], location_id: int
+) -> dict[PackageId, str]:
+    """Return where packages lie unpacked on a disk of the host that the location is on."""
+    copies = (
+        sa.select(Copy.raw_data_package_id, DiskDataLocation.path, Copy.path)
+        .join(DiskDataLocation, DiskDataLocation.id == Copy.data_location_id)
+        .where(
+            Copy.raw_data_package_id.in_(package_ids),
+            Copy.status.in_(READABLE),
+            DiskDataLocation.host == _host_of(location_id),
+            DiskDataLocation.active,
+            is_unpacked(),
+        )
+        .order_by(DiskDataLocation.priority, DiskDataLocation.id)  # the last one, of the highest priority, stays
+    )
+    return {package: f"{base}/{path}" for package, base, path in session.execute(copies).tuples() if package}
+
+
+def archived_copies(
+    session: Session, package_ids: Collection[PackageId], location_id: int
+) -> dict[PackageId, ArchivedCopy]:
+    """Return for each package the copy that a location can be given it from; of several, of the highest priority.
+
+    From object stores and tape mounts, and from tars on disks of the host that the location is on.
+    """
+    place = with_polymorphic(DataLocation, "*", flat=True)
+    seen_here = sa.select(DiskDataLocation.id).where(DiskDataLocation.host == _host_of(location_id))
+    copies = (
+        sa.select(Copy.raw_data_package_id, place, Copy.path)
+        .join(place, place.id == Copy.data_location_id)
+        .where(
+            Copy.raw_data_package_id.in_(package_ids),
+            Copy.status.in_(READABLE),
+            place.location_type == LocationType.LONG_TERM_ARCHIVE,
+            place.active,
+            sa.or_(place.storage_type != "disk", sa.and_(place.id.in_(seen_here), ~is_unpacked())),
+        )
+        .order_by(place.priority, place.id)
+    )
+    return {
+        package: ArchivedCopy(package, location, path)
+        for package, location, path in session.execute(copies).tuples()
+        if package
+    }
+
+
+def open_jobs(session: Session, package_ids: Collection[PackageId], target_id: int) -> dict[PackageId, StagingJob]:
+    """Return the one open job of each package that has one."""
+    query = sa.select(StagingJob).where(
+        StagingJob.raw_data_package_id.in_(package_ids),
+        StagingJob.target_location_id == target_id,
+        StagingJob.status.in_(_OPEN),
+    )
+    return {job.raw_data_package_id: job for job in session.scalars(query)}
+
+
+def request_jobs(session: Session, copies: Collection[ArchivedCopy], target_id: int, now: datetime) -> None:
+    """Open a job for each package that has none."""
+    rows = [
+        {
+            "raw_data_package_id": copy.package_id,
+            "source_location_id": copy.location.id,
+            "target_location_id": target_id,
+            "status": Status.PENDING,
+            "bytes_transferred": 0,
+            "requested_at": now,
+        }
+        for copy in copies
+    ]
+    if rows:
+        session.execute(insert_or_ignore(session, StagingJob), rows)
+
+
+def note_progress(session: Session, jobs: Mapping[int, Progress], now: datetime) -> None:
+    """Record how far packages on their way are."""
+    rows = [{"the_id": number, "the_bytes": seen.transferred, "the_total": seen.total} for number, seen in jobs.items()]
+    session.connection().execute(
+        sa.update(StagingJob)
+        .where(StagingJob.id == sa.bindparam("the_id"), StagingJob.status.in_(_OPEN))
+        .values(
+            status=Status.IN_PROGRESS,
+            started_at=sa.func.coalesce(StagingJob.started_at, now),
+            bytes_transferred=sa.bindparam("the_bytes"),
+            bytes_total=sa.func.coalesce(sa.bindparam("the_total", type_=sa.BigInteger), StagingJob.bytes_total),
+        ),
+        rows,
+    )
+
+
+def record_failed(session: Session, failures: Mapping[int, tuple[str, int]], now: datetime) -> None:
+    """End jobs as failed, each with its message and the bytes that came all the same."""
+    for job in _jobs(session, failures):
+        message, transferred = failures[job.id]
+        job.status, job.failure_message, job.finished_at = Status.FAILED, message, now
+        job.bytes_transferred = max(transferred, job.bytes_transferred)
+
+
+def record_staged(session: Session, arrived: Mapping[int, tuple[str, int]], location_id: int, now: datetime) -> None:
+    """Record that jobs are completed: the path at which each one's package lies, and the bytes that came."""
+    paths = {}
+    for job in _jobs(session, arrived):
+        paths[job.raw_data_package_id], job.bytes_transferred = arrived[job.id]
+        job.status, job.finished_at, job.started_at = Status.COMPLETED, now, job.started_at or now
+    query = sa.select(Copy).where(Copy.data_location_id == location_id, Copy.raw_data_package_id.in_(paths))
+    there = {copy.raw_data_package_id: copy for copy in session.scalars(query)}
+    for package_id, path in paths.items():
+        copy = there.get(package_id) or Copy(raw_data_package_id=package_id, data_location_id=location_id)
+        copy.path, copy.status, copy.created_at, copy.checksum_verified_at = path, PhysicalCopyStatus.STAGED, now, now
+        session.add(copy)
+
+
+def _jobs(session: Session, numbers: Collection[int]) -> Sequence[StagingJob]:
+    return session.scalars(sa.select(StagingJob).where(StagingJob.id.in_(numbers), StagingJob.status.in_(_OPEN))).all()
+
+
+def _host_of(location_id: int) -> sa.ColumnElement[str]:
+    host = sa.select(DiskDataLocation.host).where(DiskDataLocation.id == location_id).scalar_subquery()
+    return sa.func.coalesce(host, "")

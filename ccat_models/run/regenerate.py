@@ -1,0 +1,269 @@
+"""Purged products that a run needs are made again by the runs on record: same version, parameters and inputs.
+
+What is made again is exactly what is needed: the products that open gaps read, where those are not there; and what
+these were made from, where that is not there either, as far up as need be. One generation is made at a time, each once
+all that it reads is there.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from ccat_models.gap.inputs import sub_group_links
+from ccat_models.gap.reasons import Reason
+from ccat_models.gap.table import Scope
+from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.run.request import attempt_row, free_places, note_use
+from ccat_models.tables.base import RunId, StepId, SubGroupId
+from ccat_models.tables.execution import IN_FLIGHT, Attempt, FailureClass, RerunRequest, RunStatus
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
+from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStep
+from ccat_models.tables.products import INPUT_TYPES, DataProduct
+from ccat_models.tables.raw_data import PackageState, RawDataPackage
+from ccat_models.tables.space import NOT_THERE, RunSpace, SpaceState
+
+REASON = "regeneration"
+# The program does not do it again; where something around it failed, it may yet.
+HOPELESS = (FailureClass.SCIENCE, FailureClass.PERMANENT, FailureClass.COLLECTION)
+_COPIED = ("step_id", "step_revision_id", "sub_group_id", "software_version_id", "config_id", "priority")
+_INPUTS = ("input_count", "input_lane_0", "input_lane_1", "input_lane_2")
+
+
+Runs = sa.Select[tuple[RunId]] | sa.CompoundSelect[tuple[RunId]]
+
+
+def gaps_that_wait(known: sa.Table, step: StepView) -> sa.Select[Any]:
+    """Return the sub-groups of a step whose inputs were purged."""
+    return sa.select(known.c.sub_group_id).where(
+        known.c.step_id == step.step_id, known.c.reason == Reason.INPUTS_PURGED.value
+    )
+
+
+def regenerate(
+    session: Session,
+    pipeline: PipelineView,
+    runs: Runs,
+    *,
+    backend: str,
+    requested_by: str,
+    now: datetime,
+    at_location: int | None = None,
+) -> Mapping[str, Mapping[RunId, SubGroupId]]:
+    """Create the runs that make again, as far as that can begin now, the purged products of runs.
+
+    As `create_runs` does, this belongs into a request's transaction. Returns by step run → sub-group.
+    """
+    needed = needed_runs(runs)
+    purged = sa.select(needed.c.run_id).join(RunSpace, RunSpace.run_id == needed.c.run_id).where(_purged())
+    wanted = session.scalars(purged).all()
+    created: dict[str, Mapping[RunId, SubGroupId]] = {}
+    if wanted:
+        _lose(session, sa.and_(RunSpace.run_id.in_(wanted), cannot_be_made_again(RunSpace.run_id)), now)
+        for step in pipeline.steps:
+            limit = free_places(session, pipeline, step, at_location)
+            created[step.name] = _create(session, step, wanted, backend, requested_by, now, limit)
+    return {name: made for name, made in created.items() if made}
+
+
+def on_their_way(runs: Runs) -> sa.Select[tuple[RunId, str]]:
+    """Return the runs in flight that make again what the products of runs lack, and the names of their steps."""
+    needed = needed_runs(runs)
+    return (
+        sa.select(Run.id, ReductionStep.name)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .where(Run.regenerates_run_id.in_(sa.select(needed.c.run_id)), Run.status.in_(IN_FLIGHT))
+    )
+
+
+def runs_read(pipeline: PipelineView, step: StepView, gaps: sa.Select[Any], known: sa.Table) -> Runs:
+    """Return the runs whose products some sub-groups of a step would read now; it must have upstreams."""
+    steps = {other.step_id: other for other in pipeline.steps}
+    scope = Scope(known, lambda _: gaps)
+    return sa.union(*(_read_from(step, steps[upstream], scope) for upstream in step.upstream_ids))
+
+
+def needed_runs(runs: Runs) -> sa.CTE:
+    """Return the runs, and those without whose products theirs, purged as they are, cannot be made again."""
+    begun = runs.subquery("begun")
+    needed = sa.select(begun.c.run_id).cte("needed", recursive=True)
+    space, read = RunSpace, RunInputProduct
+    behind = sa.func.coalesce(read.producer_run_id, space.replaced_by_run_id)
+    further = (
+        sa.select(behind)
+        .select_from(needed)
+        .join(space, sa.and_(space.run_id == needed.c.run_id, space.state.in_((*NOT_THERE, SpaceState.REPLACED))))
+        .outerjoin(read, sa.and_(read.run_id == needed.c.run_id, space.state != SpaceState.REPLACED))
+        .where(behind.is_not(None))
+    )
+    return needed.union(further)
+
+
+def lose(session: Session, first: RunId, now: datetime) -> None:
+    """Give up a run's purged products: the run on record does not make them again."""
+    _lose(session, RunSpace.run_id == first, now)
+
+
+def _lose(session: Session, which: sa.ColumnElement[bool], now: datetime) -> None:
+    session.execute(
+        sa.update(RunSpace)
+        .where(which, _purged())
+        .values(state=SpaceState.LOST, changed_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _purged() -> sa.ColumnElement[bool]:
+    return RunSpace.state == SpaceState.PURGED
+
+
+def cannot_be_made_again(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
+    """Return whether something that a run was made with or from is gone for good or has become something else."""
+    read, package, run = RunInputPackage, RawDataPackage, aliased(Run)
+    changed = (
+        sa.select(sa.literal(1))
+        .join_from(read, package, package.id == read.raw_data_package_id)
+        .where(
+            read.run_id == run_id,
+            sa.or_(package.state != PackageState.ARCHIVED, package.checksum.is_distinct_from(read.checksum)),
+        )
+        .correlate_except(read, package)
+    )
+    lost = (
+        sa.select(sa.literal(1))
+        .join_from(RunInputProduct, _there, _there.run_id == RunInputProduct.producer_run_id)
+        .where(RunInputProduct.run_id == run_id, _there.state == SpaceState.LOST)
+        .correlate_except(RunInputProduct, _there)
+    )
+    withdrawn = (
+        sa.select(sa.literal(1))
+        .join_from(run, ReductionSoftwareVersion, ReductionSoftwareVersion.id == run.software_version_id)
+        .where(run.id == run_id, ReductionSoftwareVersion.withdrawn)
+        .correlate_except(run, ReductionSoftwareVersion)
+    )
+    return sa.or_(changed.exists(), lost.exists(), withdrawn.exists())
+
+
+_there = aliased(RunSpace, name="there_space")
+_instead = aliased(RunSpace, name="instead_space")
+
+
+def _read_from(step: StepView, upstream: StepView, scope: Scope) -> sa.Select[tuple[RunId]]:
+    links, there = sub_group_links(step, upstream, scope), scope.known.alias("there")
+    same = sa.and_(there.c.step_id == upstream.step_id, there.c.sub_group_id == links.c.upstream_sub_group_id)
+    found = sa.select(there.c.current_run_id.label("run_id")).select_from(links).join(there, same)
+    return found.where(there.c.current_run_id.is_not(None))
+
+
+def _create(
+    session: Session, step: StepView, wanted: Sequence[RunId], backend: str, by: str, now: datetime, limit: int | None
+) -> Mapping[RunId, SubGroupId]:
+    last = session.scalar(sa.select(sa.func.max(Run.id))) or RunId(0)
+    constants: dict[str, Any] = {
+        "status": RunStatus.PENDING,
+        "status_changed_at": now,
+        "reason": REASON,
+        "requested_by": by,
+        "created_at": now,
+        "stands": False,
+    }
+    copied = [*_COPIED, *_INPUTS]
+    rows = (
+        sa.select(
+            *(sa.literal(value, Run.__table__.c[name].type) for name, value in constants.items()),
+            *(getattr(Run, name) for name in copied),
+            Run.id,
+        )
+        .join(RunSpace, RunSpace.run_id == Run.id)
+        .where(Run.id.in_(wanted), Run.step_id == step.step_id, _purged(), _all_is_there(Run.id), ~_is_spent())
+        .order_by(Run.id)
+        .limit(limit)
+    )
+    columns = [*constants, *copied, "regenerates_run_id"]
+    session.execute(insert_or_ignore(session, Run).from_select(columns, rows))
+    new = sa.select(Run.id, Run.sub_group_id).where(Run.step_id == step.step_id, Run.id > last).order_by(Run.id)
+    created = dict(session.execute(new).tuples().all())
+    if created:
+        _link(session, step.step_id, last)
+        note_use(session, step.step_id, min(created), now)
+        session.execute(sa.insert(Attempt), _attempts(session, created, backend, now))
+    return created
+
+
+def _all_is_there(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
+    """Return whether everything that a run on record read is there, or what has taken its place is."""
+    read = RunInputProduct
+    present = sa.or_(_there.state == SpaceState.PRESENT, _instead.state == SpaceState.PRESENT)
+    absent = (
+        sa.select(sa.literal(1))
+        .select_from(read)
+        .join(_there, _there.run_id == read.producer_run_id)
+        .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
+        .where(read.run_id == run_id, sa.not_(sa.func.coalesce(present, sa.false())))
+        .correlate_except(read, _there, _instead)
+    )
+    return sa.not_(absent.exists())
+
+
+def _is_spent() -> sa.ColumnElement[bool]:
+    """Return whether making a run's products again failed or was cancelled, and nobody has asked to try again since."""
+    again = aliased(Run)
+    renewed = (
+        sa.select(sa.func.max(sa.func.coalesce(RerunRequest.last_run_id, 0)))
+        .where(RerunRequest.step_id == Run.step_id, RerunRequest.sub_group_id == Run.sub_group_id)
+        .correlate(Run)
+        .scalar_subquery()
+    )
+    return (
+        sa.select(sa.literal(1))
+        .where(
+            again.regenerates_run_id == Run.id,
+            again.status.in_((RunStatus.FAILED, RunStatus.CANCELLED)),
+            again.id > sa.func.coalesce(renewed, -1),
+        )
+        .correlate(Run)
+        .exists()
+    )
+
+
+def _link(session: Session, step_id: StepId, last: RunId) -> None:
+    """Let the new runs read what those on record read, or what has taken its place."""
+    new = (Run.step_id == step_id, Run.id > last, Run.regenerates_run_id.is_not(None))
+    package = RunInputPackage
+    packages = sa.select(Run.id, package.raw_data_package_id, package.checksum).join(
+        package, package.run_id == Run.regenerates_run_id
+    )
+    names = ["run_id", "raw_data_package_id", "checksum"]
+    session.execute(sa.insert(package).from_select(names, packages.where(*new)))
+    read = RunInputProduct
+    of_record = (
+        sa.select(Run.id, read.data_product_id, read.producer_run_id, read.sha256)
+        .join(read, read.run_id == Run.regenerates_run_id)
+        .join(_there, _there.run_id == read.producer_run_id, isouter=True)
+        .where(*new, _there.replaced_by_run_id.is_(None))
+    )
+    instead = (
+        sa.select(Run.id, DataProduct.id, DataProduct.run_id, DataProduct.sha256)
+        .join(read, read.run_id == Run.regenerates_run_id)
+        .join(_there, _there.run_id == read.producer_run_id)
+        .join(DataProduct, DataProduct.run_id == _there.replaced_by_run_id)
+        .where(*new, DataProduct.type.in_(INPUT_TYPES))
+    )
+    names = ["run_id", "data_product_id", "producer_run_id", "sha256"]
+    session.execute(sa.insert(read).from_select(names, sa.union(of_record, instead)))
+
+
+def _attempts(session: Session, created: Collection[RunId], backend: str, now: datetime) -> list[dict[str, Any]]:
+    """Return a first attempt for each run, with the resources with which the one on record completed."""
+    query = (
+        sa.select(Run.id, Attempt.resources)
+        .join(Attempt, Attempt.run_id == Run.regenerates_run_id)
+        .where(Run.id.in_(created))
+        .order_by(Run.id, Attempt.number)
+    )
+    took = dict(session.execute(query).tuples().all())
+    return [attempt_row(run_id, 1, backend, took[run_id], now) for run_id in created]

@@ -1,0 +1,54 @@
+import enum
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ccat_models.tables.base import BIG_ID, Base, PackageId, stored_enum
+
+
+class Status(enum.Enum):
+    """How far a job of the data centre is (ops-db models)."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+_OPEN = sa.text("status IN ('pending', 'scheduled', 'in_progress')")
+
+
+class StagingJob(Base):
+    """A raw data package that is brought from an archive to a processing location, once for all who read it there.
+
+    It ends with a copy that is STAGED: unpacked, every file's checksum verified. `bytes_transferred` counts what came
+    over the line, also in transfers that broke off.
+    """
+
+    __tablename__ = "staging_job"
+    __table_args__ = (
+        sa.Index(
+            "uq_staging_job_open",
+            "raw_data_package_id",
+            "target_location_id",
+            unique=True,
+            sqlite_where=_OPEN,
+            postgresql_where=_OPEN,
+        ),
+        sa.Index("ix_staging_job_status", "target_location_id", "status"),
+        sa.CheckConstraint("(status = 'failed') = (failure_message IS NOT NULL)", name="failed_says_why"),
+    )
+
+    id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
+    raw_data_package_id: Mapped[PackageId] = mapped_column(sa.ForeignKey("raw_data_package.id"), index=True)
+    source_location_id: Mapped[int] = mapped_column(sa.ForeignKey("data_location.id"))
+    target_location_id: Mapped[int] = mapped_column(sa.ForeignKey("data_location.id"))
+    status: Mapped[Status] = mapped_column(stored_enum(Status))
+    bytes_total: Mapped[int | None] = mapped_column(sa.BigInteger)
+    bytes_transferred: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    requested_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    failure_message: Mapped[str | None]

@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import pytest
+
+from resources.ops_db import OpsDb
+from tests.space.tiny import Tiny
+from tests.support.ops_db import empty
+from tests.support.shared_db import shared_ops_db
+
+__all__ = ["shared_ops_db"]  # pytest finds the fixture by its name
+
+
+@pytest.fixture
+def tiny(shared_ops_db: OpsDb, tmp_path: Path) -> Tiny:
+    """Give an observatory without scans, and the pipeline `letters` declared on it."""
+    empty(shared_ops_db)
+    return Tiny.open(shared_ops_db, tmp_path)
