@@ -1,6 +1,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 
 from ccat_models.run.lease import note_observed, observed_at, release_lease, take_lease
@@ -8,6 +9,7 @@ from ccat_models.run.work import anything_ready, being_staged, latest_wish_to_ca
 from ccat_models.tables.execution import RunStatus
 from resources.backend import Job
 from resources.cluster import Cluster
+from resources.doorkeeper import Doorkeeper
 from resources.errors import AskAgain
 from resources.holder import is_gone, own_name
 from resources.observer import ask, observe, see_marks
@@ -30,6 +32,10 @@ class Executor:
     cluster: Cluster
     holder: str = field(default_factory=own_name)
     _turn: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    @cached_property
+    def _doorkeeper(self) -> Doorkeeper:
+        return Doorkeeper(self.cluster)
 
     def tick(self) -> bool:
         """Do what is to be done now; say whether it was for the caller to do."""
@@ -105,6 +111,7 @@ class Executor:
         capacity = cluster.backend.capacity()
         free = (BATCH if capacity is None else min(capacity, BATCH)) - waiting
         if free > 0:
+            only = None if cluster.watermarks.limit_bytes is None else self._doorkeeper.admitted(free)
             with cluster.ops_db.write() as session:
-                take_up(session, cluster.location_id, cluster.backend.name, free, cluster.clock())
+                take_up(session, cluster.location_id, cluster.backend.name, free, cluster.clock(), only)
             cluster.passing("taken up")

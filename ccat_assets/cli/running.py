@@ -1,5 +1,6 @@
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -160,10 +161,12 @@ def _report(app: Application, pipeline: str, outcome: Outcome, *, as_json: bool)
     done = sum(status is RunStatus.COMPLETED for status in outcome.statuses.values())
     held = {name: _tally(answer) for name, answer in outcome.last.items()}
     if as_json:
-        print_json({"pipeline": pipeline, "created": outcome.created, "completed": done, "failed": failed, "now": held})
+        asked = {"created": outcome.created, "made_again": Counter(outcome.made_again.values())}
+        print_json({"pipeline": pipeline, **asked, "completed": done, "failed": failed, "now": held})
     else:
+        again = f", {len(outcome.made_again)} to make purged products again" if outcome.made_again else ""
         console.print(
-            f"{pipeline}: {sum(outcome.created.values())} runs created, {done} completed, {len(failed)} failed"
+            f"{pipeline}: {sum(outcome.created.values())} runs created{again}, {done} completed, {len(failed)} failed"
         )
         for name, tally in held.items():
             said = "; ".join(f"{n} {reason.value} ({MEANING[reason]})" for reason, n in tally.items())

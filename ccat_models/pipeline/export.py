@@ -59,7 +59,7 @@ def _laid_out(document: Mapping[str, Any]) -> CommentedMap:
             laid_out[key] = CommentedSeq([_in_one_line(rule) for rule in value])
         elif key == "quality":
             laid_out[key] = CommentedSeq([_in_one_line(_said(limit)) for limit in value])
-        elif key == "retention":
+        elif key in ("resources", "retention"):
             laid_out[key] = _in_one_line(_said(value))
         elif key in _IN_ONE_LINE:
             laid_out[key] = _in_one_line(value)

@@ -82,12 +82,13 @@ class DeclaredModel(BaseModel):
 
 
 class Resources(DeclaredModel):
-    """What one run of a step may use."""
+    """What one run of a step may use; `disk_gb` is what it leaves at most, by default what earlier runs left."""
 
     cpus: Positive = 1
     memory_gb: Amount = 1.0
     time_hours: Amount = 1.0
     gpus: Count = 0
+    disk_gb: Amount | None = None
     slurm: Annotated[dict[str, str], AfterValidator(checked_options)] = Field(default_factory=dict)
 
 

@@ -28,6 +28,7 @@ def note_space(session: Session, run_id: RunId, location_id: int, now: datetime)
         "changed_at": sa.literal(now, RunSpace.changed_at.type),
         "last_used_at": sa.literal(now, RunSpace.last_used_at.type),
         "size_bytes": _total(sa.func.coalesce(DataProduct.size_bytes, 0)),
+        "made_bytes": _total(sa.func.coalesce(DataProduct.size_bytes, 0)),
         "removable_bytes": _total(sa.case((removable, DataProduct.size_bytes), else_=0)),
         "removable_files": sa.func.count(sa.case((removable, 1))),
         "has_science": sa.func.count(sa.case((science, 1))) > 0,

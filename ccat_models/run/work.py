@@ -12,7 +12,8 @@ from ccat_models.run.transitions import move
 from ccat_models.tables.base import AttemptId, RunId, StepId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.pipelines import Pipeline, ReductionStep
+from ccat_models.tables.pipelines import Pipeline, ReductionStep, ReductionStepRevision
+from ccat_models.tables.space import RunSpace
 
 MOVING = (RunStatus.STAGING_DATA, RunStatus.SUBMITTED, RunStatus.RUNNING)
 
@@ -44,12 +45,21 @@ class OpenAttempt:
         return self.cancel_requested_at is not None
 
 
-def take_up(session: Session, location_id: int, backend: str, limit: int, now: datetime) -> int:
+def take_up(
+    session: Session,
+    location_id: int,
+    backend: str,
+    limit: int,
+    now: datetime,
+    only: Collection[RunId] | None = None,
+) -> int:
     """Move up to `limit` runs of a processing location from PENDING to STAGING_DATA, to be run by this back end.
 
-    The most important come first, then the oldest.
+    The most important come first, then the oldest; of some of them alone, where these are named.
     """
     ready = _ready(location_id, now).order_by(Run.priority.desc(), Run.id).limit(limit)
+    if only is not None:
+        ready = ready.where(Run.id.in_(only))
     moved = move(session, session.scalars(ready).all(), RunStatus.STAGING_DATA, now)
     session.execute(
         sa.update(Attempt)
@@ -60,9 +70,33 @@ def take_up(session: Session, location_id: int, backend: str, limit: int, now: d
     return len(moved)
 
 
+def intended_attempt(session: Session, run_id: RunId) -> AttemptId:
+    """Return the attempt of a run for which nothing was done yet."""
+    query = sa.select(Attempt.id).where(Attempt.run_id == run_id, Attempt.state == AttemptState.INTENDED)
+    return session.scalars(query).one()
+
+
 def anything_ready(session: Session, location_id: int, now: datetime) -> bool:
     """Say whether a run waits to be taken up."""
     return bool(session.scalar(sa.select(_ready(location_id, now).exists())))
+
+
+def ready_runs(
+    session: Session, location_id: int, limit: int, now: datetime
+) -> Sequence[tuple[RunId, StepId, int | None]]:
+    """Return the next runs that wait to be taken up, those of later steps first, with step and what they make again.
+
+    That is how many bytes were removed which the run on record had left; None for a run that is none's repetition.
+    """
+    query = (
+        _ready(location_id, now)
+        .add_columns(Run.step_id, RunSpace.removable_bytes)
+        .join(ReductionStepRevision, ReductionStepRevision.id == Run.step_revision_id)
+        .outerjoin(RunSpace, RunSpace.run_id == Run.regenerates_run_id)
+        .order_by(Run.priority.desc(), ReductionStepRevision.order.desc(), Run.id)
+        .limit(limit)
+    )
+    return [(run_id, step, size) for run_id, step, size in session.execute(query)]
 
 
 def being_staged(session: Session, location_id: int, backend: str) -> int:

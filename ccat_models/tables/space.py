@@ -34,7 +34,8 @@ class RunSpace(Base):
     """What the products of a completed run take up at the processing location, and whether they are there.
 
     The removable ones are those of type science and intermediate: what remains is the evidence. They are removed, and
-    made again, together. `size_bytes` is of all products that are there. Once restored, what later steps read lies
+    made again, together. `size_bytes` is of all products that are there, `made_bytes` of all
+    that there were. Once restored, what later steps read lies
     where the last attempt of the run that made it again has left it.
     """
 
@@ -55,6 +56,7 @@ class RunSpace(Base):
     changed_at: Mapped[datetime]
     last_used_at: Mapped[datetime]
     size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    made_bytes: Mapped[int] = mapped_column(sa.BigInteger)
     removable_bytes: Mapped[int] = mapped_column(sa.BigInteger)
     removable_files: Mapped[int]
     has_science: Mapped[bool]

@@ -23,6 +23,8 @@ place = out / "science" if step == "join" else out
 for directory in (place, out / "qa"):
     directory.mkdir(parents=True, exist_ok=True)
 (place / "text.txt").write_text(text)
+if bulk := parameters["bulk"].get(step):
+    (place / "bulk.dat").write_bytes(text.encode() * (bulk // len(text)))
 (out / "qa" / "numbers.json").write_text(json.dumps({"letters": len(text)}))
 """
 
@@ -34,14 +36,16 @@ def write_program(directory: Path) -> Path:
     return directory
 
 
-def pipeline_yaml(calls: Path, *, join: str = "source", retention: str = "", policy: str = "compatible") -> str:
-    """Return the pipeline: per scan, per scan, and per whatever joins them."""
+def pipeline_yaml(
+    calls: Path, *, join: str = "source", retention: str = "", policy: str = "compatible", bulk: str = ""
+) -> str:
+    """Return the pipeline: per scan, per scan, and per whatever joins them; `bulk` is what steps leave besides."""
     step = f"""    software: letters
     version: 1.0.0
     version_policy: {policy}
-    parameters: {{calls: {calls}}}
+    parameters: {{calls: {calls}, bulk: {{{bulk}}}}}
     resources: {{cpus: 1, memory_gb: 0.5, time_hours: 0.01}}
-    retries: {{science: 0}}
+    retries: {{science: 0, staging: 0}}
 """
     return f"""schema_version: 1
 name: letters

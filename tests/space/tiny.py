@@ -1,5 +1,6 @@
 """A small observatory whose pipeline leaves intermediate products, run for real on the local back end."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -38,7 +39,8 @@ class Tiny:
         """Open the observatory below a directory."""
         observatory = SmallObservatory(ops_db, base)
         observatory.open()
-        timing = Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=1))
+        second = timedelta(seconds=1)
+        timing = Timing(lost_after=second, resend_after=second, stuck_after=3 * second)
         cluster = local_cluster(ops_db, base / "workspace", slots=4, clock=observatory.clock, timing=timing)
         return Tiny(observatory, cluster)
 
@@ -47,21 +49,25 @@ class Tiny:
         """Return the file in which the program counts itself."""
         return self.observatory.base / "calls"
 
-    def declare(self, *scans: int, join: str = "source", retention: str = "", policy: str = "compatible") -> None:
+    def declare(self, *scans: int, **changes: str) -> None:
         """Let scans arrive, and declare the pipeline."""
         for number in scans:
             self.observatory.scan(number)
-        text = pipeline_yaml(self.calls, join=join, retention=retention, policy=policy)
+        text = pipeline_yaml(self.calls, **changes)
         self.observatory.declare(text, write_program(self.observatory.base / "code"))
 
     def run(self, *, step: str | None = None, keys: list[str] | None = None, wish: Wish | None = None) -> Outcome:
         """Run what the pipeline, or a step, lacks; an hour passes before."""
         self.observatory.clock.pass_seconds(3600)
-        attached = Attached(Executor(self.cluster), waiter="test", poll_seconds=0.02)
+        attached = Attached(Executor(self.cluster), waiter="test", poll_seconds=0.1, sleep=self._sleep)
         asked = wish or Wish(by="test", patient=True)
         if step is not None:
             return attached.run_step("letters", step, keys, asked)
         return attached.run_pipeline("letters", asked)
+
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(0.02)
+        self.observatory.clock.pass_seconds(seconds)
 
     def purge(self, wanted_bytes: int = ALL) -> Freed:
         """Remove what may go; an hour passes before."""

@@ -1003,6 +1003,7 @@ def create_tables() -> None:
         sa.Column("changed_at", UTC, nullable=False),
         sa.Column("last_used_at", UTC, nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("made_bytes", sa.BigInteger(), nullable=False),
         sa.Column("removable_bytes", sa.BigInteger(), nullable=False),
         sa.Column("removable_files", sa.Integer(), nullable=False),
         sa.Column("has_science", sa.Boolean(), nullable=False),

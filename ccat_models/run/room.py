@@ -1,0 +1,134 @@
+"""Which runs there is room for, where a location's room is limited.
+
+A run is taken up if what it is expected to leave fits in with what there is and what those on their way are expected to
+leave, and if one run of each step behind it still fits in then: so that what it leaves can be worked on and given up.
+Later steps come first: they end the need for what lies there.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, aliased
+
+from ccat_models.pipeline.view import PipelineView, list_pipelines
+from ccat_models.run.work import MOVING, ready_runs
+from ccat_models.tables.base import RunId, StepId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.pipelines import Pipeline, ReductionStep
+from ccat_models.tables.places import READABLE, PhysicalCopyStatus, RawDataPackagePhysicalCopy
+from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.space import RunSpace
+
+_NEWEST = 100  # runs of a step, of which the largest tells what the next one may leave
+_LYING = (*READABLE, PhysicalCopyStatus.DELETION_SCHEDULED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run that waits to be taken up, and how many bytes there must be free for it."""
+
+    run_id: RunId
+    needed_bytes: int
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Which runs there is room for; the `first` that waits for room, None where none does; what is left free."""
+
+    run_ids: tuple[RunId, ...]
+    first: Waiting | None
+    free_bytes: int
+    on_their_way: int  # runs that were taken up before
+
+
+def used_bytes(session: Session, location_id: int, staged: str) -> int:
+    """Return how many bytes a location's products and raw data, staged below a directory there, take up."""
+    products = sa.select(sa.func.coalesce(sa.func.sum(RunSpace.size_bytes), 0)).where(
+        RunSpace.data_location_id == location_id
+    )
+    copy = RawDataPackagePhysicalCopy
+    raw = (
+        sa.select(sa.func.coalesce(sa.func.sum(RawDataPackage.size_bytes), 0))
+        .join(copy, copy.raw_data_package_id == RawDataPackage.id)
+        .where(
+            copy.data_location_id == location_id,
+            copy.path.startswith(f"{staged}/", autoescape=True),
+            copy.status.in_(_LYING),
+        )
+    )
+    return int(session.scalar(products) or 0) + int(session.scalar(raw) or 0)
+
+
+def admit(session: Session, location_id: int, free_bytes: int, limit: int, now: datetime) -> Admission:
+    """Return which of the runs that wait to be taken up there is room for, `limit` at most.
+
+    Of a step of which it is not known what a run leaves, one run at a time is let in.
+    """
+    pipelines = [view for view in list_pipelines(session) if view.processing_location_id == location_id]
+    leaves, behind = _leaves(session, pipelines), _behind(pipelines)
+    moving = _moving(session, location_id)
+    free = free_bytes - sum(_of(leaves, step, first) * count for (step, first), count in moving.items())
+    probing = {step for step, _ in moving if leaves.get(step) is None}
+    taken: list[RunId] = []
+    for run_id, step, first in ready_runs(session, location_id, limit + 1, now):
+        size = _of(leaves, step, first)
+        needed = size + max((leaves.get(other) or 0 for other in behind.get(step, ())), default=0)
+        unknown = first is None and leaves.get(step) is None
+        if len(taken) == limit:
+            break
+        if needed > free or (unknown and step in probing):
+            first_waiting = Waiting(run_id, needed) if needed > free else None
+            return Admission(tuple(taken), first_waiting, free, sum(moving.values()))
+        taken.append(run_id)
+        free -= size
+        probing |= {step} if unknown else set()
+    return Admission(tuple(taken), None, free, sum(moving.values()))
+
+
+def _of(leaves: Mapping[StepId, int | None], step: StepId, first: int | None) -> int:
+    """Return how many bytes a run leaves: what the run on record left, if it repeats that, else what is expected."""
+    return (leaves.get(step) or 0) if first is None else first
+
+
+def _leaves(session: Session, pipelines: Collection[PipelineView]) -> dict[StepId, int | None]:
+    """Return by step how many bytes a run leaves: as declared, else the most of the newest runs; None if unknown."""
+    steps = [step for pipeline in pipelines for step in pipeline.steps]
+    declared = {step.step_id: step.resources.disk_gb for step in steps}
+    found: dict[StepId, int | None] = {}
+    for step_id, disk_gb in declared.items():
+        newest = (
+            sa.select(Run.id)
+            .where(Run.step_id == step_id, Run.status == RunStatus.COMPLETED, Run.stands)
+            .order_by(Run.id.desc())
+            .limit(_NEWEST)
+        )
+        largest = sa.select(sa.func.max(RunSpace.made_bytes)).where(RunSpace.run_id.in_(newest))
+        found[step_id] = session.scalar(largest) if disk_gb is None else round(disk_gb * 1e9)
+    return found
+
+
+def _behind(pipelines: Collection[PipelineView]) -> dict[StepId, set[StepId]]:
+    """Return by step those that depend on it, directly or not."""
+    behind: dict[StepId, set[StepId]] = {}
+    for pipeline in pipelines:
+        for step in reversed(pipeline.steps):
+            for upstream in step.upstream_ids:
+                behind.setdefault(upstream, set()).update({step.step_id}, behind.get(step.step_id, set()))
+    return behind
+
+
+def _moving(session: Session, location_id: int) -> dict[tuple[StepId, int | None], int]:
+    """Return how many runs are on their way, by step and by how many bytes the runs on record left that they repeat."""
+    first = aliased(RunSpace)
+    query = (
+        sa.select(Run.step_id, first.removable_bytes, sa.func.count())
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .outerjoin(first, first.run_id == Run.regenerates_run_id)
+        .where(Pipeline.processing_location_id == location_id, Run.status.in_(MOVING))
+        .group_by(Run.step_id, first.removable_bytes)
+    )
+    return {(step, size): count for step, size, count in session.execute(query).tuples()}

@@ -1,0 +1,52 @@
+"""How much room a processing location has, and making some: staged raw data goes first, then products."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.run.room import used_bytes
+from resources.cluster import Cluster
+from resources.purging import Freed, purge
+from resources.release import release
+
+_NOT_KEPT = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What is used of a location, in bytes; `is_limited` says that rows count, not the file system."""
+
+    used_bytes: int
+    limit_bytes: int
+    high_bytes: int | None
+    low_bytes: int | None
+    is_limited: bool
+
+    @property
+    def above_high(self) -> int:
+        """Return how many bytes to free until the low watermark is reached, 0 below the high one."""
+        if self.high_bytes is None or self.used_bytes <= self.high_bytes:
+            return 0
+        return self.used_bytes - (self.high_bytes if self.low_bytes is None else self.low_bytes)
+
+
+def usage(cluster: Cluster) -> Usage:
+    """Return what is used of the cluster's location; raise AskAgain where its disk cannot be asked."""
+    marks = cluster.watermarks
+    if marks.limit_bytes is None:
+        disk = cluster.store.disk()
+        used, limit = disk.size_bytes - disk.free_bytes, disk.size_bytes
+    else:
+        with cluster.ops_db.read() as session:
+            used, limit = used_bytes(session, cluster.location_id, STAGED_DIRECTORY), marks.limit_bytes
+    high = None if marks.high is None else marks.high.of(limit)
+    low = None if marks.low is None else marks.low.of(limit)
+    return Usage(used, limit, high, low, marks.limit_bytes is not None)
+
+
+def make_room(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
+    """Free so many bytes, or as many as may go: raw data that can be staged again first, then products."""
+    released = release(cluster, wanted_bytes, keep=_NOT_KEPT)
+    if released >= wanted_bytes:
+        return Freed(freed_bytes=released)
+    return Freed(freed_bytes=released) + purge(cluster, wanted_bytes - released, by=by, reason=reason)

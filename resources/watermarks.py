@@ -1,0 +1,44 @@
+"""How much of a processing location may be used, as operators say it."""
+
+import re
+from dataclasses import dataclass
+
+from ccat_models.errors import InvalidDeclaration
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "PIB": 2**50}
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+|%)\s*")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """So many bytes, or so large a part of a whole."""
+
+    value: float
+    is_part: bool = False
+
+    @staticmethod
+    def parse(text: str) -> "Amount":
+        """Return what a text like "200 MB", "1.5 TiB" or "90 %" says; raise InvalidDeclaration for any other."""
+        match = _AMOUNT.fullmatch(text)
+        if match and match[2] == "%" and float(match[1]) <= 100:
+            return Amount(float(match[1]) / 100, is_part=True)
+        if match and match[2].upper() in _UNITS:
+            return Amount(float(match[1]) * _UNITS[match[2].upper()])
+        raise InvalidDeclaration(f"{text!r}: must be a size like '200 GB' or '1.5 TiB', or a part like '90 %'")
+
+    def of(self, whole_bytes: int) -> int:
+        """Return how many bytes that is."""
+        return int(self.value * whole_bytes) if self.is_part else int(self.value)
+
+
+@dataclass(frozen=True)
+class Watermarks:
+    """How much of a location may be used: a limit, by default its file system's size, and when to make room.
+
+    Above `high`, products are removed until no more than `low` is used; without it that is left to people.
+    """
+
+    limit_bytes: int | None = None
+    high: Amount | None = None
+    low: Amount | None = None

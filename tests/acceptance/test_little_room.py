@@ -1,0 +1,111 @@
+"""CHAI where there is room for a fifth of what it makes: the same map, and a second one from what must be made again."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from ruamel.yaml import YAML
+
+from ccat_models.tables.pipelines import ReductionStep
+from ccat_models.tables.space import RunSpace, SpaceState
+from examples.chai.observe import observe
+from resources.ops_db import OpsDb
+from tests.support.operator import Observation, Operator
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
+
+CHAI = Path(__file__).parents[2] / "examples" / "chai"
+SCANS = 6
+MB = 1_000_000
+DUMPS_BYTES = 168 * MB  # of each scan, besides its spectra: 1 GB in all
+LIMIT_BYTES = 200 * MB
+CALIBRATE = f"""
+import numpy as np
+from calibrate import reduce
+from chai_contract import run
+
+def with_dumps(task):
+    reduce(task)
+    spectra = task.product("intermediate/spectra.fits").read_bytes()
+    np.resize(np.frombuffer(spectra, dtype=np.uint8), {DUMPS_BYTES}).tofile(task.product("intermediate/dumps.dat"))
+
+if __name__ == "__main__":
+    run(with_dumps)
+"""
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give simulated scans of NGC 253."""
+    return observe(tmp_path_factory.mktemp("scans"), scans=SCANS).parent
+
+
+def declare(directory: Path, *, dumps: bool, order: int = 1) -> Path:
+    """Write the pipeline with its programs; with dumps, calibration leaves what later steps do not read."""
+    shutil.copytree(CHAI, directory, dirs_exist_ok=True)
+    yaml = YAML()
+    declared = yaml.load(directory / "pipeline.yaml")
+    if dumps:
+        version = declared["software"][0]["versions"][0]
+        version["command"][1] = "with_dumps.py"
+        version["code"].append("with_dumps.py")
+        (directory / "with_dumps.py").write_text(CALIBRATE)
+    declared["steps"][1]["parameters"]["order"] = order
+    yaml.dump(declared, directory / "pipeline.yaml")
+    return directory / "pipeline.yaml"
+
+
+def calibrations(operator: Operator) -> Counter[SpaceState]:
+    """Return how many calibrations of scans lie where they were made, and how many were purged."""
+    ops_db = OpsDb(f"sqlite:///{operator.home / 'ops.sqlite'}")
+    query = sa.select(RunSpace.state).join(ReductionStep, ReductionStep.id == RunSpace.step_id)
+    with ops_db.read() as session:
+        found = session.scalars(query.where(ReductionStep.name == "calibrate", RunSpace.removable_bytes > MB))
+        counted = Counter(found)
+    ops_db.close()
+    return counted
+
+
+def on_disk(operator: Operator) -> int:
+    """Return how many bytes lie in the workspace."""
+    return sum(path.stat().st_size for path in (operator.home / "workspace").rglob("*") if path.is_file())
+
+
+def maps(operator: Operator) -> dict[str, str]:
+    """Return the checksums of the newest map's files."""
+    rows = operator.ccat("products", "chai-ngc253", "map", "--limit", "1000")
+    newest = max(row["run_id"] for row in rows)
+    return {row["path"]: row["sha256"] for row in rows if row["run_id"] == newest and row["type"] == "science"}
+
+
+def work(operator: Operator, scans: Path, declaration: Path) -> Any:
+    """Let the scans arrive, declare the pipeline and run all of it."""
+    return operator.work(Observation("chai-ngc253", "chai", (scans,), {}), declaration)
+
+
+def test_the_map_is_the_same_and_a_second_one_makes_only_what_is_missing_again(scans: Path, tmp_path: Path) -> None:
+    with_room = Operator(tmp_path / "with-room")
+    work(with_room, scans, declare(tmp_path / "plain", dumps=False))
+    reference = maps(with_room)
+
+    little = Operator(tmp_path / "little", {"SPACE_LIMIT": "200 MB"})
+    first = work(little, scans, declare(tmp_path / "dumps", dumps=True))
+    assert (first["failed"], first["made_again"]) == ([], {})
+    assert maps(little) == reference
+    assert on_disk(little) <= LIMIT_BYTES + 20 * MB  # what is no product: logs, manifests, code
+
+    there = calibrations(little)
+    assert there[SpaceState.PURGED] >= SCANS - 1
+    little.ccat("pipeline", "apply", declare(tmp_path / "dumps", dumps=True, order=2))
+    second = little.ccat("run", "chai-ngc253", "--no-publish", "--ignore-cooldown")
+    assert second["failed"] == []
+    assert second["made_again"] == {"calibrate": there[SpaceState.PURGED]}
+    assert second["created"] == {"calibrate": 0, "baseline": SCANS, "map": 1}
+    assert on_disk(little) <= LIMIT_BYTES + 20 * MB
+
+    with_room.ccat("pipeline", "apply", declare(tmp_path / "plain", dumps=False, order=2))
+    with_room.ccat("run", "chai-ngc253", "--no-publish", "--ignore-cooldown")
+    assert maps(little) == maps(with_room) != reference
