@@ -6,7 +6,7 @@ from functools import cache
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from ccat_models.gap.barred import is_barred, is_blocked
+from ccat_models.gap.barred import is_barred, is_blocked, is_gone
 from ccat_models.gap.table import Scope
 from ccat_models.pipeline.versions import acceptable_versions, target_version
 from ccat_models.pipeline.view import StepView
@@ -76,7 +76,7 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope
             Run.sub_group_id,
             _newest(sa.or_(Run.stands, in_flight)).label("latest_run_id"),
             sa.func.max(sa.case((Run.stands, Run.created_at))).label("last_created_at"),
-            _newest(completed).label("completed_run_id"),
+            _newest(sa.and_(completed, sa.not_(is_gone(Run.id)))).label("completed_run_id"),
             _newest(sa.and_(in_flight, Run.stands)).label("in_flight_run_id"),
             _newest(sa.and_(in_flight, sa.not_(Run.stands))).label("remaking_run_id"),
             _newest(sa.and_(completed, usable)).label("usable_run_id"),

@@ -40,7 +40,7 @@ RENEWABLE = (Reason.RETRIES_EXHAUSTED, Reason.QUALITY_BLOCKED)
 
 MEANING = {
     Reason.UP_TO_DATE: "a completed run has exactly the current inputs, configuration and an acceptable version",
-    Reason.MISSING: "no run has been completed yet",
+    Reason.MISSING: "no run has been completed yet, or none whose products can be made again",
     Reason.NEW_INPUTS: "inputs came or changed since the last completed run",
     Reason.INPUTS_WITHDRAWN: "inputs of the last completed run are not there any more",
     Reason.SOFTWARE_CHANGED: "the last completed run used a version that is not acceptable any more",

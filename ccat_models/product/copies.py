@@ -83,6 +83,11 @@ def runs_of(selection: Selection) -> sa.Select[tuple[RunId]]:
     return sa.select(DataProduct.run_id).where(*_is_selected(selection)).distinct()
 
 
+def products_of(selection: Selection) -> sa.Select[tuple[ProductId, RunId]]:
+    """Return the selected products and the runs that made them, as a query."""
+    return sa.select(DataProduct.id, DataProduct.run_id).where(*_is_selected(selection))
+
+
 def count_and_size(session: Session, selection: Selection) -> tuple[int, int]:
     """Return how many products are selected, and how many bytes they have."""
     query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(DataProduct.size_bytes), 0))
@@ -138,11 +143,20 @@ def copies_of(
 
 def note_verified(session: Session, copy_ids: Collection[int], now: datetime) -> None:
     """Note that copies were found to be what is registered; one that was given up meanwhile stays as it is."""
+    _set_verified(session, copy_ids, now)
+
+
+def note_unverified(session: Session, copy_ids: Collection[int]) -> None:
+    """Note that copies were found not to be what is registered: a purge must not rely on them."""
+    _set_verified(session, copy_ids, None)
+
+
+def _set_verified(session: Session, copy_ids: Collection[int], at: datetime | None) -> None:
     if copy_ids:
         session.execute(
             sa.update(PhysicalCopy)
             .where(PhysicalCopy.id.in_(copy_ids), PhysicalCopy.status.in_(READABLE))
-            .values(checksum_verified_at=now)
+            .values(checksum_verified_at=at)
             .execution_options(synchronize_session=False)
         )
 

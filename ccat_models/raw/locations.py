@@ -76,7 +76,8 @@ def where(location: DataLocation) -> str:
 
 def find_location(session: Session, name: str) -> DataLocation:
     """Return the location of this name; raise NotFound with the known ones."""
-    location = session.scalar(sa.select(DataLocation).where(DataLocation.name == name))
+    place = with_polymorphic(DataLocation, "*", flat=True)
+    location: DataLocation | None = session.scalar(sa.select(place).where(place.name == name))
     if location is None:
         raise NotFound("data location", name, list(session.scalars(sa.select(DataLocation.name).order_by("name"))))
     return location

@@ -8,7 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, with_polymorphic
 
 from ccat_models.tables.base import PackageId
+from ccat_models.tables.execution import IN_FLIGHT
+from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.lineage import RunInputPackage
 from ccat_models.tables.places import (
     READABLE,
     DataLocation,
@@ -17,6 +20,7 @@ from ccat_models.tables.places import (
     PhysicalCopyStatus,
 )
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
+from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.staging import StagingJob, Status
 
 STAGED_DIRECTORY = ".staged"  # below a processing location: what may go once nobody needs it
@@ -44,6 +48,15 @@ class Progress:
 
     transferred: int  # bytes, those of lines that broke included
     total: int | None = None
+
+
+@dataclass(frozen=True)
+class IdleJob:
+    """An open job whose package nobody waits for any more."""
+
+    id: int
+    package: str
+    checksum: str
 
 
 def is_packed(path: str) -> bool:
@@ -113,6 +126,22 @@ def open_jobs(session: Session, package_ids: Collection[PackageId], target_id: i
     return {job.raw_data_package_id: job for job in session.scalars(query)}
 
 
+def jobs_without_reader(session: Session, location_id: int) -> list[IdleJob]:
+    """Return the open jobs that no run in flight waits for."""
+    read = (
+        sa.select(Run.id)
+        .join(RunInputPackage, RunInputPackage.run_id == Run.id)
+        .where(RunInputPackage.raw_data_package_id == StagingJob.raw_data_package_id, Run.status.in_(IN_FLIGHT))
+        .exists()
+    )
+    query = (
+        sa.select(StagingJob.id, RawDataPackage.name, RawDataPackage.checksum)
+        .join(RawDataPackage, RawDataPackage.id == StagingJob.raw_data_package_id)
+        .where(StagingJob.target_location_id == location_id, StagingJob.status.in_(_OPEN), ~read)
+    )
+    return [IdleJob(job, name, checksum or "") for job, name, checksum in session.execute(query).tuples()]
+
+
 def request_jobs(session: Session, copies: Collection[ArchivedCopy], target_id: int, now: datetime) -> None:
     """Open a job for each package that has none."""
     rows = [
@@ -135,7 +164,10 @@ def note_progress(session: Session, jobs: Mapping[int, Progress], now: datetime)
     rows = [{"the_id": number, "the_bytes": seen.transferred, "the_total": seen.total} for number, seen in jobs.items()]
     session.connection().execute(
         sa.update(StagingJob)
-        .where(StagingJob.id == sa.bindparam("the_id"), StagingJob.status.in_(_OPEN))
+        .where(
+            StagingJob.id == sa.bindparam("the_id"),
+            sa.or_(*(StagingJob.status == status for status in _OPEN)),  # an IN is nothing for many rows at once
+        )
         .values(
             status=Status.IN_PROGRESS,
             started_at=sa.func.coalesce(StagingJob.started_at, now),

@@ -210,7 +210,7 @@ def _all_is_there(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[boo
 
 
 def _is_spent() -> sa.ColumnElement[bool]:
-    """Return whether making a run's products again failed or was cancelled, and nobody has asked to try again since."""
+    """Return whether making a run's products again has failed, and nobody has asked to try again since."""
     again = aliased(Run)
     renewed = (
         sa.select(sa.func.max(sa.func.coalesce(RerunRequest.last_run_id, 0)))
@@ -222,7 +222,7 @@ def _is_spent() -> sa.ColumnElement[bool]:
         sa.select(sa.literal(1))
         .where(
             again.regenerates_run_id == Run.id,
-            again.status.in_((RunStatus.FAILED, RunStatus.CANCELLED)),
+            again.status == RunStatus.FAILED,
             again.id > sa.func.coalesce(renewed, -1),
         )
         .correlate(Run)

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from ccat_models.gap.answer import gaps
+from ccat_models.gap.reasons import Reason
+from ccat_models.pipeline.view import load_pipeline
+from ccat_models.run.request import ask_again
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import ReductionStep, SubGroup
@@ -16,7 +20,7 @@ from ccat_models.tables.products import DataProduct
 from ccat_models.tables.space import RunSpace, SpaceState
 from resources.attached import Attached, Outcome
 from resources.cluster import Cluster, Timing
-from resources.ensure import Wish
+from resources.ensure import Wish, ensure_pipeline, refresh_and_evaluate
 from resources.executor import Executor
 from resources.ops_db import OpsDb
 from resources.purging import Freed, purge
@@ -65,6 +69,14 @@ class Tiny:
             return attached.run_step("letters", step, keys, asked)
         return attached.run_pipeline("letters", asked)
 
+    def work_for_ever(self) -> None:
+        """Do what a run of the pipeline does, but clean nothing up on the way out."""
+        executor = Executor(self.cluster)
+        while True:
+            ensure_pipeline(self.cluster, "letters", Wish(by="test", patient=True), brief=True)
+            executor.tick()
+            self._sleep(0.1)
+
     def _sleep(self, seconds: float) -> None:
         time.sleep(0.02)
         self.observatory.clock.pass_seconds(seconds)
@@ -104,6 +116,20 @@ class Tiny:
         )
         with self.cluster.ops_db.read() as session:
             return list(session.scalars(query))
+
+    def reasons(self, step: str, *, force: bool = False) -> dict[str, Reason]:
+        """Return what the sub-groups of a step are, as if somebody had just forced them."""
+        with self.cluster.ops_db.request() as session:
+            pipeline = load_pipeline(session, "letters")
+            wanted = pipeline.step(step)
+            refresh_and_evaluate(session, self.cluster, pipeline, Wish(by="test"))
+            if force:
+                groups = [gap.sub_group_id for gap in gaps(session, wanted)]
+                ask_again(session, wanted, groups, force=True, by="test", now=self.observatory.clock())
+                refresh_and_evaluate(session, self.cluster, pipeline, Wish(by="test"))
+            found = {gap.key: gap.reason for gap in gaps(session, wanted)}
+            session.rollback()
+        return found
 
     def text(self, step: str, key: str) -> str:
         """Return what the newest run of a step, that stands, has made of a sub-group."""

@@ -1,0 +1,65 @@
+"""The accounts of what runs take up, compared with their products and copies, and set right."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.product.restored import note_space
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.places import READABLE, PhysicalCopyStatus
+from ccat_models.tables.places import DataProductPhysicalCopy as Copy
+from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
+from ccat_models.tables.space import RunSpace
+
+_LYING = (*READABLE, PhysicalCopyStatus.DELETION_SCHEDULED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
+_CHUNK = 10_000  # ids in one statement
+
+
+def wrong_accounts(session: Session, location_id: int) -> dict[RunId, tuple[int | None, int]]:
+    """Return the runs whose account is not what their products and copies make; it, None for none, and what it is."""
+    real = _real(location_id).subquery()
+    kept = RunSpace.__table__.c
+    names = [column.name for column in real.c if column.name != "run_id"]
+    differs = sa.or_(RunSpace.run_id.is_(None), *(kept[name] != real.c[name] for name in names))
+    query = (
+        sa.select(real.c.run_id, RunSpace.size_bytes, real.c.size_bytes)
+        .outerjoin(RunSpace, RunSpace.run_id == real.c.run_id)
+        .join(Run, Run.id == real.c.run_id)
+        .where(differs, Run.status == RunStatus.COMPLETED)
+        .order_by(real.c.run_id)
+    )
+    return {run_id: (said, size) for run_id, said, size in session.execute(query).tuples()}
+
+
+def set_right(session: Session, location_id: int, run_ids: Collection[RunId], now: datetime) -> None:
+    """Let the accounts of runs say what their products and copies make."""
+    ids = sorted(run_ids)
+    for start in range(0, len(ids), _CHUNK):
+        chunk = ids[start : start + _CHUNK]
+        there = set(session.scalars(sa.select(RunSpace.run_id).where(RunSpace.run_id.in_(chunk)).with_for_update()))
+        for run_id in sorted(set(chunk) - there):
+            note_space(session, run_id, location_id, now)
+        rows = session.execute(_real(location_id).where(DataProduct.run_id.in_(chunk))).mappings().all()
+        session.execute(sa.update(RunSpace), [dict(row) for row in rows])
+
+
+def _real(location_id: int) -> sa.Select[Any]:
+    removable = DataProduct.type.in_(REMOVABLE_TYPES)
+    lies = Copy.status.in_(_LYING)
+    amounts = {
+        "size_bytes": sa.case((lies, DataProduct.size_bytes), else_=0),
+        "made_bytes": DataProduct.size_bytes,
+        "removable_bytes": sa.case((removable, DataProduct.size_bytes), else_=0),
+    }
+    sums = [sa.cast(sa.func.sum(amount), sa.BigInteger).label(name) for name, amount in amounts.items()]
+    return (
+        sa.select(DataProduct.run_id, *sums, sa.func.count(sa.case((removable, 1))).label("removable_files"))
+        .join(Copy, Copy.data_product_id == DataProduct.id)
+        .where(Copy.data_location_id == location_id)
+        .group_by(DataProduct.run_id)
+    )

@@ -1,0 +1,130 @@
+"""What rows know of the files below a processing location, asked for in pieces."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.run.regenerate import cannot_be_made_again
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import Attempt, RunStatus
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.places import DataProductPhysicalCopy as Copy
+from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
+from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
+from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
+from ccat_models.tables.staging import StagingJob, Status
+
+
+@dataclass(frozen=True)
+class CopyRow:
+    """A product's copy at a location; the path is relative to it."""
+
+    id: int
+    run_id: RunId
+    path: str
+    size_bytes: int
+    status: PhysicalCopyStatus
+    removable: bool
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What rows know of some runs: the copies by their paths, how each ended, and which attempts failed."""
+
+    copies: Mapping[str, CopyRow] = field(default_factory=dict)
+    statuses: Mapping[RunId, RunStatus] = field(default_factory=dict)
+    attempts: Mapping[tuple[RunId, int], bool] = field(default_factory=dict)
+
+
+def run_files(session: Session, location_id: int, run_ids: Collection[RunId]) -> RunFiles:
+    """Return what is known of runs, and of those whose products they have made again."""
+    runs = session.execute(sa.select(Run.id, Run.status, Run.regenerates_run_id).where(Run.id.in_(run_ids)))
+    statuses, owners = {}, set(run_ids)
+    for run_id, status, first in runs.tuples():
+        statuses[run_id] = status
+        owners |= set() if first is None else {first}
+    failed = Attempt.failure_class.is_not(None)
+    attempts = session.execute(sa.select(Attempt.run_id, Attempt.number, failed).where(Attempt.run_id.in_(run_ids)))
+    query = _copies(location_id).where(DataProduct.run_id.in_(owners))
+    copies = {row[2]: CopyRow(*row) for row in session.execute(query).tuples()}
+    return RunFiles(copies, statuses, {(run, number): failed for run, number, failed in attempts.tuples()})
+
+
+def present_copies(session: Session, location_id: int, *, after: int, limit: int) -> list[CopyRow]:
+    """Return the copies that should be there and follow one, in the order of their numbers, so many at most."""
+    query = _copies(location_id).where(Copy.id > after, Copy.status == PhysicalCopyStatus.PRESENT)
+    return [CopyRow(*row) for row in session.execute(query.order_by(Copy.id).limit(limit)).tuples()]
+
+
+def still_present(session: Session, location_id: int, rows: Collection[CopyRow]) -> list[CopyRow]:
+    """Return those of the copies that should still be there, and where they were."""
+    query = _copies(location_id).where(Copy.id.in_([row.id for row in rows]))
+    now = {row[0]: CopyRow(*row) for row in session.execute(query).tuples()}
+    return [row for row in rows if now.get(row.id) == row]
+
+
+def give_up(session: Session, copy_ids: Collection[int]) -> None:
+    """Note that the files of copies are gone."""
+    session.execute(
+        sa.update(Copy)
+        .where(Copy.id.in_(copy_ids), Copy.status == PhysicalCopyStatus.PRESENT)
+        .values(status=PhysicalCopyStatus.DELETED, checksum_verified_at=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def can_be_purged(session: Session, run_ids: Collection[RunId]) -> set[RunId]:
+    """Return those of the runs whose products can be made again, and that nobody has pinned."""
+    pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None))
+    query = sa.select(RunSpace.run_id).where(
+        RunSpace.run_id.in_(run_ids),
+        RunSpace.state == SpaceState.PRESENT,
+        RunSpace.run_id.not_in(pinned),
+        sa.not_(cannot_be_made_again(RunSpace.run_id)),
+    )
+    return set(session.scalars(query))
+
+
+def staged_copies(session: Session, location_id: int) -> dict[str, tuple[int, PhysicalCopyStatus]]:
+    """Return the copies that were staged at a location, by the names of their directories."""
+    copy, prefix = RawDataPackagePhysicalCopy, f"{STAGED_DIRECTORY}/"
+    query = sa.select(copy.path, copy.id, copy.status).where(
+        copy.data_location_id == location_id, copy.path.startswith(prefix, autoescape=True)
+    )
+    found = session.execute(query.order_by(copy.id)).tuples()
+    return {path.removeprefix(prefix): (copy_id, status) for path, copy_id, status in found}
+
+
+def packages_on_their_way(session: Session, location_id: int) -> list[tuple[str, str]]:
+    """Return the names and checksums of the packages that are being staged at a location."""
+    is_open = StagingJob.status.in_((Status.PENDING, Status.SCHEDULED, Status.IN_PROGRESS))
+    query = (
+        sa.select(RawDataPackage.name, RawDataPackage.checksum)
+        .join(StagingJob, StagingJob.raw_data_package_id == RawDataPackage.id)
+        .where(StagingJob.target_location_id == location_id, is_open)
+    )
+    return list(session.execute(query).tuples())
+
+
+def give_up_staged(session: Session, copy_ids: Collection[int]) -> None:
+    """Note that staged copies are gone: they are brought anew when they are needed."""
+    copy = RawDataPackagePhysicalCopy
+    session.execute(
+        sa.update(copy)
+        .where(copy.id.in_(copy_ids), copy.status == PhysicalCopyStatus.STAGED)
+        .values(status=PhysicalCopyStatus.DELETED)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _copies(location_id: int) -> sa.Select[tuple[int, RunId, str, int, PhysicalCopyStatus, bool]]:
+    removable = sa.type_coerce(DataProduct.type.in_(REMOVABLE_TYPES), sa.Boolean)
+    return (
+        sa.select(Copy.id, DataProduct.run_id, Copy.path, DataProduct.size_bytes, Copy.status, removable)
+        .join(DataProduct, DataProduct.id == Copy.data_product_id)
+        .where(Copy.data_location_id == location_id)
+    )

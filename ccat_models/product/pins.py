@@ -1,0 +1,100 @@
+"""Products that somebody wants kept whatever their step's retention says, until they are unpinned."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.product.copies import Selection, products_of, runs_of
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
+from ccat_models.tables.products import DataProduct
+from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """How many products were pinned, how many had been before, and the runs among them that are not there."""
+
+    pinned: int
+    already: int
+    not_there: dict[RunId, SpaceState]
+
+
+@dataclass(frozen=True)
+class PinRow:
+    """What was pinned of a run at one time."""
+
+    run_id: RunId
+    pipeline: str
+    step: str
+    sub_group: str
+    state: SpaceState | None
+    products: int
+    size_bytes: int
+    reason: str
+    pinned_by: str
+    pinned_at: datetime
+
+
+def pin(session: Session, selection: Selection, *, reason: str, by: str, now: datetime) -> Pinned:
+    """Pin products; those that are pinned already keep their reason."""
+    wanted = products_of(selection).subquery()
+    constants = {"reason": reason, "pinned_by": by, "pinned_at": now}
+    columns = ProductPin.__table__.c
+    rows = sa.select(
+        wanted.c.id, wanted.c.run_id, *(sa.literal(value, columns[name].type) for name, value in constants.items())
+    )
+    before = _standing(session, selection)
+    names = ["data_product_id", "run_id", *constants]
+    session.execute(insert_or_ignore(session, ProductPin).from_select(names, rows))
+    gone = sa.select(RunSpace.run_id, RunSpace.state).where(
+        RunSpace.run_id.in_(runs_of(selection)), RunSpace.state != SpaceState.PRESENT
+    )
+    pinned = _standing(session, selection) - before
+    return Pinned(pinned, before, dict(session.execute(gone).tuples().all()))
+
+
+def unpin(session: Session, selection: Selection, *, by: str, now: datetime) -> int:
+    """Let products go by their step's retention again; return how many were pinned."""
+    done = session.execute(
+        sa.update(ProductPin)
+        .where(*_standing_pins(selection))
+        .values(unpinned_by=by, unpinned_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def list_pins(session: Session) -> list[PinRow]:
+    """Return what is pinned, the newest first: a row for each run, reason and time."""
+    kept: tuple[Any, ...] = (ProductPin.reason, ProductPin.pinned_by, ProductPin.pinned_at)
+    of: tuple[Any, ...] = (ProductPin.run_id, Pipeline.name, ReductionStep.name, SubGroup.key, RunSpace.state)
+    size = sa.cast(sa.func.sum(DataProduct.size_bytes), sa.BigInteger)
+    query = (
+        sa.select(*of, sa.func.count(), size, *kept)
+        .select_from(ProductPin)
+        .join(DataProduct, DataProduct.id == ProductPin.data_product_id)
+        .join(Run, Run.id == ProductPin.run_id)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .join(SubGroup, SubGroup.id == Run.sub_group_id)
+        .outerjoin(RunSpace, RunSpace.run_id == ProductPin.run_id)
+        .where(ProductPin.unpinned_at.is_(None))
+        .group_by(*of, *kept)
+        .order_by(ProductPin.pinned_at.desc(), ProductPin.run_id.desc())
+    )
+    return [PinRow(*row) for row in session.execute(query).tuples()]
+
+
+def _standing(session: Session, selection: Selection) -> int:
+    return session.scalar(sa.select(sa.func.count()).where(*_standing_pins(selection))) or 0
+
+
+def _standing_pins(selection: Selection) -> tuple[sa.ColumnElement[bool], ...]:
+    products = products_of(selection).subquery()
+    return ProductPin.data_product_id.in_(sa.select(products.c.id)), ProductPin.unpinned_at.is_(None)

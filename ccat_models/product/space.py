@@ -1,0 +1,158 @@
+"""What products take up, and what was removed to make room: sums that the database makes, whatever there is."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import InstrumentedAttribute
+
+from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
+from ccat_models.tables.places import DataLocation, PhysicalCopyStatus, RawDataPackagePhysicalCopy
+from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.space import NOT_THERE, Purge, RunSpace, SpaceState
+
+
+class By(enum.Enum):
+    """What sizes are added up by."""
+
+    STEP = "step"
+    SUB_GROUP = "sub-group"
+    STATE = "state"
+    LOCATION = "location"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose products are meant; all where nothing is named."""
+
+    location_id: int | None = None
+    pipeline: str | None = None
+    step: str | None = None
+
+
+@dataclass(frozen=True)
+class SpaceRow:
+    """What the completed runs of a step, sub-group, state or location take up.
+
+    `removable_bytes` are there and of the types that a purge removes, `gone_bytes` were there once. `purged_runs` can
+    be made again.
+    """
+
+    location: str | None
+    pipeline: str | None
+    step: str | None
+    sub_group: str | None
+    state: SpaceState | None
+    runs: int
+    purged_runs: int
+    size_bytes: int
+    removable_bytes: int
+    gone_bytes: int
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Raw data that was brought to a location and takes up room there."""
+
+    packages: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class PurgeRow:
+    """A purge as the list of them shows it."""
+
+    id: int
+    location: str
+    requested_by: str
+    reason: str
+    marked_at: datetime
+    finished_at: datetime | None
+    wanted_bytes: int
+    marked_bytes: int
+    marked_runs: int
+    freed_bytes: int
+    freed_runs: int
+    problem: str | None
+
+
+_COLUMNS: dict[By, tuple[InstrumentedAttribute[Any], ...]] = {
+    By.STEP: (Pipeline.name, ReductionStep.name),
+    By.SUB_GROUP: (Pipeline.name, ReductionStep.name, SubGroup.key),
+    By.STATE: (RunSpace.state,),
+    By.LOCATION: (DataLocation.name,),
+}
+_NAMED = (DataLocation.name, Pipeline.name, ReductionStep.name, SubGroup.key, RunSpace.state)
+
+
+def read_space(session: Session, by: By, scope: Scope | None = None, *, limit: int | None = None) -> list[SpaceRow]:
+    """Return what products take up, by step, sub-group, state or location; the largest first, so many at most."""
+    space, wanted = RunSpace, scope or Scope()
+    purged, present = space.state.in_(NOT_THERE), space.state == SpaceState.PRESENT
+    size = _total(space.size_bytes)
+    columns = _COLUMNS[by]
+    query = (
+        sa.select(*(column if column in columns else sa.null() for column in _NAMED))
+        .add_columns(sa.func.count(), sa.func.count(sa.case((purged, 1))), size)
+        .add_columns(_total(sa.case((present, space.removable_bytes), else_=0)))
+        .add_columns(_total(space.made_bytes - space.size_bytes))
+        .select_from(space)
+        .where(*_within(wanted))
+        .group_by(*columns)
+        .order_by(size.desc(), *columns)
+        .limit(limit)
+    )
+    return [SpaceRow(*row) for row in session.execute(_joined(query, by, wanted)).tuples()]
+
+
+def read_staged(session: Session, location_id: int) -> Staged:
+    """Return how much raw data was brought to a location and is not gone from there."""
+    copy, package = RawDataPackagePhysicalCopy, RawDataPackage
+    query = (
+        sa.select(sa.func.count(), _total(package.size_bytes))
+        .join(copy, copy.raw_data_package_id == package.id)
+        .where(
+            copy.data_location_id == location_id,
+            copy.path.startswith(f"{STAGED_DIRECTORY}/", autoescape=True),
+            copy.status != PhysicalCopyStatus.DELETED,
+        )
+    )
+    return Staged(*session.execute(query).tuples().one())
+
+
+def list_purges(session: Session, location_id: int | None = None, *, limit: int | None = None) -> list[PurgeRow]:
+    """Return purges, the newest first, so many at most."""
+    columns = [getattr(Purge, name) for name in PurgeRow.__annotations__ if name not in ("id", "location")]
+    query = sa.select(Purge.id, DataLocation.name, *columns).join(DataLocation).order_by(Purge.id.desc()).limit(limit)
+    if location_id is not None:
+        query = query.where(Purge.data_location_id == location_id)
+    return [PurgeRow(*row) for row in session.execute(query).tuples()]
+
+
+def _joined(query: sa.Select[Any], by: By, scope: Scope) -> sa.Select[Any]:
+    """Join what is named: sums over a million runs read no more than they need."""
+    if by is By.LOCATION:
+        query = query.join(DataLocation, DataLocation.id == RunSpace.data_location_id)
+    if by is By.SUB_GROUP:
+        query = query.join(SubGroup, SubGroup.id == RunSpace.sub_group_id)
+    if by in (By.STEP, By.SUB_GROUP) or scope.pipeline is not None:
+        query = query.join(ReductionStep, ReductionStep.id == RunSpace.step_id)
+        query = query.join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+    return query
+
+
+def _within(scope: Scope) -> list[sa.ColumnElement[bool]]:
+    wanted: dict[InstrumentedAttribute[Any], Any] = {
+        RunSpace.data_location_id: scope.location_id,
+        Pipeline.name: scope.pipeline,
+        ReductionStep.name: scope.step,
+    }
+    return [column == value for column, value in wanted.items() if value is not None]
+
+
+def _total(amount: sa.SQLColumnExpression[int]) -> sa.ColumnElement[int]:
+    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)  # PostgreSQL's sum of bigint is numeric

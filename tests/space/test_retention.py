@@ -1,0 +1,85 @@
+"""What a purge leaves alone."""
+
+import pytest
+import sqlalchemy as sa
+
+from ccat_models.tables.places import DataProductPhysicalCopy
+from ccat_models.tables.products import DataProduct
+from ccat_models.tables.space import ProductPin, SpaceState
+from resources.ensure import Wish, ensure
+from tests.space.tiny import Tiny
+
+P, G = SpaceState.PRESENT, SpaceState.PURGED
+
+
+def retention(text: str) -> str:
+    return f"    retention: {text}\n"
+
+
+def test_what_is_kept_always_stays(tiny: Tiny) -> None:
+    tiny.declare(0, 2, retention=retention("{keep: always}"))
+    tiny.run()
+    assert tiny.purge().freed_runs == 0
+
+
+def test_what_nothing_has_superseded_stays(tiny: Tiny) -> None:
+    tiny.declare(0, retention=retention("{keep: until_superseded}"))
+    tiny.run()
+    assert tiny.purge().freed_runs == 0
+    tiny.observatory.clock.pass_seconds(1)
+    tiny.run(step="read", wish=Wish(by="test", force=True))
+    assert tiny.purge().freed_runs == 1
+    assert tiny.state("read") == [G, P]
+
+
+def test_what_was_used_lately_stays(tiny: Tiny) -> None:
+    tiny.declare(0, retention=retention("{keep: days, days: 2}"))
+    tiny.run()
+    tiny.observatory.clock.pass_seconds(86_400)
+    assert tiny.purge().freed_runs == 0
+    tiny.observatory.clock.pass_seconds(86_400)
+    assert tiny.purge().freed_runs == 2
+
+
+def test_what_was_not_used_for_longest_goes_first_and_no_more_than_is_wanted(tiny: Tiny) -> None:
+    tiny.declare(0, 1)
+    tiny.run()
+    tiny.run(step="clean", keys=["executed_obs_unit=scan-0"], wish=Wish(by="test", force=True))
+    assert tiny.purge(1).freed_runs == 1
+    assert tiny.spaces()["read scan-1"] == ["PURGED"]
+    assert tiny.spaces()["read scan-0"] == ["PRESENT"]
+
+
+def test_what_a_run_in_flight_reads_stays(tiny: Tiny) -> None:
+    tiny.declare(0, 1)
+    tiny.run()
+    forced = Wish(by="test", force=True)
+    ensure(tiny.cluster, "letters", "join", ["source=source-1"], forced)
+    tiny.purge()
+    assert tiny.spaces()["clean scan-0"] == ["PRESENT"]
+    assert tiny.spaces()["clean scan-1"] == ["PURGED"]
+
+
+def test_what_an_open_gap_reads_stays(tiny: Tiny) -> None:
+    tiny.declare(0, 1)
+    tiny.run(step="read")
+    tiny.run(step="clean", keys=["executed_obs_unit=scan-0"])
+    tiny.purge()
+    assert (tiny.spaces()["read scan-0"], tiny.spaces()["read scan-1"]) == (["PURGED"], ["PRESENT"])
+
+
+@pytest.mark.parametrize("kept", ["pinned", "unverified"])
+def test_what_is_pinned_or_was_not_verified_stays(tiny: Tiny, kept: str) -> None:
+    tiny.declare(0)
+    tiny.run()
+    first = sa.select(DataProduct).where(DataProduct.path == "text.txt").order_by(DataProduct.id).limit(1)
+    with tiny.cluster.ops_db.write() as session:
+        product = session.scalars(first).one()
+        if kept == "pinned":
+            by = {"pinned_by": "ada", "pinned_at": tiny.observatory.clock()}
+            session.add(ProductPin(data_product_id=product.id, run_id=product.run_id, reason="mine", **by))
+        else:
+            copy = sa.update(DataProductPhysicalCopy).where(DataProductPhysicalCopy.data_product_id == product.id)
+            session.execute(copy.values(checksum_verified_at=None))
+    assert tiny.purge().freed_runs == 1
+    assert (tiny.state("read"), tiny.state("clean")) == ([P], [G])
