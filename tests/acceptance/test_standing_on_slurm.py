@@ -25,6 +25,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import SubGroup
 from examples.site_pwv.site_pwv_synthetic import synthesise
 from resources.ops_db import OpsDb
+from tests.support.dagit import hurry
 from tests.support.deployment import (
     CODE_SERVER,
     DAEMON,
@@ -172,6 +173,7 @@ def site(slurm_cluster: SlurmCluster, tmp_path: Path) -> Iterator[Site]:
     environment = clean_environment(CCAT_HOME=str(home), **slurm_cluster.environment)
     synthesise(tmp_path / "series", days=140)
     ccat(environment, "init")
+    hurry(home / "dagster")
     ccat(environment, "pipeline", "apply", declaration(tmp_path))
     ops_db = OpsDb(f"sqlite:///{home / 'ops.sqlite'}")
     try:

@@ -17,9 +17,10 @@ from tests.support.lab import Lab
 from tests.support.programs import pipeline_yaml
 from tests.support.served_lab import served_lab
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SCANS = 300
+PATIENCE_SECONDS = 360  # alone the first backfill takes 50 s, beside another that takes both processors 120
 BROKEN = (0, 99, 100, 101, 150, 151, 200, 298, 299)  # Dagster makes runs of neighbours: five
 LAUNCH = """
 mutation ($keys: [String!]) {
@@ -56,10 +57,10 @@ def keys(numbers: Collection[int]) -> list[str]:
     return [f"executed_obs_unit=scan-{number}" for number in numbers]
 
 
-def until(condition: Callable[[], object], within_seconds: float = 240) -> None:
-    end = time.monotonic() + within_seconds
+def until(condition: Callable[[], object], state: Callable[[], str]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < end, "did not come true in time"
+        assert time.monotonic() < end, state()
         time.sleep(0.5)
 
 
@@ -72,9 +73,19 @@ def backfill(lab: Lab, running: Dagit, wanted: Sequence[str], *, runs: int) -> s
     def ended() -> list[dg.DagsterRun]:
         return [run for run in lab.instance.get_runs(its_own) if run.is_finished]
 
-    until(lambda: len(ended()) == runs)
+    until(lambda: len(ended()) == runs, lambda: what_goes_on(lab, running, its_own))
     assert len(lab.instance.get_runs(its_own)) == runs
     return {run.status for run in ended()}
+
+
+def what_goes_on(lab: Lab, running: Dagit, wanted: dg.RunsFilter) -> str:
+    """Return how far a backfill is: its runs with their last events, the runs of ops-db, and the programs' last words."""
+    lines = [f"not all runs of the backfill ended within {PATIENCE_SECONDS} s", f"ops-db: {dict(statuses(lab))}"]
+    for run in lab.instance.get_runs(wanted):
+        last = [one.get_dagster_event() for one in lab.instance.all_logs(run.run_id)[-5:] if one.is_dagster_event]
+        said = [f"{event.event_type_value} {(event.message or '')[:200]}" for event in last]
+        lines.append(f"{run.run_id} {run.status.value}: {said}")
+    return "\n".join([*lines, running.log.read_text(errors="replace")[-6000:]])
 
 
 def assert_shown(running: Dagit, failed: Collection[str]) -> None:

@@ -18,7 +18,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.ops_db import OpsDb
 from tests.conformance.yard import wait
 from tests.support.cli import Terminal, open_terminal
-from tests.support.dagit import dagit
+from tests.support.dagit import dagit, hurry
 from tests.support.lab import Lab
 from tests.support.slurm_cluster import SlurmCluster
 
@@ -134,6 +134,7 @@ def test_terminating_a_run_in_dagit_ends_its_tasks(sqlite_ops_db: OpsDb, slurm: 
     home = tmp_path / "dagster"
     home.mkdir()
     shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    hurry(home)
     keys = [f"executed_obs_unit=scan-{number}" for number in range(2)]
     environment = {"CCAT_HOME": str(tmp_path), "CCAT_DATABASE_URL": str(sqlite_ops_db.url), **on(slurm)}
     with dg.DagsterInstance.from_config(str(home)) as instance:

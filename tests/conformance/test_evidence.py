@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from datetime import timedelta
 
 import pytest
 
@@ -101,7 +102,8 @@ def test_a_time_limit_that_slurm_kept_is_a_time_limit(yard_on_slurm: Yard) -> No
     yard_on_slurm.work("sleep 300")
     yard_on_slurm.until_up(1)
     [attempt] = yard_on_slurm.attempts()
-    slurm.run("scontrol", "update", f"jobid={attempt.job_id}", "timelimit=1")
+    soon = yard_on_slurm.cluster.clock().astimezone() + timedelta(seconds=2)  # a limit is of whole minutes, an end not
+    slurm.run("scontrol", "update", f"jobid={attempt.job_id}", f"EndTime={soon:%Y-%m-%dT%H:%M:%S}")
     yard_on_slurm.until(lambda: not yard_on_slurm.works.in_flight(), patience_seconds=240)
     kind, evidence = failure(yard_on_slurm.attempts()[0])
     assert (kind, evidence["state"]) == ("timeout", "TIMEOUT")

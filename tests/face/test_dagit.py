@@ -17,7 +17,7 @@ from ccat_assets.ingest import ingest_folder
 from ccat_assets.settings import Settings
 from tests.support import tree
 from tests.support.browser import chromium, page
-from tests.support.dagit import Dagit, dagit
+from tests.support.dagit import Dagit, dagit, hurry
 from tests.support.postgres import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("face")]
@@ -61,6 +61,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def served(demo: tuple[Path, str]) -> Iterator[Dagit]:
     """Give Dagit, with its daemon, on the demo's instance."""
     home, _ = demo
+    hurry(home / "dagster")
     ccat: list[str | Path] = [tree.PROGRAMS / "ccat", "serve", "--port", str(PRODUCTS_PORT)]
     with (home / "serve.log").open("ab") as log:
         products = tree.start(ccat, log=log, cwd=home, environment=environment(home))

@@ -1,12 +1,15 @@
 import json
 import os
 import subprocess  # noqa: TID251 - tests start real programs
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from tests.support import tree
 from tests.support.postgres import free_port
@@ -18,6 +21,9 @@ LOCATIONS = """
 } }
 fragment Problem on PythonError { message errorChain { error { message } } }
 """
+# The directory of a program must not be searched for modules (-P).
+DAEMON: tuple[str | Path, ...] = (sys.executable, "-P", Path(__file__).with_name("impatient_daemon.py"), "run", "-w")
+WEBSERVER: tuple[str | Path, ...] = (tree.PROGRAMS / "dagster-webserver", "-h", "127.0.0.1", "-p")
 DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { required healthy } } } }"
 
 
@@ -43,10 +49,10 @@ class Dagit:
         """
         deadline = time.monotonic() + within_seconds
         port = self.url.rpartition(":")[2]
-        self._launch("dagster-webserver", "-h", "127.0.0.1", "-p", port, "-w", str(self._workspace))
+        self._launch(*WEBSERVER, port, "-w", self._workspace)
         self._wait(self._loaded, deadline)
         if daemon:  # not earlier: two programs that make a new instance's tables at once stamp their revision twice
-            self._launch("dagster-daemon", "run", "-w", str(self._workspace))
+            self._launch(*DAEMON, self._workspace)
             self._wait(self._daemons_report, deadline)
 
     def _wait(self, until: Callable[[], bool], deadline: float) -> None:
@@ -79,9 +85,8 @@ class Dagit:
         data: dict[str, Any] = answer["data"]
         return data
 
-    def _launch(self, program: str, *words: str) -> None:
+    def _launch(self, *command: str | Path) -> None:
         with self.log.open("ab") as log:
-            command: list[str | Path] = [tree.PROGRAMS / program, *words]
             self._processes.append(tree.start(command, log=log, cwd=self.home, environment=self._environment))
 
     def _loaded(self) -> bool:
@@ -99,6 +104,16 @@ class Dagit:
     def _daemons_report(self) -> bool:
         health = self.graphql(DAEMONS)["instance"]["daemonHealth"]["allDaemonStatuses"]
         return all(daemon["healthy"] for daemon in health if daemon["required"])
+
+
+def hurry(home: Path) -> None:
+    """Let the daemon of an instance rest seconds instead of half minutes; nothing that it does is changed."""
+    file, yaml = home / "dagster.yaml", YAML(typ="safe")
+    settings = yaml.load(file)
+    settings["run_monitoring"] |= {"poll_interval_seconds": 3}
+    queue = {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}
+    settings["run_coordinator"] = {**queue, "config": {"dequeue_interval_seconds": 1}}
+    yaml.dump(settings, file)
 
 
 def _message(problem: dict[str, Any]) -> str:

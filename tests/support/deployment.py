@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from ruamel.yaml import YAML
 
-from tests.support import tree
+from tests.support import dagit, tree
 from tests.support.dagit import Dagit
 from tests.support.postgres import free_port
 
@@ -67,14 +67,13 @@ class Deployment(Dagit):
                 process.kill()
         self._processes.clear()
 
-    def _command(self, name: str) -> tuple[str, ...]:
-        here = ("-h", "127.0.0.1", "-p")
-        served = ("-w", str(self._workspace))
+    def _command(self, name: str) -> tuple[str | Path, ...]:
+        code_server = (tree.PROGRAMS / "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(self._code_port))
         module = ("-m", self._module["module_name"], "--location-name", self._module["location_name"])
         return {
-            CODE_SERVER: ("dagster", "code-server", "start", *here, str(self._code_port), *module),
-            WEBSERVER: ("dagster-webserver", *here, self.url.rpartition(":")[2], *served),
-            DAEMON: ("dagster-daemon", "run", *served),
+            CODE_SERVER: (*code_server, *module),
+            WEBSERVER: (*dagit.WEBSERVER, self.url.rpartition(":")[2], "-w", self._workspace),
+            DAEMON: (*dagit.DAEMON, self._workspace),
         }[name]
 
     def _code_server_listens(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from resources.ops_db import OpsDb
-from tests.support.dagit import Dagit, dagit
+from tests.support.dagit import Dagit, dagit, hurry
 from tests.support.lab import Lab
 
 _ROOT = Path(__file__).parents[2]
@@ -20,6 +20,7 @@ def served_lab(ops_db: OpsDb, base: Path, fill: Callable[[Lab], None]) -> Iterat
     home = base / "dagster"
     home.mkdir()
     shutil.copyfile(_ROOT / "dagster.yaml", home / "dagster.yaml")
+    hurry(home)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         lab = Lab.open(ops_db, instance, base)
         fill(lab)

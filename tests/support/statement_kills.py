@@ -1,12 +1,14 @@
 """Kill the process that moves runs on at every statement, one after the other, and let another one go on.
 
 Run as a program of its own (python -m tests.support.statement_kills CONFIG): it forks for every life, which a process
-with threads cannot do safely. Answers with one JSON line for each statement.
+with threads cannot do safely. In each world some die: at statements far from each other, so that each death is gone on
+with before the next. Answers with one JSON line for each world.
 """
 
 import ast
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -14,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -51,6 +54,7 @@ WATCHED = frozenset(
     )
 )
 AT_A_TIME = 8
+DEATHS = 3  # in one world
 LONGEST_LIFE_SECONDS = 60.0
 Statement = tuple[str, int]
 
@@ -178,38 +182,45 @@ def fork(life: Callable[[], None]) -> int:
         os._exit(status)
 
 
-def lives(world: World, statement: Statement) -> Iterator[int]:
-    """Yield the processes of a world, one after the other: the victim, then the one that goes on."""
+def lives(world: World, statements: Sequence[Statement]) -> Iterator[int]:
+    """Yield the processes of a world, one after the other: a victim for each statement, then the one that goes on."""
 
-    def victim() -> None:
+    def victim(statement: Statement) -> None:
         sys.settrace(Tracer(die_at(statement)))
         world.live()
 
-    yield fork(victim)
+    for statement in statements:
+        yield fork(partial(victim, statement))
     yield fork(world.live)
+
+
+def far_apart(statements: Sequence[Statement]) -> list[Sequence[Statement]]:
+    """Return the statements of each world, in the order in which they are come by."""
+    worlds = math.ceil(len(statements) / DEATHS)
+    return [statements[first::worlds] for first in range(worlds)]
 
 
 def kill_everywhere(
     template: Path, base: Path, environment: Mapping[str, str], kind: str, done: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield what became of each world in which a process was killed, at each statement that is not done already."""
-    statements = record(new_world(template, base / "recorded", environment, kind))
-    waiting = [(number, statement) for number, statement in enumerate(statements) if name_of(statement) not in done]
-    running: dict[int, tuple[World, Statement, Iterator[int], list[int]]] = {}
+    """Yield what became of each world in which processes were killed, at all statements that are not done already."""
+    passed = record(new_world(template, base / "recorded", environment, kind))
+    waiting = far_apart([statement for statement in passed if name_of(statement) not in done])
+    running: dict[int, tuple[World, Sequence[Statement], Iterator[int], list[int]]] = {}
     while waiting or running:
         while waiting and len(running) < AT_A_TIME:
-            number, statement = waiting.pop(0)
-            world = new_world(template, base / str(number), environment, kind)
-            its_lives = lives(world, statement)
-            running[next(its_lives)] = (world, statement, its_lives, [])
+            statements = waiting.pop(0)
+            world = new_world(template, base / str(len(waiting)), environment, kind)
+            its_lives = lives(world, statements)
+            running[next(its_lives)] = (world, statements, its_lives, [])
         pid, status = os.wait()
-        world, statement, its_lives, deaths = running.pop(pid)
+        world, statements, its_lives, deaths = running.pop(pid)
         deaths.append(os.WTERMSIG(status) if os.WIFSIGNALED(status) else -os.WEXITSTATUS(status))
         following = next(its_lives, None)
         if following is not None:
-            running[following] = (world, statement, its_lives, deaths)
+            running[following] = (world, statements, its_lives, deaths)
             continue
-        yield {"kind": kind, "statement": name_of(statement), "deaths": deaths, **world.outcome()}
+        yield {"kind": kind, "statements": [*map(name_of, statements)], "deaths": deaths, **world.outcome()}
         with contextlib.suppress(OSError):
             shutil.rmtree(world.directory)
 
