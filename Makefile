@@ -32,6 +32,7 @@ test-fast: setup ## Run the tests that need nothing but Python
 real: ## Install what tests of real components need: PostgreSQL, Chromium, Apptainer (root or sudo)
 	@tools/setup-real.sh
 	@tools/setup-hpc.sh
+	@tools/setup-s3.sh
 
 setup-hpc: ## Install Slurm, MariaDB and sshd for the tests (root or sudo)
 	@tools/setup-hpc.sh

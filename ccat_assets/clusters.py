@@ -3,8 +3,10 @@
 import getpass
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
+from ccat_assets.archives import archive_of
 from ccat_assets.settings import Settings
 from ccat_models.clock import Clock
 from ccat_models.errors import InvalidDeclaration
@@ -19,6 +21,8 @@ from resources.sif_cache import SifCache
 from resources.slurm.backend import Limits, SlurmBackEnd
 from resources.slurm.render import JOB_ID_VARIABLE, Site
 from resources.ssh import SshShell, SshTarget
+from resources.stager import Pace, Stager
+from resources.watermarks import Amount, Watermarks
 from resources.wrapper_file import wrapper_path
 
 
@@ -38,6 +42,9 @@ def cluster_of(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock
         apptainer=apptainer,
         timing=_timing(settings, Timing()),
         max_in_flight=settings.max_in_flight,
+        watermarks=_watermarks(settings),
+        stager=_stager(settings, LocalShell(), str(settings.python)),
+        staging_keep=timedelta(hours=settings.staging_keep_hours),
     )
 
 
@@ -70,6 +77,7 @@ def _slurm(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) ->
         lease=timedelta(seconds=300),  # longer than any single call may take
         resend_after=timedelta(seconds=30),
         lost_after=timedelta(seconds=60),
+        stuck_after=timedelta(seconds=300),
         observe_every=timedelta(seconds=settings.observe_seconds),
         alive_within=timedelta(seconds=settings.alive_seconds),
     )
@@ -89,11 +97,27 @@ def _slurm(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) ->
         marked=True,
         timing=_timing(settings, patient),
         max_in_flight=settings.max_in_flight,
+        watermarks=_watermarks(settings),
+        stager=_stager(settings, shell, settings.slurm_python),
+        staging_keep=timedelta(hours=settings.staging_keep_hours),
     )
 
 
 def _images(settings: Settings, shell: Shell, python: str, apptainer: str) -> SifCache:
     return SifCache(shell, settings.sif_cache, python, apptainer, insecure_registries=settings.insecure_registries)
+
+
+def _watermarks(settings: Settings) -> Watermarks:
+    limit, high, low = (
+        None if not text else Amount.parse(text)
+        for text in (settings.space_limit, settings.space_high, settings.space_low)
+    )
+    return Watermarks(None if limit is None else limit.of(0), high, low)
+
+
+def _stager(settings: Settings, shell: Shell, python: str) -> Stager:
+    pace = Pace(settings.staging_parallel, settings.staging_mb_per_second, settings.data_mover)
+    return Stager(shell, settings.workspace, python, partial(archive_of, settings), pace)
 
 
 def _timing(settings: Settings, default: Timing) -> Timing:
@@ -104,6 +128,7 @@ def _timing(settings: Settings, default: Timing) -> Timing:
         lease=chosen(settings.lease_seconds, default.lease),
         resend_after=chosen(settings.resend_after_seconds, default.resend_after),
         lost_after=chosen(settings.lost_after_seconds, default.lost_after),
+        stuck_after=default.stuck_after,
         observe_every=default.observe_every,
         alive_within=default.alive_within,
     )

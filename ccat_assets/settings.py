@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import sqlalchemy as sa
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ccat_models.errors import InvalidDeclaration
+from resources.watermarks import Amount
 
 PREFIX = "CCAT_"
 OBSERVATORY_PREFIX = "CCAT_WORKFLOW_MANAGER_"  # the observatory's own names (workflow manager, configuration)
@@ -28,8 +38,18 @@ OBSERVATORY_NAMES = (
     "sif_cache_dir",
     "k8s_namespace",
 )
-SECRETS = ("database_url", "ssh_passphrase", "openlineage_api_key")
+SECRETS = ("database_url", "ssh_passphrase", "openlineage_api_key", "s3_credentials")
+S3_VARIABLE = re.compile(r"CCAT_S3_(\w+)_(ACCESS_KEY_ID|SECRET_ACCESS_KEY)", re.ASCII)
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class S3Credentials(BaseModel):
+    """What requests to one data location in an object store are signed with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    access_key_id: SecretStr
+    secret_access_key: SecretStr
 
 
 class Settings(BaseSettings):
@@ -67,6 +87,23 @@ class Settings(BaseSettings):
     sif_cache_dir: Path | None = Field(None, description="cached images, on the cluster; default: below home")
     insecure_registries: tuple[str, ...] = Field((), description="image registries that have no TLS")
     k8s_namespace: str = Field("ccat-workflows", description="for the kubernetes back end")
+    space_limit: str = Field(
+        "", description="what all runs may leave, e.g. 200 TB; default: the file system's size"
+    )
+    space_high: str = Field("", description="room is made above this size or part, e.g. 90 %; default: only on demand")
+    space_low: str = Field("", description="room is made until no more than this is used; default: as space_high")
+    staging_parallel: int = Field(4, ge=1, description="raw data packages that are brought to the cluster at a time")
+    staging_mb_per_second: float | None = Field(
+        None, gt=0, description="MB per second that all of them together may take; default: no limit"
+    )
+    staging_keep_hours: float = Field(24.0, ge=0, description="staged raw data that was not used for so long may go")
+    data_mover: tuple[str, ...] = Field(
+        (), description="words before the command that brings raw data, e.g. srun and its options; default: none"
+    )
+    s3_credentials: dict[str, S3Credentials] = Field(
+        default_factory=dict,
+        description="by data location, from CCAT_S3_<LOCATION>_ACCESS_KEY_ID and …_SECRET_ACCESS_KEY alone",
+    )
     python: Path = Field(Path(sys.executable), description="interpreter of plain-process software and the wrapper")
     local_slots: int = Field(os.cpu_count() or 1, ge=1, description="jobs at a time on the local back end")
     max_in_flight: int = Field(5000, ge=1, description="runs of all pipelines that may be on their way at a time")
@@ -89,7 +126,7 @@ class Settings(BaseSettings):
     openlineage_api_key: SecretStr | None = Field(None, description="bearer token for the receiver")
     user: str = Field(default_factory=getpass.getuser, description="in whose name runs are requested")
 
-    @field_validator("slurm_options", "slurm_setup", "insecure_registries", mode="before")
+    @field_validator("slurm_options", "slurm_setup", "insecure_registries", "data_mover", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
         try:
@@ -102,6 +139,17 @@ class Settings(BaseSettings):
         if self.ssh_host and self.ssh_known_hosts is None:
             raise ValueError("ssh_host needs ssh_known_hosts: a file with its host key (ssh-keyscan, checked by hand)")
         return self
+
+    @field_validator("space_limit", "space_high", "space_low")
+    @classmethod
+    def _amount(cls, text: str, info: ValidationInfo) -> str:
+        try:
+            amount = Amount.parse(text) if text else None
+        except InvalidDeclaration as error:
+            raise ValueError(str(error)) from None
+        if info.field_name == "space_limit" and amount is not None and amount.is_part:
+            raise ValueError("must be a size, e.g. 200 TB: there is nothing that it could be a part of")
+        return text
 
     @field_validator("products_url", "openlineage_url")
     @classmethod
@@ -161,6 +209,9 @@ class Settings(BaseSettings):
         return self.sif_cache_dir or self.home / "sif-cache"
 
 
+_FREE_NAMES = tuple(name for name in Settings.model_fields if name != "s3_credentials")  # it has variables of its own
+
+
 @dataclass(frozen=True)
 class Loaded:
     """The settings, and of each value where it came from."""
@@ -201,15 +252,36 @@ def _from_environment(variables: Mapping[str, str]) -> dict[str, tuple[Any, str]
     if variables.get("DAGSTER_HOME"):
         found["dagster_home"] = (variables["DAGSTER_HOME"], "environment DAGSTER_HOME")
     for variable in sorted(variables, key=lambda v: not v.startswith(OBSERVATORY_PREFIX)):
-        if not variable.startswith(PREFIX) or variable == "CCAT_SETTINGS_FILE":
+        if not variable.startswith(PREFIX) or variable == "CCAT_SETTINGS_FILE" or S3_VARIABLE.fullmatch(variable):
             continue
         observatory = variable.startswith(OBSERVATORY_PREFIX)
         name = variable.removeprefix(OBSERVATORY_PREFIX if observatory else PREFIX).lower()
-        choices = OBSERVATORY_NAMES if observatory else tuple(Settings.model_fields)
+        choices = OBSERVATORY_NAMES if observatory else _FREE_NAMES
         prefix = OBSERVATORY_PREFIX if observatory else PREFIX
         if name not in choices:
             raise InvalidDeclaration(_unknown(f"environment {variable}", name, [prefix + c.upper() for c in choices]))
         found[name] = (variables[variable], f"environment {variable}")
+    if credentials := _s3_credentials(variables):
+        found["s3_credentials"] = (credentials, "environment CCAT_S3_…")
+    return found
+
+
+def s3_variables(location: str) -> tuple[str, str]:
+    """Return the names of the variables that hold the credentials for a data location."""
+    name = re.sub(r"[^A-Z0-9]", "_", location.upper())
+    return f"{PREFIX}S3_{name}_ACCESS_KEY_ID", f"{PREFIX}S3_{name}_SECRET_ACCESS_KEY"
+
+
+def _s3_credentials(variables: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the credentials by their access key's variable; raise InvalidDeclaration for half of them."""
+    found: dict[str, dict[str, str]] = {}
+    for variable in sorted(variables):
+        if match := S3_VARIABLE.fullmatch(variable):
+            both = s3_variables(match[1])
+            for needed in both:
+                if not variables.get(needed):
+                    raise InvalidDeclaration(f"environment {variable}: {needed} is not set, and both are needed")
+            found[both[0]] = {"access_key_id": variables[both[0]], "secret_access_key": variables[both[1]]}
     return found
 
 
@@ -223,8 +295,8 @@ def _from_file(file: Path) -> dict[str, tuple[Any, str]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidDeclaration(f"{file}: not TOML: {error}") from error
     for name in content:
-        if name not in Settings.model_fields:
-            raise InvalidDeclaration(_unknown(f"{file}: {name}", name, list(Settings.model_fields)))
+        if name not in _FREE_NAMES:
+            raise InvalidDeclaration(_unknown(f"{file}: {name}", name, list(_FREE_NAMES)))
     return {name: (value, str(file)) for name, value in content.items()}
 
 

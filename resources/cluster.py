@@ -8,6 +8,8 @@ from resources.attempt_store import AttemptStore
 from resources.backend import BackEnd
 from resources.ops_db import OpsDb
 from resources.sif_cache import SifCache
+from resources.stager import Stager
+from resources.watermarks import Watermarks
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Timing:
     lease: timedelta = timedelta(seconds=30)
     resend_after: timedelta = timedelta(seconds=5)  # a job in doubt that the back end does not know is sent again
     lost_after: timedelta = timedelta(seconds=10)  # a job that is nowhere and has no result is lost
+    stuck_after: timedelta = timedelta(seconds=30)  # a run that nothing makes room for, and nothing moves, has failed
     observe_every: timedelta = timedelta(0)  # the back end is asked no more often
     alive_within: timedelta = timedelta(0)  # a wrapper with a sign of life so young is alive, whatever the queue says
 
@@ -41,6 +44,9 @@ class Cluster:
     marked: bool = False  # wrappers that have ended leave a mark, so that nobody needs to ask the back end
     timing: Timing = field(default_factory=Timing)
     max_in_flight: int | None = None  # runs at the processing location, of all pipelines
+    stager: Stager | None = None  # brings raw data from archives; None where all of it lies on disks here
+    staging_keep: timedelta = timedelta(0)  # staged raw data that was not used for so long may go
+    watermarks: Watermarks = field(default_factory=Watermarks)
     passing: Callable[[str], None] = _go_on  # told the name of each border between two writes: tests end there
 
     @property

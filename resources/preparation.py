@@ -13,6 +13,7 @@ from resources.attempt_store import Layout
 from resources.batches import Prepared
 from resources.cluster import Cluster
 from resources.errors import AskAgain, ResourceError, StagingFailed
+from resources.raw_inputs import RawInputs, bring_inputs
 from resources.sif_cache import Filling, Ready
 from resources.software import read_code
 from resources.staging import Software, attempt_plan, needs_of
@@ -21,17 +22,18 @@ from resources.staging import Software, attempt_plan, needs_of
 def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared]:
     """Lay out attempts and return those that can be sent.
 
-    One that cannot be laid out has failed; one whose image is still on its way stays as it is.
+    One that cannot be laid out has failed; one whose image or raw data is still on its way stays as it is.
     """
     if not attempts:
         return []
     with cluster.ops_db.read() as session:
         briefings = brief(session, [attempt.run_id for attempt in attempts], cluster.location_id)
     cluster.store.install_wrapper()
+    inputs = bring_inputs(cluster, briefings.values())
     shelf, prepared, layouts, problems = Shelf(cluster), [], [], {}
     for attempt in attempts:
         try:
-            laid_out = _lay_out(cluster, shelf, briefings[attempt.run_id], attempt)
+            laid_out = _lay_out(cluster, shelf, inputs, briefings[attempt.run_id], attempt)
         except AskAgain:
             raise
         except (ResourceError, OSError) as error:
@@ -51,12 +53,12 @@ def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared]
 
 
 def _lay_out(
-    cluster: Cluster, shelf: "Shelf", briefing: RunBriefing, attempt: OpenAttempt
+    cluster: Cluster, shelf: "Shelf", inputs: RawInputs, briefing: RunBriefing, attempt: OpenAttempt
 ) -> tuple[Layout, Prepared] | None:
-    software = shelf.software(briefing.run.software_version)
-    if software is None:
+    software, placed = shelf.software(briefing.run.software_version), inputs.of(briefing)
+    if software is None or placed is None:
         return None
-    plan = attempt_plan(briefing, attempt, cluster.base, software)
+    plan = attempt_plan(placed, attempt, cluster.base, software)
     marks = cluster.store.marks if cluster.marked else None
     plan = replace(plan, job_id_variable=cluster.job_id_variable, ended_directory=marks)
     rendered = render_job(plan, python=cluster.python, apptainer=cluster.apptainer or "apptainer")

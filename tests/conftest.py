@@ -1,4 +1,5 @@
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,29 @@ from tests.support.fault_table import fault_table, pytest_addoption
 from tests.support.login_node import login_node, node
 from tests.support.not_run import pytest_terminal_summary
 from tests.support.postgres import PostgresServer
+from tests.support.rgw import s3_server
 from tests.support.slurm_cluster import slurm_cluster
 
 # pytest finds them by name
-__all__ = ["fault_table", "login_node", "node", "pytest_addoption", "pytest_terminal_summary", "slurm_cluster"]
+__all__ = [
+    "fault_table",
+    "login_node",
+    "node",
+    "pytest_addoption",
+    "pytest_terminal_summary",
+    "s3_server",
+    "slurm_cluster",
+]
+
+
+def pytest_configure() -> None:
+    """Take SIGINT, which a shell lets what it starts in the background ignore, and with that all that tests start.
+
+    Dagster treats SIGTERM as it finds SIGINT treated: its code servers, and the `tail` that each of their runs waits a
+    minute for, could not be ended.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ progress goes only forward: whoever finds it removes it, and it is brought anew.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
@@ -94,26 +95,9 @@ def record_removed(session: Session, copy_ids: Collection[int]) -> None:
 def _copies(
     session: Session, location_id: int, status: PhysicalCopyStatus, *conditions: sa.ColumnElement[bool]
 ) -> list[StagedCopy]:
-    read_at = (
-        sa.select(sa.func.max(Run.status_changed_at))
-        .join(RunInputPackage, RunInputPackage.run_id == Run.id)
-        .where(RunInputPackage.raw_data_package_id == Copy.raw_data_package_id)
-        .correlate(Copy)
-        .scalar_subquery()
-    )
-    job = (
-        sa.select(sa.func.max(StagingJob.id))
-        .where(
-            StagingJob.raw_data_package_id == Copy.raw_data_package_id,
-            StagingJob.target_location_id == location_id,
-            StagingJob.status == Status.COMPLETED,
-        )
-        .correlate(Copy)
-        .scalar_subquery()
-    )
     query = (
         sa.select(Copy.id, Copy.raw_data_package_id, RawDataPackage.name, Copy.path, RawDataPackage.size_bytes)
-        .add_columns(Copy.created_at, read_at, job)
+        .add_columns(Copy.created_at, _last_read(), _bringing_job(location_id))
         .join(RawDataPackage, RawDataPackage.id == Copy.raw_data_package_id)
         .where(
             Copy.data_location_id == location_id,
@@ -128,6 +112,31 @@ def _copies(
         for copy_id, package_id, name, path, size, created, read, job_id in session.execute(query).tuples()
         if package_id is not None
     ]
+
+
+def _last_read() -> sa.ColumnElement[Any]:
+    """Return when the last run that read a copy's package changed its status."""
+    return (
+        sa.select(sa.func.max(Run.status_changed_at))
+        .join(RunInputPackage, RunInputPackage.run_id == Run.id)
+        .where(RunInputPackage.raw_data_package_id == Copy.raw_data_package_id)
+        .correlate(Copy)
+        .scalar_subquery()
+    )
+
+
+def _bringing_job(location_id: int) -> sa.ColumnElement[Any]:
+    """Return the job that brought a copy."""
+    return (
+        sa.select(sa.func.max(StagingJob.id))
+        .where(
+            StagingJob.raw_data_package_id == Copy.raw_data_package_id,
+            StagingJob.target_location_id == location_id,
+            StagingJob.status == Status.COMPLETED,
+        )
+        .correlate(Copy)
+        .scalar_subquery()
+    )
 
 
 def _can_be_brought_again() -> sa.ColumnElement[bool]:

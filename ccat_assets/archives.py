@@ -1,0 +1,33 @@
+"""From a data location's row and the settings to the archive that it is."""
+
+from pathlib import Path
+
+from ccat_assets.settings import Settings, s3_variables
+from ccat_models.errors import Refused
+from ccat_models.tables.places import DataLocation, DiskDataLocation, S3DataLocation, TapeDataLocation
+from resources.archive import Archive
+from resources.disk_archive import DiskArchive
+from resources.s3_archive import Bucket, Credentials, S3Archive
+
+
+def archive_of(settings: Settings, location: DataLocation) -> Archive:
+    """Return the archive at a location; opens no connection. Raises Refused for one of no known kind."""
+    if isinstance(location, S3DataLocation):
+        return S3Archive(_bucket(location), _credentials(settings, location))
+    if isinstance(location, DiskDataLocation):
+        return DiskArchive(location.name, Path(location.path))
+    if isinstance(location, TapeDataLocation):
+        return DiskArchive(location.name, Path(location.mount_path))
+    raise Refused(f"data location {location.name!r}: nothing reads storage of type {location.storage_type!r}")
+
+
+def _bucket(location: S3DataLocation) -> Bucket:
+    variables = s3_variables(location.name)
+    return Bucket(location.name, location.endpoint_url, location.bucket, location.prefix, variables)
+
+
+def _credentials(settings: Settings, location: S3DataLocation) -> Credentials | None:
+    found = settings.s3_credentials.get(s3_variables(location.name)[0])
+    if found is None:
+        return None
+    return Credentials(found.access_key_id.get_secret_value(), found.secret_access_key.get_secret_value())

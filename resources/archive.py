@@ -1,0 +1,81 @@
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from resources.errors import AskAgain, StagingFailed
+
+BLOCK_BYTES = 1 << 20
+
+
+class ArchiveUnavailable(AskAgain):
+    """Raise when an archive does not answer, or says that it cannot now."""
+
+
+class ArchiveRefused(StagingFailed):
+    """Raise when an archive refuses our credentials, or there are none; the message says where they belong."""
+
+
+class NotInArchive(StagingFailed):
+    """Raise when nothing lies where something should."""
+
+
+class WrongBytes(StagingFailed):
+    """Raise when something else lies in an archive than what was put there."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in an archive; the version changes with its content (S3: ETag)."""
+
+    path: str
+    size_bytes: int
+    version: str
+
+
+class Archive(Protocol):
+    """Where files are kept for long; paths are relative to the location, with "/" between their parts.
+
+    All calls raise ArchiveUnavailable, ArchiveRefused, and where a path is named NotInArchive.
+    """
+
+    @property
+    def access(self) -> str:
+        """Return what decides whether we may read it, for messages."""
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Yield the files whose paths begin with a prefix, in the order of their paths."""
+
+    def read(self, path: str, first_byte: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Yield a file's bytes from the first one on, to its end where no length is given."""
+
+    def checksum(self, path: str) -> str:
+        """Return the sha256 of what lies there, read to its end."""
+
+    def put(self, source: Path, path: str) -> None:
+        """Copy a file of this machine in, and read it back: what lies there then is what was to be put.
+
+        A copy that broke off goes on where it ended. Raises WrongBytes, with nothing left there, where it is another.
+        """
+
+    def address(self, path: str) -> str:
+        """Return from where a cluster reads a file: a path, or a signed web address that is good for a day."""
+
+
+def sha256_of(blocks: Iterator[bytes]) -> str:
+    """Return the sha256 of what comes in blocks."""
+    found = hashlib.sha256()
+    for block in blocks:
+        found.update(block)
+    return found.hexdigest()
+
+
+def blocks_of(path: Path, first_byte: int = 0, length: int | None = None) -> Iterator[bytes]:
+    """Yield a local file's bytes from the first one on, to its end where no length is given."""
+    with path.open("rb") as file:
+        file.seek(first_byte)
+        left = length
+        while block := file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left)):
+            left = None if left is None else left - len(block)
+            yield block

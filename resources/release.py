@@ -1,0 +1,82 @@
+from collections.abc import Sequence
+from datetime import timedelta
+
+from ccat_models.raw import release as releases
+from ccat_models.raw import staging
+from ccat_models.raw.release import StagedCopy, releasable
+from ccat_models.raw.staging import STAGED_DIRECTORY
+from resources.cluster import Cluster
+from resources.stager import Arrived, NotBrought, Stager, staged_name
+
+
+def release(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
+    """Remove staged copies that nobody needs, oldest use first, until so many bytes are free; return how many are.
+
+    All of them where no number is given. What an earlier call has begun is ended first. Safe to call again and by
+    several at once; raises AskAgain where the cluster's disk cannot be reached, with the rest to be done by the next
+    call.
+    """
+    if cluster.stager is None:
+        return 0
+    _take_in(cluster, cluster.stager)
+    cluster.stager.sweep()
+    kept = cluster.staging_keep if keep is None else keep
+    with cluster.ops_db.read() as session:
+        begun = releases.being_removed(session, cluster.location_id)
+        marked = releases.scheduled(session, cluster.location_id)
+        chosen = _enough(releasable(session, cluster.location_id, cluster.clock(), kept), wanted_bytes)
+    if chosen:
+        with cluster.ops_db.write() as session:
+            releases.mark(session, [copy.copy_id for copy in chosen])
+        cluster.passing("staged copies marked")
+    if chosen or marked:
+        with cluster.ops_db.write() as session:
+            releases.settle(session, cluster.location_id)
+        cluster.passing("staged copies going")
+        with cluster.ops_db.read() as session:
+            begun = releases.being_removed(session, cluster.location_id)
+    return remove(cluster, begun)
+
+
+def remove(cluster: Cluster, copies: Sequence[StagedCopy]) -> int:
+    """Remove copies that are on their way out, and record it; return how many bytes became free."""
+    if not copies or cluster.stager is None:
+        return 0
+    gone = cluster.stager.release({copy.path.rpartition("/")[2]: copy.job_id for copy in copies})
+    removed = [copy for copy in copies if copy.path.rpartition("/")[2] in gone]
+    cluster.passing("staged copies removed")
+    with cluster.ops_db.write() as session:
+        releases.record_removed(session, [copy.copy_id for copy in removed])
+    return sum(copy.size_bytes for copy in removed)
+
+
+def _take_in(cluster: Cluster, stager: Stager) -> None:
+    """Record what became of packages that were being brought for runs which have ended since."""
+    with cluster.ops_db.read() as session:
+        jobs = staging.jobs_without_reader(session, cluster.location_id)
+    answers = stager.look({job.id: staged_name(job.package, job.checksum) for job in jobs})
+    arrived, failed = {}, {}
+    for job in jobs:
+        answer = answers[job.id]
+        if isinstance(answer, Arrived):
+            arrived[job.id] = (f"{STAGED_DIRECTORY}/{staged_name(job.package, job.checksum)}", answer.transferred)
+        elif isinstance(answer, NotBrought):
+            failed[job.id] = (answer.message, answer.transferred)
+        elif answer is None:
+            failed[job.id] = ("nobody waited for it any more", 0)
+    if arrived or failed:
+        with cluster.ops_db.write() as session:
+            staging.record_staged(session, arrived, cluster.location_id, cluster.clock())
+            staging.record_failed(session, failed, cluster.clock())
+
+
+def _enough(copies: Sequence[StagedCopy], wanted_bytes: int | None) -> list[StagedCopy]:
+    """Return the first copies that make so many bytes together."""
+    if wanted_bytes is None:
+        return list(copies)
+    chosen: list[StagedCopy] = []
+    for copy in copies:
+        if sum(one.size_bytes for one in chosen) >= wanted_bytes:
+            break
+        chosen.append(copy)
+    return chosen
