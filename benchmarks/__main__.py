@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import arrival, closure, mirroring, plan, slurm, standing
+from benchmarks import arrival, checksum, closure, mirroring, plan, purge, slurm, standing
 
 BENCHMARKS: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
     "plan": plan.measure,
@@ -18,6 +18,8 @@ BENCHMARKS: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
     "idle_tick": standing.idle_tick,
     "detect_to_submit": arrival.detect_to_submit,
     "closure": closure.closure,
+    "checksum": checksum.checksum,
+    "purge_decision": purge.purge_decision,
     "add_partitions": mirroring.add_partitions,
     "dag21": slurm.dag21,
     "trivial50": slurm.trivial50,

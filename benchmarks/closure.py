@@ -11,6 +11,8 @@ from benchmarks import databases
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from resources.ops_db import OpsDb
+
 PRODUCTS = 1_000_000
 MARQUEZ = {"marquez_lineage_end_point_s": 10}  # at least
 _ASKED = 300
@@ -46,7 +48,7 @@ INSERT INTO run_input_package (run_id, raw_data_package_id, checksum)
 SELECT n, (n - 1) % :packages + 1, lpad('0', 64, '0') FROM generate_series(1, :packages) n
 UNION ALL
 SELECT n, (n * 17 + k * 7919) % :packages + 1, lpad('0', 64, '0')
-FROM generate_series(:packages + 1, :calibrated) n, generate_series(1, 11) k;
+FROM generate_series(:packages + 1, :calibrated) n, generate_series(1, :packages_each) k;
 INSERT INTO run_input_product (run_id, data_product_id, producer_run_id, sha256)
 SELECT n, c, c, lpad('0', 64, '0')
 FROM generate_series(:calibrated + 1, :products - 1) n, generate_series(1, 10) k,
@@ -67,27 +69,36 @@ def closure() -> Iterable[dict[str, Any]]:
 
 
 def run_prepare(directory: Path, products: int, urls: dict[str, str]) -> dict[str, Any]:
-    """Fill a database with completed runs of one product each; the server makes every row."""
+    """Fill a database with completed runs of one product each, most of which have read eleven packages."""
     import sqlalchemy as sa  # noqa: PLC0415 - only the child pays for its imports
 
-    from benchmarks.fill import observe, settle  # noqa: PLC0415
-    from benchmarks.world import declare  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
 
     begun, ops_db = time.monotonic(), OpsDb(urls["ops"])
+    fill(ops_db, directory, products, packages_each=11)
+    with ops_db.read() as session:
+        tables = ("run_input_package", "run_input_product")
+        links = [session.scalar(sa.text(f"SELECT count(*) FROM {table}")) for table in tables]
+    return {"links": sum(links), "wall_s": round(time.monotonic() - begun, 2)}
+
+
+def fill(ops_db: "OpsDb", directory: Path, products: int, *, packages_each: int) -> None:
+    """Let completed runs have made so many products; the server makes every row."""
+    import sqlalchemy as sa  # noqa: PLC0415
+
+    from benchmarks.fill import observe, settle  # noqa: PLC0415
+    from benchmarks.world import declare  # noqa: PLC0415
+
     packages = products // 10
     observe(ops_db, directory, packages, per_unit=10)
     declare(ops_db)
     sizes = {"products": products, "calibrated": products - packages, "packages": packages}
+    sizes["packages_each"] = packages_each
     with ops_db.write() as session:
         session.execute(sa.text("SET LOCAL session_replication_role = replica"))  # neither triggers nor foreign keys
         for statement in _FILL.split(";"):
             session.execute(sa.text(statement.replace("::", r"\:\:")), sizes)
     settle(ops_db)
-    with ops_db.read() as session:
-        tables = ("run_input_package", "run_input_product")
-        links = [session.scalar(sa.text(f"SELECT count(*) FROM {table}")) for table in tables]
-    return {"links": sum(links), "wall_s": round(time.monotonic() - begun, 2)}
 
 
 def run_lineage(directory: Path, products: int, urls: dict[str, str]) -> dict[str, Any]:

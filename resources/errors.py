@@ -8,12 +8,16 @@ class ResourceError(Exception):
     │   ├── ShellDoubtful          a command or transfer began and its end is not known
     │   ├── BackEndUnavailable     the queue could not be read
     │   ├── ReceiverUnavailable    a receiver of events does not answer (resources.openlineage)
+    │   ├── ArchiveUnavailable     an archive does not answer (resources.archive)
     │   ├── SubmissionPostponed    surely nothing was accepted, for a limit that will pass
     │   └── SubmissionDoubtful     jobs may or may not have been accepted: find them by key before sending anything
     ├── ChangeRequest              the same request will fail again
     │   ├── SubmissionRefused      surely nothing was accepted
     │   └── UnsafePath             a name or path that must not be used
     ├── StagingFailed              an input is not where it should be: the attempt cannot begin
+    │   ├── ArchiveRefused         an archive refuses our credentials (resources.archive)
+    │   ├── NotInArchive           nothing lies where something should (resources.archive)
+    │   └── WrongBytes             something else lies there than was put there (resources.archive)
     ├── ResultUnreadable           the attempt's result cannot be believed: the attempt has failed
     └── OutputsUnusable            the attempt's files are not what its result says: the attempt has failed
     """

@@ -48,7 +48,7 @@ def bring_inputs(cluster: Cluster, briefings: Iterable[RunBriefing]) -> RawInput
         package.id: package
         for briefing in briefings
         for package in briefing.packages
-        if package.directory is None or staging.is_packed(package.directory)
+        if package.directory is None
     }
     packages = list(wanted.values())
     for first in range(0, len(packages), _CHUNK):

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.raw.staging import STAGED_DIRECTORY
-from ccat_models.run.regenerate import cannot_be_made_again
+from ccat_models.run.regenerate import not_to_be_made_again
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -21,7 +23,7 @@ from ccat_models.tables.staging import StagingJob, Status
 
 @dataclass(frozen=True)
 class CopyRow:
-    """A product's copy at a location; the path is relative to it."""
+    """A product's copy at a location, its path relative to that; `changed_at` is when its run was purged."""
 
     id: int
     run_id: RunId
@@ -29,6 +31,7 @@ class CopyRow:
     size_bytes: int
     status: PhysicalCopyStatus
     removable: bool
+    changed_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,9 @@ def can_be_purged(session: Session, run_ids: Collection[RunId]) -> set[RunId]:
     """Return those of the runs whose products can be made again, and that nobody has pinned."""
     pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None))
     query = sa.select(RunSpace.run_id).where(
-        RunSpace.run_id.in_(run_ids),
-        RunSpace.state == SpaceState.PRESENT,
-        RunSpace.run_id.not_in(pinned),
-        sa.not_(cannot_be_made_again(RunSpace.run_id)),
+        RunSpace.run_id.in_(run_ids), RunSpace.state == SpaceState.PRESENT, RunSpace.run_id.not_in(pinned)
     )
-    return set(session.scalars(query))
+    return set(session.scalars(query)) - set(session.scalars(not_to_be_made_again(run_ids)))
 
 
 def staged_copies(session: Session, location_id: int) -> dict[str, tuple[int, PhysicalCopyStatus]]:
@@ -107,7 +107,7 @@ def packages_on_their_way(session: Session, location_id: int) -> list[tuple[str,
         .join(StagingJob, StagingJob.raw_data_package_id == RawDataPackage.id)
         .where(StagingJob.target_location_id == location_id, is_open)
     )
-    return list(session.execute(query).tuples())
+    return [(name, checksum) for name, checksum in session.execute(query).tuples() if checksum is not None]
 
 
 def give_up_staged(session: Session, copy_ids: Collection[int]) -> None:
@@ -121,10 +121,12 @@ def give_up_staged(session: Session, copy_ids: Collection[int]) -> None:
     )
 
 
-def _copies(location_id: int) -> sa.Select[tuple[int, RunId, str, int, PhysicalCopyStatus, bool]]:
+def _copies(location_id: int) -> sa.Select[Any]:
     removable = sa.type_coerce(DataProduct.type.in_(REMOVABLE_TYPES), sa.Boolean)
     return (
         sa.select(Copy.id, DataProduct.run_id, Copy.path, DataProduct.size_bytes, Copy.status, removable)
+        .add_columns(RunSpace.changed_at)
         .join(DataProduct, DataProduct.id == Copy.data_product_id)
+        .outerjoin(RunSpace, RunSpace.run_id == DataProduct.run_id)
         .where(Copy.data_location_id == location_id)
     )

@@ -1,22 +1,23 @@
 """Why the products of a run may not be removed: the conditions of a purge, and what each of them holds back."""
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.grouping.portable_sql import LaterBy
 from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines
-from ccat_models.run.regenerate import Runs, cannot_be_made_again, needed_runs, runs_read
+from ccat_models.run.regenerate import Runs, needed_runs, not_to_be_made_again, runs_read
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputProduct
-from ccat_models.tables.pipelines import Keep, ReductionStepRevision
+from ccat_models.tables.pipelines import Keep, Pipeline, ReductionStep, ReductionStepRevision
 from ccat_models.tables.places import READABLE, PhysicalCopyStatus
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
@@ -51,64 +52,108 @@ class Held:
     size_bytes: int
 
 
-def held(session: Session, location_id: int, now: datetime) -> list[Held]:
-    """Return by cause what is kept at a location, and what may go: every run with something to remove once.
+@dataclass(frozen=True)
+class StepHeld:
+    """What one cause keeps of a step."""
+
+    pipeline: str
+    step: str
+    held: Held
+
+
+def held(session: Session, location_id: int, now: datetime) -> list[StepHeld]:
+    """Return by step and cause what is kept at a location, and what may go: each run with something to remove once.
 
     `sub_group_gap` must stand, in a request's transaction.
     """
-    space = RunSpace
     cause = sa.case(*((condition, cause.name) for cause, condition in causes(session, location_id, now).items()))
+    last = _last_revisions()
     rows = (
-        sa.select(cause.label("cause"), space.removable_bytes)
-        .join(ReductionStepRevision, ReductionStepRevision.id == last_revision())
-        .outerjoin(sub_group_gap, same_sub_group())
-        .where(space.state == SpaceState.PRESENT, space.data_location_id == location_id, space.removable_bytes > 0)
+        sa.select(cause.label("cause"), RunSpace.step_id, RunSpace.removable_bytes)
+        .join(last, last.c.step_id == RunSpace.step_id)
+        .join(ReductionStepRevision, ReductionStepRevision.id == last.c.revision_id)
+        .where(*_present(location_id))
         .subquery()
     )
-    size = sa.cast(sa.func.sum(rows.c.removable_bytes), sa.BigInteger)
-    query = sa.select(rows.c.cause, sa.func.count(), size).group_by(rows.c.cause)
-    found = {name: (runs, size) for name, runs, size in session.execute(query).tuples()}
+    sums = (
+        sa.select(rows.c.step_id, rows.c.cause, sa.func.count().label("runs"))
+        .add_columns(sa.cast(sa.func.sum(rows.c.removable_bytes), sa.BigInteger).label("size"))
+        .group_by(rows.c.step_id, rows.c.cause)
+        .subquery()
+    )
+    query = (
+        sa.select(Pipeline.name, ReductionStep.name, sums.c.cause, sums.c.runs, sums.c.size)
+        .join(ReductionStep, ReductionStep.pipeline_id == Pipeline.id)
+        .join(sums, sums.c.step_id == ReductionStep.id)
+        .order_by(Pipeline.name, ReductionStep.id, sums.c.cause)
+    )
     return [
-        Held(cause, *found[cause.name if cause else None])
-        for cause in (*Cause, None)
-        if (cause.name if cause else None) in found
+        StepHeld(pipeline, step, Held(None if name is None else Cause[name], runs, size))
+        for pipeline, step, name, runs, size in session.execute(query).tuples()
     ]
 
 
+def by_cause(held: Iterable[StepHeld]) -> list[Held]:
+    """Return what each cause keeps in all steps, and last, without a cause, what may go."""
+    runs, sizes = Counter[Cause | None](), Counter[Cause | None]()
+    for one in held:
+        runs[one.held.cause] += one.held.runs
+        sizes[one.held.cause] += one.held.size_bytes
+    return [Held(cause, runs[cause], sizes[cause]) for cause in (*Cause, None) if runs[cause]]
+
+
 def causes(session: Session, location_id: int, now: datetime) -> Mapping[Cause, sa.ColumnElement[bool]]:
-    """Return why a run of `run_space`, joined with its step's last revision and its gap, is kept."""
-    space, step, current = RunSpace, ReductionStepRevision, sub_group_gap.c.current_run_id
-    superseded = sa.and_(sub_group_gap.c.step_id.is_not(None), current.is_distinct_from(space.run_id))
+    """Return why a run of `run_space`, joined with its step's last revision, is kept."""
+    space, step, superseded = RunSpace, ReductionStepRevision, _is_superseded()
     unused = LaterBy(space.last_used_at, step.keep_days * sa.literal(_DAY_SECONDS)) <= now
-    pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None))
-    in_flight = sa.select(Run.id).where(Run.status.in_(IN_FLIGHT))
-    being_read = sa.select(RunInputProduct.producer_run_id).where(RunInputProduct.run_id.in_(in_flight))
-    read = _read_by_open_gaps(session)
+    pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None), ProductPin.run_id == space.run_id)
+    being_read = (
+        sa.select(RunInputProduct.run_id)
+        .join(Run, Run.id == RunInputProduct.run_id)
+        .where(Run.status.in_(IN_FLIGHT), RunInputProduct.producer_run_id == space.run_id)
+    )
+    here = _present(location_id)
+    not_again = not_to_be_made_again(sa.select(space.run_id).where(*here))
     return {
-        Cause.PINNED: space.run_id.in_(pinned),
+        Cause.PINNED: pinned.correlate(space).exists(),
         Cause.ALWAYS: step.keep == Keep.ALWAYS,
         Cause.UNTIL_SUPERSEDED: sa.and_(step.keep == Keep.UNTIL_SUPERSEDED, sa.not_(superseded)),
         Cause.DAYS: sa.and_(step.keep == Keep.DAYS, sa.not_(unused)),
         Cause.CURRENT: sa.and_(sa.or_(space.has_science, step.final), sa.not_(superseded)),
         Cause.ONLY_COPY: sa.and_(step.final, sa.not_(_is_elsewhere(location_id))),
-        Cause.IN_FLIGHT: space.run_id.in_(being_read),
-        Cause.OPEN_GAPS: sa.false() if read is None else space.run_id.in_(sa.select(needed_runs(read).c.run_id)),
+        Cause.IN_FLIGHT: being_read.correlate(space).exists(),
+        Cause.OPEN_GAPS: _is_read_by_open_gaps(session),
         Cause.NOT_VERIFIED: _is_not_verified(location_id),
-        Cause.NOT_AGAIN: cannot_be_made_again(space.run_id),
+        Cause.NOT_AGAIN: space.run_id.in_(not_again),
     }
 
 
-def last_revision() -> sa.ScalarSelect[int]:
-    """Return the step's last revision: what its pipeline's declaration says now, or said last."""
-    revision = aliased(ReductionStepRevision)
-    last = sa.select(sa.func.max(revision.id)).where(revision.step_id == RunSpace.step_id)
-    return last.correlate(RunSpace).scalar_subquery()
+def _present(location_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+    space = RunSpace
+    return space.state == SpaceState.PRESENT, space.data_location_id == location_id, space.removable_bytes > 0
 
 
-def same_sub_group() -> sa.ColumnElement[bool]:
-    """Return whether a gap is that of a run's sub-group."""
+def _last_revisions() -> sa.Subquery:
+    """Return the last revision of each step: what its pipeline's declaration says now, or said last."""
+    revision = ReductionStepRevision
+    last = sa.select(revision.step_id, sa.func.max(revision.id).label("revision_id")).group_by(revision.step_id)
+    return last.subquery("last_revision")
+
+
+def _is_superseded() -> sa.ColumnElement[bool]:
+    """Return whether another run, or none, is the current one of a run's sub-group."""
     gap = sub_group_gap.c
-    return sa.and_(gap.step_id == RunSpace.step_id, gap.sub_group_id == RunSpace.sub_group_id)
+    here = (gap.step_id == RunSpace.step_id, gap.sub_group_id == RunSpace.sub_group_id)
+    other = sa.select(sa.literal(1)).where(*here, gap.current_run_id.is_distinct_from(RunSpace.run_id))
+    return other.correlate(RunSpace).exists()
+
+
+def _is_read_by_open_gaps(session: Session) -> sa.ColumnElement[bool]:
+    read = _read_by_open_gaps(session)
+    if read is None:
+        return sa.false()
+    needed = needed_runs(read)
+    return sa.select(needed.c.run_id).where(needed.c.run_id == RunSpace.run_id).correlate(RunSpace).exists()
 
 
 def _read_by_open_gaps(session: Session) -> Runs | None:

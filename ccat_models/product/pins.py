@@ -48,7 +48,7 @@ def pin(session: Session, selection: Selection, *, reason: str, by: str, now: da
     columns = ProductPin.__table__.c
     rows = sa.select(
         wanted.c.id, wanted.c.run_id, *(sa.literal(value, columns[name].type) for name, value in constants.items())
-    )
+    ).where(wanted.c.id.not_in(sa.select(ProductPin.data_product_id).where(ProductPin.unpinned_at.is_(None))))
     before = _standing(session, selection)
     names = ["data_product_id", "run_id", *constants]
     session.execute(insert_or_ignore(session, ProductPin).from_select(names, rows))

@@ -9,17 +9,18 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
+from ccat_models.gap import table
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.grouping.portable_sql import LaterBy
 from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines
-from ccat_models.run.regenerate import Runs, cannot_be_made_again, needed_runs, runs_read
-from ccat_models.tables.base import RunId, StepId
+from ccat_models.run.regenerate import Runs, needed_runs, not_to_be_made_again, runs_read
+from ccat_models.tables.base import RunId, StepId, UtcDateTime
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputProduct
@@ -35,8 +36,19 @@ _DAY_SECONDS = 86_400
 _STUCK = (Reason.UP_TO_DATE, Reason.RETRIES_EXHAUSTED, Reason.QUALITY_BLOCKED, Reason.DISABLED)
 
 
-@dataclass(frozen=True)
-class Removable:
+_picked = sa.Table(
+    "purge_picked",
+    sa.MetaData(),  # never part of the migrated schema
+    sa.Column("run_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("step_id", sa.BigInteger),
+    sa.Column("removable_bytes", sa.BigInteger),
+    sa.Column("last_used_at", UtcDateTime),
+    prefixes=["TEMPORARY"],
+)
+_COLUMNS = [column.name for column in _picked.columns]
+
+
+class Removable(NamedTuple):
     """A run whose products may be removed."""
 
     run_id: RunId
@@ -68,17 +80,21 @@ def choose(session: Session, location_id: int, wanted_bytes: int, now: datetime)
 
     `sub_group_gap` must stand, in a request's transaction. What is chosen is less where there is no more to remove.
     """
+    _prepare(session)
     unfit_bytes, seen = 0, -1
     while True:
-        picked = [
-            Removable(*row) for row in session.execute(_oldest(session, location_id, wanted_bytes + unfit_bytes, now))
-        ]
-        unfit = _unfit([one.run_id for one in picked], session, location_id)
-        chosen = [one for one in picked if one.run_id not in unfit]
-        unfit_bytes = sum(one.removable_bytes for one in picked if one.run_id in unfit)
-        if len(picked) == seen or sum(one.removable_bytes for one in chosen) >= wanted_bytes:
+        session.execute(sa.delete(_picked))
+        picked = sa.insert(_picked).from_select(_COLUMNS, oldest(session, location_id, wanted_bytes + unfit_bytes, now))
+        session.execute(picked)
+        table.analyze(session, _picked)
+        unfit = set(session.scalars(_unfit(location_id)))
+        rows = session.execute(sa.select(_picked).order_by(_picked.c.last_used_at, _picked.c.run_id)).tuples().all()
+        found = list(map(Removable._make, rows))
+        chosen = [one for one in found if one.run_id not in unfit]
+        unfit_bytes = sum(one.removable_bytes for one in found if one.run_id in unfit)
+        if len(found) == seen or sum(one.removable_bytes for one in chosen) >= wanted_bytes:
             return chosen
-        seen = len(picked)
+        seen = len(found)
 
 
 def mark(session: Session, location_id: int, chosen: Sequence[Removable], purpose: Purpose, now: datetime) -> Purge:
@@ -150,15 +166,15 @@ def _finish(session: Session, now: datetime) -> None:
     _update(session, sa.update(Purge).where(*over).values(finished_at=now, problem=None))
 
 
-def _oldest(session: Session, location_id: int, wanted_bytes: int, now: datetime) -> sa.Select[Any]:
+def oldest(session: Session, location_id: int, wanted_bytes: int, now: datetime) -> sa.Select[Any]:
     """Return the removable runs, least recently used first, until there are enough: one pass over what there is."""
-    space = RunSpace
+    space, last = RunSpace, _last_revisions()
     so_far = sa.func.sum(space.removable_bytes).over(order_by=(space.last_used_at, space.run_id))
     rows = (
         sa.select(space.run_id, space.step_id, space.removable_bytes, space.last_used_at)
         .add_columns((so_far - space.removable_bytes).label("before"))
-        .join(ReductionStepRevision, ReductionStepRevision.id == _last_revision())
-        .outerjoin(sub_group_gap, _same_sub_group())
+        .join(last, last.c.step_id == space.step_id)
+        .join(ReductionStepRevision, ReductionStepRevision.id == last.c.revision_id)
         .where(*_may_go(session, location_id, now))
         .subquery("oldest")
     )
@@ -167,8 +183,7 @@ def _oldest(session: Session, location_id: int, wanted_bytes: int, now: datetime
 
 
 def _may_go(session: Session, location_id: int, now: datetime) -> list[sa.ColumnElement[bool]]:
-    space, step, current = RunSpace, ReductionStepRevision, sub_group_gap.c.current_run_id
-    superseded = sa.and_(sub_group_gap.c.step_id.is_not(None), current.is_distinct_from(space.run_id))
+    space, step, superseded = RunSpace, ReductionStepRevision, _is_superseded()
     unused = LaterBy(space.last_used_at, step.keep_days * sa.literal(_DAY_SECONDS)) <= now
     retention = sa.case(
         (step.keep == Keep.ALWAYS, sa.false()),
@@ -176,9 +191,12 @@ def _may_go(session: Session, location_id: int, now: datetime) -> list[sa.Column
         (step.keep == Keep.DAYS, unused),
         else_=sa.true(),
     )
-    pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None))
-    in_flight = sa.select(Run.id).where(Run.status.in_(IN_FLIGHT))
-    being_read = sa.select(RunInputProduct.producer_run_id).where(RunInputProduct.run_id.in_(in_flight))
+    pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None), ProductPin.run_id == space.run_id)
+    being_read = (
+        sa.select(RunInputProduct.run_id)
+        .join(Run, Run.id == RunInputProduct.run_id)
+        .where(Run.status.in_(IN_FLIGHT), RunInputProduct.producer_run_id == space.run_id)
+    )
     conditions = [
         space.state == SpaceState.PRESENT,
         space.data_location_id == location_id,
@@ -186,25 +204,29 @@ def _may_go(session: Session, location_id: int, now: datetime) -> list[sa.Column
         retention,
         sa.or_(sa.not_(sa.or_(space.has_science, step.final)), superseded),
         sa.or_(sa.not_(step.final), _is_elsewhere(location_id)),
-        space.run_id.not_in(pinned),
-        space.run_id.not_in(being_read),
+        ~pinned.correlate(space).exists(),
+        ~being_read.correlate(space).exists(),
     ]
     read = _read_by_open_gaps(session)
     if read is not None:
-        conditions.append(space.run_id.not_in(sa.select(needed_runs(read).c.run_id)))
+        needed = needed_runs(read)
+        conditions.append(~sa.select(needed.c.run_id).where(needed.c.run_id == space.run_id).correlate(space).exists())
     return conditions
 
 
-def _last_revision() -> sa.ScalarSelect[int]:
-    """Return the step's last revision: what its pipeline's declaration says now, or said last."""
-    revision = aliased(ReductionStepRevision)
-    last = sa.select(sa.func.max(revision.id)).where(revision.step_id == RunSpace.step_id)
-    return last.correlate(RunSpace).scalar_subquery()
+def _last_revisions() -> sa.Subquery:
+    """Return the last revision of each step: what its pipeline's declaration says now, or said last."""
+    revision = ReductionStepRevision
+    last = sa.select(revision.step_id, sa.func.max(revision.id).label("revision_id")).group_by(revision.step_id)
+    return last.subquery("last_revision")
 
 
-def _same_sub_group() -> sa.ColumnElement[bool]:
+def _is_superseded() -> sa.ColumnElement[bool]:
+    """Return whether another run, or none, is the current one of a run's sub-group."""
     gap = sub_group_gap.c
-    return sa.and_(gap.step_id == RunSpace.step_id, gap.sub_group_id == RunSpace.sub_group_id)
+    here = (gap.step_id == RunSpace.step_id, gap.sub_group_id == RunSpace.sub_group_id)
+    other = sa.select(sa.literal(1)).where(*here, gap.current_run_id.is_distinct_from(RunSpace.run_id))
+    return other.correlate(RunSpace).exists()
 
 
 def _read_by_open_gaps(session: Session) -> Runs | None:
@@ -234,22 +256,25 @@ def _is_elsewhere(location_id: int) -> sa.ColumnElement[bool]:
     return ~alone.correlate(RunSpace).exists()
 
 
-def _unfit(run_ids: Sequence[RunId], session: Session, location_id: int) -> set[RunId]:
-    """Return those of the runs that cannot be made again, or of whose products one was not verified."""
-    found: set[RunId] = set()
-    good = sa.select(sa.literal(1)).where(
-        Copy.data_product_id == DataProduct.id,
-        Copy.data_location_id == location_id,
-        Copy.status == PhysicalCopyStatus.PRESENT,
-        Copy.checksum_verified_at.is_not(None),
+def _prepare(session: Session) -> None:
+    session.execute(sa.text(f"DROP TABLE IF EXISTS {_picked.name}"))
+    session.execute(sa.schema.CreateTable(_picked))
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text("SET LOCAL jit = off"))  # it takes longer to compile the statements than to run them
+        session.execute(sa.text("SET LOCAL work_mem = '128MB'"))  # a million runs are sorted by last use
+
+
+def _unfit(location_id: int) -> sa.CompoundSelect[tuple[RunId]]:
+    """Return those of the picked runs that cannot be made again, or of whose products one was not verified."""
+    picked = sa.select(_picked.c.run_id)
+    unverified = (Copy.data_product_id.is_not(None), Copy.checksum_verified_at.is_(None))
+    bad = (
+        sa.select(DataProduct.run_id)
+        .join(Copy, Copy.data_product_id == DataProduct.id)
+        .where(*unverified, Copy.data_location_id == location_id, DataProduct.run_id.in_(picked), _removable())
     )
-    bad = sa.select(sa.literal(1)).where(
-        DataProduct.run_id == Run.id, _removable(), ~good.correlate(DataProduct).exists()
-    )
-    for ids in _chunks(run_ids):
-        unfit = sa.or_(cannot_be_made_again(Run.id), bad.correlate(Run).exists())
-        found.update(session.scalars(sa.select(Run.id).where(Run.id.in_(ids), unfit)))
-    return found
+    again = not_to_be_made_again(picked).subquery("not_again")
+    return sa.union(bad, sa.select(again.c.run_id))
 
 
 def _removable() -> sa.ColumnElement[bool]:

@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
 from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.tables.execution import RunStatusHistory
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.places import DataLocation, PhysicalCopyStatus, RawDataPackagePhysicalCopy
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import NOT_THERE, Purge, RunSpace, SpaceState
+from ccat_models.tables.staging import StagingJob, Status
 
 
 class By(enum.Enum):
@@ -80,6 +82,38 @@ class PurgeRow:
     problem: str | None
 
 
+@dataclass(frozen=True)
+class Signs:
+    """How far ops-db has come: runs, purges; whether products are being removed, and raw data was staged."""
+
+    status: int
+    purge: int
+    finished_at: datetime | None
+    is_removing: bool
+    has_staged: bool
+
+
+@dataclass(frozen=True)
+class PurgePlace:
+    """A place among the runs whose products were purged."""
+
+    finished_at: datetime
+    purge_id: int = 0
+    run_id: int = 0
+
+
+@dataclass(frozen=True)
+class PurgedRun:
+    """A run whose products were purged."""
+
+    place: PurgePlace
+    pipeline: str
+    step: str
+    sub_group: str
+    size_bytes: int
+    reason: str
+
+
 _COLUMNS: dict[By, tuple[InstrumentedAttribute[Any], ...]] = {
     By.STEP: (Pipeline.name, ReductionStep.name),
     By.SUB_GROUP: (Pipeline.name, ReductionStep.name, SubGroup.key),
@@ -131,6 +165,56 @@ def list_purges(session: Session, location_id: int | None = None, *, limit: int 
     if location_id is not None:
         query = query.where(Purge.data_location_id == location_id)
     return [PurgeRow(*row) for row in session.execute(query).tuples()]
+
+
+def read_signs(session: Session, location_id: int) -> Signs:
+    """Return how far ops-db has come, by the ends of indexes; what changes how much is used has moved one of these."""
+    marked = sa.select(sa.literal(1)).where(
+        RunSpace.state == SpaceState.MARKED, RunSpace.data_location_id == location_id
+    )
+    staged = sa.select(sa.literal(1)).where(
+        StagingJob.target_location_id == location_id, StagingJob.status == Status.COMPLETED
+    )
+    here = Purge.data_location_id == location_id
+    newest = (
+        sa.select(sa.func.coalesce(sa.func.max(RunStatusHistory.id), 0)).scalar_subquery(),
+        sa.select(sa.func.coalesce(sa.func.max(Purge.id), 0)).where(here).scalar_subquery(),
+        sa.select(sa.func.max(Purge.finished_at)).where(here).scalar_subquery(),
+        marked.exists(),
+        staged.exists(),
+    )
+    return Signs(*session.execute(sa.select(*newest)).tuples().one())
+
+
+def purged_since(session: Session, location_id: int, after: PurgePlace, limit: int) -> list[PurgedRun]:
+    """Return the runs whose products finished purges have removed and that are still gone, behind one, the first ones.
+
+    They are in the order in which the purges were finished.
+    """
+    purge, space = Purge, RunSpace
+    same = sa.and_(purge.finished_at == after.finished_at, purge.id == after.purge_id, space.run_id > after.run_id)
+    later = sa.and_(purge.finished_at == after.finished_at, purge.id > after.purge_id)
+    query = (
+        sa.select(purge.finished_at, purge.id, space.run_id, Pipeline.name, ReductionStep.name, SubGroup.key)
+        .add_columns(space.removable_bytes, purge.reason)
+        .join_from(space, purge, purge.id == space.purge_id)
+        .join(ReductionStep, ReductionStep.id == space.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .join(SubGroup, SubGroup.id == space.sub_group_id)
+        .where(purge.data_location_id == location_id, space.state == SpaceState.PURGED)
+        .where(sa.or_(purge.finished_at > after.finished_at, later, same))
+        .order_by(purge.finished_at, purge.id, space.run_id)
+        .limit(limit)
+    )
+    return [
+        PurgedRun(PurgePlace(finished_at, purge_id, run_id), *rest)
+        for finished_at, purge_id, run_id, *rest in session.execute(query)
+    ]
+
+
+def location_name(session: Session, location_id: int) -> str:
+    """Return the name of a data location."""
+    return session.get_one(DataLocation, location_id).name
 
 
 def _joined(query: sa.Select[Any], by: By, scope: Scope) -> sa.Select[Any]:

@@ -70,9 +70,9 @@ def is_unpacked() -> sa.ColumnElement[bool]:
 
 
 def readable_directories(
-    session: Session, package_ids: Collection[PackageId], location_id: int
+    session: Session, package_ids: Collection[PackageId] | sa.Select[tuple[PackageId]], location_id: int
 ) -> dict[PackageId, str]:
-    """Return where packages lie unpacked on a disk of the host that the location is on."""
+    """Return where packages, listed or chosen by a query, lie unpacked on a disk of the host the location is on."""
     copies = (
         sa.select(Copy.raw_data_package_id, DiskDataLocation.path, Copy.path)
         .join(DiskDataLocation, DiskDataLocation.id == Copy.data_location_id)

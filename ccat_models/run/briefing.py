@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
+from ccat_models.raw.staging import readable_directories
 from ccat_models.tables.base import PackageId, RunId
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -20,7 +21,6 @@ from ccat_models.tables.pipelines import (
     ReductionStep,
     ReductionStepRevision,
 )
-from ccat_models.tables.places import READABLE, DataLocation, DiskDataLocation, RawDataPackagePhysicalCopy
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
 from ccat_models.tables.space import RunSpace
@@ -103,7 +103,7 @@ def _packages(session: Session, run_ids: Sequence[RunId], location_id: int) -> d
         .order_by(RunInputPackage.run_id, RawDataPackage.name)
     )
     wanted = sa.select(RunInputPackage.raw_data_package_id).where(RunInputPackage.run_id.in_(run_ids))
-    directories, files = _directories(session, wanted, location_id), _files(session, wanted)
+    directories, files = readable_directories(session, wanted, location_id), _files(session, wanted)
     packages: dict[RunId, list[PackageBriefing]] = defaultdict(list)
     for run_id, checksum, package, observation, instrument, module in session.execute(read).tuples():
         packages[run_id].append(
@@ -120,23 +120,6 @@ def _packages(session: Session, run_ids: Sequence[RunId], location_id: int) -> d
             )
         )
     return packages
-
-
-def _directories(session: Session, wanted: sa.Select[tuple[PackageId]], location_id: int) -> dict[PackageId, str]:
-    host = sa.select(DiskDataLocation.host).where(DiskDataLocation.id == location_id).scalar_subquery()
-    copies = (
-        sa.select(RawDataPackagePhysicalCopy.raw_data_package_id, DiskDataLocation.path)
-        .add_columns(RawDataPackagePhysicalCopy.path)
-        .join(DiskDataLocation, DiskDataLocation.id == RawDataPackagePhysicalCopy.data_location_id)
-        .where(
-            RawDataPackagePhysicalCopy.raw_data_package_id.in_(wanted),
-            RawDataPackagePhysicalCopy.status.in_(READABLE),
-            DiskDataLocation.host == sa.func.coalesce(host, ""),
-            DiskDataLocation.active,
-        )
-        .order_by(DataLocation.priority)  # the last one, of the highest priority, stays
-    )
-    return {package: f"{base}/{path}" for package, base, path in session.execute(copies).tuples() if package}
 
 
 def _files(session: Session, wanted: sa.Select[tuple[PackageId]]) -> dict[PackageId, list[RawDataFile]]:

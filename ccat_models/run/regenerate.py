@@ -63,7 +63,8 @@ def regenerate(
     wanted = session.scalars(purged).all()
     created: dict[str, Mapping[RunId, SubGroupId]] = {}
     if wanted:
-        _lose(session, sa.and_(RunSpace.run_id.in_(wanted), cannot_be_made_again(RunSpace.run_id)), now)
+        hopeless = session.scalars(not_to_be_made_again(wanted)).all()
+        _lose(session, RunSpace.run_id.in_(hopeless), now)
         for step in pipeline.steps:
             limit = free_places(session, pipeline, step, at_location)
             created[step.name] = _create(session, step, wanted, backend, requested_by, now, limit)
@@ -121,31 +122,47 @@ def _purged() -> sa.ColumnElement[bool]:
     return RunSpace.state == SpaceState.PURGED
 
 
-def cannot_be_made_again(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
-    """Return whether something that a run was made with or from is gone for good or has become something else."""
-    read, package, run = RunInputPackage, RawDataPackage, aliased(Run)
+def not_to_be_made_again(
+    run_ids: Collection[RunId] | sa.Select[tuple[RunId]],
+) -> sa.CompoundSelect[tuple[RunId]]:
+    """Return those runs of which something that they were made with or from is gone, or has become something else.
+
+    That counts also for what must be made again before they can be.
+    """
+    made_of, read, package, run = behind(run_ids), RunInputPackage, RawDataPackage, aliased(Run)
+    of = sa.select(made_of.c.run_id).select_from(made_of)
     changed = (
-        sa.select(sa.literal(1))
-        .join_from(read, package, package.id == read.raw_data_package_id)
-        .where(
-            read.run_id == run_id,
-            sa.or_(package.state != PackageState.ARCHIVED, package.checksum.is_distinct_from(read.checksum)),
-        )
-        .correlate_except(read, package)
+        of.join(read, read.run_id == made_of.c.behind_id)
+        .join(package, package.id == read.raw_data_package_id)
+        .where(sa.or_(package.state != PackageState.ARCHIVED, package.checksum.is_distinct_from(read.checksum)))
     )
     lost = (
-        sa.select(sa.literal(1))
-        .join_from(RunInputProduct, _there, _there.run_id == RunInputProduct.producer_run_id)
-        .where(RunInputProduct.run_id == run_id, _there.state == SpaceState.LOST)
-        .correlate_except(RunInputProduct, _there)
+        of.join(RunInputProduct, RunInputProduct.run_id == made_of.c.behind_id)
+        .join(_there, _there.run_id == RunInputProduct.producer_run_id)
+        .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
+        .where(sa.func.coalesce(_instead.state, _there.state) == SpaceState.LOST)
     )
     withdrawn = (
-        sa.select(sa.literal(1))
-        .join_from(run, ReductionSoftwareVersion, ReductionSoftwareVersion.id == run.software_version_id)
-        .where(run.id == run_id, ReductionSoftwareVersion.withdrawn)
-        .correlate_except(run, ReductionSoftwareVersion)
+        of.join(run, run.id == made_of.c.behind_id)
+        .join(ReductionSoftwareVersion, ReductionSoftwareVersion.id == run.software_version_id)
+        .where(ReductionSoftwareVersion.withdrawn)
     )
-    return sa.or_(changed.exists(), lost.exists(), withdrawn.exists())
+    return sa.union(changed, lost, withdrawn)
+
+
+def behind(run_ids: Collection[RunId] | sa.Select[tuple[RunId]]) -> sa.CTE:
+    """Return runs (`run_id`) and what must be made again before they can be (`behind_id`), they themselves included."""
+    read = RunInputProduct
+    begun = sa.select(Run.id.label("run_id"), Run.id.label("behind_id")).where(Run.id.in_(run_ids))
+    found = begun.cte("behind", recursive=True)
+    further = (
+        sa.select(found.c.run_id, sa.func.coalesce(_instead.run_id, _there.run_id))
+        .join(read, read.run_id == found.c.behind_id)
+        .join(_there, _there.run_id == read.producer_run_id)
+        .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
+        .where(sa.func.coalesce(_instead.state, _there.state) != SpaceState.PRESENT)
+    )
+    return found.union(further)
 
 
 _there = aliased(RunSpace, name="there_space")

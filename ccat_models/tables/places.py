@@ -91,6 +91,9 @@ class TapeDataLocation(DataLocation):
     mount_path: Mapped[str] = mapped_column(sa.String(1000))
 
 
+_UNVERIFIED_PRODUCT = sa.text("checksum_verified_at IS NULL AND data_product_id IS NOT NULL")
+
+
 class PhysicalCopy(Base):
     """One copy of a package, a raw file or a product at one location; `path` is relative to the location."""
 
@@ -105,6 +108,12 @@ class PhysicalCopy(Base):
             "(kind = 'data_product' AND data_product_id IS NOT NULL AND raw_data_package_id IS NULL"
             " AND raw_data_file_id IS NULL)",
             name="of_one_thing",
+        ),
+        sa.Index(
+            "ix_physical_copy_unverified_product",
+            "data_product_id",
+            sqlite_where=_UNVERIFIED_PRODUCT,
+            postgresql_where=_UNVERIFIED_PRODUCT,
         ),
         sa.UniqueConstraint("data_location_id", "raw_data_package_id"),
         sa.UniqueConstraint("data_location_id", "raw_data_file_id"),

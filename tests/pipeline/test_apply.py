@@ -120,7 +120,11 @@ def test_a_step_that_is_left_out_stays_as_a_row_and_returns_as_itself(world: Ops
     steps = dump(world)["reduction_step"]
     assert len(steps) == 2
     applied = put(world, declared())
-    assert lines(applied) == ["steps.calibrate.final: true → false", "+ steps.map"]
+    assert lines(applied) == [
+        "steps.calibrate.final: true → false",
+        "steps.calibrate.retention.keep: always → while_needed",
+        "+ steps.map",
+    ]
     assert dump(world)["reduction_step"] == steps
 
 

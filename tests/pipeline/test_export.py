@@ -62,6 +62,7 @@ steps:
     retries: {science: 1, infrastructure: 3, timeout: 1, out_of_memory: 1, collection: 2, staging: 3, lost: 2}
     circuit_threshold: 5
     quality: []
+    retention: {keep: always}
 """
 CHARACTERS = st.characters(blacklist_categories=["Cs"], blacklist_characters="\0")
 TEXT = st.text(CHARACTERS, max_size=20) | st.sampled_from(
@@ -133,6 +134,7 @@ def steps_after(draw: st.DrawFn, earlier: list[str], name: str) -> dict[str, Any
         "retries": {"science": draw(st.integers(0, 9))},
         "escalation": draw(st.none() | st.just(escalation)),
         "max_in_flight": draw(st.none() | st.integers(1, 9)),
+        "retention": draw(st.sampled_from([None, {"keep": "always"}, {"keep": "days", "days": 7}])),
         "quality": draw(st.lists(st.sampled_from(LIMITS), unique_by=lambda limit: str(limit["metric"]))),
     }
 

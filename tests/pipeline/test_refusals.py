@@ -128,6 +128,7 @@ def test_with_runs_everything_else_may_change(world: OpsDb) -> None:
         'steps.calibrate.version: "1.0.0" → "1.1.0"',
         "steps.calibrate.version_policy: compatible → latest",
         "+ steps.calibrate.parameters.a: 1",
+        "steps.calibrate.retention.keep: while_needed → always",
         "- steps.map",
         'data_groupings.chai-all.description: "" → all',
         "software.calibration.versions.1.0.0.released: true → false",

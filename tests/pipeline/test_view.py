@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from ccat_models.errors import NotFound
 from ccat_models.pipeline.digests import config_hash
-from ccat_models.pipeline.values import Escalation, QualityLimit, Resources, Retries
+from ccat_models.pipeline.values import Escalation, QualityLimit, Resources, Retention, Retries
 from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines, load_pipeline
 from ccat_models.tables.execution import FailureClass
-from ccat_models.tables.pipelines import FanIn, PipelineMode, TriggerType, VersionPolicy
+from ccat_models.tables.pipelines import FanIn, Keep, PipelineMode, TriggerType, VersionPolicy
 from resources.ops_db import OpsDb
 from tests.pipeline.world import declared, grouping, put, step
 
@@ -29,6 +29,7 @@ LAST = {
     "circuit_threshold": 3,
     "max_in_flight": 2,
     "quality": [{"metric": "rms.k", "maximum": 0.5, "blocking": True}],
+    "retention": {"keep": "days", "days": 30},
 }
 
 
@@ -93,6 +94,7 @@ def test_a_view_holds_all_that_was_declared(world: OpsDb) -> None:
         circuit_threshold=3,
         max_in_flight=2,
         quality=(QualityLimit(metric="rms.k", name="rms_k", maximum=0.5, blocking=True),),
+        retention=Retention(keep=Keep.DAYS, days=30),
     )
     assert (first.name, first.final, first.fan_in, first.escalation) == ("calibrate", False, FanIn.ALL, None)
     assert first.partitioning_id != last.partitioning_id

@@ -38,7 +38,7 @@ steps:
 COLUMNS = ", ".join(sorted(column.name for column in RawDataPackage.__table__.columns))
 STEP_KEYS = (
     "name, description, depends_on, group_by, when, final, cooldown_seconds, settle_seconds, software, version, version_policy, "
-    "parameters, resources, escalation, retries, circuit_threshold, max_in_flight, quality"
+    "parameters, resources, escalation, retries, circuit_threshold, max_in_flight, quality, retention"
 )
 
 

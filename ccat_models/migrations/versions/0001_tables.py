@@ -1121,6 +1121,14 @@ def create_tables() -> None:
     op.create_index(
         op.f("ix_physical_copy_raw_data_package_id"), "physical_copy", ["raw_data_package_id"], unique=False
     )
+    op.create_index(
+        "ix_physical_copy_unverified_product",
+        "physical_copy",
+        ["data_product_id"],
+        unique=False,
+        sqlite_where=sa.text("checksum_verified_at IS NULL AND data_product_id IS NOT NULL"),
+        postgresql_where=sa.text("checksum_verified_at IS NULL AND data_product_id IS NOT NULL"),
+    )
     op.create_table(
         "product_pin",
         sa.Column("id", BIG_ID, nullable=False),
