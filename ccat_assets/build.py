@@ -11,6 +11,7 @@ from ccat_assets.overview import overview_shown
 from ccat_assets.provenance.openlineage import events_by_run
 from ccat_assets.publish import due, show_decided, show_due
 from ccat_assets.snapshot import Snapshot
+from ccat_assets.space import purged_shown, space_shown
 from resources.openlineage import OpenLineageReceiver
 from resources.ops_db import OpsDb
 from sensors.dagster_runs import dagster_runs_sensor
@@ -23,6 +24,7 @@ from sensors.publishing import publishing_sensor
 from sensors.raw_data import raw_data_sensor
 from sensors.reasons import reasons_sensor
 from sensors.retention import retention_sensor
+from sensors.space import Describe, space_sensor
 
 
 def build(snapshot: Snapshot, application: Application) -> dg.Definitions:
@@ -44,6 +46,7 @@ def _sensors(application: Application) -> list[dg.SensorDefinition]:
         decisions_sensor(ops_db, partial(show_decided, application)),
         overview_sensor(ops_db, overview_shown, clock),
         reasons_sensor(ops_db, reasons_observed, clock),
+        space_sensor(lambda: application.cluster, Describe(purged_shown, space_shown), clock),
         dagster_runs_sensor(ops_db, WAITER_PREFIX, clock),
         retention_sensor(days, partial(needed_runs, application), clock),
     ]

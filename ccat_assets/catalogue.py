@@ -6,13 +6,19 @@ from ccat_assets.overview import overview_assets
 from ccat_assets.partitions import Partitions
 from ccat_assets.raw_assets import raw_assets
 from ccat_assets.snapshot import Snapshot
+from ccat_assets.space import space_assets
 
 
 def definitions_of(snapshot: Snapshot, application: Application) -> dg.Definitions:
     """Return the assets of a snapshot, with what their runs work with."""
     partitions = Partitions(snapshot)
     return dg.Definitions(
-        assets=[*raw_assets(snapshot, partitions), *overview_assets(snapshot), *step_assets(snapshot, partitions)],
+        assets=[
+            *raw_assets(snapshot, partitions),
+            *overview_assets(snapshot),
+            *space_assets(snapshot),
+            *step_assets(snapshot, partitions),
+        ],
         resources={"application": application},
         executor=dg.in_process_executor,  # a run has one step: a process more would only cost its start
     )

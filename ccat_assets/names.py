@@ -36,6 +36,11 @@ def overview_key(pipeline: str) -> dg.AssetKey:
     return dg.AssetKey([pipeline, "Overview"])
 
 
+def space_key(location: str) -> dg.AssetKey:
+    """Return the key of what is used of a processing location; no pipeline's name has a capital letter."""
+    return dg.AssetKey(["Space", location])
+
+
 def raw_key(grouping: str) -> dg.AssetKey:
     """Return the key of the asset that stands for a data grouping's raw data."""
     return dg.AssetKey([RAW, grouping])

@@ -44,6 +44,7 @@ def overview_shown(overview: Overview) -> dg.AssetMaterialization:
         **failures,
         "products": sum(step.products for step in overview.steps),
         "disk_bytes": sum(step.size_bytes for step in overview.steps),
+        "purged_runs": sum(step.purged_runs for step in overview.steps),
     }
     columns = {"class": "string", "runs": "int", "newest_run": "int", "message": "string", "remedy": "string"}
     rows = [
@@ -63,7 +64,7 @@ def overview_shown(overview: Overview) -> dg.AssetMaterialization:
 
 def _steps(overview: Overview) -> dg.TableMetadataValue:
     columns = {"step": "string", "sub_groups": "int", "up_to_date": "int", "others": "string"}
-    columns |= {"in_flight": "int", "products": "int", "on_disk": "string"}
+    columns |= {"in_flight": "int", "products": "int", "on_disk": "string", "purged_runs": "int"}
     return table(columns, [_row(step) for step in overview.steps])
 
 
@@ -71,4 +72,5 @@ def _row(step: StepOverview) -> tuple[str | int, ...]:
     others = {reason: count for reason, count in step.reasons.items() if reason != "up_to_date"}
     said = ", ".join(f"{count} {reason}" for reason, count in sorted(others.items(), key=lambda pair: -pair[1]))
     total, up_to_date = sum(step.reasons.values()), step.reasons.get("up_to_date", 0)
-    return step.step, total, up_to_date, said, step.in_flight, step.products, size_text(step.size_bytes)
+    on_disk = step.products, size_text(step.size_bytes), step.purged_runs
+    return step.step, total, up_to_date, said, step.in_flight, *on_disk

@@ -14,6 +14,7 @@ from ccat_models.tables.base import StepId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.pipelines import DataGrouping, ReductionSoftwareVersion, ReductionStepRevision
+from ccat_models.tables.places import DataLocation
 from ccat_models.tables.products import QualityMetric
 
 
@@ -70,6 +71,7 @@ class Snapshot(_Plain):
 
     pipelines: tuple[PipelineSnapshot, ...] = ()
     groupings: tuple[GroupingSnapshot, ...] = ()
+    locations: tuple[str, ...] = ()  # that run them
 
 
 def read_snapshot(session: Session) -> Snapshot:
@@ -78,12 +80,15 @@ def read_snapshot(session: Session) -> Snapshot:
     versions, metrics = _versions(session), _metrics(session)
     read = {pipeline.data_grouping_name for pipeline in pipelines}
     groupings = session.scalars(sa.select(DataGrouping).where(DataGrouping.name.in_(read)).order_by(DataGrouping.name))
+    locations = {pipeline.processing_location_id for pipeline in pipelines}
+    names = sa.select(DataLocation.name).where(DataLocation.id.in_(locations)).order_by(DataLocation.name)
     return Snapshot(
         pipelines=tuple(_pipeline(pipeline, versions, metrics) for pipeline in pipelines),
         groupings=tuple(
             GroupingSnapshot(name=row.name, description=row.description, rules=tuple(row.filter_rules))
             for row in groupings
         ),
+        locations=tuple(session.scalars(names)),
     )
 
 

@@ -13,6 +13,7 @@ from resources import store_program
 from resources.attempt_plan import RenderedAttempt
 from resources.errors import OutputsUnusable
 from resources.far_program import FarProgram
+from resources.lying_files import Tree
 from resources.shell import Shell
 from resources.workspace import AttemptDirectory, parse_result
 from resources.wrapper_file import wrapper_path, wrapper_text
@@ -218,6 +219,14 @@ class AttemptStore:
             return set(), {}
         answer = self._ask({"do": "unlink", "root": str(self.base), "names": sorted(names)})
         return set(answer["gone"]), dict(answer["problems"])
+
+    def tree(self, after: tuple[str, str] = ("", ""), *, limit: int, skip: str = r"(?!)") -> Tree:
+        """Return the regular files that follow a place, `limit` at most, as far as there is time for; no link leads on.
+
+        Directories whose path below the base matches the pattern `skip` are not gone into.
+        """
+        request = {"root": str(self.base), "after": list(after), "limit": limit, "skip": skip}
+        return Tree.of(self._ask({"do": "tree", **request}))
 
     def disk(self) -> Disk:
         """Return how large the file system of the base is."""

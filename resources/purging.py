@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.gap.look import look
-from ccat_models.pipeline.view import list_pipelines
+from ccat_models.gap.look import is_due, look
+from ccat_models.pipeline.view import PipelineView, list_pipelines
 from ccat_models.product.purge import Marked, Purpose, Removable, choose, confirm, mark, marked_runs, note_problem
 from ccat_models.sub_group.follow import follow_packages
 from ccat_models.tables.base import RunId
+from ccat_models.tables.gaps import SubGroupChange, SubGroupGap
 from resources.cluster import Cluster
 
 _RUNS_A_CALL = 200  # whose files are removed and confirmed together
@@ -66,10 +69,27 @@ def finish(cluster: Cluster) -> Freed:
 
 def _choose(session: Session, cluster: Cluster, wanted_bytes: int) -> list[Removable]:
     now = cluster.clock()
+    look_at_all(session, now)
+    return choose(session, cluster.location_id, wanted_bytes, now)
+
+
+def look_at_all(session: Session, now: datetime) -> None:
+    """Bring the gaps of all pipelines up to date, in a request's transaction, without asking for any run."""
     follow_packages(session, now)
     for pipeline in list_pipelines(session):
+        due = session.scalar(sa.select(is_due(sa.literal(pipeline.pipeline_id), now)))
         look(session, pipeline, now)
-    return choose(session, cluster.location_id, wanted_bytes, now)
+        if due:
+            _leave_due(session, pipeline)
+
+
+def _leave_due(session: Session, pipeline: PipelineView) -> None:
+    """Leave a change noted: whoever asks for runs comes only where one is, and a look forgets those it has followed."""
+    step_id = pipeline.steps[0].step_id
+    some = session.scalar(sa.select(sa.func.min(SubGroupGap.sub_group_id)).where(SubGroupGap.step_id == step_id))
+    if some is not None:
+        session.add(SubGroupChange(step_id=step_id, sub_group_id=some))
+        session.flush()
 
 
 def _remove(cluster: Cluster, marked: Sequence[Marked]) -> Freed:

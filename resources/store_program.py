@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -449,6 +450,57 @@ def unlink(root: bytes, relative: str) -> None:
         os.close(directory)
 
 
+def answer_tree(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Answer with regular files below a root, in the order of a walk, and where to go on: null once all were seen.
+
+    Each file has its path, size, and seconds since it or its name last changed. A walk goes on behind a file of a
+    directory, whatever came or went meanwhile; directories whose path matches `skip` are not gone into.
+    """
+    root, end, files = os.fsencode(request["root"]), time.monotonic() + LONGEST_LOOK_SECONDS, []
+    after = [os.fsencode(part) for part in request["after"]]
+    for directory, name in walk(root, after[0], after[1], re.compile(os.fsencode(request["skip"]))):
+        with contextlib.suppress(OSError):
+            found = os.lstat(os.path.join(root, directory, name))
+            if stat.S_ISREG(found.st_mode):
+                path = os.fsdecode(os.path.join(directory, name))
+                files.append([path, found.st_size, max(0.0, time.time() - found.st_ctime)])
+        if len(files) >= request["limit"] or time.monotonic() > end:
+            return {"files": files, "after": [os.fsdecode(directory), os.fsdecode(name)]}
+    return {"files": files, "after": None}
+
+
+def walk(root: bytes, after: bytes, last: bytes, skip: Any) -> Iterator[Tuple[bytes, bytes]]:
+    """Yield each directory and the name of a file in it, "" for the directory itself, behind those named last."""
+    left, parts = [], after.split(b"/") if after else []  # the directory to go into next is the last one
+    for depth, part in enumerate(parts):
+        above = b"/".join(parts[:depth])
+        left += [os.path.join(above, name) for name in reversed(listed(root, above, skip)[1]) if name > part]
+    left.append(after)
+    while left:
+        here = left.pop()
+        if here != after:
+            yield here, b""
+        names, inner = listed(root, here, skip)
+        for name in names:
+            if here != after or name > last:
+                yield here, name
+        left += [os.path.join(here, name) for name in reversed(inner)]
+
+
+def listed(root: bytes, directory: bytes, skip: Any) -> Tuple[List[bytes], List[bytes]]:
+    """Return the names in a directory in their order: of those that are none, links included, and of directories."""
+    try:
+        with os.scandir(os.path.join(root, directory)) as found:
+            entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+    except OSError:  # it is gone, or not for us
+        return [], []
+    inner = [name for name, is_directory in entries if is_directory]
+    return (
+        [name for name, is_directory in entries if not is_directory],
+        [name for name in inner if not skip.search(os.path.join(directory, name))],
+    )
+
+
 def answer_disk(request: Dict[str, Any]) -> Dict[str, Any]:
     """Answer how large the file system of a directory is, and how much of it is free for us."""
     path = os.fsencode(request["path"])
@@ -458,9 +510,10 @@ def answer_disk(request: Dict[str, Any]) -> Dict[str, Any]:
     return {"size": found.f_frsize * found.f_blocks, "free": found.f_frsize * found.f_bavail}
 
 
-_LOOKING = (answer_look, answer_marks, answer_missing, answer_read, answer_checksum, answer_hash, answer_disk)
+_LOOKING = (answer_look, answer_marks, answer_missing, answer_read, answer_checksum, answer_hash)
+_SIZING = (answer_disk, answer_tree)
 _CHANGING = (answer_lay_out, answer_claim, answer_install, answer_remove, answer_unlink)
-ANSWERS = {one.__name__[len("answer_") :]: one for one in _LOOKING + _CHANGING}
+ANSWERS = {one.__name__[len("answer_") :]: one for one in _LOOKING + _SIZING + _CHANGING}
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:

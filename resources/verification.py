@@ -10,7 +10,15 @@ from pathlib import Path
 from ccat_models.lineage import raw_files
 from ccat_models.lineage.raw_files import RawFile, packages_behind, raw_file_page
 from ccat_models.product import copies
-from ccat_models.product.copies import Copy, ProductFile, Selection, note_verified, product_page, runs_of
+from ccat_models.product.copies import (
+    Copy,
+    ProductFile,
+    Selection,
+    note_unverified,
+    note_verified,
+    product_page,
+    runs_of,
+)
 from ccat_models.tables.base import PackageId
 from resources.attempt_store import AT_ONCE_BYTES, Actual, AttemptStore, Expected
 from resources.cluster import Cluster
@@ -37,6 +45,7 @@ class Finding(Enum):
 
 
 FINE = (Finding.OK, Finding.PURGED)
+_BAD = (Finding.MISSING, Finding.SIZE_DIFFERS, Finding.CHECKSUM_DIFFERS)  # surely not what is registered
 
 
 def hear_nothing(files: int, size_bytes: int) -> None:
@@ -139,7 +148,7 @@ class Verification:
             if not page:
                 return
             verified = list(self._compare(page))
-            self._note([one.copy_id for one in verified if one.finding is Finding.OK and one.copy_id is not None])
+            self._note(_copies(verified, Finding.OK), _copies(verified, *_BAD))
             yield from verified
             after = page[-1].id
 
@@ -159,7 +168,7 @@ class Verification:
                 self._note(good.finish())
                 return
             verified = list(self._compare(page))
-            self._note(good.add(verified, page[-1].package))
+            self._note(good.add(verified, page[-1].package), _copies(verified, *_BAD))
             yield from verified
             after = page[-1].place
 
@@ -174,10 +183,15 @@ class Verification:
                 self.heard(1, one.size_bytes)
                 yield _verified(one, None, Compared(Finding.PURGED if one.copies.purged else Finding.NO_COPY))
 
-    def _note(self, copy_ids: Sequence[int]) -> None:
-        if copy_ids:
+    def _note(self, good: Sequence[int], bad: Sequence[int] = ()) -> None:
+        if good or bad:
             with self.cluster.ops_db.write() as session:
-                note_verified(session, copy_ids, self.cluster.clock())
+                note_verified(session, good, self.cluster.clock())
+                note_unverified(session, bad)
+
+
+def _copies(verified: Sequence[Verified], *findings: Finding) -> list[int]:
+    return [one.copy_id for one in verified if one.finding in findings and one.copy_id is not None]
 
 
 @dataclass

@@ -16,8 +16,11 @@ from ccat_assets.cli import (
     export,
     impact,
     lineage,
+    locations,
+    pins,
     pipelines,
     planning,
+    purge,
     quality,
     reasons,
     reproduce,
@@ -26,6 +29,7 @@ from ccat_assets.cli import (
     serve,
     setup,
     software,
+    space,
     verify,
 )
 from ccat_models.errors import CcatError
@@ -42,17 +46,22 @@ grouping_app = typer.Typer(help="Choose data.", no_args_is_help=True)
 software_app = typer.Typer(help="Release programs.", no_args_is_help=True)
 circuit_app = typer.Typer(help="See and reset the circuits of failing steps.", no_args_is_help=True)
 container_app = typer.Typer(help="Write reduction programs.", no_args_is_help=True)
+locations_app = typer.Typer(help="See and add data locations.", invoke_without_command=True)
 app.add_typer(pipeline_app, name="pipeline")
 app.add_typer(grouping_app, name="grouping")
 app.add_typer(software_app, name="software")
 app.add_typer(circuit_app, name="circuit")
 app.add_typer(container_app, name="container")
+app.add_typer(locations_app, name="locations")
 
 app.command("init")(setup.init)
 app.command("demo")(setup.demo)
 app.command("settings")(setup.settings)
 app.command("doctor")(setup.doctor)
 app.command("ingest")(data.ingest)
+locations_app.callback()(locations.list_all)
+locations_app.command("add")(locations.add)
+app.command("archive")(locations.archive)
 grouping_app.command("preview")(data.preview)
 grouping_app.command("presets")(data.presets)
 pipeline_app.command("apply")(pipelines.apply)
@@ -83,6 +92,12 @@ app.command("impact")(impact.impact)
 app.command("diff")(diff.diff)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
+app.command("space")(space.space)
+app.command("purge")(purge.purge)
+app.command("regenerate")(purge.regenerate)
+app.command("pin")(pins.pin)
+app.command("unpin")(pins.unpin)
+app.command("pins")(pins.pins)
 app.command("reproduce")(reproduce.reproduce)
 container_app.command("check")(container.check)
 

@@ -17,6 +17,7 @@ from ccat_models.tables.gaps import ReasonCount
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from ccat_models.tables.places import READABLE, DataProductPhysicalCopy
 from ccat_models.tables.products import DataProduct
+from ccat_models.tables.space import NOT_THERE, RunSpace
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,14 @@ class Failures:
 
 @dataclass
 class StepOverview:
-    """One step: its sub-groups by reason, its runs on their way, and its products that lie on a disk."""
+    """One step: its sub-groups by reason, its runs on their way, its products on a disk, and runs that were purged."""
 
     step: str
     reasons: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
     products: int = 0
     size_bytes: int = 0
+    purged_runs: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ def read_overviews(session: Session, failed_since: datetime) -> list[Overview]:
         steps[step_id].in_flight = count
     for step_id, count, size_bytes in session.execute(_on_disk()):
         steps[step_id].products, steps[step_id].size_bytes = count, int(size_bytes)
+    for step_id, count in session.execute(_purged()):
+        steps[step_id].purged_runs = count
     failures = _failures(session, failed_since)
     return [Overview(name, tuple(found), tuple(failures[name])) for name, found in by_pipeline.items()]
 
@@ -104,6 +108,11 @@ def _on_disk() -> sa.Select[Any]:
         .where(readable.correlate(DataProduct).exists())
         .group_by(Run.step_id)
     )
+
+
+def _purged() -> sa.Select[Any]:
+    purged = sa.select(RunSpace.step_id, sa.func.count()).where(RunSpace.state.in_(NOT_THERE))
+    return purged.group_by(RunSpace.step_id)
 
 
 def _failures(session: Session, since: datetime) -> Mapping[str, list[Failures]]:

@@ -113,7 +113,7 @@ def test_names_that_dagster_cannot_tell_apart_are_told_apart(lab: Lab) -> None:
     groups = {name.pipeline: name.group for name in names}
     assert groups == {"letters": "letters", "a-b": "a_b", "a_b": "a_b_2", "a-b-2": "a_b_2_2"}
     assert len({name.op for name in names}) == len(names) == 12
-    assert len(list(definitions(lab).resolve_all_asset_specs())) == 20
+    assert len(list(definitions(lab).resolve_all_asset_specs())) == 21
 
 
 def test_the_newest_run_says_which_metrics_there_are(lab: Lab) -> None:

@@ -115,6 +115,15 @@ def test_a_pipeline_is_seen_at_a_glance(served: Dagit, window: Page) -> None:
     shoot(window, "overview")
 
 
+def test_room_is_seen_of_a_location_and_of_its_steps(served: Dagit, window: Page) -> None:
+    window.goto(f"{served.url}/assets/Space/local")
+    for text in ("used_bytes", "removable_bytes", "retention always"):
+        window.get_by_text(text).first.wait_for()
+    shoot(window, "space")
+    window.goto(f"{served.url}/assets/chai-ngc253/calibrate?view=events")
+    window.get_by_text("what its products take up").first.wait_for()
+
+
 def test_checks_stand_beside_each_step(served: Dagit, window: Page) -> None:
     window.goto(f"{served.url}/assets/chai-ngc253/baseline?view=checks")
     for text in ("products_present", "not_tainted", "qa_within_limits", "rms_k"):

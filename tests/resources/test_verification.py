@@ -97,13 +97,13 @@ def test_every_finding_and_only_what_is_good_is_noted(works: Works, tmp_path: Pa
     again = "ccat run letters --step read --sub-group executed_obs_unit=scan-3 --force"
     assert found[ProductId(4)].remedy == f"restore {files[3]}, or make it again: {again}"
     assert [found[ProductId(product)].remedy for product in (1, 6, 7)] == ["", "", ""]
-    now = works.cluster.clock()
-    assert verified_at(works, PhysicalCopy.data_product_id) == before | {1: now, 8: now}
+    now, bad = works.cluster.clock(), dict.fromkeys((2, 3, 4, 5))
+    assert verified_at(works, PhysicalCopy.data_product_id) == before | bad | {1: now, 8: now}
     works.observatory.clock.pass_seconds(60)
     with works.cluster.ops_db.write() as session:
         query = sa.select(PhysicalCopy.id).where(PhysicalCopy.data_product_id.in_([1, 6]))
         note_verified(session, session.scalars(query).all(), works.cluster.clock())
-    assert verified_at(works, PhysicalCopy.data_product_id) == before | {1: works.cluster.clock(), 8: now}
+    assert verified_at(works, PhysicalCopy.data_product_id) == before | bad | {1: works.cluster.clock(), 8: now}
 
 
 def test_pages_and_selections(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,16 @@
-"""A pipeline whose programs are pure functions that write real files, and everything that can happen to it."""
+"""A pipeline whose runs are executed by the test, on a real disk, and everything that can happen to it."""
 
-import hashlib
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from ccat_models.pipeline.view import PipelineView, load_pipeline
 from ccat_models.product.collect import register
 from ccat_models.run import attempt as attempts_of
-from ccat_models.run.briefing import RunBriefing, brief
-from ccat_models.run.cancel import request_cancel
+from ccat_models.run.briefing import brief
 from ccat_models.run.regenerate import regenerate
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import IN_FLIGHT, FailureClass
@@ -27,6 +24,7 @@ from resources.cluster import Cluster
 from resources.ensure import Wish, ensure
 from resources.purging import Freed, finish, purge
 from resources.standing import visit
+from tests.space.model_program import Reading
 from tests.space.tiny import ALL, Died
 from tests.support.works import NO_RETRIES, Works, made_up, start, step
 
@@ -35,6 +33,10 @@ BORDERS = ("purge marked", "half removed", "purged files removed", "purge confir
 RETENTIONS = ("always", "until_superseded", "while_needed", "days")
 DAY_SECONDS = 86_400
 GRAPHS: Mapping[str, Mapping[str, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
+    "pair": {
+        "read": ((), ("executed_obs_unit",), "any"),
+        "join": (("read",), ("source",), "all"),
+    },
     "line": {
         "read": ((), ("executed_obs_unit",), "any"),
         "clean": (("read",), ("executed_obs_unit",), "any"),
@@ -73,15 +75,15 @@ class World:
     cells: dict[str, int] = field(default_factory=dict)
     retentions: dict[str, str] = field(default_factory=dict)
     scans: set[int] = field(default_factory=set)
-    read: dict[RunId, dict[str, str]] = field(default_factory=dict)  # by run in flight, what it has read: path → text
+    read: dict[RunId, Reading] = field(default_factory=dict)  # by run in flight
     salt: int = 0
 
     @staticmethod
     def open(works: Works, graph: str) -> "World":
-        """Begin with two scans and the pipeline declared."""
+        """Begin with four scans and the pipeline declared."""
         shutil.rmtree(works.cluster.base, ignore_errors=True)
         world = World(works, graph)
-        for number in range(2):
+        for number in range(4):
             world.scan(number, "counts")
         world.declare()
         return world
@@ -126,17 +128,16 @@ class World:
             return
         with self.cluster.ops_db.write() as session:
             start(session, run, self.cluster)
-            told = brief(session, [run], HERE)[run]
-        self.read[run] = self._inputs(told)
+            self.read[run] = Reading(brief(session, [run], HERE)[run], self.cluster.base)
 
     def complete(self, run: RunId, how: str) -> None:
         """Let a run write its products, and register them; what it read is there until then."""
         self.begin(run)
+        reading = self.read.pop(run)
+        reading.check()
+        self.salt += 1
+        outputs = reading.outputs(how, self.salt)
         with self.cluster.ops_db.write() as session:
-            told = brief(session, [run], HERE)[run]
-            assert self._inputs(told) == self.read.pop(run)
-            self.salt += 1
-            outputs = program(told, self._inputs(told).values(), how, self.salt)
             attempt = start(session, run, self.cluster)
             collected = made_up(session, attempt, outputs)
             for path, text in outputs.items():
@@ -252,32 +253,6 @@ class World:
     def wait(self, seconds: int) -> None:
         """Let time pass."""
         self.works.observatory.clock.pass_seconds(seconds)
-
-    def _inputs(self, told: RunBriefing) -> dict[str, str]:
-        texts = {package.name: package.checksum for package in told.packages}
-        for upstream in told.upstream:
-            for product in upstream.products:
-                file = self.cluster.base / upstream.attempt_directory / "output" / product.path
-                text = texts[f"{upstream.run.id}/{product.path}"] = file.read_text()
-                assert hashlib.sha256(text.encode()).hexdigest() == product.sha256, file
-        assert texts, "a run without inputs"
-        return texts
-
-
-def program(told: RunBriefing, inputs: Iterable[str], how: str, salt: int) -> dict[str, str]:
-    """Return what a run makes, path → text: a function of parameters, version and inputs, unless it is to differ."""
-    read = hashlib.sha256("\n".join(sorted(inputs)).encode()).hexdigest()[:16]
-    cell, version = told.run.config.parameters["cell"], told.run.software_version.version
-    text = f"{told.run.step.name} {cell} {version} {read}"
-    place = "science/" if told.run.step_revision.final else ""
-    outputs = {f"{place}a.txt": f"a {text}", f"{place}b.txt": f"b {text}" * 2, "qa/numbers.json": f'{{"x": {len(text)}}}'}
-    if how == "other":
-        outputs[f"{place}a.txt"] += f" {salt}"
-    elif how == "less":
-        del outputs[f"{place}b.txt"]
-    elif how == "more":
-        outputs[f"{place}c.txt"] = "c"
-    return outputs
 
 
 def _removable_of(run: RunId) -> sa.Select[Any]:

@@ -12,50 +12,50 @@ BORDERS = ("purge marked", "purged files removed", "purge confirmed")
 
 
 @pytest.mark.parametrize("border", BORDERS)
-def test_a_purge_that_dies_is_finished_by_whoever_comes_next(tiny: Tiny, border: str) -> None:
-    tiny.declare(0, 2)
-    tiny.run()
-    tiny.called()
+def test_a_purge_that_dies_is_finished_by_whoever_comes_next(embedded: Tiny, border: str) -> None:
+    embedded.declare(0, 2)
+    embedded.run()
+    embedded.called()
     with pytest.raises(Died):
-        tiny.dying_at(border).purge()
+        embedded.dying_at(border).purge()
     begun = SpaceState.PURGED if border == BORDERS[-1] else SpaceState.MARKED
-    assert set(tiny.state("read")) == {begun}
-    finish(tiny.cluster)
-    assert set(tiny.state("read")) == set(tiny.state("clean")) == {SpaceState.PURGED}
-    tiny.check_disk()
-    tiny.run()
-    assert tiny.called() == Counter()
+    assert set(embedded.state("read")) == {begun}
+    finish(embedded.cluster)
+    assert set(embedded.state("read")) == set(embedded.state("clean")) == {SpaceState.PURGED}
+    embedded.check_disk()
+    embedded.run()
+    assert embedded.called() == Counter()
 
 
 @pytest.mark.parametrize("border", BORDERS[:2])
-def test_what_a_dead_purge_has_marked_is_finished_before_it_is_made_again(tiny: Tiny, border: str) -> None:
-    tiny.declare(0, 2)
-    tiny.run()
+def test_what_a_dead_purge_has_marked_is_finished_before_it_is_made_again(embedded: Tiny, border: str) -> None:
+    embedded.declare(0, 2)
+    embedded.run()
     with pytest.raises(Died):
-        tiny.dying_at(border).purge()
-    tiny.called()
-    tiny.observatory.scan(4)
-    assert tiny.run().failed == []
-    assert tiny.called()["join source-1"] == 0  # what is marked belongs to the purge
-    finish(tiny.cluster)
-    assert tiny.run().failed == []
-    assert tiny.called() == Counter(f"{step} scan-{n}" for step in ("read", "clean") for n in (0, 2)) + Counter(
+        embedded.dying_at(border).purge()
+    embedded.called()
+    embedded.observatory.scan(4)
+    assert embedded.run().failed == []
+    assert embedded.called()["join source-1"] == 0  # what is marked belongs to the purge
+    finish(embedded.cluster)
+    assert embedded.run().failed == []
+    assert embedded.called() == Counter(f"{step} scan-{n}" for step in ("read", "clean") for n in (0, 2)) + Counter(
         ["join source-1"]
     )
-    tiny.check_disk()
+    embedded.check_disk()
 
 
 @pytest.mark.parametrize("border", ["runs requested", "taken up", "intent committed", "sent", "outputs verified"])
-def test_making_again_survives_the_death_of_who_does_it(tiny: Tiny, border: str) -> None:
-    tiny.declare(0, 2)
-    tiny.run()
-    tiny.purge()
-    tiny.called()
-    tiny.observatory.scan(4)
+def test_making_again_survives_the_death_of_who_does_it(embedded: Tiny, border: str) -> None:
+    embedded.declare(0, 2)
+    embedded.run()
+    embedded.purge()
+    embedded.called()
+    embedded.observatory.scan(4)
     with pytest.raises(Died):
-        tiny.dying_at(border).work_for_ever()
-    assert tiny.run().failed == []
-    called = tiny.called()
+        embedded.dying_at(border).work_for_ever()
+    assert embedded.run().failed == []
+    called = embedded.called()
     assert called["join source-1"] == 1
     assert max(called.values()) == 1
-    tiny.check_disk()
+    embedded.check_disk()

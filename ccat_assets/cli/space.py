@@ -1,0 +1,157 @@
+"""`ccat space`: what takes up room, what a purge would free, what is kept and why, and whether rows and disk agree."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ccat_assets.application import Application
+from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
+from ccat_assets.cli.space_check import check_space
+from ccat_assets.sizes import size_text
+from ccat_models.errors import InvalidDeclaration
+from ccat_models.pipeline.view import load_pipeline
+from ccat_models.product.kept import Held
+from ccat_models.product.space import (
+    By,
+    PurgeRow,
+    Scope,
+    SpaceRow,
+    Staged,
+    list_purges,
+    location_name,
+    read_space,
+    read_staged,
+)
+from resources.room import Usage, usage
+from resources.space_plan import Plan, kept, low_mark, plan
+
+_BAR = 20  # characters
+_BYS = ", ".join(by.value for by in By)
+
+
+def space(
+    of: Annotated[str | None, typer.Argument(help="Only of PIPELINE or PIPELINE/STEP.")] = None,
+    by: Annotated[str, typer.Option(help=f"What is added up: {_BYS}.")] = By.STEP.value,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many rows, the largest ones.")] = 50,
+    history: Annotated[bool, typer.Option("--history", help="List the purges instead, the newest first.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare rows with the disk instead.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Set right what can be (with --check).")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what products take up, what a purge would free, and why the rest is kept."""
+    if repair and not check:
+        raise InvalidDeclaration("--repair needs --check: what should be repaired?")
+    if sum((of is not None, history, check)) > 1:
+        raise InvalidDeclaration("say either PIPELINE[/STEP], --history or --check, one of these")
+    summed = _by(by)
+    app = ready()
+    if check:
+        check_space(app, repair=repair, as_json=as_json)
+    elif history:
+        _show_history(app, limit, as_json=as_json)
+    elif of is not None:
+        _show_part(app, of, summed, limit, as_json=as_json)
+    else:
+        _show_all(app, summed, limit, as_json=as_json)
+
+
+def print_kept(held: Sequence[Held]) -> None:
+    """Print why how much is kept, and what may go."""
+    rows = [(one.cause.value if one.cause else "may go", one.runs, size_text(one.size_bytes)) for one in held]
+    print_table("Kept, and why", ["cause", "runs", "size"], rows)
+
+
+def _show_all(app: Application, by: By, limit: int, *, as_json: bool) -> None:
+    cluster = app.cluster
+    used, held = usage(cluster), kept(cluster)
+    low = low_mark(used)
+    goal = None if low is None else plan(cluster, max(0, used.used_bytes - low))
+    with app.ops_db.read() as session:
+        name = location_name(session, cluster.location_id)
+        scope = Scope() if by is By.LOCATION else Scope(cluster.location_id)
+        rows, staged = read_space(session, by, scope, limit=limit), read_staged(session, cluster.location_id)
+    if as_json:
+        print_json({"location": name, "usage": used, "staged": staged, "rows": rows, "purge": goal, "kept": held})
+        return
+    _print_usage(name, used, staged)
+    _print_rows(rows, by)
+    print_kept(held)
+    _print_goal(goal)
+
+
+def _show_part(app: Application, of: str, by: By, limit: int, *, as_json: bool) -> None:
+    pipeline, _, step = of.partition("/")
+    with app.ops_db.read() as session:
+        view = load_pipeline(session, pipeline)
+        if step:
+            view.step(step)
+        rows = read_space(session, by, Scope(pipeline=pipeline, step=step or None), limit=limit)
+    if as_json:
+        print_json({"rows": rows})
+        return
+    _print_rows(rows, by)
+
+
+def _show_history(app: Application, limit: int, *, as_json: bool) -> None:
+    with app.ops_db.read() as session:
+        purges = list_purges(session, limit=limit)
+    if as_json:
+        print_json(purges)
+        return
+    columns = ["purge", "location", "at", "by", "reason", "wanted", "freed", "runs", "state"]
+    print_table("Purges", columns, map(_purge_row, purges))
+
+
+def _purge_row(row: PurgeRow) -> tuple[object, ...]:
+    state = "done" if row.finished_at else f"{row.marked_runs - row.freed_runs} runs to go"
+    state = f"{state}: {row.problem}" if row.problem else state
+    sizes = size_text(row.wanted_bytes), size_text(row.freed_bytes)
+    return row.id, row.location, row.marked_at, row.requested_by, row.reason, *sizes, row.freed_runs, state
+
+
+def _print_usage(name: str, used: Usage, staged: Staged) -> None:
+    part = used.used_bytes / used.limit_bytes if used.limit_bytes else 0.0
+    marks = {"high": used.high_bytes, "low": used.low_bytes}
+    said = "".join(f", {mark} {size_text(size)}" for mark, size in marks.items() if size is not None)
+    whole = "the limit" if used.is_limited else "the file system"
+    sizes = f"{size_text(used.used_bytes)} of {size_text(used.limit_bytes)}"
+    console.print(f"{name}: {_bar(part)} {sizes} of {whole} used ({part:.0%}){said}", markup=False)
+    if staged.packages:
+        console.print(f"staged raw data: {staged.packages} packages, {size_text(staged.size_bytes)}")
+
+
+def _print_rows(rows: Sequence[SpaceRow], by: By) -> None:
+    largest = max((row.size_bytes for row in rows), default=0) or 1
+    columns = [by.value, "", "size", "removable", "runs", "purged", "gone"]
+    print_table("Products", columns, ((*_cells(row, largest),) for row in rows))
+
+
+def _cells(row: SpaceRow, largest: int) -> tuple[object, ...]:
+    step = None if row.step is None else f"{row.pipeline}/{row.step}"
+    names = (row.location, step, row.sub_group, None if row.state is None else row.state.value)
+    name = " ".join(name for name in names if name is not None)
+    sizes = size_text(row.size_bytes), size_text(row.removable_bytes)
+    return name, _bar(row.size_bytes / largest), *sizes, row.runs, row.purged_runs, size_text(row.gone_bytes)
+
+
+def _print_goal(goal: Plan | None) -> None:
+    if goal is None:
+        console.print("no watermark is set: room is made on demand, or by `ccat purge`")
+    elif goal.wanted_bytes:
+        runs, size = sum(step.runs for step in goal.steps), size_text(goal.size_bytes)
+        staged = f" and {goal.staged_packages} staged packages" if goal.staged_packages else ""
+        wanted = size_text(goal.wanted_bytes)
+        console.print(f"`ccat purge` would free {size} of {wanted}, down to the low watermark: {runs} runs{staged}")
+
+
+def _bar(part: float) -> str:
+    full = round(min(max(part, 0.0), 1.0) * _BAR)
+    return "█" * full + "░" * (_BAR - full)
+
+
+def _by(text: str) -> By:
+    try:
+        return By(text)
+    except ValueError:
+        raise InvalidDeclaration(f"--by: nothing is added up by {text!r}; choose from: {_BYS}") from None

@@ -1,0 +1,58 @@
+from collections import Counter
+
+import typer
+
+from ccat_assets.application import Application
+from ccat_assets.cli.output import console, print_json, print_table
+from ccat_assets.sizes import size_text
+from resources.space_check import Discrepancy, SpaceCheck
+from resources.space_judgement import Wrong
+
+_LISTED = 1000
+
+
+def check_space(app: Application, *, repair: bool, as_json: bool) -> None:
+    """Compare rows with the disk and print what is wrong; exit code 1 if something is and stays so."""
+    files, sizes, repaired = Counter[Wrong](), Counter[Wrong](), Counter[Wrong]()
+    listed: list[Discrepancy] = []
+    for one in SpaceCheck(app.cluster, repair).discrepancies():
+        files[one.wrong] += 1
+        sizes[one.wrong] += one.size_bytes
+        repaired[one.wrong] += one.repaired
+        if len(listed) < _LISTED and one.wrong is not Wrong.FAILED:
+            listed.append(one)
+    if as_json:
+        found = {
+            wrong.value: {"count": files[wrong], "size_bytes": sizes[wrong], "repaired": repaired[wrong]}
+            for wrong in Wrong
+        }
+        print_json({"counts": found, "found": listed})
+    else:
+        _print(files, sizes, repaired, listed)
+    if any(repaired[wrong] < count for wrong, count in files.items() if wrong is not Wrong.FAILED):
+        raise typer.Exit(1)
+
+
+def _print(files: Counter[Wrong], sizes: Counter[Wrong], repaired: Counter[Wrong], listed: list[Discrepancy]) -> None:
+    if listed:
+        rows = (
+            (one.wrong, one.run_id, _shown(one.path), size_text(one.size_bytes), _done(one), one.detail)
+            for one in listed
+        )
+        print_table("Rows and disk", ["what", "run", "path", "size", "", "detail"], rows)
+    for wrong, count in files.items():
+        said = f", {repaired[wrong]} repaired" if wrong is not Wrong.FAILED else ": kept for whoever looks into it"
+        console.print(f"{count} {wrong.value}, {size_text(sizes[wrong])}{said}", markup=False)
+    if not files:
+        console.print("rows and disk agree")
+    if len(listed) == _LISTED:
+        console.print(f"the first {_LISTED} are listed")
+
+
+def _done(one: Discrepancy) -> str:
+    return "repaired" if one.repaired else ""
+
+
+def _shown(path: str) -> str:
+    """Return a path as a terminal can show it: names on a disk are any bytes."""
+    return path.encode("utf-8", "backslashreplace").decode()

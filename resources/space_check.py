@@ -1,0 +1,208 @@
+"""What rows say of the files below a processing location compared with what lies there, and both set right.
+
+The disk is listed before rows are read: a file that appears meanwhile is not looked at, and one that a row has come to
+know meanwhile is known. What seems wrong is looked at once more before it is told.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from ccat_models.product.accounts import set_right, wrong_accounts
+from ccat_models.product.copies import note_unverified
+from ccat_models.product.disk_rows import (
+    CopyRow,
+    can_be_purged,
+    give_up,
+    give_up_staged,
+    packages_on_their_way,
+    present_copies,
+    run_files,
+    staged_copies,
+    still_present,
+)
+from ccat_models.product.purge import Purpose, Removable, mark
+from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.tables.base import RunId
+from ccat_models.tables.places import PhysicalCopyStatus
+from ccat_models.tables.space import RunSpace
+from resources.attempt_store import Wanted
+from resources.cluster import Cluster
+from resources.lying_files import LyingFile
+from resources.purging import _unlink, finish
+from resources.space_judgement import SKIP, Known, Seen, Wrong, judge, run_of, staged_of
+from resources.stager import staged_name
+
+SETTLED_AFTER = timedelta(hours=1)  # whatever changed since may be somebody's who is at work
+_PAGE = 10_000  # files or rows
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """A file, or the account of a run, that is not as rows say, and what was done or is to be done about it."""
+
+    wrong: Wrong
+    path: str
+    size_bytes: int
+    run_id: RunId | None = None
+    repaired: bool = False
+    detail: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether somebody has to see to it."""
+        return not self.repaired and self.wrong is not Wrong.FAILED
+
+
+@dataclass(frozen=True)
+class SpaceCheck:
+    """Compares in pieces; with `repair`, sets right what it can. Safe to kill, and to do again."""
+
+    cluster: Cluster
+    repair: bool = False
+    settled_after: timedelta = SETTLED_AFTER
+
+    def discrepancies(self) -> Iterator[Discrepancy]:
+        """Yield what is wrong; raise AskAgain where the location cannot be reached."""
+        if self.repair:
+            finish(self.cluster)
+        seen = Seen()
+        yield from self._lying(seen)
+        yield from self._missing(seen)
+        yield from self._missing_staged(seen)
+        yield from self._accounts()
+
+    def _lying(self, seen: Seen) -> Iterator[Discrepancy]:
+        """Yield what lies there without a row that says so, page after page."""
+        after: tuple[str, str] | None = ("", "")
+        while after is not None:
+            tree = self.cluster.store.tree(after, limit=_PAGE, skip=SKIP)
+            after = tree.after
+            known = self._known(tree.files)
+            found = [(file, judge(file, known, seen)) for file in tree.files]
+            wrong = [
+                (file, wrong)
+                for file, wrong in found
+                if wrong is not None and file.age_seconds >= self.settled_after.total_seconds()
+            ]
+            there = self._sizes([file.path for file, _ in wrong])
+            yield from self._removed(
+                [
+                    Discrepancy(wrong, file.path, file.size_bytes, run_of(file.path))
+                    for (file, wrong), size in zip(wrong, there, strict=True)
+                    if size is not None
+                ]
+            )
+
+    def _known(self, files: Sequence[LyingFile]) -> Known:
+        runs = {run for file in files if (run := run_of(file.path)) is not None}
+        is_staged = any(file.path.startswith(f"{STAGED_DIRECTORY}/") for file in files)
+        cluster = self.cluster
+        with cluster.ops_db.read() as session:
+            coming = packages_on_their_way(session, cluster.location_id) if is_staged else []
+            staged = staged_copies(session, cluster.location_id) if is_staged else {}
+            known = run_files(session, cluster.location_id, runs)
+        names = {staged_name(name, checksum) for name, checksum in coming}
+        return Known(known, staged, names, cluster.clock() - self.settled_after)
+
+    def _removed(self, found: Sequence[Discrepancy]) -> Iterator[Discrepancy]:
+        """Yield what was found; what nobody needs is removed first."""
+        going = [one.path for one in found if self.repair and one.wrong in (Wrong.LEFT_OVER, Wrong.ORPHAN)]
+        staged = {name for path in going if (name := staged_of(path)) is not None}
+        gone, problems = _unlink(self.cluster, [path for path in going if staged_of(path) is None])
+        # whole: who looks for a package takes its directory for all of it
+        gone_staged = self.cluster.store.remove(self.cluster.base / STAGED_DIRECTORY, staged)
+        for one in found:
+            repaired = one.path in gone or staged_of(one.path) in gone_staged
+            yield replace(one, repaired=repaired, detail=problems.get(one.path, ""))
+
+    def _missing(self, seen: Seen) -> Iterator[Discrepancy]:
+        """Yield the copies that are not where rows say, or have another size."""
+        cluster, after = self.cluster, 0
+        while True:
+            with cluster.ops_db.read() as session:
+                page = present_copies(session, cluster.location_id, after=after, limit=_PAGE)
+            if not page:
+                return
+            after, unseen = page[-1].id, [row for row in page if row.id not in seen.copies]
+            sizes = self._sizes([row.path for row in unseen])
+            bad = {row.id: size for row, size in zip(unseen, sizes, strict=True) if size != row.size_bytes}
+            with cluster.ops_db.read() as session:
+                rows = still_present(session, cluster.location_id, [row for row in unseen if row.id in bad])
+            yield from self._given_up([(row, bad[row.id]) for row in rows])
+
+    def _given_up(self, bad: Sequence[tuple[CopyRow, int | None]]) -> Iterator[Discrepancy]:
+        """Yield missing and different files; their runs are purged where these can be made again."""
+        purged: Collection[RunId] = ()
+        if self.repair and bad:
+            purged = self._purge({row.run_id for row, _ in bad if row.removable})
+        again = {row.id for row, _ in bad if row.removable and row.run_id in purged}
+        if self.repair and bad:
+            with self.cluster.ops_db.write() as session:
+                give_up(session, [row.id for row, size in bad if size is None and row.id not in again])
+                note_unverified(session, [row.id for row, size in bad if size is not None])
+        for row, size in bad:
+            wrong = Wrong.MISSING if size is None else Wrong.DIFFERENT
+            repaired = row.id in again or (self.repair and size is None)
+            detail = self._detail(row, size, again=row.id in again)
+            yield Discrepancy(wrong, row.path, row.size_bytes, row.run_id, repaired, detail)
+
+    def _detail(self, row: CopyRow, size: int | None, *, again: bool) -> str:
+        lies = "" if size is None else f"{size} bytes lie there"
+        if again:
+            return f"{lies or 'not there'}: purged, and made again when it is needed"
+        if self.repair and row.removable:
+            return f"{lies or 'given up'}: its run cannot be made again, or is pinned"
+        return "given up" if self.repair and not lies else lies
+
+    def _purge(self, run_ids: Collection[RunId]) -> Collection[RunId]:
+        """Purge what is left of runs that lack a file, so that it is made again when it is needed; return which."""
+        cluster, space = self.cluster, RunSpace
+        with cluster.ops_db.request() as session:
+            fit = can_be_purged(session, run_ids)
+            query = sa.select(space.run_id, space.step_id, space.removable_bytes, space.last_used_at)
+            runs = [Removable(*row) for row in session.execute(query.where(space.run_id.in_(fit))).tuples()]
+            if runs:
+                purpose = Purpose(0, "check", "a file of each of these runs was missing or of another size")
+                mark(session, cluster.location_id, runs, purpose, cluster.clock())
+        finish(cluster)
+        return fit
+
+    def _missing_staged(self, seen: Seen) -> Iterator[Discrepancy]:
+        """Yield staged raw data that is not there: it is brought anew."""
+        cluster = self.cluster
+        with cluster.ops_db.read() as session:
+            staged = staged_copies(session, cluster.location_id)
+        wanted = {name: copy_id for name, (copy_id, status) in staged.items() if status is PhysicalCopyStatus.STAGED}
+        gone = [name for name in wanted if name not in seen.staged and not self._is_staged(name)]
+        if gone and self.repair:
+            with cluster.ops_db.write() as session:
+                give_up_staged(session, [wanted[name] for name in gone])
+        detail = "brought anew when it is needed" if self.repair else ""
+        for name in gone:
+            yield Discrepancy(Wrong.MISSING, f"{STAGED_DIRECTORY}/{name}", 0, None, self.repair, detail)
+
+    def _is_staged(self, name: str) -> bool:
+        directory = f"{STAGED_DIRECTORY}/{name}"
+        files = self.cluster.store.tree((directory, ""), limit=1).files
+        return bool(files) and files[0].path.startswith(f"{directory}/")
+
+    def _accounts(self) -> Iterator[Discrepancy]:
+        cluster = self.cluster
+        with cluster.ops_db.write() if self.repair else cluster.ops_db.read() as session:
+            wrong = wrong_accounts(session, cluster.location_id)
+            if self.repair:
+                set_right(session, cluster.location_id, wrong, cluster.clock())
+        for run_id, (said, size) in wrong.items():
+            detail = f"{'no account' if said is None else f'{said} bytes in its account'}, {size} by its products"
+            yield Discrepancy(Wrong.ACCOUNT, "", abs(size - (said or 0)), run_id, self.repair, detail)
+
+    def _sizes(self, paths: Sequence[str]) -> list[int | None]:
+        """Return the sizes of files below the base, None for no regular file."""
+        sizes: list[int | None] = []
+        while len(sizes) < len(paths):
+            wanted = [Wanted(self.cluster.base, path) for path in paths[len(sizes) : len(sizes) + _PAGE]]
+            sizes += [None if part is None else part.size_bytes for part in self.cluster.store.read(wanted)]
+        return sizes

@@ -1,0 +1,130 @@
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import dagster as dg
+from pydantic import BaseModel
+
+from ccat_models.clock import Clock
+from ccat_models.product.kept import StepHeld
+from ccat_models.product.space import (
+    By,
+    PurgedRun,
+    PurgePlace,
+    Scope,
+    Signs,
+    SpaceRow,
+    Staged,
+    location_name,
+    purged_since,
+    read_signs,
+    read_space,
+    read_staged,
+)
+from resources.cluster import Cluster
+from resources.errors import AskAgain
+from resources.purging import finish
+from resources.release import release
+from resources.room import Usage, make_room, usage
+from resources.space_plan import kept_by_step
+from sensors.cursor import read_cursor
+
+INTERVAL_SECONDS = 60
+TOLD_A_TICK = 200  # purged sub-groups
+NUMBERS_EVERY = timedelta(minutes=10)
+NEWS_FOR = timedelta(days=1)  # a purge that is older is none for a new Dagster
+
+
+@dataclass(frozen=True)
+class SpaceNow:
+    """What a location's room is used for."""
+
+    location: str
+    usage: Usage
+    staged: Staged
+    steps: Sequence[SpaceRow]
+    held: Sequence[StepHeld]
+
+
+@dataclass(frozen=True)
+class Describe:
+    """What Dagster is told: of a run whose products were purged, and of what is used."""
+
+    purged: Callable[[PurgedRun], dg.AssetObservation]
+    used: Callable[[SpaceNow], Iterator[dg.AssetMaterialization | dg.AssetObservation]]
+
+
+class Told(BaseModel):
+    """The sensor's cursor: the signs as they were told, the last purged run that was, and when numbers were."""
+
+    signs: Signs | None = None
+    place: PurgePlace | None = None
+    at: datetime | None = None
+
+
+def space_sensor(cluster: Callable[[], Cluster], describe: Describe, clock: Clock) -> dg.SensorDefinition:
+    """Return the sensor that keeps room at this processing location, and tells what was removed.
+
+    It ends what somebody has begun to remove, releases staged raw data that nobody needs, and makes room above the high
+    watermark. Idle, and without a watermark, it reads once. Safe to kill, and to run beside another.
+    """
+
+    @dg.sensor(
+        name="space",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Makes room above the high watermark, and tells what products take up.",
+    )
+    def space(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        told, here = read_cursor(context.cursor, Told()), cluster()
+        try:
+            freed = _make_room(here)
+            said = _tell(context.instance, here, told, describe, clock())
+        except AskAgain as error:
+            return dg.SkipReason(f"the processing location does not answer: {error}")
+        if said is not None:
+            context.update_cursor(said.model_dump_json())
+        if freed:
+            return dg.SkipReason(f"{freed} bytes were freed")
+        return dg.SkipReason("nothing has changed" if said is None else "what is used was told")
+
+    return space
+
+
+def _make_room(cluster: Cluster) -> int:
+    """Remove what is to be removed; return how many bytes became free."""
+    with cluster.ops_db.read() as session:
+        signs = read_signs(session, cluster.location_id)
+    freed = finish(cluster).freed_bytes if signs.is_removing else 0
+    freed += release(cluster) if signs.has_staged else 0
+    if cluster.watermarks.high is None:
+        return freed
+    above = usage(cluster).above_high
+    return freed + (make_room(cluster, above, by="daemon", reason="high watermark").freed_bytes if above else 0)
+
+
+def _tell(instance: dg.DagsterInstance, cluster: Cluster, told: Told, describe: Describe, now: datetime) -> Told | None:
+    """Tell what is new, as much as a tick has time for; return how far that is, None where nothing was."""
+    with cluster.ops_db.read() as session:
+        signs = read_signs(session, cluster.location_id)
+        if signs == told.signs:
+            return None
+        place = told.place or PurgePlace(now - NEWS_FOR)
+        purged = purged_since(session, cluster.location_id, place, TOLD_A_TICK)
+    for run in purged:
+        instance.report_runless_asset_event(describe.purged(run))
+    place = purged[-1].place if purged else place
+    if told.at is not None and now - told.at < NUMBERS_EVERY:
+        return told.model_copy(update={"place": place}) if purged else None
+    held = kept_by_step(cluster)
+    with cluster.ops_db.read() as session:
+        found = SpaceNow(
+            location_name(session, cluster.location_id),
+            usage(cluster),
+            read_staged(session, cluster.location_id),
+            read_space(session, By.STEP, Scope(cluster.location_id)),
+            held,
+        )
+    for event in describe.used(found):
+        instance.report_runless_asset_event(event)
+    return Told(signs=told.signs if len(purged) == TOLD_A_TICK else signs, place=place, at=now)

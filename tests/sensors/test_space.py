@@ -1,0 +1,83 @@
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+
+from ccat_assets.build import build
+from ccat_assets.names import space_key, step_key
+from ccat_assets.settings import Settings
+from resources.purging import purge
+from tests.space.programs import pipeline_yaml, write_program
+from tests.support.lab import Lab
+from tests.support.observatory import FakeClock
+from tests.support.ticks import Ticks
+
+QUIET = "nothing has changed"
+TOLD = "what is used was told"
+
+
+def opened(lab: Lab, **settings: Any) -> tuple[Ticks, FakeClock]:
+    """Give a pipeline that leaves intermediate products, run on two scans, and its sensor."""
+    clock, kept = FakeClock(), lab.application.settings
+    lab.application = replace(lab.application, clock=clock)
+    for number in range(2):
+        lab.observatory.scan(number)
+    lab.observatory.declare(pipeline_yaml(lab.calls), write_program(lab.code))
+    lab.run_without_dagster()
+    lab.application = replace(lab.application, settings=Settings(**kept.model_dump() | settings))
+    clock.pass_seconds(3600)
+    return Ticks(lab, "space"), clock
+
+
+def numbers(event: dg.AssetMaterialization | dg.AssetObservation | None) -> dict[str, Any]:
+    assert event is not None
+    return {name: entry.value for name, entry in event.metadata.items() if isinstance(entry.value, int)}
+
+
+def used(lab: Lab) -> list[dict[str, Any]]:
+    """Return what was told of the location, the oldest first."""
+    page = lab.instance.fetch_materializations(space_key("local"), limit=100, ascending=True)
+    return [numbers(record.asset_materialization) for record in page.records]
+
+
+def observed(lab: Lab, step: str) -> list[dg.AssetObservation]:
+    page = lab.instance.fetch_observations(step_key("letters", step), limit=100, ascending=True)
+    return [record.asset_observation for record in page.records if record.asset_observation is not None]
+
+
+def test_what_is_used_and_what_was_purged_is_told_once(lab_on_each: Lab) -> None:
+    lab = lab_on_each
+    watch, clock = opened(lab)
+    assert [watch.tick(), watch.tick()] == [TOLD, QUIET]
+    (first,) = used(lab)
+    assert first["used_bytes"] > first["products_bytes"] > first["removable_bytes"] > 0
+    assert numbers(observed(lab, "read")[0])["purge_would_remove_runs"] == 2
+    assert numbers(observed(lab, "join")[0])["purge_would_free_bytes"] == 0
+    purge(lab.application.cluster, 10**12, by="test", reason="to see it")
+    assert [watch.tick(), watch.tick(), watch.tick()] == [TOLD, QUIET, QUIET]
+    told = observed(lab, "read")[1:]
+    assert {event.partition for event in told} == {f"executed_obs_unit=scan-{number}" for number in range(2)}
+    assert told[0].description == "purged: to see it; made again when something needs it, or by `ccat regenerate`"
+    assert [numbers(event)["purged_bytes"] for event in told] == [14, 14]
+    assert len(used(lab)) == 1, "numbers are told every ten minutes"
+    clock.pass_seconds(600)
+    assert [watch.tick(), watch.tick()] == [TOLD, QUIET]
+    second = used(lab)[1]
+    assert (second["purged_runs"], second["removable_bytes"]) == (4, 0)
+    assert second["gone_bytes"] == first["removable_bytes"]
+    assert numbers(observed(lab, "clean")[-1])["purged_runs"] == 2
+
+
+def test_room_is_made_above_the_high_watermark(lab: Lab) -> None:
+    watch, _ = opened(lab, space_limit="100 B", space_high="90 %", space_low="10 %")
+    assert watch.tick().endswith(" bytes were freed")
+    assert used(lab)[0]["removable_bytes"] == 0
+    assert watch.tick() == QUIET
+    assert [len(observed(lab, step)) for step in ("read", "clean", "join")] == [3, 3, 1]
+
+
+def test_the_location_is_an_asset(lab: Lab) -> None:
+    opened(lab)
+    graph = build(lab.snapshot(), lab.application).resolve_asset_graph()
+    node = graph.get(space_key("local"))
+    assert (node.group_name, node.is_executable) == ("space", False)

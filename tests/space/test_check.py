@@ -1,0 +1,198 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ccat_models.product.copies import select_named
+from ccat_models.product.pins import pin
+from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
+from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.space import RunSpace, SpaceState
+from resources.space_check import Discrepancy, SpaceCheck
+from resources.space_judgement import Wrong
+from tests.space.tiny import Died, Tiny
+
+NOW = timedelta(0)
+P, G = SpaceState.PRESENT, SpaceState.PURGED
+
+
+ON_SQLITE = pytest.mark.parametrize("shared_ops_db", ["sqlite"], indirect=True)
+
+
+def found(tiny: Tiny, *, repair: bool = False, settled_after: timedelta = NOW) -> list[Discrepancy]:
+    return list(SpaceCheck(tiny.cluster, repair, settled_after).discrepancies())
+
+
+def told(tiny: Tiny, *, repair: bool = False) -> dict[tuple[Wrong, bool], list[str]]:
+    """Return the names of what is wrong, by how and whether it was repaired."""
+    names: dict[tuple[Wrong, bool], list[str]] = {}
+    for one in found(tiny, repair=repair):
+        names.setdefault((one.wrong, one.repaired), []).append(Path(one.path).name)
+    return {key: sorted(of) for key, of in names.items()}
+
+
+def output(tiny: Tiny, step: str, name: str = "text.txt") -> Path:
+    """Return the file of a step's product on the first scan or source."""
+    return min((tiny.cluster.base / "letters").glob(f"*/{step}/run-*/attempt-*/*/**/{name}"))
+
+
+def lay(path: Path, text: str = "stray") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_workspace_that_is_used_is_as_rows_say(tiny: Tiny) -> None:
+    tiny.declare(0, 1, 2)
+    tiny.run()
+    assert found(tiny) == []
+    tiny.purge()
+    assert found(tiny) == []
+    tiny.observatory.scan(4)
+    tiny.run()
+    assert found(tiny) == [], "what was made again lies where rows say"
+
+
+@ON_SQLITE
+def test_orphans_go_and_what_belongs_to_runs_stays(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    base, kept = tiny.cluster.base, set(tiny.cluster.base.rglob("*"))
+    beside = output(tiny, "read").with_name("beside.txt")
+    strays = [beside, base / "old" / "thing.dat", base / ".staged" / "gone-1" / "raw.dat"]
+    strays.append(base / "letters" / "x=y" / "read" / "run-99" / "attempt-1" / "output" / "lost.txt")
+    for stray in strays:
+        lay(stray)
+    outside = lay(base.parent / "outside" / "precious.txt")
+    (base / "old" / "link").symlink_to(outside.parent)
+    mine = [lay(base / ".code" / "x" / "program.py"), lay(base / ".staged" / ".work" / "lock")]
+    mine.append(lay(beside.parents[1].parent / "logs" / "more.log"))
+    names = sorted(stray.name for stray in strays)
+    assert told(tiny) == {(Wrong.ORPHAN, False): names}
+    assert found(tiny, repair=True, settled_after=timedelta(hours=1)) == [], "what is young is left alone"
+    assert told(tiny, repair=True) == {(Wrong.ORPHAN, True): names}
+    assert [stray for stray in strays if stray.exists()] == []
+    assert [path for path in (outside, *mine, *kept) if not path.exists()] == []
+    assert found(tiny) == []
+
+
+@ON_SQLITE
+def test_what_failed_attempts_left_is_told_apart_and_kept(tiny: Tiny) -> None:
+    tiny.observatory.scan(0, "broken")
+    tiny.declare()
+    assert len(tiny.run().failed) == 1
+    (directory,) = (tiny.cluster.base / "letters").glob("*/read/run-*/attempt-1/workspace/read")
+    partial = lay(directory / "partial.dat")
+    assert told(tiny, repair=True) == {(Wrong.FAILED, False): ["partial.dat"]}
+    assert partial.exists()
+    assert not found(tiny)[0].is_open
+
+
+@ON_SQLITE
+def test_files_of_purged_runs_are_removed_at_last(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    path = output(tiny, "read")
+    tiny.purge()
+    lay(path)
+    assert found(tiny, settled_after=timedelta(hours=1)) == []
+    assert told(tiny) == {(Wrong.LEFT_OVER, False): ["text.txt"]}
+    assert told(tiny, repair=True) == {(Wrong.LEFT_OVER, True): ["text.txt"]}
+    assert not path.exists()
+
+
+@ON_SQLITE
+def test_a_purge_that_died_is_seen_and_ended(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    try:
+        tiny.dying_at("purge marked").purge()
+    except Died:
+        assert told(tiny) == {(Wrong.LEFT_OVER, False): ["text.txt", "text.txt"]}
+    assert found(tiny, repair=True) == []
+    assert tiny.state("read") == tiny.state("clean") == [G]
+    tiny.check_disk()
+
+
+def test_what_is_missing_is_purged_and_made_again_when_it_is_needed(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    output(tiny, "read").unlink()
+    output(tiny, "clean").write_text("other")
+    wrong = {(Wrong.MISSING, False): ["text.txt"], (Wrong.DIFFERENT, False): ["text.txt"]}
+    assert told(tiny) == wrong
+    assert tiny.state("read") == [P]
+    assert told(tiny, repair=True) == {(kind, True): names for (kind, _), names in wrong.items()}
+    assert tiny.state("read") == tiny.state("clean") == [G]
+    tiny.check_disk()
+    assert found(tiny) == []
+    tiny.called()
+    tiny.observatory.scan(2)
+    assert tiny.run().failed == []
+    assert tiny.called()["clean scan-0"] == tiny.called()["read scan-0"] + 1 == 1
+
+
+def test_what_cannot_be_made_again_is_given_up_alone(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    output(tiny, "clean", "numbers.json").unlink()
+    output(tiny, "read").unlink()
+    output(tiny, "clean").write_text("other")
+    with tiny.cluster.ops_db.write() as session:
+        pin(
+            session,
+            select_named(session, ["letters/read", "letters/clean"]),
+            reason="x",
+            by="x",
+            now=tiny.cluster.clock(),
+        )
+    repaired = told(tiny, repair=True)
+    assert repaired[Wrong.MISSING, True] == ["numbers.json", "text.txt"]
+    assert repaired[Wrong.DIFFERENT, False] == ["text.txt"]
+    assert repaired[Wrong.ACCOUNT, True] == ["", ""]
+    assert output(tiny, "clean").read_text() == "other"
+    assert tiny.state("read") == tiny.state("clean") == [P]
+    assert told(tiny, repair=True) == {(Wrong.DIFFERENT, False): ["text.txt"]}
+
+
+def test_accounts_are_set_right(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    with tiny.cluster.ops_db.write() as session:
+        first, second, *_ = session.scalars(sa.select(RunSpace).order_by(RunSpace.run_id))
+        sizes = first.size_bytes, first.removable_bytes
+        first.size_bytes, first.removable_bytes = 1, 2
+        session.delete(second)
+    wrong = found(tiny)
+    assert [(one.wrong, one.run_id) for one in wrong] == [(Wrong.ACCOUNT, first.run_id), (Wrong.ACCOUNT, second.run_id)]
+    assert wrong[0].detail == f"1 bytes in its account, {sizes[0]} by its products"
+    assert [one.repaired for one in found(tiny, repair=True)] == [True, True]
+    assert found(tiny) == []
+    with tiny.cluster.ops_db.read() as session:
+        again = session.get_one(RunSpace, first.run_id)
+        assert (again.size_bytes, again.removable_bytes) == sizes
+
+
+def test_staged_raw_data_is_looked_for(tiny: Tiny) -> None:
+    tiny.declare(0, 1, 2)
+    with tiny.cluster.ops_db.write() as session:
+        packages = session.scalars(sa.select(RawDataPackage.id))
+        for package, name, status in zip(
+            packages, ("here", "away", "left"), ("STAGED", "STAGED", "DELETED"), strict=True
+        ):
+            copy = RawDataPackagePhysicalCopy(
+                kind="raw_data_package",
+                data_location_id=tiny.cluster.location_id,
+                raw_data_package_id=package,
+                path=f".staged/{name}",
+                status=PhysicalCopyStatus(status),
+                created_at=tiny.cluster.clock(),
+            )
+            session.add(copy)
+    here, left = (lay(tiny.cluster.base / ".staged" / name / "deep" / "raw.dat") for name in ("here", "left"))
+    wrong = {(Wrong.LEFT_OVER, False): ["raw.dat"], (Wrong.MISSING, False): ["away"]}
+    assert told(tiny) == wrong
+    assert told(tiny, repair=True) == {(kind, True): names for (kind, _), names in wrong.items()}
+    assert (here.exists(), left.exists(), left.parents[1].exists()) == (True, False, False)
+    assert found(tiny) == []
