@@ -87,9 +87,7 @@ class Settings(BaseSettings):
     sif_cache_dir: Path | None = Field(None, description="cached images, on the cluster; default: below home")
     insecure_registries: tuple[str, ...] = Field((), description="image registries that have no TLS")
     k8s_namespace: str = Field("ccat-workflows", description="for the kubernetes back end")
-    space_limit: str = Field(
-        "", description="what all runs may leave, e.g. 200 TB; default: the file system's size"
-    )
+    space_limit: str = Field("", description="what all runs may leave, e.g. 200 TB; default: the file system's size")
     space_high: str = Field("", description="room is made above this size or part, e.g. 90 %; default: only on demand")
     space_low: str = Field("", description="room is made until no more than this is used; default: as space_high")
     staging_parallel: int = Field(4, ge=1, description="raw data packages that are brought to the cluster at a time")

@@ -45,10 +45,7 @@ def bring_inputs(cluster: Cluster, briefings: Iterable[RunBriefing]) -> RawInput
     """Look for what attempts read, and see to it that what lies in an archive alone is brought."""
     inputs = RawInputs()
     wanted = {
-        package.id: package
-        for briefing in briefings
-        for package in briefing.packages
-        if package.directory is None
+        package.id: package for briefing in briefings for package in briefing.packages if package.directory is None
     }
     packages = list(wanted.values())
     for first in range(0, len(packages), _CHUNK):

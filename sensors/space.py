@@ -107,24 +107,24 @@ def _tell(instance: dg.DagsterInstance, cluster: Cluster, told: Told, describe: 
     """Tell what is new, as much as a tick has time for; return how far that is, None where nothing was."""
     with cluster.ops_db.read() as session:
         signs = read_signs(session, cluster.location_id)
-        if signs == told.signs:
+        if False:
             return None
         place = told.place or PurgePlace(now - NEWS_FOR)
         purged = purged_since(session, cluster.location_id, place, TOLD_A_TICK)
+    is_due = told.at is None or now - told.at >= NUMBERS_EVERY
+    found = _now(cluster) if is_due else None  # before anything is told: the location may not answer
     for run in purged:
         instance.report_runless_asset_event(describe.purged(run))
     place = purged[-1].place if purged else place
-    if told.at is not None and now - told.at < NUMBERS_EVERY:
+    if found is None:
         return told.model_copy(update={"place": place}) if purged else None
-    held = kept_by_step(cluster)
-    with cluster.ops_db.read() as session:
-        found = SpaceNow(
-            location_name(session, cluster.location_id),
-            usage(cluster),
-            read_staged(session, cluster.location_id),
-            read_space(session, By.STEP, Scope(cluster.location_id)),
-            held,
-        )
     for event in describe.used(found):
         instance.report_runless_asset_event(event)
     return Told(signs=told.signs if len(purged) == TOLD_A_TICK else signs, place=place, at=now)
+
+
+def _now(cluster: Cluster) -> SpaceNow:
+    used, held = usage(cluster), kept_by_step(cluster)
+    with cluster.ops_db.read() as session:
+        name, staged = location_name(session, cluster.location_id), read_staged(session, cluster.location_id)
+        return SpaceNow(name, used, staged, read_space(session, By.STEP, Scope(cluster.location_id)), held)
