@@ -67,12 +67,12 @@ def held(session: Session, location_id: int, now: datetime) -> list[StepHeld]:
     `sub_group_gap` must stand, in a request's transaction.
     """
     cause = sa.case(*((condition, cause.name) for cause, condition in causes(session, location_id, now).items()))
-    last = _last_revisions()
+    last = last_revisions()
     rows = (
         sa.select(cause.label("cause"), RunSpace.step_id, RunSpace.removable_bytes)
         .join(last, last.c.step_id == RunSpace.step_id)
         .join(ReductionStepRevision, ReductionStepRevision.id == last.c.revision_id)
-        .where(*_present(location_id))
+        .where(*present(location_id))
         .subquery()
     )
     sums = (
@@ -112,7 +112,7 @@ def causes(session: Session, location_id: int, now: datetime) -> Mapping[Cause, 
         .join(Run, Run.id == RunInputProduct.run_id)
         .where(Run.status.in_(IN_FLIGHT), RunInputProduct.producer_run_id == space.run_id)
     )
-    here = _present(location_id)
+    here = present(location_id)
     not_again = not_to_be_made_again(sa.select(space.run_id).where(*here))
     return {
         Cause.PINNED: pinned.correlate(space).exists(),
@@ -128,12 +128,13 @@ def causes(session: Session, location_id: int, now: datetime) -> Mapping[Cause, 
     }
 
 
-def _present(location_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+def present(location_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return that a run has products at a location which a purge could remove."""
     space = RunSpace
     return space.state == SpaceState.PRESENT, space.data_location_id == location_id, space.removable_bytes > 0
 
 
-def _last_revisions() -> sa.Subquery:
+def last_revisions() -> sa.Subquery:
     """Return the last revision of each step: what its pipeline's declaration says now, or said last."""
     revision = ReductionStepRevision
     last = sa.select(revision.step_id, sa.func.max(revision.id).label("revision_id")).group_by(revision.step_id)

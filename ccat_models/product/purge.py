@@ -15,25 +15,17 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.gap import table
-from ccat_models.gap.reasons import Reason
-from ccat_models.gap.table import sub_group_gap
-from ccat_models.grouping.portable_sql import LaterBy
-from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines
-from ccat_models.run.regenerate import Runs, needed_runs, not_to_be_made_again, runs_read
+from ccat_models.product.kept import Cause, causes, last_revisions, present
+from ccat_models.run.regenerate import not_to_be_made_again
 from ccat_models.tables.base import RunId, StepId, UtcDateTime
-from ccat_models.tables.execution import IN_FLIGHT
-from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.lineage import RunInputProduct
-from ccat_models.tables.pipelines import Keep, ReductionStepRevision
-from ccat_models.tables.places import READABLE, PhysicalCopyStatus
+from ccat_models.tables.pipelines import ReductionStepRevision
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
+from ccat_models.tables.places import PhysicalCopyStatus
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
-from ccat_models.tables.space import ProductPin, Purge, RunSpace, SpaceState
+from ccat_models.tables.space import Purge, RunSpace, SpaceState
 
 _CHUNK = 10_000  # ids in one statement
-_DAY_SECONDS = 86_400
-# Gaps that nothing fills unless somebody mends or asks: what they would read may go, and is made again then.
-_STUCK = (Reason.UP_TO_DATE, Reason.RETRIES_EXHAUSTED, Reason.QUALITY_BLOCKED, Reason.DISABLED)
+_SEEN_LATER = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # of those runs alone that would go
 
 
 _picked = sa.Table(
@@ -168,7 +160,7 @@ def _finish(session: Session, now: datetime) -> None:
 
 def oldest(session: Session, location_id: int, wanted_bytes: int, now: datetime) -> sa.Select[Any]:
     """Return the removable runs, least recently used first, until there are enough: one pass over what there is."""
-    space, last = RunSpace, _last_revisions()
+    space, last = RunSpace, last_revisions()
     so_far = sa.func.sum(space.removable_bytes).over(order_by=(space.last_used_at, space.run_id))
     rows = (
         sa.select(space.run_id, space.step_id, space.removable_bytes, space.last_used_at)
@@ -183,77 +175,9 @@ def oldest(session: Session, location_id: int, wanted_bytes: int, now: datetime)
 
 
 def _may_go(session: Session, location_id: int, now: datetime) -> list[sa.ColumnElement[bool]]:
-    space, step, superseded = RunSpace, ReductionStepRevision, _is_superseded()
-    unused = LaterBy(space.last_used_at, step.keep_days * sa.literal(_DAY_SECONDS)) <= now
-    retention = sa.case(
-        (step.keep == Keep.ALWAYS, sa.false()),
-        (step.keep == Keep.UNTIL_SUPERSEDED, superseded),
-        (step.keep == Keep.DAYS, unused),
-        else_=sa.true(),
-    )
-    pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None), ProductPin.run_id == space.run_id)
-    being_read = (
-        sa.select(RunInputProduct.run_id)
-        .join(Run, Run.id == RunInputProduct.run_id)
-        .where(Run.status.in_(IN_FLIGHT), RunInputProduct.producer_run_id == space.run_id)
-    )
-    conditions = [
-        space.state == SpaceState.PRESENT,
-        space.data_location_id == location_id,
-        space.removable_bytes > 0,
-        retention,
-        sa.or_(sa.not_(sa.or_(space.has_science, step.final)), superseded),
-        sa.or_(sa.not_(step.final), _is_elsewhere(location_id)),
-        ~pinned.correlate(space).exists(),
-        ~being_read.correlate(space).exists(),
-    ]
-    read = _read_by_open_gaps(session)
-    if read is not None:
-        needed = needed_runs(read)
-        conditions.append(~sa.select(needed.c.run_id).where(needed.c.run_id == space.run_id).correlate(space).exists())
-    return conditions
-
-
-def _last_revisions() -> sa.Subquery:
-    """Return the last revision of each step: what its pipeline's declaration says now, or said last."""
-    revision = ReductionStepRevision
-    last = sa.select(revision.step_id, sa.func.max(revision.id).label("revision_id")).group_by(revision.step_id)
-    return last.subquery("last_revision")
-
-
-def _is_superseded() -> sa.ColumnElement[bool]:
-    """Return whether another run, or none, is the current one of a run's sub-group."""
-    gap = sub_group_gap.c
-    here = (gap.step_id == RunSpace.step_id, gap.sub_group_id == RunSpace.sub_group_id)
-    other = sa.select(sa.literal(1)).where(*here, gap.current_run_id.is_distinct_from(RunSpace.run_id))
-    return other.correlate(RunSpace).exists()
-
-
-def _read_by_open_gaps(session: Session) -> Runs | None:
-    """Return the runs whose products gaps that are open, or will be once their upstreams are, would read now."""
-    gap, stuck = sub_group_gap.c, [reason.value for reason in _STUCK]
-    reads: list[Runs] = []
-    for pipeline, step in _steps_with_upstreams(session):
-        waits = sa.or_(gap.reason.not_in(stuck), gap.will_run == 1)
-        gaps = sa.select(gap.sub_group_id).where(gap.step_id == step.step_id, gap.alive == 1, waits)
-        reads.append(runs_read(pipeline, step, gaps, sub_group_gap))
-    return sa.union(*(sa.select(read.subquery().c.run_id) for read in reads)) if reads else None
-
-
-def _steps_with_upstreams(session: Session) -> Iterator[tuple[PipelineView, StepView]]:
-    for pipeline in list_pipelines(session):
-        yield from ((pipeline, step) for step in pipeline.steps if step.upstream_ids)
-
-
-def _is_elsewhere(location_id: int) -> sa.ColumnElement[bool]:
-    """Return whether each removable product of a run has another copy that can be read."""
-    other = sa.select(sa.literal(1)).where(
-        Copy.data_product_id == DataProduct.id, Copy.data_location_id != location_id, Copy.status.in_(READABLE)
-    )
-    alone = sa.select(sa.literal(1)).where(
-        DataProduct.run_id == RunSpace.run_id, _removable(), ~other.correlate(DataProduct).exists()
-    )
-    return ~alone.correlate(RunSpace).exists()
+    """Return that nothing keeps a run's products, as far as that can be seen without a look at each."""
+    kept = causes(session, location_id, now)
+    return [*present(location_id), *(sa.not_(kept[cause]) for cause in Cause if cause not in _SEEN_LATER)]
 
 
 def _prepare(session: Session) -> None:
