@@ -32,7 +32,8 @@ class Freed:
     def __add__(self, more: "Freed") -> "Freed":
         """Return what two pieces of work have removed together."""
         sums = (self.freed_bytes + more.freed_bytes, self.freed_runs + more.freed_runs)
-        return Freed(self.purge_id, *sums, self.left_bytes + more.left_bytes, self.problem or more.problem)
+        number = more.purge_id if self.purge_id is None else self.purge_id
+        return Freed(number, *sums, self.left_bytes + more.left_bytes, self.problem or more.problem)
 
 
 def removable(cluster: Cluster, wanted_bytes: int) -> list[Removable]:
@@ -93,7 +94,7 @@ def _leave_due(session: Session, pipeline: PipelineView) -> None:
 
 
 def _remove(cluster: Cluster, marked: Sequence[Marked]) -> Freed:
-    gone, problems = _unlink(cluster, [path for run in marked for path in run.paths])
+    gone, problems = unlink(cluster, [path for run in marked for path in run.paths])
     cluster.passing("purged files removed")
     done = [run for run in marked if gone.issuperset(run.paths)]
     left = [run for run in marked if not gone.issuperset(run.paths)]
@@ -107,7 +108,8 @@ def _remove(cluster: Cluster, marked: Sequence[Marked]) -> Freed:
     return Freed(None, next(sizes), len(done), next(sizes), problem)
 
 
-def _unlink(cluster: Cluster, paths: Sequence[str]) -> tuple[set[str], dict[str, str]]:
+def unlink(cluster: Cluster, paths: Sequence[str]) -> tuple[set[str], dict[str, str]]:
+    """Remove files below the cluster's base; return those that are gone, and of the others why they are not."""
     gone, problems, left = set[str](), dict[str, str](), set(paths)
     while left:
         some_gone, some_problems = cluster.store.unlink(sorted(left)[:_FILES_A_CALL])

@@ -136,12 +136,12 @@ def _full_steps(session: Session, pipeline: PipelineView, cluster: Cluster) -> l
 
 
 def _renew(session: Session, pipeline: PipelineView, needed: sa.CTE, by: str, cluster: Cluster) -> None:
-    """Let failed and cancelled runs, that were to make products again, be tried once more."""
+    """Let failed runs, that were to make products again, be tried once more."""
     for step in pipeline.steps:
         spent = sa.select(Run.sub_group_id).where(
             Run.step_id == step.step_id,
             Run.regenerates_run_id.in_(sa.select(needed.c.run_id)),
-            Run.status.in_((RunStatus.FAILED, RunStatus.CANCELLED)),
+            Run.status == RunStatus.FAILED,
         )
         if sub_groups := session.scalars(spent.distinct()).all():
             ask_again(session, step, sub_groups, force=False, by=by, now=cluster.clock())

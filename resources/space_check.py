@@ -31,7 +31,7 @@ from ccat_models.tables.space import RunSpace
 from resources.attempt_store import Wanted
 from resources.cluster import Cluster
 from resources.lying_files import LyingFile
-from resources.purging import _unlink, finish
+from resources.purging import finish, unlink
 from resources.space_judgement import SKIP, Known, Seen, Wrong, judge, run_of, staged_of
 from resources.stager import staged_name
 
@@ -111,7 +111,7 @@ class SpaceCheck:
         """Yield what was found; what nobody needs is removed first."""
         going = [one.path for one in found if self.repair and one.wrong in (Wrong.LEFT_OVER, Wrong.ORPHAN)]
         staged = {name for path in going if (name := staged_of(path)) is not None}
-        gone, problems = _unlink(self.cluster, [path for path in going if staged_of(path) is None])
+        gone, problems = unlink(self.cluster, [path for path in going if staged_of(path) is None])
         # whole: who looks for a package takes its directory for all of it
         gone_staged = self.cluster.store.remove(self.cluster.base / STAGED_DIRECTORY, staged)
         for one in found:

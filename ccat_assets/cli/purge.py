@@ -104,7 +104,8 @@ def _all_bytes(app: Application) -> int:
 
 def _print_plan(found: Plan) -> None:
     rows: list[tuple[object, ...]] = [
-        (f"{step.pipeline}/{step.step}", step.runs, size_text(step.size_bytes), step.oldest_use) for step in found.steps
+        (f"{step.pipeline}/{step.step}", step.runs, size_text(step.size_bytes), f"{step.oldest_use:%Y-%m-%d %H:%M} UTC")
+        for step in found.steps
     ]
     if found.staged_packages:
         rows.insert(0, ("staged raw data", f"{found.staged_packages} packages", size_text(found.staged_bytes), ""))

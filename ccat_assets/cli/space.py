@@ -107,7 +107,8 @@ def _purge_row(row: PurgeRow) -> tuple[object, ...]:
     state = "done" if row.finished_at else f"{row.marked_runs - row.freed_runs} runs to go"
     state = f"{state}: {row.problem}" if row.problem else state
     sizes = size_text(row.wanted_bytes), size_text(row.freed_bytes)
-    return row.id, row.location, row.marked_at, row.requested_by, row.reason, *sizes, row.freed_runs, state
+    at = f"{row.marked_at:%Y-%m-%d %H:%M} UTC"
+    return row.id, row.location, at, row.requested_by, row.reason, *sizes, row.freed_runs, state
 
 
 def _print_usage(name: str, used: Usage, staged: Staged) -> None:

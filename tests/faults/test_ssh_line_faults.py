@@ -87,7 +87,7 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing(line: Line, fault
 
 def test_a_line_that_is_refused_is_not_stormed(line: Line, fault_table: FaultTable) -> None:
     trial = line.trial(seconds=0.5)
-    line.lab.until(lambda: line.lab.statuses()["RUNNING"] > 0)
+    line.lab.until(lambda: line.lab.statuses()["SUBMITTED"] + line.lab.statuses()["RUNNING"] > 0)
     line.relay.refuse()
     line.relay.drop()
     trials = line.look_for(3)

@@ -62,6 +62,8 @@ def test_what_is_used_and_what_was_purged_is_told_once(lab_on_each: Lab) -> None
     assert len(used(lab)) == 1, "numbers are told every ten minutes"
     clock.pass_seconds(600)
     assert [watch.tick(), watch.tick()] == [TOLD, QUIET]
+    clock.pass_seconds(600)
+    assert watch.tick() == QUIET, "what has not changed is not told again"
     second = used(lab)[1]
     assert (second["purged_runs"], second["removable_bytes"]) == (4, 0)
     assert second["gone_bytes"] == first["removable_bytes"]

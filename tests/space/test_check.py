@@ -43,6 +43,7 @@ def lay(path: Path, text: str = "stray") -> Path:
     return path
 
 
+@ON_SQLITE
 def test_a_workspace_that_is_used_is_as_rows_say(tiny: Tiny) -> None:
     tiny.declare(0, 1, 2)
     tiny.run()
@@ -133,6 +134,7 @@ def test_what_is_missing_is_purged_and_made_again_when_it_is_needed(tiny: Tiny) 
     assert tiny.called()["clean scan-0"] == tiny.called()["read scan-0"] + 1 == 1
 
 
+@ON_SQLITE
 def test_what_cannot_be_made_again_is_given_up_alone(tiny: Tiny) -> None:
     tiny.declare(0)
     tiny.run()
@@ -160,14 +162,15 @@ def test_accounts_are_set_right(tiny: Tiny) -> None:
     tiny.declare(0)
     tiny.run()
     with tiny.cluster.ops_db.write() as session:
-        first, second, *_ = session.scalars(sa.select(RunSpace).order_by(RunSpace.run_id))
+        first, second, third = session.scalars(sa.select(RunSpace).order_by(RunSpace.run_id))
         sizes = first.size_bytes, first.removable_bytes
-        first.size_bytes, first.removable_bytes = 1, 2
+        first.size_bytes, first.removable_bytes, third.made_bytes = 1, 2, 3
         session.delete(second)
     wrong = found(tiny)
-    assert [(one.wrong, one.run_id) for one in wrong] == [(Wrong.ACCOUNT, first.run_id), (Wrong.ACCOUNT, second.run_id)]
+    runs = [first.run_id, second.run_id, third.run_id]
+    assert [(one.wrong, one.run_id) for one in wrong] == [(Wrong.ACCOUNT, run_id) for run_id in runs]
     assert wrong[0].detail == f"1 bytes in its account, {sizes[0]} by its products"
-    assert [one.repaired for one in found(tiny, repair=True)] == [True, True]
+    assert [one.repaired for one in found(tiny, repair=True)] == [True, True, True]
     assert found(tiny) == []
     with tiny.cluster.ops_db.read() as session:
         again = session.get_one(RunSpace, first.run_id)

@@ -17,6 +17,12 @@ def terminal(tmp_path: Path, sqlite_template: Path) -> Terminal:
     return terminal
 
 
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Terminal:
+    """Give somebody who has done `ccat init`; to ask, not to change."""
+    return open_terminal(tmp_path_factory.mktemp("idle"), sqlite_template)
+
+
 def work(terminal: Terminal, *contents: str) -> None:
     """Let scans arrive, and run on them the pipeline that leaves intermediate products."""
     terminal.ok("ingest", terminal.observe(*contents))
@@ -121,15 +127,14 @@ def test_what_verify_finds_broken_is_no_longer_purged(terminal: Terminal) -> Non
         (("regenerate", "999"), "no product '999'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(terminal: Terminal, words: tuple[str, ...], message: str) -> None:
-    assert message in terminal.refused(*words)
+def test_what_makes_no_sense_is_refused(idle: Terminal, words: tuple[str, ...], message: str) -> None:
+    assert message in idle.refused(*words)
 
 
-def test_without_a_watermark_a_purge_needs_a_goal(terminal: Terminal) -> None:
-    del terminal.environment["CCAT_SPACE_HIGH"]
-    said = terminal.refused("purge", "--yes")
+def test_without_a_watermark_a_purge_needs_a_goal(idle: Terminal) -> None:
+    said = idle.refused("purge", "--yes")
     assert said.startswith("no low watermark is set (setting space_low): say --to SIZE|PERCENT")
-    assert terminal.ok("space").out.endswith("room is made on demand, or by `ccat purge`\n")
+    assert idle.ok("space").out.endswith("room is made on demand, or by `ccat purge`\n")
 
 
 def test_what_failed_to_be_made_again_is_tried_again_when_asked_for(terminal: Terminal) -> None:
@@ -144,11 +149,14 @@ def test_what_failed_to_be_made_again_is_tried_again_when_asked_for(terminal: Te
     assert terminal.json("regenerate", read)["requested"] == 0
 
 
-def test_what_was_cancelled_is_made_again_when_asked_for(terminal: Terminal) -> None:
+def test_what_lacked_its_raw_data_is_made_again_once_these_are_back(terminal: Terminal) -> None:
     work(terminal, "a")
     terminal.ok("purge", "--all", "--yes")
-    read = "letters/read/executed_obs_unit=scan-0"
-    assert terminal.json("regenerate", read)["requested"] == 1
-    terminal.ok("cancel", terminal.json("runs", "letters")[0]["id"])
+    raw, read = terminal.archive / "scan-0", "letters/read/executed_obs_unit=scan-0"
+    away = raw.rename(terminal.archive / "away")
+    said = terminal.ccat("regenerate", read, "--wait", "--json")
+    assert (said.code, said.json["runs"][0]["state"]) == (1, "PURGED")
+    assert "scan-0" in said.json["runs"][0]["failure"]
+    away.rename(raw)
     again = terminal.json("regenerate", read, "--wait")
     assert (again["requested"], again["runs"][0]["state"]) == (1, "PRESENT")
