@@ -1,5 +1,6 @@
 """Waiting for runs: moving them on where this process holds the lease, reading ops-db where another one does."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,8 +16,11 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from resources.ensure import Ensured, Wish, ensure, ensure_pipeline, has_place
+from resources.errors import AskAgain
 from resources.executor import Executor
+from resources.purging import finish
 
+_LOG = logging.getLogger(__name__)
 TERMINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 _CHUNK = 5000  # ids in one statement
 
@@ -74,6 +78,7 @@ class Attached:
 
     def _round_after_round(self, pipeline: str, look: Look, wish: Wish) -> "Outcome":
         outcome = Outcome()
+        self._finish_purges()
         with self._waiting():
             while True:
                 answers = look(wish)
@@ -90,6 +95,13 @@ class Attached:
                     if outcome.statuses:
                         outcome.statuses.update(self._look(outcome.statuses))
                     return outcome
+
+    def _finish_purges(self) -> None:
+        """Remove what somebody, who died since, had marked: what is marked is neither there nor made again."""
+        try:
+            finish(self.executor.cluster)
+        except AskAgain as error:
+            _LOG.warning("%s: %s: what is marked is removed later", self.executor.cluster.name, error)
 
     def _until_a_place_is_free(self, pipeline: str, steps: Collection[str]) -> None:
         """Wait while the runs of others take all that may be in flight."""
