@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.tables.base import RunId
@@ -82,15 +85,20 @@ class Life:
 
     def live(self, events: Sequence[Event]) -> None:
         """Let all of this happen, and come to rest."""
-        for number, (name, *values) in enumerate([*events, ("rest", True)]):
+        for number, event in enumerate([*events, ("rest", True)]):
             try:
-                getattr(self, name)(*values)
-                with self.ops_db.read() as session:
-                    check_accounts(session, self.world.cluster.base)
+                self.happen(event)
             except Exception as error:
                 error.add_note(f"in a life of a {self.world.graph}: {list(events[: number + 1])}")
                 raise
-            self.done["events"] += 1
+
+    def happen(self, event: Event) -> None:
+        """Let one thing happen, and compare the accounts with the disk."""
+        name, *values = event
+        getattr(self, name)(*values)
+        with self.ops_db.read() as session:
+            check_accounts(session, self.world.cluster.base)
+        self.done["events"] += 1
 
     # What comes from outside
 
@@ -284,3 +292,45 @@ def test_lives(shared_ops_db: OpsDb, tmp_path: Path, record_property: Callable[[
         gc.unfreeze()
     record_property("done", dict(done))
     assert done["events"] == lives * (EVENTS_A_LIFE + 1)
+
+
+@st.composite
+def busy_events(draw: st.DrawFn) -> Event:
+    """Draw something that may happen in busy times."""
+    names = [name for name, (_, busy, _) in EVENTS.items() for _ in range(busy)]
+    name = draw(st.sampled_from(names))
+    return (name, *(draw(st.sampled_from(values)) for values in EVENTS[name][-1]))
+
+
+def test_lives_that_hypothesis_thinks_up(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
+    """Busy lives, short ones: most of the steps are those of the seeded lives, which hypothesis would cut short."""
+    done = Counter[str]()
+
+    class Machine(RuleBasedStateMachine):
+        @initialize(graph=st.sampled_from(list(GRAPHS)))
+        def begin(self, graph: str) -> None:
+            done["lives"] += 1
+            self.life = Life(sqlite_ops_db, tmp_path / f"life-{done['lives']}", graph)
+
+        @rule(event=busy_events())
+        def happens(self, event: Event) -> None:
+            self.life.happen(event)
+            done["events"] += 1
+
+        def teardown(self) -> None:
+            self.life.live([])
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=3 + LONGER,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert done["lives"] >= 3
+    assert done["events"] >= 40
