@@ -18,6 +18,7 @@ from ccat_assets.settings import Settings
 from tests.support import tree
 from tests.support.browser import chromium, page
 from tests.support.dagit import Dagit, dagit, hurry
+from tests.support.deployment import until
 from tests.support.postgres import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("face")]
@@ -116,6 +117,9 @@ def test_a_pipeline_is_seen_at_a_glance(served: Dagit, window: Page) -> None:
 
 
 def test_room_is_seen_of_a_location_and_of_its_steps(served: Dagit, window: Page) -> None:
+    told = """{ assetOrError(assetKey: {path: ["Space", "local"]}) { ... on Asset {
+        assetMaterializations(limit: 1) { timestamp } } } }"""
+    until(lambda: served.graphql(told)["assetOrError"].get("assetMaterializations"), "room was told", 180)
     window.goto(f"{served.url}/assets/Space/local")
     for text in ("used_bytes", "removable_bytes", "retention always"):
         window.get_by_text(text).first.wait_for()
