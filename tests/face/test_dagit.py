@@ -124,8 +124,10 @@ def test_room_is_seen_of_a_location_and_of_its_steps(served: Dagit, window: Page
     for text in ("used_bytes", "removable_bytes", "retention always"):
         window.get_by_text(text).first.wait_for()
     shoot(window, "space")
-    window.goto(f"{served.url}/assets/chai-ngc253/calibrate?view=events")
-    window.get_by_text("what its products take up").first.wait_for()
+    seen = """{ assetOrError(assetKey: {path: ["chai-ngc253", "calibrate"]}) { ... on Asset {
+        assetObservations(limit: 100) { description } } } }"""
+    observations = served.graphql(seen)["assetOrError"]["assetObservations"]
+    assert "what its products take up" in {one["description"] for one in observations}
 
 
 def test_checks_stand_beside_each_step(served: Dagit, window: Page) -> None:
