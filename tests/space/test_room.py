@@ -24,27 +24,27 @@ def limited(tiny: Tiny, limit_bytes: int) -> list[int]:
     return seen
 
 
-def test_more_is_made_than_there_is_room_for(tiny: Tiny) -> None:
-    tiny.declare(*range(8), join="", bulk=f"read: {MB}")
-    seen = limited(tiny, 3 * MB)
-    outcome = tiny.run()
+def test_more_is_made_than_there_is_room_for(embedded: Tiny) -> None:
+    embedded.declare(*range(8), join="", bulk=f"read: {MB}")
+    seen = limited(embedded, 3 * MB)
+    outcome = embedded.run()
     assert outcome.failed == []
-    assert max(seen) <= 3 * MB
-    assert tiny.called() == Counter([f"{s} scan-{n}" for s in ("read", "clean") for n in range(8)] + ["join "])
-    assert tiny.state("read").count(SpaceState.PURGED) >= 5
-    assert tiny.text("join", "all").count("counts") == 8
-    tiny.check_disk()
+    assert MB <= max(seen) <= 3 * MB
+    assert embedded.called() == Counter([f"{s} scan-{n}" for s in ("read", "clean") for n in range(8)] + ["join "])
+    assert embedded.state("read").count(SpaceState.PURGED) >= 5
+    assert embedded.text("join", "all").count("counts") == 8
+    embedded.check_disk()
 
 
-def test_a_run_that_nothing_makes_room_for_fails_and_says_so(tiny: Tiny) -> None:
-    tiny.declare(0, 1, bulk=f"read: {MB}")
-    limited(tiny, 3 * MB)
-    tiny.run()
-    tiny.declare(2, bulk=f"read: {MB}, clean: {4 * MB}")
-    limited(tiny, MB // 2)
-    failed = tiny.run().failed
+def test_a_run_that_nothing_makes_room_for_fails_and_says_so(embedded: Tiny) -> None:
+    embedded.declare(0, 1, bulk=f"read: {MB}")
+    limited(embedded, 3 * MB)
+    embedded.run()
+    embedded.declare(2, bulk=f"read: {MB}, clean: {4 * MB}")
+    limited(embedded, MB // 2)
+    failed = embedded.run().failed
     assert failed
-    run = tiny.run_row(failed[0])
+    run = embedded.run_row(failed[0])
     assert run.failure_class is FailureClass.STAGING
     assert run.failure_message is not None
     assert run.failure_message.startswith("no room: ")
