@@ -25,7 +25,7 @@ from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStep
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
-from ccat_models.tables.space import NOT_THERE, RunSpace, SpaceState
+from ccat_models.tables.space import GONE, NOT_THERE, RunSpace, SpaceState
 
 REASON = "regeneration"
 # The program does not do it again; where something around it failed, it may yet.
@@ -140,7 +140,7 @@ def not_to_be_made_again(
         of.join(RunInputProduct, RunInputProduct.run_id == made_of.c.behind_id)
         .join(_there, _there.run_id == RunInputProduct.producer_run_id)
         .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
-        .where(sa.func.coalesce(_instead.state, _there.state) == SpaceState.LOST)
+        .where(_there.state.in_(GONE), sa.func.coalesce(_instead.state, _there.state) == SpaceState.LOST)
     )
     withdrawn = (
         of.join(run, run.id == made_of.c.behind_id)
@@ -160,6 +160,7 @@ def behind(run_ids: Collection[RunId] | sa.Select[tuple[RunId]]) -> sa.CTE:
         .join(read, read.run_id == found.c.behind_id)
         .join(_there, _there.run_id == read.producer_run_id)
         .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
+        .where(_there.state.in_((*NOT_THERE, *GONE)))  # few: found by their index
         .where(sa.func.coalesce(_instead.state, _there.state) != SpaceState.PRESENT)
     )
     return found.union(further)
