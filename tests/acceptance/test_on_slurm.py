@@ -11,7 +11,7 @@ from examples.chai.observe import observe
 from examples.site_pwv.site_pwv_synthetic import synthesise
 from tests.support.apptainer import Image
 from tests.support.login_node import LoginNode
-from tests.support.operator import Observation, Operator
+from tests.support.operating import Observation, Operator
 from tests.support.science_image import science_image
 from tests.support.slurm_cluster import SlurmCluster
 

@@ -47,7 +47,8 @@ def noted(connection: sa.Connection) -> list[Noted]:
 
 def update(connection: sa.Connection, table: str, key: int | str = 1, **values: object) -> list[Noted]:
     found = Base.metadata.tables[table]
-    connection.execute(sa.update(found).where(found.c.id == key).values(values))
+    (primary_key,) = found.primary_key
+    connection.execute(sa.update(found).where(primary_key == key).values(values))
     return noted(connection)
 
 
