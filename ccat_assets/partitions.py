@@ -1,7 +1,6 @@
 """Sub-groups as Dagster's partitions: one definition a data grouping and group_by, whatever steps share it."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 import dagster as dg
 import sqlalchemy as sa
@@ -9,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from ccat_assets.budget import Budget
 from ccat_assets.snapshot import Snapshot
+from ccat_models.chunks import chunks
 from ccat_models.clock import Clock, system_clock
 from ccat_models.sub_group.activity import Marks, come_into_sight, in_sight, sights
 from ccat_models.sub_group.keys import ALL
@@ -80,7 +80,7 @@ def sync_partitions(
         known = set(instance.get_dynamic_partitions(name)) if after is None else set()
         keys = session.scalars(in_sight(sight) if after is None else come_into_sight(sight, after))
         missing = (key for key in keys if key not in known)
-        for chunk in _chunks(missing):
+        for chunk in chunks(missing, KEYS_IN_ONE_CALL):
             if limit.spent:
                 return added
             add_keys(instance, name, chunk)
@@ -110,8 +110,3 @@ def hide_partitions(
             instance.delete_dynamic_partition(name, key)
             removed += 1
     return removed
-
-
-def _chunks(keys: Iterator[str]) -> Iterator[list[str]]:
-    while chunk := list(islice(keys, KEYS_IN_ONE_CALL)):
-        yield chunk

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby, islice
+from itertools import groupby
 
 import dagster as dg
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from ccat_assets.metadata import table
 from ccat_assets.names import RAW, raw_key
 from ccat_assets.partitions import OBSERVATIONS, Partitions
 from ccat_assets.snapshot import Snapshot, read_snapshot
+from ccat_models.chunks import chunks
 from ccat_models.clock import Clock, system_clock
 from ccat_models.sub_group.activity import sights
 from ccat_models.tables.base import SubGroupId
@@ -89,7 +90,7 @@ def observe_raw(
 
 def _observe(instance: dg.DagsterInstance, asset_key: dg.AssetKey, arrived: Iterable[_Arrived], limit: Budget) -> int:
     told = 0
-    for chunk in _chunks(arrived):
+    for chunk in chunks(arrived, _CHUNK):
         known = _known_versions(instance, asset_key, [one.key for one in chunk])
         for one in chunk:
             if known.get(one.key) != one.version:
@@ -189,9 +190,3 @@ def _arrival_shown(asset_key: dg.AssetKey, arrived: _Arrived) -> dg.AssetMateria
             _ARRIVED: dg.MetadataValue.timestamp(newest),
         },
     )
-
-
-def _chunks(arrived: Iterable[_Arrived]) -> Iterator[list[_Arrived]]:
-    remaining = iter(arrived)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield chunk

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
 
 import sqlalchemy as sa
 
+from ccat_models.chunks import chunks
 from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, stop_waiting, wait_for
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -22,7 +22,6 @@ from resources.purging import finish
 
 _LOG = logging.getLogger(__name__)
 TERMINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
-_CHUNK = 5000  # ids in one statement
 
 Progress = Callable[[Mapping[RunId, RunStatus]], None]
 Sleep = Callable[[float], None]
@@ -128,8 +127,7 @@ class Attached:
         self._note(run_ids)  # first of all: an interruption cancels what is noted here
         self.executor.tick()
         with cluster.ops_db.read() as session:
-            remaining = iter(run_ids)
-            while chunk := list(islice(remaining, _CHUNK)):
+            for chunk in chunks(run_ids):
                 found = session.execute(sa.select(Run.id, Run.status).where(Run.id.in_(chunk)))
                 statuses.update(found.tuples().all())
         self.progress(statuses)

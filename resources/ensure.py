@@ -1,13 +1,13 @@
 """`ensure`: per sub-group publish what is up to date, join a run in flight, or create a run; always safe to repeat."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.chunks import chunks
 from ccat_models.errors import NotFound, Refused
 from ccat_models.gap.answer import StepCounts, counts, gaps
 from ccat_models.gap.evaluate import Asked, evaluate
@@ -24,8 +24,6 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunWaiter
 from ccat_models.tables.pipelines import Partitioning, SubGroup
 from resources.cluster import Cluster
-
-_CHUNK = 10_000  # ids in one statement
 
 
 @dataclass(frozen=True)
@@ -230,7 +228,8 @@ class _Request:
         if total == again:
             return {}, 0
         created: set[RunId] = set()
-        for only in [None] if self.keys is None and not again else self._chunks(wanted.where(sa.not_(had))):
+        left = wanted.where(sa.not_(had)).order_by(gap_now.c.sub_group_id)
+        for only in [None] if self.keys is None and not again else chunks(self.session.scalars(left).all()):
             made = self._create_runs(step, only)
             created.update(made)
             if not made:
@@ -239,11 +238,6 @@ class _Request:
 
     def _wanted(self, step: StepView) -> sa.Select[Any]:
         return self._of(step, gap_now.c.sub_group_id).where(is_actionable(gap_now))
-
-    def _chunks(self, wanted: sa.Select[Any]) -> Iterator[list[SubGroupId]]:
-        found = iter(self.session.scalars(wanted.order_by(gap_now.c.sub_group_id)).all())
-        while chunk := [SubGroupId(sub_group) for sub_group in islice(found, _CHUNK)]:
-            yield chunk
 
     def _create_runs(self, step: StepView, only: Collection[SubGroupId] | None) -> Mapping[RunId, SubGroupId]:
         return create_runs(

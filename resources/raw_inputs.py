@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ccat_models.chunks import chunks
 from ccat_models.fingerprint import files_checksum
 from ccat_models.raw import release as releases
 from ccat_models.raw import staging
@@ -17,7 +18,7 @@ from resources.errors import StagingFailed
 from resources.release import remove
 from resources.stager import Answer, Arrived, NotBrought, OnItsWay, Parcel, Stager
 
-_CHUNK = 1_000
+_AT_A_TIME = 1_000
 
 
 @dataclass
@@ -47,9 +48,8 @@ def bring_inputs(cluster: Cluster, briefings: Iterable[RunBriefing]) -> RawInput
     wanted = {
         package.id: package for briefing in briefings for package in briefing.packages if package.directory is None
     }
-    packages = list(wanted.values())
-    for first in range(0, len(packages), _CHUNK):
-        _bring(cluster, packages[first : first + _CHUNK], inputs)
+    for packages in chunks(wanted.values(), _AT_A_TIME):
+        _bring(cluster, packages, inputs)
     return inputs
 
 

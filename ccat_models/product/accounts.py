@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.chunks import chunks
 from ccat_models.product.restored import note_space
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -17,7 +18,6 @@ from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.space import RunSpace
 
 _LYING = (*READABLE, PhysicalCopyStatus.DELETION_SCHEDULED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
-_CHUNK = 10_000  # ids in one statement
 
 
 def wrong_accounts(session: Session, location_id: int) -> dict[RunId, tuple[int | None, int]]:
@@ -38,9 +38,7 @@ def wrong_accounts(session: Session, location_id: int) -> dict[RunId, tuple[int 
 
 def set_right(session: Session, location_id: int, run_ids: Collection[RunId], now: datetime) -> None:
     """Let the accounts of runs say what their products and copies make."""
-    ids = sorted(run_ids)
-    for start in range(0, len(ids), _CHUNK):
-        chunk = ids[start : start + _CHUNK]
+    for chunk in chunks(sorted(run_ids)):
         there = set(session.scalars(sa.select(RunSpace.run_id).where(RunSpace.run_id.in_(chunk)).with_for_update()))
         for run_id in sorted(set(chunk) - there):
             note_space(session, run_id, location_id, now)

@@ -5,15 +5,15 @@ later steps take their products for purged, so that nobody reads what is being r
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.chunks import chunks
 from ccat_models.gap import table
 from ccat_models.product.kept import Cause, causes, last_revisions, present
 from ccat_models.run.regenerate import not_to_be_made_again
@@ -24,7 +24,6 @@ from ccat_models.tables.places import PhysicalCopyStatus
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.space import Purge, RunSpace, SpaceState
 
-_CHUNK = 10_000  # ids in one statement
 _SEEN_LATER = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # of those runs alone that would go
 
 
@@ -103,7 +102,7 @@ def mark(session: Session, location_id: int, chosen: Sequence[Removable], purpos
     )
     session.add(purge)
     session.flush()
-    for ids in _chunks([one.run_id for one in chosen]):
+    for ids in chunks([one.run_id for one in chosen]):
         marked = {"state": SpaceState.MARKED, "purge_id": purge.id, "changed_at": now}
         _update(session, sa.update(RunSpace).where(RunSpace.run_id.in_(ids)).values(marked))
         _set_copies(session, location_id, ids, PhysicalCopyStatus.DELETION_SCHEDULED)
@@ -131,7 +130,7 @@ def marked_runs(session: Session, location_id: int, *, after: RunId, limit: int)
 
 def confirm(session: Session, location_id: int, run_ids: Collection[RunId], now: datetime) -> None:
     """Note that the files of marked runs are gone."""
-    for ids in _chunks(list(run_ids)):
+    for ids in chunks(run_ids):
         marked = (RunSpace.run_id.in_(ids), RunSpace.state == SpaceState.MARKED)
         gone = session.execute(sa.select(RunSpace.purge_id, RunSpace.removable_bytes).where(*marked)).tuples().all()
         here = session.scalars(sa.select(RunSpace.run_id).where(*marked)).all()
@@ -213,9 +212,3 @@ def _set_copies(session: Session, location_id: int, run_ids: Collection[RunId], 
 
 def _update(session: Session, statement: sa.Update) -> None:
     session.execute(statement.execution_options(synchronize_session=False))
-
-
-def _chunks(ids: Sequence[RunId]) -> Iterator[list[RunId]]:
-    remaining = iter(ids)
-    while chunk := list(islice(remaining, _CHUNK)):
-        yield chunk

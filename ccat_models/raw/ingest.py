@@ -1,12 +1,13 @@
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.chunks import chunks
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.fingerprint import Lanes, files_checksum
 from ccat_models.raw.catalogue import Catalogue, PackageEntry
@@ -15,8 +16,7 @@ from ccat_models.tables.places import READABLE, PhysicalCopyStatus
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.raw_data import PackageState, RawDataFile, RawDataPackage
 
-T = TypeVar("T")
-_CHUNK = 5_000
+_ROWS = 5_000  # in one statement
 _FILES = uuid.UUID("6d5a2d53-9c42-4a3f-9c2a-0f4c6a1a3f10")  # namespace of files that came without a UUID of their own
 
 
@@ -91,7 +91,7 @@ def ingest(
 def _known_packages(session: Session, names: Sequence[str]) -> dict[str, _Known]:
     table = RawDataPackage
     known = {}
-    for chunk in _chunks(names):
+    for chunk in chunks(names, _ROWS):
         query = (
             sa.select(table.name, table.id, table.checksum, table.state, table.metadata_)
             .add_columns(table.executed_obs_unit_id, table.instrument_module_id, table.created_at)
@@ -157,12 +157,12 @@ def _changing(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _insert_packages(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows, _ROWS):
         session.execute(sa.insert(RawDataPackage), chunk)
 
 
 def _update_packages(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows, _ROWS):
         session.execute(sa.update(RawDataPackage), chunk)  # by primary key, many rows at once
 
 
@@ -174,7 +174,7 @@ def _replace_files(
 ) -> None:
     known = _known_packages(session, [package.name for package in packages])
     with_files = [package for package in packages if measured.get(package.name)]
-    for ids_of_chunk in _chunks([known[package.name].id for package in with_files]):
+    for ids_of_chunk in chunks([known[package.name].id for package in with_files], _ROWS):
         session.execute(sa.delete(RawDataFile).where(RawDataFile.raw_data_package_id.in_(ids_of_chunk)))
     rows = [
         {
@@ -188,13 +188,13 @@ def _replace_files(
         for package in with_files
         for file in measured[package.name]
     ]
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows, _ROWS):
         session.execute(sa.insert(RawDataFile), chunk)
 
 
 def _forget_copies(session: Session, package_ids: Sequence[int]) -> None:
     """Forget where the files lay that the packages do not consist of any more."""
-    for chunk in _chunks(package_ids):
+    for chunk in chunks(package_ids, _ROWS):
         session.execute(sa.delete(Copy).where(Copy.raw_data_package_id.in_(chunk)))
 
 
@@ -212,9 +212,9 @@ def _record_copies(session: Session, packages: Sequence[PackageEntry], location_
             new.append({**where, **lies, "created_at": now})
         elif there[package_id].path != package.path or there[package_id].status not in READABLE:
             moved.append({"id": there[package_id].id, **lies})
-    for rows in _chunks(moved):
+    for rows in chunks(moved, _ROWS):
         session.execute(sa.update(Copy), rows)
-    for rows in _chunks(new):
+    for rows in chunks(new, _ROWS):
         session.execute(sa.insert(Copy), rows)
 
 
@@ -222,13 +222,9 @@ def _copies(session: Session, package_ids: Sequence[int], location_id: int) -> d
     query = sa.select(Copy.raw_data_package_id, Copy.id, Copy.path, Copy.status)
     return {
         row.raw_data_package_id: row
-        for chunk in _chunks(package_ids)
+        for chunk in chunks(package_ids, _ROWS)
         for row in session.execute(
             query.where(Copy.raw_data_package_id.in_(chunk), Copy.data_location_id == location_id)
         )
         if row.raw_data_package_id is not None
     }
-
-
-def _chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))

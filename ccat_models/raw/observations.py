@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.chunks import chunks
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.raw.catalogue import Catalogue
 from ccat_models.tables.base import Base
@@ -30,7 +31,7 @@ _SOURCES: dict[str, type[Source]] = {
     "solar_system_object": SolarSystemObject,
     "constant_elevation_source": ConstantElevationSource,
 }
-_CHUNK = 5_000
+_ROWS = 5_000  # in one statement
 Ids = dict[Any, Any]  # name → identifier
 
 
@@ -148,8 +149,8 @@ def _named(
             shown = partial(_shown, session, table)
             _agree(where, {column: found[name][column] for column in row}, row, shown)
     new = [dict(row) for name, row in wanted.items() if name not in found]
-    for start in range(0, len(new), _CHUNK):
-        session.execute(sa.insert(table), new[start : start + _CHUNK])
+    for chunk in chunks(new, _ROWS):
+        session.execute(sa.insert(table), chunk)
     if new:
         found = _found(session, table, key, list(wanted))
     return {name: row[columns.id.name] for name, row in found.items()}
@@ -157,8 +158,7 @@ def _named(
 
 def _found(session: Session, table: type[Base], key: str, names: Sequence[str]) -> dict[str, sa.RowMapping]:
     found = {}
-    for start in range(0, len(names), _CHUNK):
-        chunk = names[start : start + _CHUNK]
+    for chunk in chunks(names, _ROWS):
         query = sa.select(table.__table__).where(table.__table__.c[key].in_(chunk))
         found.update({row[key]: row for row in session.execute(query).mappings()})
     return found

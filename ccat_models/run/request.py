@@ -1,12 +1,12 @@
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.chunks import chunks
 from ccat_models.gap.history import versions_of
 from ccat_models.gap.inputs import sub_group_links
 from ccat_models.gap.table import Scope, gap_now, is_actionable
@@ -20,8 +20,6 @@ from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup, SubG
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import RunSpace
-
-_CHUNK = 10_000  # ids in one statement
 
 
 def create_runs(
@@ -82,8 +80,7 @@ def ask_again(
         .outerjoin(Run, sa.and_(Run.step_id == step.step_id, Run.sub_group_id == SubGroup.id))
         .group_by(SubGroup.id)
     )
-    remaining = iter(sub_groups)
-    while chunk := list(islice(remaining, _CHUNK)):
+    for chunk in chunks(sub_groups):
         session.execute(
             sa.insert(RerunRequest).from_select(
                 [*constants, "sub_group_id", "last_run_id"], rows.where(SubGroup.id.in_(chunk))
