@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ccat_models.chunks import chunks
 from ccat_models.fingerprint import files_checksum
-from ccat_models.raw import release as releases
 from ccat_models.raw import staging
 from ccat_models.raw.staging import STAGED_DIRECTORY, ArchivedCopy, Progress
+from ccat_models.run import staged_copies
 from ccat_models.run.briefing import PackageBriefing, RunBriefing
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.places import DiskDataLocation
@@ -98,11 +98,11 @@ def _copies(cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawIn
 def _make_way(cluster: Cluster, ids: Collection[PackageId]) -> bool:
     """Help copies out that are going, and keep those that are only marked; say whether there were any of these."""
     with cluster.ops_db.read() as session:
-        marked = [copy for copy in releases.scheduled(session, cluster.location_id) if copy.package_id in ids]
-        going = releases.being_removed(session, cluster.location_id, ids)
+        marked = [copy for copy in staged_copies.scheduled(session, cluster.location_id) if copy.package_id in ids]
+        going = staged_copies.being_removed(session, cluster.location_id, ids)
     if marked:
         with cluster.ops_db.write() as session:
-            releases.take_back(session, cluster.location_id, [copy.package_id for copy in marked])
+            staged_copies.take_back(session, cluster.location_id, [copy.package_id for copy in marked])
     remove(cluster, going)
     return bool(marked)
 

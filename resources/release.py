@@ -1,10 +1,10 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from ccat_models.raw import release as releases
 from ccat_models.raw import staging
-from ccat_models.raw.release import StagedCopy, releasable
 from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.run import staged_copies
+from ccat_models.run.staged_copies import StagedCopy, releasable
 from resources.cluster import Cluster
 from resources.stager import Arrived, NotBrought, Stager, staged_name
 
@@ -22,19 +22,19 @@ def release(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta |
     cluster.stager.sweep()
     kept = cluster.staging_keep if keep is None else keep
     with cluster.ops_db.read() as session:
-        begun = releases.being_removed(session, cluster.location_id)
-        marked = releases.scheduled(session, cluster.location_id)
+        begun = staged_copies.being_removed(session, cluster.location_id)
+        marked = staged_copies.scheduled(session, cluster.location_id)
         chosen = _enough(releasable(session, cluster.location_id, cluster.clock(), kept), wanted_bytes)
     if chosen:
         with cluster.ops_db.write() as session:
-            releases.mark(session, [copy.copy_id for copy in chosen])
+            staged_copies.mark(session, [copy.copy_id for copy in chosen])
         cluster.passing("staged copies marked")
     if chosen or marked:
         with cluster.ops_db.write() as session:
-            releases.settle(session, cluster.location_id)
+            staged_copies.settle(session, cluster.location_id)
         cluster.passing("staged copies going")
         with cluster.ops_db.read() as session:
-            begun = releases.being_removed(session, cluster.location_id)
+            begun = staged_copies.being_removed(session, cluster.location_id)
     return remove(cluster, begun)
 
 
@@ -46,7 +46,7 @@ def remove(cluster: Cluster, copies: Sequence[StagedCopy]) -> int:
     removed = [copy for copy in copies if copy.path.rpartition("/")[2] in gone]
     cluster.passing("staged copies removed")
     with cluster.ops_db.write() as session:
-        releases.record_removed(session, [copy.copy_id for copy in removed])
+        staged_copies.record_removed(session, [copy.copy_id for copy in removed])
     return sum(copy.size_bytes for copy in removed)
 
 

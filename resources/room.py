@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ccat_models.raw.staging import STAGED_DIRECTORY
 from ccat_models.run.room import used_bytes
 from resources.cluster import Cluster
 from resources.purging import Freed, purge
@@ -38,7 +37,7 @@ def usage(cluster: Cluster) -> Usage:
         used, limit = disk.size_bytes - disk.free_bytes, disk.size_bytes
     else:
         with cluster.ops_db.read() as session:
-            used, limit = used_bytes(session, cluster.location_id, STAGED_DIRECTORY), marks.limit_bytes
+            used, limit = used_bytes(session, cluster.location_id), marks.limit_bytes
     high = None if marks.high is None else marks.high.of(limit)
     low = None if marks.low is None else marks.low.of(limit)
     return Usage(used, limit, high, low, marks.limit_bytes is not None)

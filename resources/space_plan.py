@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from ccat_models.product.kept import Held, StepHeld, by_cause, held
 from ccat_models.product.purge import Removable
-from ccat_models.raw.release import releasable
+from ccat_models.run.staged_copies import releasable
 from ccat_models.tables.base import StepId
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from resources.cluster import Cluster

@@ -14,13 +14,12 @@ from ccat_models.product.space import (
     Scope,
     Signs,
     SpaceRow,
-    Staged,
     location_name,
     purged_since,
     read_signs,
     read_space,
-    read_staged,
 )
+from ccat_models.raw.staging import Staged, read_staged
 from resources.cluster import Cluster
 from resources.errors import AskAgain
 from resources.purging import finish

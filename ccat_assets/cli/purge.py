@@ -13,7 +13,8 @@ from ccat_assets.cli.space import print_kept
 from ccat_assets.sizes import size_text
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.product.copies import runs_of, select_named
-from ccat_models.product.space import By, Scope, read_space, read_staged
+from ccat_models.product.space import By, Scope, read_space
+from ccat_models.raw.staging import read_staged
 from ccat_models.tables.base import RunId
 from ccat_models.tables.space import NOT_THERE
 from resources.ensure import Wish

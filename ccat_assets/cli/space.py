@@ -12,17 +12,8 @@ from ccat_assets.sizes import size_text
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.product.kept import Held
-from ccat_models.product.space import (
-    By,
-    PurgeRow,
-    Scope,
-    SpaceRow,
-    Staged,
-    list_purges,
-    location_name,
-    read_space,
-    read_staged,
-)
+from ccat_models.product.space import By, PurgeRow, Scope, SpaceRow, list_purges, location_name, read_space
+from ccat_models.raw.staging import Staged, read_staged
 from resources.room import Usage, usage
 from resources.space_plan import Plan, kept, low_mark, plan
 

@@ -9,15 +9,13 @@ from sqlalchemy.orm import Session
 
 from ccat_models.chunks import chunks
 from ccat_models.product.restored import note_space
-from ccat_models.tables.base import RunId
+from ccat_models.tables.base import RunId, total
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
-from ccat_models.tables.places import READABLE, PhysicalCopyStatus
+from ccat_models.tables.places import LYING
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.space import RunSpace
-
-_LYING = (*READABLE, PhysicalCopyStatus.DELETION_SCHEDULED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
 
 
 def wrong_accounts(session: Session, location_id: int) -> dict[RunId, tuple[int | None, int]]:
@@ -48,13 +46,13 @@ def set_right(session: Session, location_id: int, run_ids: Collection[RunId], no
 
 def _real(location_id: int) -> sa.Select[Any]:
     removable = DataProduct.type.in_(REMOVABLE_TYPES)
-    lies = Copy.status.in_(_LYING)
+    lies = Copy.status.in_(LYING)
     amounts = {
         "size_bytes": sa.case((lies, DataProduct.size_bytes), else_=0),
         "made_bytes": DataProduct.size_bytes,
         "removable_bytes": sa.case((removable, DataProduct.size_bytes), else_=0),
     }
-    sums = [sa.cast(sa.func.sum(amount), sa.BigInteger).label(name) for name, amount in amounts.items()]
+    sums = [total(amount).label(name) for name, amount in amounts.items()]
     return (
         sa.select(DataProduct.run_id, *sums, sa.func.count(sa.case((removable, 1))).label("removable_files"))
         .join(Copy, Copy.data_product_id == DataProduct.id)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.raw.staging import STAGED_DIRECTORY, is_staged
 from ccat_models.run.regenerate import not_to_be_made_again
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, RunStatus
@@ -18,7 +18,7 @@ from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysical
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
-from ccat_models.tables.staging import StagingJob, Status
+from ccat_models.tables.staging import OPEN, StagingJob
 
 
 @dataclass(frozen=True)
@@ -92,20 +92,17 @@ def can_be_purged(session: Session, run_ids: Collection[RunId]) -> set[RunId]:
 def staged_copies(session: Session, location_id: int) -> dict[str, tuple[int, PhysicalCopyStatus]]:
     """Return the copies that were staged at a location, by the names of their directories."""
     copy, prefix = RawDataPackagePhysicalCopy, f"{STAGED_DIRECTORY}/"
-    query = sa.select(copy.path, copy.id, copy.status).where(
-        copy.data_location_id == location_id, copy.path.startswith(prefix, autoescape=True)
-    )
+    query = sa.select(copy.path, copy.id, copy.status).where(copy.data_location_id == location_id, is_staged())
     found = session.execute(query.order_by(copy.id)).tuples()
     return {path.removeprefix(prefix): (copy_id, status) for path, copy_id, status in found}
 
 
 def packages_on_their_way(session: Session, location_id: int) -> list[tuple[str, str]]:
     """Return the names and checksums of the packages that are being staged at a location."""
-    is_open = StagingJob.status.in_((Status.PENDING, Status.SCHEDULED, Status.IN_PROGRESS))
     query = (
         sa.select(RawDataPackage.name, RawDataPackage.checksum)
         .join(StagingJob, StagingJob.raw_data_package_id == RawDataPackage.id)
-        .where(StagingJob.target_location_id == location_id, is_open)
+        .where(StagingJob.target_location_id == location_id, StagingJob.status.in_(OPEN))
     )
     return [(name, checksum) for name, checksum in session.execute(query).tuples() if checksum is not None]
 

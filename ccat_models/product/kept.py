@@ -14,6 +14,7 @@ from ccat_models.gap.table import sub_group_gap
 from ccat_models.grouping.portable_sql import LaterBy
 from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines
 from ccat_models.run.regenerate import Runs, needed_runs, not_to_be_made_again, runs_read
+from ccat_models.tables.base import total
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputProduct
@@ -77,7 +78,7 @@ def held(session: Session, location_id: int, now: datetime) -> list[StepHeld]:
     )
     sums = (
         sa.select(rows.c.step_id, rows.c.cause, sa.func.count().label("runs"))
-        .add_columns(sa.cast(sa.func.sum(rows.c.removable_bytes), sa.BigInteger).label("size"))
+        .add_columns(total(rows.c.removable_bytes).label("size"))
         .group_by(rows.c.step_id, rows.c.cause)
         .subquery()
     )

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.product.copies import Selection, products_of, runs_of
-from ccat_models.tables.base import RunId
+from ccat_models.tables.base import RunId, total
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
@@ -74,7 +74,7 @@ def list_pins(session: Session) -> list[PinRow]:
     """Return what is pinned, the newest first: a row for each run, reason and time."""
     kept: tuple[Any, ...] = (ProductPin.reason, ProductPin.pinned_by, ProductPin.pinned_at)
     of: tuple[Any, ...] = (ProductPin.run_id, Pipeline.name, ReductionStep.name, SubGroup.key, RunSpace.state)
-    size = sa.cast(sa.func.sum(DataProduct.size_bytes), sa.BigInteger)
+    size = total(DataProduct.size_bytes)
     query = (
         sa.select(*of, sa.func.count(), size, *kept)
         .select_from(ProductPin)

@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from ccat_models.tables.base import ProductId, RunId
+from ccat_models.tables.base import ProductId, RunId, total
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
@@ -27,9 +27,9 @@ def note_space(session: Session, run_id: RunId, location_id: int, now: datetime)
         "state": sa.literal(SpaceState.PRESENT, RunSpace.state.type),
         "changed_at": sa.literal(now, RunSpace.changed_at.type),
         "last_used_at": sa.literal(now, RunSpace.last_used_at.type),
-        "size_bytes": _total(sa.func.coalesce(DataProduct.size_bytes, 0)),
-        "made_bytes": _total(sa.func.coalesce(DataProduct.size_bytes, 0)),
-        "removable_bytes": _total(sa.case((removable, DataProduct.size_bytes), else_=0)),
+        "size_bytes": total(sa.func.coalesce(DataProduct.size_bytes, 0)),
+        "made_bytes": total(sa.func.coalesce(DataProduct.size_bytes, 0)),
+        "removable_bytes": total(sa.case((removable, DataProduct.size_bytes), else_=0)),
         "removable_files": sa.func.count(sa.case((removable, 1))),
         "has_science": sa.func.count(sa.case((science, 1))) > 0,
     }
@@ -109,7 +109,3 @@ def _stand_for_nothing(session: Session, again: RunId, now: datetime) -> None:
 
 def _removable(run_id: RunId) -> sa.Select[tuple[ProductId]]:
     return sa.select(DataProduct.id).where(DataProduct.run_id == run_id, DataProduct.type.in_(REMOVABLE_TYPES))
-
-
-def _total(amount: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)  # PostgreSQL's sum of bigint is numeric

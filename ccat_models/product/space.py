@@ -9,11 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
-from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.tables.base import total
 from ccat_models.tables.execution import RunStatusHistory
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
-from ccat_models.tables.places import DataLocation, PhysicalCopyStatus, RawDataPackagePhysicalCopy
-from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.places import DataLocation
 from ccat_models.tables.space import NOT_THERE, Purge, RunSpace, SpaceState
 from ccat_models.tables.staging import StagingJob, Status
 
@@ -54,14 +53,6 @@ class SpaceRow:
     size_bytes: int
     removable_bytes: int
     gone_bytes: int
-
-
-@dataclass(frozen=True)
-class Staged:
-    """Raw data that was brought to a location and takes up room there."""
-
-    packages: int
-    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -127,13 +118,13 @@ def read_space(session: Session, by: By, scope: Scope | None = None, *, limit: i
     """Return what products take up, by step, sub-group, state or location; the largest first, so many at most."""
     space, wanted = RunSpace, scope or Scope()
     purged, present = space.state.in_(NOT_THERE), space.state == SpaceState.PRESENT
-    size = _total(space.size_bytes)
+    size = total(space.size_bytes)
     columns = _COLUMNS[by]
     query = (
         sa.select(*(column if column in columns else sa.null() for column in _NAMED))
         .add_columns(sa.func.count(), sa.func.count(sa.case((purged, 1))), size)
-        .add_columns(_total(sa.case((present, space.removable_bytes), else_=0)))
-        .add_columns(_total(space.made_bytes - space.size_bytes))
+        .add_columns(total(sa.case((present, space.removable_bytes), else_=0)))
+        .add_columns(total(space.made_bytes - space.size_bytes))
         .select_from(space)
         .where(*_within(wanted))
         .group_by(*columns)
@@ -141,21 +132,6 @@ def read_space(session: Session, by: By, scope: Scope | None = None, *, limit: i
         .limit(limit)
     )
     return [SpaceRow(*row) for row in session.execute(_joined(query, by, wanted)).tuples()]
-
-
-def read_staged(session: Session, location_id: int) -> Staged:
-    """Return how much raw data was brought to a location and is not gone from there."""
-    copy, package = RawDataPackagePhysicalCopy, RawDataPackage
-    query = (
-        sa.select(sa.func.count(), _total(package.size_bytes))
-        .join(copy, copy.raw_data_package_id == package.id)
-        .where(
-            copy.data_location_id == location_id,
-            copy.path.startswith(f"{STAGED_DIRECTORY}/", autoescape=True),
-            copy.status != PhysicalCopyStatus.DELETED,
-        )
-    )
-    return Staged(*session.execute(query).tuples().one())
 
 
 def list_purges(session: Session, location_id: int | None = None, *, limit: int | None = None) -> list[PurgeRow]:
@@ -236,7 +212,3 @@ def _within(scope: Scope) -> list[sa.ColumnElement[bool]]:
         ReductionStep.name: scope.step,
     }
     return [column == value for column, value in wanted.items() if value is not None]
-
-
-def _total(amount: sa.SQLColumnExpression[int]) -> sa.ColumnElement[int]:
-    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)  # PostgreSQL's sum of bigint is numeric

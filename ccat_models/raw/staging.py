@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, with_polymorphic
 
-from ccat_models.tables.base import PackageId
+from ccat_models.tables.base import PackageId, total
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
@@ -21,11 +21,18 @@ from ccat_models.tables.places import (
 )
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.raw_data import RawDataPackage
-from ccat_models.tables.staging import StagingJob, Status
+from ccat_models.tables.staging import OPEN, StagingJob, Status
 
 STAGED_DIRECTORY = ".staged"  # below a processing location: what may go once nobody needs it
 _PACKED = (".tar", ".tar.gz", ".tgz")  # how the path of a copy ends that is one file
-_OPEN = (Status.PENDING, Status.SCHEDULED, Status.IN_PROGRESS)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Raw data that was brought to a location and takes up room there."""
+
+    packages: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,21 @@ def is_packed(path: str) -> bool:
 def is_unpacked() -> sa.ColumnElement[bool]:
     """Return the condition that a copy is a directory that can be read as it is."""
     return ~sa.or_(*(Copy.path.endswith(ending, autoescape=True) for ending in _PACKED))
+
+
+def is_staged() -> sa.ColumnElement[bool]:
+    """Return the condition that a copy was brought by staging, to lie below `STAGED_DIRECTORY`."""
+    return Copy.path.startswith(f"{STAGED_DIRECTORY}/", autoescape=True)
+
+
+def read_staged(session: Session, location_id: int) -> Staged:
+    """Return how much raw data was brought to a location and is not gone from there."""
+    query = (
+        sa.select(sa.func.count(), total(RawDataPackage.size_bytes))
+        .join(Copy, Copy.raw_data_package_id == RawDataPackage.id)
+        .where(Copy.data_location_id == location_id, is_staged(), Copy.status != PhysicalCopyStatus.DELETED)
+    )
+    return Staged(*session.execute(query).tuples().one())
 
 
 def readable_directories(
@@ -121,7 +143,7 @@ def open_jobs(session: Session, package_ids: Collection[PackageId], target_id: i
     query = sa.select(StagingJob).where(
         StagingJob.raw_data_package_id.in_(package_ids),
         StagingJob.target_location_id == target_id,
-        StagingJob.status.in_(_OPEN),
+        StagingJob.status.in_(OPEN),
     )
     return {job.raw_data_package_id: job for job in session.scalars(query)}
 
@@ -137,7 +159,7 @@ def jobs_without_reader(session: Session, location_id: int) -> list[IdleJob]:
     query = (
         sa.select(StagingJob.id, RawDataPackage.name, RawDataPackage.checksum)
         .join(RawDataPackage, RawDataPackage.id == StagingJob.raw_data_package_id)
-        .where(StagingJob.target_location_id == location_id, StagingJob.status.in_(_OPEN), ~read)
+        .where(StagingJob.target_location_id == location_id, StagingJob.status.in_(OPEN), ~read)
     )
     return [IdleJob(job, name, checksum or "") for job, name, checksum in session.execute(query).tuples()]
 
@@ -166,7 +188,7 @@ def note_progress(session: Session, jobs: Mapping[int, Progress], now: datetime)
         sa.update(StagingJob)
         .where(
             StagingJob.id == sa.bindparam("the_id"),
-            sa.or_(*(StagingJob.status == status for status in _OPEN)),  # an IN is nothing for many rows at once
+            sa.or_(*(StagingJob.status == status for status in OPEN)),  # an IN is nothing for many rows at once
         )
         .values(
             status=Status.IN_PROGRESS,
@@ -201,7 +223,7 @@ def record_staged(session: Session, arrived: Mapping[int, tuple[str, int]], loca
 
 
 def _jobs(session: Session, numbers: Collection[int]) -> Sequence[StagingJob]:
-    return session.scalars(sa.select(StagingJob).where(StagingJob.id.in_(numbers), StagingJob.status.in_(_OPEN))).all()
+    return session.scalars(sa.select(StagingJob).where(StagingJob.id.in_(numbers), StagingJob.status.in_(OPEN))).all()
 
 
 def _host_of(location_id: int) -> sa.ColumnElement[str]:

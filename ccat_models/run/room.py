@@ -13,17 +13,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from ccat_models.pipeline.view import PipelineView, list_pipelines
+from ccat_models.raw.staging import read_staged
 from ccat_models.run.work import MOVING, ready_runs
-from ccat_models.tables.base import RunId, StepId
+from ccat_models.tables.base import RunId, StepId, total
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
-from ccat_models.tables.places import READABLE, PhysicalCopyStatus, RawDataPackagePhysicalCopy
-from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import RunSpace
 
 _NEWEST = 100  # runs of a step, of which the largest tells what the next one may leave
-_LYING = (*READABLE, PhysicalCopyStatus.DELETION_SCHEDULED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
 
 
 @dataclass(frozen=True)
@@ -44,22 +42,10 @@ class Admission:
     on_their_way: int  # runs that were taken up before
 
 
-def used_bytes(session: Session, location_id: int, staged: str) -> int:
-    """Return how many bytes a location's products and raw data, staged below a directory there, take up."""
-    products = sa.select(sa.func.coalesce(sa.func.sum(RunSpace.size_bytes), 0)).where(
-        RunSpace.data_location_id == location_id
-    )
-    copy = RawDataPackagePhysicalCopy
-    raw = (
-        sa.select(sa.func.coalesce(sa.func.sum(RawDataPackage.size_bytes), 0))
-        .join(copy, copy.raw_data_package_id == RawDataPackage.id)
-        .where(
-            copy.data_location_id == location_id,
-            copy.path.startswith(f"{staged}/", autoescape=True),
-            copy.status.in_(_LYING),
-        )
-    )
-    return int(session.scalar(products) or 0) + int(session.scalar(raw) or 0)
+def used_bytes(session: Session, location_id: int) -> int:
+    """Return how many bytes a location's products, and the raw data that was staged there, take up."""
+    products = sa.select(total(RunSpace.size_bytes)).where(RunSpace.data_location_id == location_id)
+    return (session.scalar(products) or 0) + read_staged(session, location_id).size_bytes
 
 
 def admit(session: Session, location_id: int, free_bytes: int, limit: int, now: datetime) -> Admission:

@@ -57,6 +57,11 @@ def stored_enum(kind: type[enum.Enum]) -> sa.Enum:
     )
 
 
+def total(amount: sa.SQLColumnExpression[int]) -> sa.ColumnElement[int]:
+    """Return the sum of amounts, 0 of none; PostgreSQL's own sum of bigint is numeric."""
+    return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
+
+
 class Base(DeclarativeBase):
     """All tables of ops-db."""
 

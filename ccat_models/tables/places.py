@@ -30,6 +30,7 @@ class PhysicalCopyStatus(enum.Enum):
 
 
 READABLE = (PhysicalCopyStatus.PRESENT, PhysicalCopyStatus.STAGED, PhysicalCopyStatus.DELETION_POSSIBLE)
+LYING = (*READABLE, PhysicalCopyStatus.DELETION_SCHEDULED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
 
 
 class Site(Base):

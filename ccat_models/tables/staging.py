@@ -17,7 +17,8 @@ class Status(enum.Enum):
     FAILED = "failed"
 
 
-_OPEN = sa.text("status IN ('pending', 'scheduled', 'in_progress')")
+OPEN = (Status.PENDING, Status.SCHEDULED, Status.IN_PROGRESS)
+_OPEN_SQL = sa.text("status IN (" + ", ".join(f"'{status.value}'" for status in OPEN) + ")")
 
 
 class StagingJob(Base):
@@ -34,8 +35,8 @@ class StagingJob(Base):
             "raw_data_package_id",
             "target_location_id",
             unique=True,
-            sqlite_where=_OPEN,
-            postgresql_where=_OPEN,
+            sqlite_where=_OPEN_SQL,
+            postgresql_where=_OPEN_SQL,
         ),
         sa.Index("ix_staging_job_status", "target_location_id", "status"),
         sa.CheckConstraint("(status = 'failed') = (failure_message IS NOT NULL)", name="failed_says_why"),

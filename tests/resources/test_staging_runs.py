@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ccat_models.raw.release import releasable
 from ccat_models.raw.staging import archived_copies, request_jobs
+from ccat_models.run.staged_copies import releasable
 from ccat_models.tables.base import PackageId, StepId, SubGroupId
 from ccat_models.tables.gaps import SubGroupGap
 from ccat_models.tables.places import PhysicalCopyStatus

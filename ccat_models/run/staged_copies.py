@@ -15,7 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.gap.reasons import Reason
+from ccat_models.raw.staging import is_staged
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -26,8 +27,6 @@ from ccat_models.tables.places import READABLE, DataLocation, LocationType, Phys
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.staging import StagingJob, Status
-
-_UP_TO_DATE = "up_to_date"  # ccat_models.gap.reasons, a later stage
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _copies(
         .join(RawDataPackage, RawDataPackage.id == Copy.raw_data_package_id)
         .where(
             Copy.data_location_id == location_id,
-            Copy.path.startswith(f"{STAGED_DIRECTORY}/", autoescape=True),
+            is_staged(),
             Copy.status == status,
             *conditions,
         )
@@ -175,7 +174,7 @@ def _is_needed() -> sa.ColumnElement[bool]:
         .join(SubGroupMember, SubGroupMember.sub_group_id == SubGroupGap.sub_group_id)
         .where(
             SubGroupMember.raw_data_package_id == Copy.raw_data_package_id,
-            SubGroupGap.reason != _UP_TO_DATE,
+            SubGroupGap.reason != Reason.UP_TO_DATE.value,
             SubGroupGap.alive == 1,
             SubGroupGap.step_id.not_in(fed_by_others),
         )
@@ -188,10 +187,9 @@ def _is_needed() -> sa.ColumnElement[bool]:
 def _move(
     session: Session, before: PhysicalCopyStatus, after: PhysicalCopyStatus, *conditions: sa.ColumnElement[bool]
 ) -> None:
-    staged = Copy.path.startswith(f"{STAGED_DIRECTORY}/", autoescape=True)
     session.execute(
         sa.update(Copy)
-        .where(staged, Copy.status == before, *conditions)
+        .where(is_staged(), Copy.status == before, *conditions)
         .values(status=after)
         .execution_options(synchronize_session=False)
     )
