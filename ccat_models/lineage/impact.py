@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.lineage.nodes import stream
-from ccat_models.lineage.scope import descendants, is_newest_completed, page
+from ccat_models.lineage.scope import descendants, page
 from ccat_models.lineage.start import Start, first_runs
+from ccat_models.run.newest import is_newest_completed
 from ccat_models.tables.base import ProductId, RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup

@@ -4,11 +4,10 @@ from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.lineage import RunInputProduct
 from ccat_models.tables.products import DataProduct
 
@@ -57,16 +56,3 @@ def page(session: Session, scope: Scope, *, after: RunId | None = None, limit: i
 def exactly(run_ids: Collection[RunId]) -> sa.Subquery:
     """Return these runs as far as they exist."""
     return sa.select(Run.id.label("run_id")).where(Run.id.in_(run_ids)).subquery()
-
-
-def is_newest_completed() -> sa.ColumnElement[bool]:
-    """Say whether no later run of the same step and sub-group has completed, of the run of an enclosing query."""
-    later = aliased(Run)
-    newer = sa.select(later.id).where(
-        later.step_id == Run.step_id,
-        later.sub_group_id == Run.sub_group_id,
-        later.status == RunStatus.COMPLETED,
-        later.stands,
-        later.id > Run.id,
-    )
-    return sa.not_(newer.correlate(Run).exists())

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
+from ccat_models.run.newest import is_newest_completed
 from ccat_models.tables.base import ProductId, RunId, total
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.places import PhysicalCopyStatus
 from ccat_models.tables.products import INPUT_TYPES, REMOVABLE_TYPES, DataProduct, DataProductType
@@ -79,19 +79,9 @@ def take_place(session: Session, first: RunId, again: RunId, now: datetime) -> N
     session.execute(spaces.where(RunSpace.replaced_by_run_id == first).values(replaced_by_run_id=again))
     values = {"state": SpaceState.REPLACED, "replaced_by_run_id": again, "changed_at": now}
     session.execute(spaces.where(RunSpace.run_id == first).values(values))
-    was, later = aliased(Run), aliased(Run)
-    newer = sa.select(later.id).where(
-        *(getattr(later, name) == getattr(was, name) for name in ("step_id", "sub_group_id")),
-        later.status == RunStatus.COMPLETED,
-        later.stands,
-        later.id > first,
-    )
     columns = ("output_count", *(f"output_lane_{i}" for i in range(3)))
-    had = session.execute(
-        sa.select(*(getattr(was, name) for name in columns), sa.and_(was.stands, ~newer.correlate(was).exists())).where(
-            was.id == first
-        )
-    ).one()
+    counts = sa.and_(Run.stands, is_newest_completed())
+    had = session.execute(sa.select(*(getattr(Run, name) for name in columns), counts).where(Run.id == first)).one()
     stands = bool(had[-1])
     values = dict(zip(columns, had, strict=False)) | {"stands": stands} | ({} if stands else {"published_at": now})
     session.execute(sa.update(Run).where(Run.id == again).values(values).execution_options(synchronize_session=False))
