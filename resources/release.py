@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import accumulate
 
 from ccat_models.raw import staging
 from ccat_models.raw.staging import STAGED_DIRECTORY
@@ -7,6 +8,8 @@ from ccat_models.run import staged_copies
 from ccat_models.run.staged_copies import StagedCopy, releasable
 from resources.cluster import Cluster
 from resources.stager import Arrived, NotBrought, Stager, staged_name
+
+AT_ONCE = timedelta(0)  # however lately it was used
 
 
 def release(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
@@ -24,7 +27,7 @@ def release(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta |
     with cluster.ops_db.read() as session:
         begun = staged_copies.being_removed(session, cluster.location_id)
         marked = staged_copies.scheduled(session, cluster.location_id)
-        chosen = _enough(releasable(session, cluster.location_id, cluster.clock(), kept), wanted_bytes)
+        chosen = enough(releasable(session, cluster.location_id, cluster.clock(), kept), wanted_bytes)
     if chosen:
         with cluster.ops_db.write() as session:
             staged_copies.mark(session, [copy.copy_id for copy in chosen])
@@ -70,13 +73,7 @@ def _take_in(cluster: Cluster, stager: Stager) -> None:
             staging.record_failed(session, failed, cluster.clock())
 
 
-def _enough(copies: Sequence[StagedCopy], wanted_bytes: int | None) -> list[StagedCopy]:
-    """Return the first copies that make so many bytes together."""
-    if wanted_bytes is None:
-        return list(copies)
-    chosen: list[StagedCopy] = []
-    for copy in copies:
-        if sum(one.size_bytes for one in chosen) >= wanted_bytes:
-            break
-        chosen.append(copy)
-    return chosen
+def enough(copies: Sequence[StagedCopy], wanted_bytes: int | None) -> list[StagedCopy]:
+    """Return the first copies that make so many bytes together, all where no number is given."""
+    before = accumulate((copy.size_bytes for copy in copies), initial=0)
+    return [copy for copy, so_far in zip(copies, before, strict=False) if wanted_bytes is None or so_far < wanted_bytes]

@@ -1,14 +1,11 @@
 """How much room a processing location has, and making some: staged raw data goes first, then products."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from ccat_models.run.room import used_bytes
 from resources.cluster import Cluster
 from resources.purging import Freed, purge
-from resources.release import release
-
-_NOT_KEPT = timedelta(0)
+from resources.release import AT_ONCE, release
 
 
 @dataclass(frozen=True)
@@ -22,11 +19,16 @@ class Usage:
     is_limited: bool
 
     @property
+    def goal_bytes(self) -> int | None:
+        """Return how much may be used once room was made; None where nothing says so."""
+        return self.high_bytes if self.low_bytes is None else self.low_bytes
+
+    @property
     def above_high(self) -> int:
         """Return how many bytes to free until the low watermark is reached, 0 below the high one."""
-        if self.high_bytes is None or self.used_bytes <= self.high_bytes:
+        if self.high_bytes is None or self.goal_bytes is None or self.used_bytes <= self.high_bytes:
             return 0
-        return self.used_bytes - (self.high_bytes if self.low_bytes is None else self.low_bytes)
+        return self.used_bytes - self.goal_bytes
 
 
 def usage(cluster: Cluster) -> Usage:
@@ -45,7 +47,7 @@ def usage(cluster: Cluster) -> Usage:
 
 def make_room(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
     """Free so many bytes, or as many as may go: raw data that can be staged again first, then products."""
-    released = release(cluster, wanted_bytes, keep=_NOT_KEPT)
+    released = release(cluster, wanted_bytes, keep=AT_ONCE)
     if released >= wanted_bytes:
         return Freed(freed_bytes=released)
     return Freed(freed_bytes=released) + purge(cluster, wanted_bytes - released, by=by, reason=reason)

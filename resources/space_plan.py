@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -15,9 +15,7 @@ from ccat_models.tables.base import StepId
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from resources.cluster import Cluster
 from resources.purging import look_at_all, removable
-from resources.room import Usage
-
-_NOT_KEPT = timedelta(0)
+from resources.release import AT_ONCE, enough
 
 
 @dataclass(frozen=True)
@@ -46,24 +44,16 @@ class Plan:
         return self.staged_bytes + sum(step.size_bytes for step in self.steps)
 
 
-def low_mark(used: Usage) -> int | None:
-    """Return how much may be used once room was made; None where nothing says so."""
-    return used.high_bytes if used.low_bytes is None else used.low_bytes
-
-
 def plan(cluster: Cluster, wanted_bytes: int) -> Plan:
     """Return what making so much room would remove."""
     with cluster.ops_db.read() as session:
-        copies = releasable(session, cluster.location_id, cluster.clock(), _NOT_KEPT) if cluster.stager else []
-    packages, staged_bytes = 0, 0
-    for copy in copies:
-        if staged_bytes >= wanted_bytes:
-            break
-        packages, staged_bytes = packages + 1, staged_bytes + copy.size_bytes
+        copies = releasable(session, cluster.location_id, cluster.clock(), AT_ONCE) if cluster.stager else []
+    staged = enough(copies, wanted_bytes)
+    staged_bytes = sum(copy.size_bytes for copy in staged)
     left = wanted_bytes - staged_bytes
     chosen = removable(cluster, left) if left > 0 else []
     with cluster.ops_db.read() as session:
-        return Plan(wanted_bytes, packages, staged_bytes, _by_step(session, chosen))
+        return Plan(wanted_bytes, len(staged), staged_bytes, _by_step(session, chosen))
 
 
 def kept(cluster: Cluster) -> list[Held]:

@@ -21,7 +21,7 @@ from resources.ensure import Wish
 from resources.purging import Freed
 from resources.regeneration import Again, Regenerator, outcomes, purged_here, request_again
 from resources.room import make_room, usage
-from resources.space_plan import Plan, kept, low_mark, plan
+from resources.space_plan import Plan, kept, plan
 from resources.watermarks import Amount
 
 What = Annotated[list[str], typer.Argument(help="A product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].")]
@@ -90,7 +90,7 @@ def _wanted(app: Application, to: str | None, free: str | None, *, everything: b
     used = usage(app.cluster)
     if free is not None:
         return Amount.parse(free).of(used.limit_bytes)
-    goal = low_mark(used) if to is None else Amount.parse(to).of(used.limit_bytes)
+    goal = used.goal_bytes if to is None else Amount.parse(to).of(used.limit_bytes)
     if goal is None:
         raise InvalidDeclaration(f"no low watermark is set (setting space_low): say {_GOALS}")
     return max(0, used.used_bytes - goal)

@@ -15,7 +15,7 @@ from ccat_models.product.kept import Held
 from ccat_models.product.space import By, PurgeRow, Scope, SpaceRow, list_purges, location_name, read_space
 from ccat_models.raw.staging import Staged, read_staged
 from resources.room import Usage, usage
-from resources.space_plan import Plan, kept, low_mark, plan
+from resources.space_plan import Plan, kept, plan
 
 _BAR = 20  # characters
 _BYS = ", ".join(by.value for by in By)
@@ -56,7 +56,7 @@ def print_kept(held: Sequence[Held]) -> None:
 def _show_all(app: Application, by: By, limit: int, *, as_json: bool) -> None:
     cluster = app.cluster
     used, held = usage(cluster), kept(cluster)
-    low = low_mark(used)
+    low = used.goal_bytes
     goal = None if low is None else plan(cluster, max(0, used.used_bytes - low))
     with app.ops_db.read() as session:
         name = location_name(session, cluster.location_id)
