@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from ccat_assets.settings import Settings, s3_variables
+from ccat_assets.s3_credentials import s3_variables
+from ccat_assets.settings import Settings
 from ccat_models.errors import Refused
 from ccat_models.tables.places import DataLocation, DiskDataLocation, S3DataLocation, TapeDataLocation
 from resources.archive import Archive
 from resources.disk_archive import DiskArchive
-from resources.s3_archive import Bucket, Credentials, S3Archive
 
 
 def archive_of(settings: Settings, location: DataLocation) -> Archive:
     """Return the archive at a location; opens no connection. Raises Refused for one of no known kind."""
     if isinstance(location, S3DataLocation):
-        return S3Archive(_bucket(location), _credentials(settings, location))
+        return _s3_archive(settings, location)
     if isinstance(location, DiskDataLocation):
         return DiskArchive(location.name, Path(location.path))
     if isinstance(location, TapeDataLocation):
@@ -21,13 +21,15 @@ def archive_of(settings: Settings, location: DataLocation) -> Archive:
     raise Refused(f"data location {location.name!r}: nothing reads storage of type {location.storage_type!r}")
 
 
-def _bucket(location: S3DataLocation) -> Bucket:
+def _s3_archive(settings: Settings, location: S3DataLocation) -> Archive:
+    from resources.s3_archive import Bucket, Credentials, S3Archive  # noqa: PLC0415 - most commands need none, and wait
+
     variables = s3_variables(location.name)
-    return Bucket(location.name, location.endpoint_url, location.bucket, location.prefix, variables)
-
-
-def _credentials(settings: Settings, location: S3DataLocation) -> Credentials | None:
-    found = settings.s3_credentials.get(s3_variables(location.name)[0])
-    if found is None:
-        return None
-    return Credentials(found.access_key_id.get_secret_value(), found.secret_access_key.get_secret_value())
+    found = settings.s3_credentials.get(variables[0])
+    credentials = (
+        None
+        if found is None
+        else Credentials(found.access_key_id.get_secret_value(), found.secret_access_key.get_secret_value())
+    )
+    bucket = Bucket(location.name, location.endpoint_url, location.bucket, location.prefix, variables)
+    return S3Archive(bucket, credentials)

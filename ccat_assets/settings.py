@@ -14,8 +14,6 @@ from typing import Any, Literal, Self
 
 import sqlalchemy as sa
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -25,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ccat_assets.s3_credentials import S3_VARIABLE, S3Credentials, credentials_in
 from ccat_models.errors import InvalidDeclaration
 from resources.watermarks import Amount
 
@@ -39,17 +38,7 @@ OBSERVATORY_NAMES = (
     "k8s_namespace",
 )
 SECRETS = ("database_url", "ssh_passphrase", "openlineage_api_key", "s3_credentials")
-S3_VARIABLE = re.compile(r"CCAT_S3_(\w+)_(ACCESS_KEY_ID|SECRET_ACCESS_KEY)", re.ASCII)
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-class S3Credentials(BaseModel):
-    """What requests to one data location in an object store are signed with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    access_key_id: SecretStr
-    secret_access_key: SecretStr
 
 
 class Settings(BaseSettings):
@@ -259,27 +248,8 @@ def _from_environment(variables: Mapping[str, str]) -> dict[str, tuple[Any, str]
         if name not in choices:
             raise InvalidDeclaration(_unknown(f"environment {variable}", name, [prefix + c.upper() for c in choices]))
         found[name] = (variables[variable], f"environment {variable}")
-    if credentials := _s3_credentials(variables):
+    if credentials := credentials_in(variables):
         found["s3_credentials"] = (credentials, "environment CCAT_S3_…")
-    return found
-
-
-def s3_variables(location: str) -> tuple[str, str]:
-    """Return the names of the variables that hold the credentials for a data location."""
-    name = re.sub(r"[^A-Z0-9]", "_", location.upper())
-    return f"{PREFIX}S3_{name}_ACCESS_KEY_ID", f"{PREFIX}S3_{name}_SECRET_ACCESS_KEY"
-
-
-def _s3_credentials(variables: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return the credentials by their access key's variable; raise InvalidDeclaration for half of them."""
-    found: dict[str, dict[str, str]] = {}
-    for variable in sorted(variables):
-        if match := S3_VARIABLE.fullmatch(variable):
-            both = s3_variables(match[1])
-            for needed in both:
-                if not variables.get(needed):
-                    raise InvalidDeclaration(f"environment {variable}: {needed} is not set, and both are needed")
-            found[both[0]] = {"access_key_id": variables[both[0]], "secret_access_key": variables[both[1]]}
     return found
 
 

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from ccat_assets.archives import archive_of
-from ccat_assets.settings import S3Credentials, Settings, s3_variables
+from ccat_assets.s3_credentials import S3Credentials, s3_variables
+from ccat_assets.settings import Settings
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.run.request import ask_again
 from ccat_models.tables.execution import ExecutedReductionStep as Run

@@ -1,0 +1,39 @@
+"""Credentials for data locations in object stores, each from two variables that bear the location's name."""
+
+import re
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from ccat_models.errors import InvalidDeclaration
+
+_PREFIX = "CCAT_S3_"
+S3_VARIABLE = re.compile(r"CCAT_S3_(\w+)_(ACCESS_KEY_ID|SECRET_ACCESS_KEY)", re.ASCII)
+
+
+class S3Credentials(BaseModel):
+    """What requests to one data location in an object store are signed with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    access_key_id: SecretStr
+    secret_access_key: SecretStr
+
+
+def s3_variables(location: str) -> tuple[str, str]:
+    """Return the names of the variables that hold the credentials for a data location."""
+    name = re.sub(r"[^A-Z0-9]", "_", location.upper())
+    return f"{_PREFIX}{name}_ACCESS_KEY_ID", f"{_PREFIX}{name}_SECRET_ACCESS_KEY"
+
+
+def credentials_in(variables: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the credentials by their access key's variable; raise InvalidDeclaration for half of them."""
+    found: dict[str, dict[str, str]] = {}
+    for variable in sorted(variables):
+        if match := S3_VARIABLE.fullmatch(variable):
+            both = s3_variables(match[1])
+            for needed in both:
+                if not variables.get(needed):
+                    raise InvalidDeclaration(f"environment {variable}: {needed} is not set, and both are needed")
+            found[both[0]] = {"access_key_id": variables[both[0]], "secret_access_key": variables[both[1]]}
+    return found
