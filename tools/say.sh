@@ -33,3 +33,23 @@ apt_install() { # PACKAGES
   if [ -n "$ours" ]; then as_root rm -f $policy; fi
   return $status
 }
+
+missing_of() { # PACKAGES: writes those that are not installed
+  local package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+  done
+}
+
+# Where nothing can be installed, the tests that need it are not run: loudly, and that is no failure.
+can_install_or_say() { # WHAT THE TESTS NEED, SCRIPT, WHAT IS MISSING
+  can_be_root && command -v apt-get >/dev/null && return
+  {
+    echo "**********************************************************************"
+    echo "NOT INSTALLED: ${*:3}"
+    echo "The tests that need $1 WILL NOT RUN: this account has neither root nor"
+    echo "sudo without password on a Debian system. Remedy: run $2 as root."
+    echo "**********************************************************************"
+  } >&2
+  return 1
+}

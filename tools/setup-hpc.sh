@@ -9,22 +9,10 @@ cd "$(dirname "$0")/.."
 wanted=(slurmctld slurmd slurm-client slurmdbd munge mariadb-server-core mariadb-client-core openssh-server openssh-client
   docker-registry)
 
-missing=()
-for package in "${wanted[@]}"; do
-  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
+mapfile -t missing < <(missing_of "${wanted[@]}")
 [ ${#missing[@]} = 0 ] && exit 0
 
-if ! can_be_root || ! command -v apt-get >/dev/null; then
-  {
-    echo "**********************************************************************"
-    echo "NOT INSTALLED: ${missing[*]}"
-    echo "The tests that need a cluster WILL NOT RUN: this account has neither root nor"
-    echo "sudo without password on a Debian system. Remedy: run tools/setup-hpc.sh as root."
-    echo "**********************************************************************"
-  } >&2
-  exit 0
-fi
+can_install_or_say "a cluster" tools/setup-hpc.sh "${missing[@]}" || exit 0
 
 say "installing Slurm, MariaDB, sshd and a registry of images (no service is started)"
 apt_install "${missing[@]}"

@@ -18,16 +18,7 @@ has_chromium || missing+=(Chromium)
 has_apptainer || missing+=(Apptainer)
 [ ${#missing[@]} = 0 ] && exit 0
 
-if ! can_be_root || ! command -v apt-get >/dev/null; then
-  {
-    echo "**********************************************************************"
-    echo "NOT INSTALLED: ${missing[*]}"
-    echo "The tests that need them WILL NOT RUN: this account has neither root nor"
-    echo "sudo without password on a Debian system. Remedy: run tools/setup-real.sh as root."
-    echo "**********************************************************************"
-  } >&2
-  exit 0
-fi
+can_install_or_say "them" tools/setup-real.sh "${missing[@]}" || exit 0
 
 if ! has_postgresql; then
   say "installing PostgreSQL (no cluster is made, no service started)"

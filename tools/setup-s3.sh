@@ -8,22 +8,10 @@ cd "$(dirname "$0")/.."
 
 wanted=(ceph-mon ceph-osd radosgw)
 
-missing=()
-for package in "${wanted[@]}"; do
-  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-done
+mapfile -t missing < <(missing_of "${wanted[@]}")
 [ ${#missing[@]} = 0 ] && exit 0
 
-if ! can_be_root || ! command -v apt-get >/dev/null; then
-  {
-    echo "**********************************************************************"
-    echo "NOT INSTALLED: ${missing[*]}"
-    echo "The tests that need an S3 server WILL NOT RUN: this account has neither root nor"
-    echo "sudo without password on a Debian system. Remedy: run tools/setup-s3.sh as root."
-    echo "**********************************************************************"
-  } >&2
-  exit 0
-fi
+can_install_or_say "an S3 server" tools/setup-s3.sh "${missing[@]}" || exit 0
 
 say "installing an S3 server: Ceph's monitor, object store and gateway (no service is started)"
 apt_install "${missing[@]}"
