@@ -61,33 +61,33 @@ def request_gaps(
     begun = round_begun(session, pipeline)
     if not pipeline.enabled or (pipeline.trigger_type is not TriggerType.CONTINUOUS and begun is None):
         return {}
+    asking: Mapping[str, Any] = {
+        "backend": backend,
+        "requested_by": REQUESTED_BY,
+        "now": now,
+        "at_location": at_location,
+    }
     created: dict[str, dict[RunId, SubGroupId]] = defaultdict(dict)
     for step in pipeline.steps:
         left = limit - sum(map(len, created.values()))
         if left <= 0:
             break
-        asking: Mapping[str, Any] = {
-            "backend": backend,
-            "requested_by": REQUESTED_BY,
-            "now": now,
-            "at_location": at_location,
-        }
-        made = create_runs(
-            session,
-            pipeline,
-            step,
-            limit=left,
-            known=sub_group_gap,
-            conditions=_conditions(pipeline, step, begun),
-            **asking,
-        )
+        conditions = _conditions(pipeline, step, begun)
+        made = create_runs(session, pipeline, step, limit=left, known=sub_group_gap, conditions=conditions, **asking)
         created[step.name].update(made)
-        waiting = gaps_that_wait(sub_group_gap, step)
-        if step.upstream_ids and session.scalar(sa.select(waiting.exists())):
-            again = regenerate(session, pipeline, runs_read(pipeline, step, waiting, sub_group_gap), **asking)
-            for name, runs in again.items():
-                created[name].update(runs)
+        for name, runs in _make_again(session, pipeline, step, asking).items():
+            created[name].update(runs)
     return {name: runs for name, runs in created.items() if runs}
+
+
+def _make_again(
+    session: Session, pipeline: PipelineView, step: StepView, asking: Mapping[str, Any]
+) -> Mapping[str, Mapping[RunId, SubGroupId]]:
+    """Create the runs that make again, as far as that can begin, what gaps of a step wait for; return them by step."""
+    waiting = gaps_that_wait(sub_group_gap, step)
+    if not step.upstream_ids or not session.scalar(sa.select(waiting.exists())):
+        return {}
+    return regenerate(session, pipeline, runs_read(pipeline, step, waiting, sub_group_gap), **asking)
 
 
 def _conditions(pipeline: PipelineView, step: StepView, begun: datetime | None) -> list[sa.ColumnElement[bool]]:
