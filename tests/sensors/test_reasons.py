@@ -36,12 +36,13 @@ def count(lab: Lab, step: str, **reasons: int) -> None:
 
 
 def gaps(lab: Lab, step: str, *reasons: str) -> None:
-    lanes = {"input_count": 1, "lane_0": 0, "lane_1": 0, "lane_2": 0, "alive": 1, "will_run": 0, "latest_run_id": 7}
+    lanes = {"input_count": 1, "lane_0": 0, "lane_1": 0, "lane_2": 0}
+    seen = {"alive": 1, "will_run": 0, "purged": 0, "latest_run_id": 7}
     with lab.application.ops_db.write() as session:
         ids = session.scalars(sa.select(SubGroup.id).where(SubGroup.key.startswith("executed")).order_by(SubGroup.id))
         for sub_group, reason in zip(ids.all(), reasons, strict=True):
             step_id = StepId(lab.name(step).step_id)
-            session.add(SubGroupGap(step_id=step_id, sub_group_id=sub_group, reason=reason, **lanes))
+            session.add(SubGroupGap(step_id=step_id, sub_group_id=sub_group, reason=reason, **lanes, **seen))
 
 
 def observed(lab: Lab, step: str) -> list[dict[str, object]]:
