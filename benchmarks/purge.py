@@ -14,7 +14,7 @@ PRODUCTS = 1_000_000
 _PART = 5  # a fifth is to be freed
 _TIMES = 5  # of which the median is shown
 # What `closure` makes with fewer links, as it stands after weeks: all up to date, one map in a hundred to be made anew,
-# some calibrations pinned, some runs in flight.
+# some calibrations pinned, some runs in flight. An open map reads ten calibrations.
 _FILL = """
 UPDATE raw_data_package SET checksum = lpad('0', 64, '0');
 UPDATE data_product SET type = 'intermediate' WHERE id <= :calibrated;
@@ -28,6 +28,12 @@ INSERT INTO sub_group_gap (step_id, sub_group_id, reason, input_count, lane_0, l
   acceptable_run_id, current_run_id, latest_run_id, purged)
 SELECT step_id, sub_group_id, CASE WHEN id > :calibrated AND id % 100 = 0 THEN 'new_inputs' ELSE 'up_to_date' END,
   1, 0, 0, 0, 1, 0, id, id, id, 0 FROM executed_reduction_step;
+INSERT INTO sub_group_member (partitioning_id, raw_data_package_id, sub_group_id)
+SELECT s.partitioning_id, p.id, CASE s.name WHEN 'calibrate' THEN p.id ELSE :calibrated + (p.id + 9) / 10 * 10 END
+FROM reduction_step s, raw_data_package p WHERE s.name IN ('calibrate', 'map');
+UPDATE reduction_step_dependency SET upstream_step_id = (SELECT id FROM reduction_step WHERE name = 'calibrate')
+WHERE step_revision_id = (SELECT id FROM reduction_step_revision WHERE step_id IN
+  (SELECT id FROM reduction_step WHERE name = 'map'));
 INSERT INTO product_pin (data_product_id, run_id, reason, pinned_by, pinned_at)
 SELECT id, id, 'bench', 'bench', now() FROM data_product WHERE id % 1000 = 1;
 UPDATE executed_reduction_step SET status = 'RUNNING' WHERE id > :calibrated AND id % 100 = 7
@@ -64,7 +70,7 @@ def run_prepare(directory: Path, products: int, urls: dict[str, str]) -> dict[st
 def run_decide(directory: Path, products: int, urls: dict[str, str]) -> dict[str, Any]:
     """Decide some times what is to go; nothing goes."""
     from benchmarks.world import NOON, counting_statements  # noqa: PLC0415
-    from ccat_models.product.purge import choose  # noqa: PLC0415
+    from ccat_models.product.removable import choose  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
 
     del directory
@@ -75,19 +81,19 @@ def run_decide(directory: Path, products: int, urls: dict[str, str]) -> dict[str
             with ops_db.read() as session:
                 chosen = choose(session, 1, wanted, NOON)
             taken_s.append(time.monotonic() - begun)
-        if sum(one.removable_bytes for one in chosen) < wanted:
-            raise RuntimeError(f"{len(chosen)} runs are not enough")
+        if chosen.size_bytes < wanted:
+            raise RuntimeError(f"{chosen.runs} runs are not enough")
     with ops_db.read() as session:
         scans = _scans(session, wanted)
     shown = {"wall_s": round(sorted(taken_s)[_TIMES // 2], 2), "first_s": round(taken_s[0], 2)}
-    counts = {"runs": len(chosen), "statements": len(statements), "passes": scans}
+    counts = {"runs": chosen.runs, "statements": len(statements), "passes": scans}
     return {**shown, **counts, **databases.usage()}
 
 
 def _scans(session: "Session", wanted: int) -> int:
     """Return how many nodes of the decision's plan read the accounts of all runs."""
     from benchmarks.world import NOON  # noqa: PLC0415
-    from ccat_models.product.purge import oldest  # noqa: PLC0415
+    from ccat_models.product.removable import oldest  # noqa: PLC0415
 
     query = oldest(session, 1, wanted, NOON).compile(session.get_bind(), compile_kwargs={"literal_binds": True})
     explained = session.connection().exec_driver_sql(f"EXPLAIN (FORMAT JSON) {query}")

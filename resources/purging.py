@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from ccat_models.gap.look import is_due, look
 from ccat_models.pipeline.view import PipelineView, list_pipelines
-from ccat_models.product.purge import Marked, Purpose, Removable, choose, confirm, mark, marked_runs, note_problem
+from ccat_models.product.purge import Marked, Purpose, confirm, mark, marked_runs, note_problem
+from ccat_models.product.removable import Picked, StepPicked, choose, picked_by_step
 from ccat_models.sub_group.follow import follow_packages
 from ccat_models.tables.base import RunId
 from ccat_models.tables.gaps import SubGroupChange, SubGroupGap
@@ -36,10 +37,11 @@ class Freed:
         return Freed(number, *sums, self.left_bytes + more.left_bytes, self.problem or more.problem)
 
 
-def removable(cluster: Cluster, wanted_bytes: int) -> list[Removable]:
-    """Return what a purge for so much room would remove now; no product is touched."""
+def removable(cluster: Cluster, wanted_bytes: int) -> list[StepPicked]:
+    """Return by step what a purge for so much room would remove now; no product is touched."""
     with cluster.ops_db.request() as session:
-        return _choose(session, cluster, wanted_bytes)
+        _choose(session, cluster, wanted_bytes)
+        return picked_by_step(session)
 
 
 def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
@@ -50,7 +52,7 @@ def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed
     finish(cluster)
     with cluster.ops_db.request() as session:
         chosen, now = _choose(session, cluster, wanted_bytes), cluster.clock()
-        if not chosen:
+        if not chosen.runs:
             return Freed()
         marked = mark(session, cluster.location_id, chosen, Purpose(wanted_bytes, by, reason), now)
     cluster.passing("purge marked")
@@ -68,7 +70,7 @@ def finish(cluster: Cluster) -> Freed:
         freed, last = freed + _remove(cluster, marked), marked[-1].run_id
 
 
-def _choose(session: Session, cluster: Cluster, wanted_bytes: int) -> list[Removable]:
+def _choose(session: Session, cluster: Cluster, wanted_bytes: int) -> Picked:
     now = cluster.clock()
     look_at_all(session, now)
     return choose(session, cluster.location_id, wanted_bytes, now)

@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import sqlalchemy as sa
-
 from ccat_models.product.accounts import set_right, wrong_accounts
 from ccat_models.product.copies import note_unverified
 from ccat_models.product.disk_rows import (
@@ -23,11 +21,11 @@ from ccat_models.product.disk_rows import (
     staged_copies,
     still_present,
 )
-from ccat_models.product.purge import Purpose, Removable, mark
+from ccat_models.product.purge import Purpose, mark
+from ccat_models.product.removable import pick
 from ccat_models.raw.staging import STAGED_DIRECTORY
 from ccat_models.tables.base import RunId
 from ccat_models.tables.places import PhysicalCopyStatus
-from ccat_models.tables.space import RunSpace
 from resources.attempt_store import Wanted
 from resources.cluster import Cluster
 from resources.lying_files import LyingFile
@@ -159,14 +157,12 @@ class SpaceCheck:
 
     def _purge(self, run_ids: Collection[RunId]) -> Collection[RunId]:
         """Purge what is left of runs that lack a file, so that it is made again when it is needed; return which."""
-        cluster, space = self.cluster, RunSpace
+        cluster = self.cluster
         with cluster.ops_db.request() as session:
             fit = can_be_purged(session, run_ids)
-            query = sa.select(space.run_id, space.step_id, space.removable_bytes, space.last_used_at)
-            runs = [Removable(*row) for row in session.execute(query.where(space.run_id.in_(fit))).tuples()]
-            if runs:
+            if fit:
                 purpose = Purpose(0, "check", "a file of each of these runs was missing or of another size")
-                mark(session, cluster.location_id, runs, purpose, cluster.clock())
+                mark(session, cluster.location_id, pick(session, fit), purpose, cluster.clock())
         finish(cluster)
         return fit
 

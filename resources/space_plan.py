@@ -1,32 +1,13 @@
 """What a purge would do now, and why no more: nothing is changed."""
 
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-
-import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from ccat_models.product.kept import Held, StepHeld, by_cause, held
-from ccat_models.product.purge import Removable
+from ccat_models.product.removable import StepPicked
 from ccat_models.run.staged_copies import releasable
-from ccat_models.tables.base import StepId
-from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from resources.cluster import Cluster
 from resources.purging import look_at_all, removable
 from resources.release import AT_ONCE, enough
-
-
-@dataclass(frozen=True)
-class StepPlan:
-    """The runs of a step whose products would be removed, and when the first of them was last used."""
-
-    pipeline: str
-    step: str
-    runs: int
-    size_bytes: int
-    oldest_use: datetime
 
 
 @dataclass(frozen=True)
@@ -36,7 +17,7 @@ class Plan:
     wanted_bytes: int
     staged_packages: int
     staged_bytes: int
-    steps: tuple[StepPlan, ...]
+    steps: tuple[StepPicked, ...]
 
     @property
     def size_bytes(self) -> int:
@@ -51,9 +32,8 @@ def plan(cluster: Cluster, wanted_bytes: int) -> Plan:
     staged = enough(copies, wanted_bytes)
     staged_bytes = sum(copy.size_bytes for copy in staged)
     left = wanted_bytes - staged_bytes
-    chosen = removable(cluster, left) if left > 0 else []
-    with cluster.ops_db.read() as session:
-        return Plan(wanted_bytes, len(staged), staged_bytes, _by_step(session, chosen))
+    steps = removable(cluster, left) if left > 0 else []
+    return Plan(wanted_bytes, len(staged), staged_bytes, tuple(steps))
 
 
 def kept(cluster: Cluster) -> list[Held]:
@@ -67,25 +47,3 @@ def kept_by_step(cluster: Cluster) -> list[StepHeld]:
         now = cluster.clock()
         look_at_all(session, now)
         return held(session, cluster.location_id, now)
-
-
-def _by_step(session: Session, chosen: Sequence[Removable]) -> tuple[StepPlan, ...]:
-    runs: dict[StepId, list[Removable]] = defaultdict(list)
-    for one in chosen:
-        runs[one.step_id].append(one)
-    names = (
-        sa.select(ReductionStep.id, Pipeline.name, ReductionStep.name)
-        .join(Pipeline)
-        .where(ReductionStep.id.in_(runs))
-        .order_by(Pipeline.name, ReductionStep.id)
-    )
-    return tuple(
-        StepPlan(
-            pipeline,
-            step,
-            len(runs[step_id]),
-            sum(one.removable_bytes for one in runs[step_id]),
-            min(one.last_used_at for one in runs[step_id]),
-        )
-        for step_id, pipeline, step in session.execute(names).tuples()
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import sub_group_gap
@@ -68,12 +68,10 @@ def held(session: Session, location_id: int, now: datetime) -> list[StepHeld]:
     `sub_group_gap` must stand, in a request's transaction.
     """
     cause = sa.case(*((condition, cause.name) for cause, condition in causes(session, location_id, now).items()))
-    last = last_revisions()
     rows = (
         sa.select(cause.label("cause"), RunSpace.step_id, RunSpace.removable_bytes)
-        .join(last, last.c.step_id == RunSpace.step_id)
-        .join(ReductionStepRevision, ReductionStepRevision.id == last.c.revision_id)
-        .where(*present(location_id))
+        .join(ReductionStepRevision, ReductionStepRevision.step_id == RunSpace.step_id)
+        .where(is_last_revision(), *present(location_id))
         .subquery()
     )
     sums = (
@@ -135,11 +133,10 @@ def present(location_id: int) -> tuple[sa.ColumnElement[bool], ...]:
     return space.state == SpaceState.PRESENT, space.data_location_id == location_id, space.removable_bytes > 0
 
 
-def last_revisions() -> sa.Subquery:
-    """Return the last revision of each step: what its pipeline's declaration says now, or said last."""
-    revision = ReductionStepRevision
-    last = sa.select(revision.step_id, sa.func.max(revision.id).label("revision_id")).group_by(revision.step_id)
-    return last.subquery("last_revision")
+def is_last_revision() -> sa.ColumnElement[bool]:
+    """Return whether a step's revision is what its pipeline's declaration says now, or said last."""
+    revision = aliased(ReductionStepRevision)
+    return ReductionStepRevision.id.in_(sa.select(sa.func.max(revision.id)).group_by(revision.step_id))
 
 
 def _is_superseded() -> sa.ColumnElement[bool]:

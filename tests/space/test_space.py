@@ -56,7 +56,7 @@ def test_what_may_go_is_what_a_purge_removes(tiny: Tiny) -> None:
     held = kept(tiny.cluster)
     may_go = removable(tiny.cluster, ALL)
     assert runs(held) == {Cause.ALWAYS: 2, Cause.PINNED: 1, Cause.NOT_AGAIN: 1, None: 2}
-    assert held[-1] == Held(None, len(may_go), sum(one.removable_bytes for one in may_go))
+    assert held[-1] == Held(None, sum(one.runs for one in may_go), sum(one.size_bytes for one in may_go))
     planned = plan(tiny.cluster, ALL)
     assert (planned.staged_packages, planned.size_bytes) == (0, held[-1].size_bytes)
     assert [(step.step, step.runs) for step in planned.steps] == [("clean", 2)]

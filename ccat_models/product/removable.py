@@ -1,0 +1,154 @@
+"""Which products go to make room: those of whole runs that nothing keeps, least recently used first.
+
+What is chosen stands in a temporary table of the session's connection, however much it is; only sums are read from it.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.chunks import chunks
+from ccat_models.gap import table
+from ccat_models.product.kept import Cause, causes, is_last_revision, present
+from ccat_models.run.regenerate import not_to_be_made_again
+from ccat_models.tables.base import RunId, UtcDateTime, total
+from ccat_models.tables.pipelines import Pipeline, ReductionStep, ReductionStepRevision
+from ccat_models.tables.places import DataProductPhysicalCopy as Copy
+from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
+from ccat_models.tables.space import RunSpace
+
+_SEEN_LATER = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # of those runs alone that would go
+
+_picked = sa.Table(
+    "purge_picked",
+    sa.MetaData(),  # never part of the migrated schema
+    # No index: runs come in the order of their last use, and are read all at once.
+    sa.Column("run_id", sa.BigInteger),
+    sa.Column("step_id", sa.BigInteger),
+    sa.Column("removable_bytes", sa.BigInteger),
+    sa.Column("last_used_at", UtcDateTime),
+    prefixes=["TEMPORARY"],
+)
+_COLUMNS = [column.name for column in _picked.columns]
+PICKED: sa.Select[tuple[RunId]] = sa.select(_picked.c.run_id)  # after `choose` or `pick`, until the next of them
+
+
+@dataclass(frozen=True)
+class Picked:
+    """How many runs were chosen, and what room their products take up."""
+
+    runs: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class StepPicked:
+    """The chosen runs of a step, and when the first of them was last used."""
+
+    pipeline: str
+    step: str
+    runs: int
+    size_bytes: int
+    oldest_use: datetime
+
+
+def choose(session: Session, location_id: int, wanted_bytes: int, now: datetime) -> Picked:
+    """Choose the runs whose products to remove for so much room, those that were not used for longest first.
+
+    `sub_group_gap` must stand, in a request's transaction. What is chosen is less where there is no more to remove.
+    """
+    _prepare(session)
+    unfit_bytes, seen = 0, -1
+    while True:
+        session.execute(sa.delete(_picked))
+        picked = sa.insert(_picked).from_select(_COLUMNS, oldest(session, location_id, wanted_bytes + unfit_bytes, now))
+        session.execute(picked)
+        table.analyze(session, _picked)
+        found = _sums(session)
+        chosen = _drop_unfit(session, location_id) or found
+        if chosen.size_bytes >= wanted_bytes or found.runs == seen:
+            return chosen
+        unfit_bytes, seen = found.size_bytes - chosen.size_bytes, found.runs
+
+
+def pick(session: Session, run_ids: Collection[RunId]) -> Picked:
+    """Choose these runs, whatever keeps them."""
+    _prepare(session)
+    columns = [getattr(RunSpace, name) for name in _COLUMNS]
+    for ids in chunks(run_ids):
+        rows = sa.select(*columns).where(RunSpace.run_id.in_(ids))
+        session.execute(sa.insert(_picked).from_select(_COLUMNS, rows))
+    return _sums(session)
+
+
+def picked_by_step(session: Session) -> list[StepPicked]:
+    """Return what was chosen, step by step."""
+    query = (
+        sa.select(Pipeline.name, ReductionStep.name, sa.func.count())
+        .add_columns(total(_picked.c.removable_bytes), sa.func.min(_picked.c.last_used_at))
+        .select_from(_picked)
+        .join(ReductionStep, ReductionStep.id == _picked.c.step_id)
+        .join(Pipeline)
+        .group_by(Pipeline.name, ReductionStep.id, ReductionStep.name)
+        .order_by(Pipeline.name, ReductionStep.id)
+    )
+    return [StepPicked(*row) for row in session.execute(query).tuples()]
+
+
+def oldest(session: Session, location_id: int, wanted_bytes: int, now: datetime) -> sa.Select[Any]:
+    """Return the removable runs, least recently used first, until there are enough: one pass over what there is."""
+    space = RunSpace
+    size = sa.cast(space.removable_bytes, sa.Double)  # exact up to 9 PB, and added up in half the time of whole numbers
+    before = sa.func.sum(size).over(order_by=(space.last_used_at, space.run_id), rows=(None, -1))
+    rows = (
+        sa.select(space.run_id, space.step_id, space.removable_bytes, space.last_used_at, before.label("before"))
+        .join(ReductionStepRevision, ReductionStepRevision.step_id == space.step_id)
+        .where(is_last_revision(), *_may_go(session, location_id, now))
+        .subquery("oldest")
+    )
+    columns = (rows.c.run_id, rows.c.step_id, rows.c.removable_bytes, rows.c.last_used_at)
+    return sa.select(*columns).where(sa.func.coalesce(rows.c.before, 0) < wanted_bytes)
+
+
+def _may_go(session: Session, location_id: int, now: datetime) -> list[sa.ColumnElement[bool]]:
+    """Return that nothing keeps a run's products, as far as that can be seen without a look at each."""
+    kept = causes(session, location_id, now)
+    return [*present(location_id), *(sa.not_(kept[cause]) for cause in Cause if cause not in _SEEN_LATER)]
+
+
+def _prepare(session: Session) -> None:
+    session.execute(sa.text(f"DROP TABLE IF EXISTS {_picked.name}"))
+    session.execute(sa.schema.CreateTable(_picked))
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text("SET LOCAL jit = off"))  # it takes longer to compile the statements than to run them
+        session.execute(sa.text("SET LOCAL work_mem = '128MB'"))  # a million runs are sorted by last use
+
+
+def _drop_unfit(session: Session, location_id: int) -> Picked | None:
+    """Take back what may not go after all; return what is left, None if that is everything."""
+    unfit = session.scalars(_unfit(location_id)).all()  # few; and PostgreSQL reads with several processes, not deletes
+    for ids in chunks(unfit):
+        session.execute(sa.delete(_picked).where(_picked.c.run_id.in_(ids)))
+    return _sums(session) if unfit else None
+
+
+def _unfit(location_id: int) -> sa.CompoundSelect[tuple[RunId]]:
+    """Return those of the picked runs that cannot be made again, or of whose products one was not verified."""
+    unverified = (Copy.data_product_id.is_not(None), Copy.checksum_verified_at.is_(None))
+    bad = (
+        sa.select(DataProduct.run_id)
+        .join(Copy, Copy.data_product_id == DataProduct.id)
+        .where(*unverified, Copy.data_location_id == location_id, DataProduct.run_id.in_(PICKED))
+        .where(DataProduct.type.in_(REMOVABLE_TYPES))
+    )
+    again = not_to_be_made_again(PICKED).subquery("not_again")
+    return sa.union(bad, sa.select(again.c.run_id))
+
+
+def _sums(session: Session) -> Picked:
+    query = sa.select(sa.func.count(), total(_picked.c.removable_bytes)).select_from(_picked)
+    return Picked(*session.execute(query).tuples().one())
