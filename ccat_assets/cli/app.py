@@ -36,6 +36,7 @@ from ccat_models.errors import CcatError
 from resources.errors import ResourceError
 
 app = typer.Typer(
+    rich_markup_mode="markdown",  # square brackets stand for what may be left out
     help="From archived raw packages to data products with lineage.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
