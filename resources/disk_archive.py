@@ -53,6 +53,7 @@ class DiskArchive:
                 part.unlink()
                 raise WrongBytes(f"{self._name}: {target}: has sha256 {found} once written, not {wanted}: try again")
             part.rename(target)
+            _sync_name(target)
 
     def address(self, path: str) -> str:
         """Return the file's path."""
@@ -86,3 +87,12 @@ def _copy_on(source: Path, part: Path) -> None:
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync_name(path: Path) -> None:
+    """Let a file's name outlast a power cut, as its bytes do: what is recorded as archived is there."""
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

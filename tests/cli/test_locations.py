@@ -105,9 +105,17 @@ def test_archived_package_is_staged_when_it_lies_nowhere_else(terminal: Terminal
     made = (tmp_path / "shelf" / done["path"]).read_bytes()
     again = terminal.json("archive", name, "--to", "shelf")
     assert (again[0]["copied"], again[0]["path"]) == (False, done["path"])
-    assert copies(terminal)[1:] == [(done["path"], PhysicalCopyStatus.PRESENT, True)]
+    recorded = copies(terminal)[1:]
+    assert recorded == [(done["path"], PhysicalCopyStatus.PRESENT, True)]
 
     ops_db = OpsDb(f"sqlite:///{terminal.home / 'ops.sqlite'}")
+    with ops_db.write() as session:  # as if the process had died before it was recorded
+        session.execute(sa.delete(Copy).where(Copy.path == done["path"]))
+    before = (tmp_path / "shelf" / done["path"]).stat()
+    terminal.ok("archive", name, "--to", "shelf")
+    after = (tmp_path / "shelf" / done["path"]).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert copies(terminal)[1:] == recorded
     with ops_db.write() as session:
         session.execute(sa.delete(Copy).where(Copy.path != done["path"]))
     terminal.declare()
