@@ -109,27 +109,6 @@ def test_the_graph_shows_both_pipelines_and_their_raw_data(served: Dagit, window
         window.get_by_text(group, exact=True).first.wait_for()
 
 
-def test_a_pipeline_is_seen_at_a_glance(served: Dagit, window: Page) -> None:
-    window.goto(f"{served.url}/assets/chai-ngc253/Overview")
-    for text in ("reason/up_to_date", "disk_bytes", "in_flight", "calibrate"):
-        window.get_by_text(text).first.wait_for()
-    shoot(window, "overview")
-
-
-def test_room_is_seen_of_a_location_and_of_its_steps(served: Dagit, window: Page) -> None:
-    told = """{ assetOrError(assetKey: {path: ["Space", "local"]}) { ... on Asset {
-        assetMaterializations(limit: 1) { timestamp } } } }"""
-    until(lambda: served.graphql(told)["assetOrError"].get("assetMaterializations"), "room was told", 180)
-    window.goto(f"{served.url}/assets/Space/local")
-    for text in ("used_bytes", "removable_bytes", "retention always"):
-        window.get_by_text(text).first.wait_for()
-    shoot(window, "space")
-    seen = """{ assetOrError(assetKey: {path: ["chai-ngc253", "calibrate"]}) { ... on Asset {
-        assetObservations(limit: 100) { description } } } }"""
-    observations = served.graphql(seen)["assetOrError"]["assetObservations"]
-    assert "what its products take up" in {one["description"] for one in observations}
-
-
 def test_checks_stand_beside_each_step(served: Dagit, window: Page) -> None:
     window.goto(f"{served.url}/assets/chai-ngc253/baseline?view=checks")
     for text in ("products_present", "not_tainted", "qa_within_limits", "rms_k"):
@@ -235,3 +214,27 @@ def test_a_partition_is_materialized_by_clicking(served: Dagit, window: Page) ->
     window.goto(f"{served.url}/assets/chai-ngc253/calibrate?view=partitions&partition={quote(NEW_SCAN)}")
     window.get_by_text("qa/t_sys_k").first.wait_for()
     shoot(window, "materialized")
+
+
+# What the daemon tells once a minute: last, when it has told.
+
+
+def test_a_pipeline_is_seen_at_a_glance(served: Dagit, window: Page) -> None:
+    window.goto(f"{served.url}/assets/chai-ngc253/Overview")
+    for text in ("reason/up_to_date", "disk_bytes", "in_flight", "calibrate"):
+        window.get_by_text(text).first.wait_for()
+    shoot(window, "overview")
+
+
+def test_room_is_seen_of_a_location_and_of_its_steps(served: Dagit, window: Page) -> None:
+    told = """{ assetOrError(assetKey: {path: ["Space", "local"]}) { ... on Asset {
+        assetMaterializations(limit: 1) { timestamp } } } }"""
+    until(lambda: served.graphql(told)["assetOrError"].get("assetMaterializations"), "room was told", 180)
+    window.goto(f"{served.url}/assets/Space/local")
+    for text in ("used_bytes", "removable_bytes", "retention always"):
+        window.get_by_text(text).first.wait_for()
+    shoot(window, "space")
+    seen = """{ assetOrError(assetKey: {path: ["chai-ngc253", "calibrate"]}) { ... on Asset {
+        assetObservations(limit: 100) { description } } } }"""
+    observations = served.graphql(seen)["assetOrError"]["assetObservations"]
+    assert "what its products take up" in {one["description"] for one in observations}

@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 import subprocess  # noqa: TID251 - processes of their own, which fork and are killed
 import sys
 import time
@@ -193,13 +192,12 @@ def assert_nothing_is_lost(outcomes: list[dict[str, Any]]) -> None:
     undisturbed, *killed = outcomes
     assert (undisturbed["true"], undisturbed["noted"]) == (True, 0)
     assert len(undisturbed["runs"]) > 10
-    statements = Counter(outcome["statement"].split()[0] for outcome in killed)
-    assert statements.keys() >= {"SELECT", "INSERT", "DELETE", COMMIT}, statements
-    assert len(killed) > 50
-    wrong = [one for one in killed if one["death"] != signal.SIGKILL]
-    wrong += [
-        one for one in killed if any(one[what] != undisturbed[what] for what in ("runs", "reasons", "noted", "true"))
-    ]
+    statements = [statement for outcome in killed for statement in outcome["struck"]]
+    assert {statement.split()[0] for statement in statements} >= {"SELECT", "INSERT", "DELETE", COMMIT}
+    assert len(statements) > 50
+    assert [outcome["missed"] for outcome in killed if outcome["missed"]] == []
+    told = ("runs", "reasons", "noted", "true")
+    wrong = [outcome for outcome in killed if any(outcome[what] != undisturbed[what] for what in told)]
     assert wrong == []
 
 

@@ -1,11 +1,13 @@
 """Kill a visit at every statement that it sends to ops-db, one after the other, and let the next visit go on.
 
 Run as a program of its own (python -m tests.support.visit_kills CONFIG): it forks for every life that is to end, which
-a process with threads cannot do safely. One ops-db is put back before each, so that no statement is compiled twice.
-Answers with one JSON line for each statement; the first line tells what an undisturbed visit leaves.
+a process with threads cannot do safely. Some visits die one after the other before one goes on, at statements far from
+each other: what one has committed, the next one follows. One ops-db is put back before them, so that no statement is
+compiled twice. Answers with one JSON line for each such history; the first one tells what an undisturbed visit leaves.
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -32,8 +34,9 @@ from tests.support.observatory import FakeClock
 from tests.support.ops_db import empty
 
 COMMIT = "COMMIT"
+DEATHS = 4  # in one history
 TABLES = [table for table in Base.metadata.sorted_tables if table.name != "run_status_transition"]
-Here = Callable[[str], None]
+Here = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -130,12 +133,27 @@ def watch(ops_db: OpsDb, here: Here) -> None:
     sa.event.listen(ops_db.engine, "commit", lambda _connection: here(COMMIT))
 
 
-def die_at(number: int) -> Here:
-    """Return what kills this process before the statement of this number, from 0."""
-    passed = iter(range(1_000_000))
+class Place:
+    """Tells statements apart by all that their transaction has sent before them."""
 
-    def strike(_text: str) -> None:
-        if next(passed) == number:
+    def __init__(self) -> None:
+        self._sent: list[str] = []
+
+    def after(self, text: str) -> int:
+        """Return where a visit is that sends this now."""
+        self._sent.append(text)
+        here = hash(tuple(self._sent))
+        if text == COMMIT:
+            self._sent.clear()
+        return here
+
+
+def die_at(wanted: int) -> Here:
+    """Return what kills this process before the statement at a place."""
+    place = Place()
+
+    def strike(text: str) -> None:
+        if place.after(text) == wanted:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return strike
@@ -157,26 +175,33 @@ def live(world: World, here: Here) -> int:
     return os.WTERMSIG(ending) if os.WIFSIGNALED(ending) else -os.WEXITSTATUS(ending)
 
 
-def recorded(world: World) -> list[str]:
-    """Visit without disturbance and return the statements; compiles them for all lives to come."""
+def recorded(world: World) -> dict[int, str]:
+    """Visit without disturbance and return the statements by their places; compiles them for all lives to come."""
     world.put_back()
-    passed: list[str] = []
-    recording = [True]
-    watch(world.ops_db, lambda text: passed.append(text) if recording else None)
+    place, passed, recording = Place(), dict[int, str](), [True]
+    watch(world.ops_db, lambda text: passed.setdefault(place.after(text), text) if recording else None)
     world.visit()
     recording.clear()
     return passed
 
 
 def kill_everywhere(world: World) -> Iterator[dict[str, Any]]:
-    """Yield what an undisturbed visit leaves, then what each one leaves that was killed and gone on with."""
+    """Yield what an undisturbed visit leaves, then what those leave that were killed and gone on with."""
     statements = recorded(world)
-    yield {"statement": "", "death": 0, **world.outcome()}
-    for number, text in enumerate(statements):
-        world.put_back()
-        death = live(world, die_at(number))
-        world.visit()
-        yield {"statement": " ".join(text.split())[:100], "death": death, **world.outcome()}
+    yield {"struck": [], "missed": [], **world.outcome()}
+    waiting = list(statements)
+    for deaths in (DEATHS, 1):  # what no visit came by after another's death has a history of its own
+        missed: list[int] = []
+        histories = math.ceil(len(waiting) / deaths)
+        for first in range(histories):
+            world.put_back()
+            ends = {place: live(world, die_at(place)) for place in waiting[first::histories]}
+            world.visit()
+            alive = [place for place, death in ends.items() if death != signal.SIGKILL]
+            struck = [" ".join(statements[place].split())[:100] for place in ends if place not in alive]
+            yield {"struck": struck, "missed": alive if deaths == 1 else [], **world.outcome()}
+            missed += alive
+        waiting = [place for place in statements if place in missed]
 
 
 def main() -> None:
