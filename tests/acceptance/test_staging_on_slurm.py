@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("slurm
 CONTENT = "counts " * 300_000  # 2 MB
 CONTENTS = [CONTENT * 7, CONTENT, CONTENT, CONTENT]  # the first one is larger than what the kernel holds of a line
 SLOW = Pace(mb_per_second=4.0, retry_seconds=(0.05, 0.05))
+BY_SRUN = Pace(mover=("srun", "--ntasks=1", "--job-name=staging"), retry_seconds=(0.05, 0.05))
 GONE, WRONG, REFUSED, FULL = range(4)  # scans, by what happens to them
 
 
@@ -92,7 +93,7 @@ def small_disk(observatory: Observatory) -> Iterator[Path]:
 
 
 def test_what_broke_off_is_told_with_its_remedy_and_completes_once_that_is_done(
-    observatory: Observatory, small_disk: Path
+    observatory: Observatory, small_disk: Path, slurm_cluster: SlurmCluster
 ) -> None:
     staging = observatory.staging
     staging.lab.declare(*CONTENTS)
@@ -117,13 +118,15 @@ def test_what_broke_off_is_told_with_its_remedy_and_completes_once_that_is_done(
     assert said.endswith("what came so far is kept: the next attempt resumes there once the archive answers")
     observatory.server.start_gateway()
 
-    staging.give_access(ARCHIVIST)
+    staging.give_access(ARCHIVIST, BY_SRUN)
     staging.retry()
     assert staging.lab.until_ended() == {"FAILED": 4, "COMPLETED": 4}
     assert sorted(staging.products()) == [f"scan-{number} {text}\n" for number, text in enumerate(CONTENTS)]
     for number in range(4):
         (name,) = [name for name in staging.staged() if name.startswith(f"scan-{number}-")]
         assert staging.copies(number) == [Held(LOCAL, f".staged/{name}", STAGED, verified=True), archived(number)]
+    moved = slurm_cluster.run("squeue", "-h", "--states=all", "--name=staging", "-o", "%T").stdout.split()
+    assert moved == ["COMPLETED"] * 4, "each was brought by a job"
     came = [job.bytes_transferred for job in staging.jobs() if job.raw_data_package_id == GONE + 1]
     assert len(came) == 2
     assert came[0] > len(CONTENT) // 4
