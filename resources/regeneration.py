@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from ccat_models.errors import Refused
-from ccat_models.pipeline.view import PipelineView, load_pipeline
+from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
-from ccat_models.run.regenerate import needed_runs, on_their_way, regenerate
+from ccat_models.run.regenerate import IN_VAIN, needed_runs, on_their_way, regenerate, runs_read
 from ccat_models.run.request import ask_again, free_places
-from ccat_models.tables.base import RunId
+from ccat_models.tables.base import RunId, SubGroupId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
@@ -24,7 +24,10 @@ from resources.purging import finish
 
 @dataclass(frozen=True)
 class Again:
-    """What became of a run's products: whether they are there, which run has made them again, and what went wrong."""
+    """What became of a run's products: whether they are there, and which run has made them again.
+
+    `tried` is the newest run that was to make them again and has not, with its status and what went wrong.
+    """
 
     run_id: RunId
     pipeline: str
@@ -32,7 +35,21 @@ class Again:
     sub_group: str
     state: SpaceState
     made_by: RunId | None
+    tried: RunId | None
+    tried_status: RunStatus | None
     failure: str | None
+
+    @property
+    def last_try(self) -> str | None:
+        """Return which run was to make them again, and how far it came."""
+        if self.tried is None or self.tried_status is None:
+            return None
+        return f"run {self.tried} {self.tried_status.value}" + (f": {self.failure}" if self.failure else "")
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Say whether nobody tries it again unless somebody asks for that."""
+        return self.tried_status in IN_VAIN
 
 
 def request_again(
@@ -104,24 +121,37 @@ def purged_here(cluster: Cluster, run_ids: Collection[RunId]) -> dict[str, list[
 
 def outcomes(session: Session, run_ids: Collection[RunId]) -> list[Again]:
     """Return what became of the products of runs."""
-    failed = aliased(Run)
+    tried = aliased(Run)
     newest = (
-        sa.select(sa.func.max(failed.id))
-        .where(failed.regenerates_run_id == RunSpace.run_id, failed.status.in_((RunStatus.FAILED, RunStatus.CANCELLED)))
+        sa.select(sa.func.max(tried.id))
+        .where(tried.regenerates_run_id == RunSpace.run_id)
         .correlate(RunSpace)
         .scalar_subquery()
     )
     query = (
         sa.select(RunSpace.run_id, Pipeline.name, ReductionStep.name, SubGroup.key, RunSpace.state)
-        .add_columns(sa.func.coalesce(RunSpace.replaced_by_run_id, RunSpace.restored_by_run_id), failed.failure_message)
+        .add_columns(sa.func.coalesce(RunSpace.replaced_by_run_id, RunSpace.restored_by_run_id))
+        .add_columns(tried.id, tried.status, tried.failure_message)
         .join(ReductionStep, ReductionStep.id == RunSpace.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == RunSpace.sub_group_id)
-        .outerjoin(failed, failed.id == newest)
+        .outerjoin(tried, sa.and_(tried.id == newest, tried.status != RunStatus.COMPLETED))
         .where(RunSpace.run_id.in_(run_ids))
         .order_by(RunSpace.run_id)
     )
     return [Again(*row) for row in session.execute(query).tuples()]
+
+
+def waited_for(
+    session: Session, pipeline: PipelineView, step: StepView, sub_group_id: SubGroupId, known: sa.Table
+) -> list[Again]:
+    """Return what a sub-group of a step reads, or that is made of, and was purged."""
+    if not step.upstream_ids:
+        return []
+    it = sa.select(known.c.sub_group_id).where(known.c.step_id == step.step_id, known.c.sub_group_id == sub_group_id)
+    needed = needed_runs(runs_read(pipeline, step, it, known))
+    purged = sa.select(RunSpace.run_id).join(needed, needed.c.run_id == RunSpace.run_id)
+    return outcomes(session, session.scalars(purged.where(RunSpace.state.in_(NOT_THERE))).all())
 
 
 def _is_left(session: Session, wanted: sa.Select[tuple[RunId]]) -> bool:
@@ -136,12 +166,12 @@ def _full_steps(session: Session, pipeline: PipelineView, cluster: Cluster) -> l
 
 
 def _renew(session: Session, pipeline: PipelineView, needed: sa.CTE, by: str, cluster: Cluster) -> None:
-    """Let failed runs, that were to make products again, be tried once more."""
+    """Let runs that were to make products again, and failed or were cancelled, be tried once more."""
     for step in pipeline.steps:
         spent = sa.select(Run.sub_group_id).where(
             Run.step_id == step.step_id,
             Run.regenerates_run_id.in_(sa.select(needed.c.run_id)),
-            Run.status == RunStatus.FAILED,
+            Run.status.in_(IN_VAIN),
         )
         if sub_groups := session.scalars(spent.distinct()).all():
             ask_again(session, step, sub_groups, force=False, by=by, now=cluster.clock())

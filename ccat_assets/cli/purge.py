@@ -16,7 +16,7 @@ from ccat_models.product.copies import runs_of, select_named
 from ccat_models.product.space import By, Scope, read_space
 from ccat_models.raw.staging import read_staged
 from ccat_models.tables.base import RunId
-from ccat_models.tables.space import NOT_THERE
+from ccat_models.tables.space import NOT_THERE, SpaceState
 from resources.ensure import Wish
 from resources.purging import Freed
 from resources.regeneration import Again, Regenerator, outcomes, purged_here, request_again
@@ -77,7 +77,7 @@ def regenerate(
         print_json({"requested": requested, "runs": found})
     else:
         _print_again(requested, found, wait=wait)
-    if wait and any(one.state in NOT_THERE for one in found):
+    if wait and any(one.state in (*NOT_THERE, SpaceState.LOST) for one in found):
         raise typer.Exit(1)
 
 
@@ -139,8 +139,8 @@ def _wait(app: Application, purged: dict[str, list[RunId]]) -> int:
 
 def _print_again(requested: int, found: list[Again], *, wait: bool) -> None:
     rows = (
-        (one.run_id, f"{one.pipeline}/{one.step}", one.sub_group, one.state, one.made_by, one.failure) for one in found
+        (one.run_id, f"{one.pipeline}/{one.step}", one.sub_group, one.state, one.made_by, one.last_try) for one in found
     )
-    print_table("Products", ["run", "step", "sub-group", "state", "made again by", "failure"], rows)
+    print_table("Products", ["run", "step", "sub-group", "state", "made again by", "last try"], rows)
     on_their_way = "" if wait else " on their way; say it again once these have ended, or --wait"
     console.print(f"{requested} runs to make products again{on_their_way if requested else ''}")

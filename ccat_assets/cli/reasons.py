@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_models.errors import InvalidDeclaration, NotFound
-from ccat_models.gap.answer import StepCounts, counts, gaps
+from ccat_models.gap.answer import Gap, StepCounts, counts, gaps
 from ccat_models.gap.reason_counts import counts_over_time
 from ccat_models.gap.reasons import MEANING, Reason
 from ccat_models.pipeline.view import StepView
@@ -16,6 +16,9 @@ from ccat_models.product.quality import CheckRow, checks_of
 from ccat_models.run.listing import RunRow, history_of, list_runs
 from ccat_models.tables.base import RunId
 from resources.gaps_now import GapsNow, gaps_now
+from resources.regeneration import Again, waited_for
+
+_LISTED = 10  # purged products that a sub-group waits for
 
 
 def why(
@@ -103,6 +106,7 @@ def _of_one(now: GapsNow, step: StepView, key: str, *, as_json: bool) -> None:
         "fingerprint": str(gap.fingerprint),
         "latest_run": last[0] if last else None,
         "blocking_checks": _blocking(session, gap.latest_run_id),
+        "waits_for": _waited_for(now, step, gap),
         "history": [{"from": before, "to": after, "at": at} for before, after, at in history],
     }
     if as_json:
@@ -115,12 +119,24 @@ def _blocking(session: Session, run_id: RunId | None) -> list[CheckRow]:
     return [] if run_id is None else [check for check in checks_of(session, [run_id])[run_id] if check.blocks]
 
 
+def _waited_for(now: GapsNow, step: StepView, gap: Gap) -> list[Again]:
+    if gap.reason is not Reason.INPUTS_PURGED:
+        return []
+    return waited_for(now.session, now.pipeline, step, gap.sub_group_id, now.known)
+
+
 def _print_one(answer: dict[str, Any], last: RunRow | None) -> None:
     what = escape(f"{answer['pipeline']}/{answer['step']} {answer['sub_group']}")
     console.print(f"{what}: [bold]{answer['reason'].value}[/bold]")
     until = f", until {answer['due_at']:%Y-%m-%d %H:%M:%S} UTC" if answer["due_at"] else ""
     console.print(f"  {answer['meaning']}{until}")
     console.print(f"  inputs now: {answer['inputs']}, fingerprint {answer['fingerprint']}")
+    for again in answer["waits_for"][:_LISTED]:
+        retry = f"; try again: ccat retry {again.tried}" if again.is_in_vain else ""
+        tried = f", to be made again by {again.last_try}{retry}" if again.last_try else ""
+        console.print(f"  purged: {again.step} {again.sub_group} (run {again.run_id}){tried}", markup=False)
+    if len(answer["waits_for"]) > _LISTED:
+        console.print(f"  … {len(answer['waits_for']) - _LISTED} more: --json")
     if last is None:
         return
     ending = f": {last.failure_class.value}: {last.failure_message}" if last.failure_class else ""

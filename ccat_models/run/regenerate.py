@@ -30,6 +30,7 @@ from ccat_models.tables.space import GONE, NOT_THERE, RunSpace, SpaceState
 REASON = "regeneration"
 # The program does not do it again; where something around it failed, it may yet.
 HOPELESS = (FailureClass.SCIENCE, FailureClass.PERMANENT, FailureClass.COLLECTION)
+IN_VAIN = (RunStatus.FAILED, RunStatus.CANCELLED)
 _COPIED = ("step_id", "step_revision_id", "sub_group_id", "software_version_id", "config_id", "priority")
 _INPUTS = ("input_count", "input_lane_0", "input_lane_1", "input_lane_2")
 
@@ -228,7 +229,7 @@ def _all_is_there(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[boo
 
 
 def _is_spent() -> sa.ColumnElement[bool]:
-    """Return whether making a run's products again has failed, and nobody has asked to try again since."""
+    """Return whether making a run's products again failed or was cancelled, and nobody has asked to try again since."""
     again = aliased(Run)
     renewed = (
         sa.select(sa.func.max(sa.func.coalesce(RerunRequest.last_run_id, 0)))
@@ -240,7 +241,7 @@ def _is_spent() -> sa.ColumnElement[bool]:
         sa.select(sa.literal(1))
         .where(
             again.regenerates_run_id == Run.id,
-            again.status == RunStatus.FAILED,
+            again.status.in_(IN_VAIN),
             again.id > sa.func.coalesce(renewed, -1),
         )
         .correlate(Run)

@@ -144,7 +144,7 @@ def test_what_failed_to_be_made_again_is_tried_again_when_asked_for(terminal: Te
     salt.write_text("broken")
     read = "letters/read/executed_obs_unit=scan-0"
     said = terminal.ccat("regenerate", read, "--wait", "--json")
-    assert (said.code, said.json["requested"], said.json["runs"][0]["state"]) == (0, 1, "LOST")
+    assert (said.code, said.json["requested"], said.json["runs"][0]["state"]) == (1, 1, "LOST")
     assert "exit code 65" in said.json["runs"][0]["failure"]
     assert terminal.json("regenerate", read)["requested"] == 0
 
@@ -160,3 +160,26 @@ def test_what_lacked_its_raw_data_is_made_again_once_these_are_back(terminal: Te
     away.rename(raw)
     again = terminal.json("regenerate", read, "--wait")
     assert (again["requested"], again["runs"][0]["state"]) == (1, "PRESENT")
+
+
+def test_what_somebody_cancelled_is_made_again_once_somebody_asks(terminal: Terminal) -> None:
+    work(terminal, "a")
+    terminal.ok("purge", "--all", "--yes")
+    terminal.calls.unlink()
+    assert terminal.json("regenerate", "letters/clean/executed_obs_unit=scan-0")["requested"] == 1
+    (run,) = terminal.json("runs", "letters", "--status", "PENDING")
+    terminal.ok("cancel", run["id"])
+
+    terminal.ccat("run", "letters", "--step", "join", "--force", "--no-publish")
+    assert terminal.called() == []
+    (join,) = terminal.json("why", "letters", "join")["sub_groups"]["join"]
+    assert join["reason"] == "inputs_purged"
+    said = terminal.ok("why", "letters", "join", join["key"]).out
+    assert "purged: clean executed_obs_unit=scan-0 (run 2)\n" in said
+    tried = f"to be made again by run {run['id']} CANCELLED; try again: ccat retry {run['id']}\n"
+    assert f"purged: read executed_obs_unit=scan-0 (run 1), {tried}" in said
+
+    terminal.ok("retry", run["id"])
+    assert terminal.ok("run", "letters", "--no-publish").code == 0
+    assert terminal.called() == ["clean scan-0", "join source-1", "read scan-0"]
+    assert terminal.json("why", "letters", "join", join["key"])["waits_for"] == []
