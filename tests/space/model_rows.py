@@ -170,8 +170,11 @@ class Rows:
                 yield gap
 
     def that_wait(self) -> Iterator[Any]:
-        """Yield the gaps whose inputs were purged."""
-        return (gap for gap in self.gaps.values() if gap.reason == "inputs_purged")
+        """Yield the gaps whose inputs were purged; where an old run is being made again, that hides the reason."""
+        for gap in self.gaps.values():
+            hidden = gap.reason == "in_flight" and self.runs[gap.latest_run_id].regenerates_run_id is not None
+            if hidden or gap.reason == "inputs_purged":
+                yield gap
 
     def _read_by(self, gap: Any) -> Iterator[int]:
         mine = self.members[gap.sub_group_id]
