@@ -119,7 +119,7 @@ def purged_here(cluster: Cluster, run_ids: Collection[RunId]) -> dict[str, list[
     return found
 
 
-def outcomes(session: Session, run_ids: Collection[RunId]) -> list[Again]:
+def outcomes(session: Session, run_ids: Collection[RunId] | sa.Select[tuple[RunId]]) -> list[Again]:
     """Return what became of the products of runs."""
     tried = aliased(Run)
     newest = (
@@ -151,7 +151,7 @@ def waited_for(
     it = sa.select(known.c.sub_group_id).where(known.c.step_id == step.step_id, known.c.sub_group_id == sub_group_id)
     needed = needed_runs(runs_read(pipeline, step, it, known))
     purged = sa.select(RunSpace.run_id).join(needed, needed.c.run_id == RunSpace.run_id)
-    return outcomes(session, session.scalars(purged.where(RunSpace.state.in_(NOT_THERE))).all())
+    return outcomes(session, purged.where(RunSpace.state.in_(NOT_THERE)))
 
 
 def _is_left(session: Session, wanted: sa.Select[tuple[RunId]]) -> bool:
