@@ -16,7 +16,7 @@ from ccat_models.gap.rounds import begin_round
 from ccat_models.gap.table import gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
-from ccat_models.run.regenerate import on_their_way, regenerate, runs_read
+from ccat_models.run.regenerate import Runs, on_their_way, regenerate, renew, runs_read
 from ccat_models.run.request import ask_again, create_runs, free_places
 from ccat_models.sub_group.refresh import refresh
 from ccat_models.tables.base import RunId, StepId, SubGroupId
@@ -169,6 +169,8 @@ class _Request:
         if asked := session.scalars(query).all():
             ask_again(session, step, asked, force=wish.force, by=wish.by, now=now)
             evaluate(session, self.pipeline, Asked(now, wish.ignore_cooldown, wish.patient))
+        if wish.retry and self._lacks_inputs(step):
+            renew(session, self.pipeline, self._read(step), by=wish.by, now=now)
 
     def answers(self, steps: Sequence[StepView], *, brief: bool) -> dict[str, Ensured]:
         """Create the runs that there is a place for and return what was found or done in each step."""
@@ -195,10 +197,9 @@ class _Request:
 
     def _inputs(self, step: StepView) -> dict[RunId, str]:
         """Return the runs, asked for now or before, that make again what the step's sub-groups read and was purged."""
-        waiting = self._of(step, gap_now.c.sub_group_id).where(gap_now.c.reason == Reason.INPUTS_PURGED.value)
-        if not step.upstream_ids or not self.session.scalar(sa.select(waiting.exists())):
+        if not self._lacks_inputs(step):
             return {}
-        read = runs_read(self.pipeline, step, waiting, gap_now)
+        read = self._read(step)
         regenerate(
             self.session,
             self.pipeline,
@@ -209,6 +210,16 @@ class _Request:
             at_location=self.cluster.max_in_flight,
         )
         return dict(self.session.execute(on_their_way(read)).tuples().all())
+
+    def _lacks_inputs(self, step: StepView) -> bool:
+        return bool(step.upstream_ids) and bool(self.session.scalar(sa.select(self._waiting(step).exists())))
+
+    def _read(self, step: StepView) -> Runs:
+        """Return the runs whose products the step's sub-groups that lack inputs would read."""
+        return runs_read(self.pipeline, step, self._waiting(step), gap_now)
+
+    def _waiting(self, step: StepView) -> sa.Select[Any]:
+        return self._of(step, gap_now.c.sub_group_id).where(gap_now.c.reason == Reason.INPUTS_PURGED.value)
 
     def _whole(self, step: StepView, begun: Ensured) -> Ensured:
         published, held, done = {}, {}, begun.in_flight

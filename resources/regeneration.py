@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session, aliased
 from ccat_models.errors import Refused
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
-from ccat_models.run.regenerate import IN_VAIN, needed_runs, on_their_way, regenerate, runs_read
-from ccat_models.run.request import ask_again, free_places
+from ccat_models.run.regenerate import IN_VAIN, needed_runs, on_their_way, regenerate, renew, runs_read
+from ccat_models.run.request import free_places
 from ccat_models.tables.base import RunId, SubGroupId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
@@ -63,7 +63,7 @@ def request_again(
         pipeline, now = load_pipeline(session, pipeline_name), cluster.clock()
         wanted = sa.select(Run.id.label("run_id")).where(Run.id.in_(run_ids))
         if wish.retry:
-            _renew(session, pipeline, needed_runs(wanted), wish.by, cluster)
+            renew(session, pipeline, wanted, by=wish.by, now=now)
         regenerate(
             session,
             pipeline,
@@ -163,15 +163,3 @@ def _full_steps(session: Session, pipeline: PipelineView, cluster: Cluster) -> l
     """Return the steps of which no more runs may be in flight now."""
     at_location = cluster.max_in_flight
     return [step.name for step in pipeline.steps if free_places(session, pipeline, step, at_location) == 0]
-
-
-def _renew(session: Session, pipeline: PipelineView, needed: sa.CTE, by: str, cluster: Cluster) -> None:
-    """Let runs that were to make products again, and failed or were cancelled, be tried once more."""
-    for step in pipeline.steps:
-        spent = sa.select(Run.sub_group_id).where(
-            Run.step_id == step.step_id,
-            Run.regenerates_run_id.in_(sa.select(needed.c.run_id)),
-            Run.status.in_(IN_VAIN),
-        )
-        if sub_groups := session.scalars(spent.distinct()).all():
-            ask_again(session, step, sub_groups, force=False, by=by, now=cluster.clock())

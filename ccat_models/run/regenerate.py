@@ -16,7 +16,7 @@ from ccat_models.gap.inputs import sub_group_links
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import Scope
 from ccat_models.pipeline.view import PipelineView, StepView
-from ccat_models.run.request import attempt_row, free_places, note_use
+from ccat_models.run.request import ask_again, attempt_row, free_places, note_use
 from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, FailureClass, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -70,6 +70,15 @@ def regenerate(
             limit = free_places(session, pipeline, step, at_location)
             created[step.name] = _create(session, step, wanted, backend, requested_by, now, limit)
     return {name: made for name, made in created.items() if made}
+
+
+def renew(session: Session, pipeline: PipelineView, runs: Runs, *, by: str, now: datetime) -> None:
+    """Let what was to make again what the products of runs lack, and failed or was cancelled, be tried once more."""
+    needed = needed_runs(runs)
+    for step in pipeline.steps:
+        tried = (Run.step_id == step.step_id, Run.regenerates_run_id.in_(sa.select(needed.c.run_id)))
+        in_vain = sa.select(Run.sub_group_id).where(*tried, Run.status.in_(IN_VAIN)).distinct()
+        ask_again(session, step, session.scalars(in_vain).all(), force=False, by=by, now=now)
 
 
 def on_their_way(runs: Runs) -> sa.Select[tuple[RunId, str]]:

@@ -1,8 +1,9 @@
 from collections import Counter
 
 from ccat_models.gap.reasons import Reason
+from ccat_models.run.cancel import request_cancel
 from ccat_models.tables.space import SpaceState
-from resources.ensure import Wish
+from resources.ensure import Wish, ensure
 from tests.space.tiny import Tiny
 
 P, G, L = SpaceState.PRESENT, SpaceState.PURGED, SpaceState.LOST
@@ -61,6 +62,21 @@ def test_one_step_makes_again_what_it_reads_by_itself(embedded: Tiny) -> None:
     embedded.called()
     outcome = embedded.run(step="join", wish=Wish(by="test", force=True))
     assert (outcome.failed, outcome.created) == ([], {"join": 1})
+    assert Counter(outcome.made_again.values()) == {"read": 2, "clean": 2}
+    assert embedded.called()["join source-1"] == 1
+
+
+def test_what_was_cancelled_is_made_again_for_who_tries_again(embedded: Tiny) -> None:
+    embedded.declare(0, 2)
+    embedded.run()
+    embedded.purge()
+    embedded.called()
+    asked = ensure(embedded.cluster, "letters", "join", None, Wish(by="ada", force=True))
+    with embedded.cluster.ops_db.write() as session:
+        request_cancel(session, list(asked.inputs), by="ada", now=embedded.cluster.clock())
+    assert set(embedded.run(step="join").last["join"].held.values()) == {Reason.INPUTS_PURGED}
+    assert embedded.called() == Counter()
+    outcome = embedded.run(step="join", wish=Wish(by="ada", retry=True))
     assert Counter(outcome.made_again.values()) == {"read": 2, "clean": 2}
     assert embedded.called()["join source-1"] == 1
 
