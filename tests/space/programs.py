@@ -37,9 +37,12 @@ def write_program(directory: Path) -> Path:
 
 
 def pipeline_yaml(
-    calls: Path, *, join: str = "source", retention: str = "", policy: str = "compatible", bulk: str = ""
+    calls: Path, *, join: str = "source", retention: str = "", policy: str = "compatible", bulk: str = "", end: str = ""
 ) -> str:
-    """Return the pipeline: per scan, per scan, and per whatever joins them; `bulk` is what steps leave besides."""
+    """Return the pipeline: per scan, per scan, and per whatever joins them; `bulk` is what steps leave besides.
+
+    `retention` is said of the first two steps, `end` of the last one, which alone makes science products.
+    """
     step = f"""    software: letters
     version: 1.0.0
     version_policy: {policy}
@@ -67,4 +70,4 @@ steps:
 {step}{retention}  - name: join
     depends_on: [clean]
     group_by: [{join}]
-{step}"""
+{step}{end}"""

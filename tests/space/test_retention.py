@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from ccat_models.tables.places import DataProductPhysicalCopy
+from ccat_models.tables.places import DataProductPhysicalCopy, DiskDataLocation, LocationType, PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.space import ProductPin, SpaceState
 from resources.ensure import Wish, ensure
@@ -14,6 +14,25 @@ P, G = SpaceState.PRESENT, SpaceState.PURGED
 
 def retention(text: str) -> str:
     return f"    retention: {text}\n"
+
+
+def copy_elsewhere(tiny: Tiny) -> None:
+    """Let every product lie in another place, too."""
+    with tiny.cluster.ops_db.write() as session:
+        session.add(
+            DiskDataLocation(id=9, site_id=1, name="attic", location_type=LocationType.LONG_TERM_ARCHIVE, path="/attic")
+        )
+        session.flush()
+        for product in session.scalars(sa.select(DataProduct)):
+            session.add(
+                DataProductPhysicalCopy(
+                    data_product_id=product.id,
+                    data_location_id=9,
+                    path=str(product.id),
+                    status=PhysicalCopyStatus.PRESENT,
+                    created_at=tiny.observatory.clock(),
+                )
+            )
 
 
 def test_what_is_kept_always_stays(tiny: Tiny) -> None:
@@ -66,6 +85,30 @@ def test_what_an_open_gap_reads_stays(tiny: Tiny) -> None:
     tiny.run(step="clean", keys=["executed_obs_unit=scan-0"])
     tiny.purge()
     assert (tiny.spaces()["read scan-0"], tiny.spaces()["read scan-1"]) == (["PURGED"], ["PRESENT"])
+
+
+@pytest.mark.parametrize("final", ["true", "false"])
+def test_science_that_is_current_stays(tiny: Tiny, final: str) -> None:
+    tiny.declare(0, end=f"    final: {final}\n" + retention("{keep: days, days: 1}"))
+    tiny.run()
+    copy_elsewhere(tiny)
+    tiny.observatory.clock.pass_seconds(2 * 86_400)
+    tiny.purge()
+    assert tiny.state("join") == [P]
+    tiny.run(step="join", wish=Wish(by="test", force=True))
+    tiny.purge()
+    assert tiny.state("join") == [G, P]
+
+
+def test_the_only_copy_of_a_final_product_stays(tiny: Tiny) -> None:
+    tiny.declare(0, end=retention("{keep: until_superseded}"))
+    tiny.run()
+    tiny.run(step="join", wish=Wish(by="test", force=True))
+    tiny.purge()
+    assert tiny.state("join") == [P, P]
+    copy_elsewhere(tiny)
+    tiny.purge()
+    assert tiny.state("join") == [G, P]
 
 
 @pytest.mark.parametrize("kept", ["pinned", "unverified"])
