@@ -18,6 +18,7 @@ from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import FanIn, SubGroup, SubGroupMember
 from ccat_models.tables.space import NOT_THERE, RunSpace
+from ccat_models.temporary import analyze
 
 _INPUTS = ("input_count", "lane_0", "lane_1", "lane_2")
 
@@ -40,7 +41,7 @@ def evaluate(session: Session, pipeline: PipelineView, asked: Asked) -> None:
     table.start(session)
     for step in pipeline.steps:
         judge(session, pipeline, step, asked, EVERYTHING)
-        table.analyze(session, gap_now)
+        analyze(session, gap_now)
 
 
 def judge(session: Session, pipeline: PipelineView, step: StepView, asked: Asked, scope: Scope) -> None:

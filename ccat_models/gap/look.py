@@ -22,6 +22,7 @@ from ccat_models.tables.base import StepId
 from ccat_models.tables.gaps import StepLook, SubGroupChange
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.pipelines import ReductionStep, SubGroupMember
+from ccat_models.temporary import analyze
 
 MANY = 20_000
 # Without statistics SQLite takes a step's own million rows for fewer than those whose time has come: not by its key.
@@ -58,7 +59,7 @@ def look(session: Session, pipeline: PipelineView, now: datetime, *, many: int =
             note_counts(session, step, now)
             _take_over(session, step)
         if step.step_id in whole:
-            table.analyze(session, sub_group_gap)
+            analyze(session, sub_group_gap)
         _note_look(session, step, now, circuit_open=circuit_open)
     return looked
 
@@ -122,9 +123,9 @@ def _judge(
     was_open = session.scalar(sa.select(StepLook.circuit_open).where(StepLook.step_id == step.step_id))
     if was_open is not None and was_open != is_open:
         whole.add(step.step_id)
-    table.analyze(session, touched)
+    analyze(session, touched)
     judge(session, pipeline, step, Asked(now), ANEW if step.step_id in whole else TOUCHED)
-    table.analyze(session, gap_now)
+    analyze(session, gap_now)
     judged = sa.select(sa.func.count()).select_from(gap_now).where(gap_now.c.step_id == step.step_id)
     looked.judged[step.step_id] = session.scalar(judged) or 0
     return is_open
@@ -142,7 +143,7 @@ def _compare(session: Session, step: StepView, *, everything: bool) -> int:
         found = sa.select(sa.literal(1)).where(same).correlate(there)
         gone = sa.select(there.c.sub_group_id).where(there.c.step_id == step.step_id, ~found.exists())
         _fill_changed(session, gone)
-    table.analyze(session, changed)
+    analyze(session, changed)
     return session.scalar(sa.select(sa.func.count()).select_from(changed)) or 0
 
 

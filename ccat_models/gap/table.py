@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from ccat_models.gap.reasons import ACTIONABLE
 from ccat_models.pipeline.view import StepView
 from ccat_models.tables.gaps import SubGroupGap
+from ccat_models.temporary import make_anew
 
 _OWN = sa.MetaData()  # never part of the migrated schema
 
@@ -79,13 +80,4 @@ def is_actionable(known: sa.Table) -> sa.ColumnElement[bool]:
 
 def start(session: Session) -> None:
     """Make the temporary tables anew and empty in this session's connection."""
-    for table in (gap_now, touched, changed):
-        session.execute(sa.text(f"DROP TABLE IF EXISTS {table.name}"))
-        session.execute(sa.schema.CreateTable(table))
-
-
-def analyze(session: Session, *tables: sa.Table) -> None:
-    """Tell PostgreSQL's planner how much tables hold now; it does not look at temporary ones by itself."""
-    if session.get_bind().dialect.name == "postgresql":
-        for table in tables:
-            session.execute(sa.text(f"ANALYZE {table.name}"))
+    make_anew(session, gap_now, touched, changed)

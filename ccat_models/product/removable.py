@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.chunks import chunks
-from ccat_models.gap import table
 from ccat_models.product.kept import Cause, causes, is_last_revision, present
 from ccat_models.run.regenerate import not_to_be_made_again
 from ccat_models.tables.base import RunId, UtcDateTime, total
@@ -20,6 +19,7 @@ from ccat_models.tables.pipelines import Pipeline, ReductionStep, ReductionStepR
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.space import RunSpace
+from ccat_models.temporary import analyze, make_anew
 
 _SEEN_LATER = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # of those runs alone that would go
 
@@ -67,7 +67,7 @@ def choose(session: Session, location_id: int, wanted_bytes: int, now: datetime)
         session.execute(sa.delete(_picked))
         picked = sa.insert(_picked).from_select(_COLUMNS, oldest(session, location_id, wanted_bytes + unfit_bytes, now))
         session.execute(picked)
-        table.analyze(session, _picked)
+        analyze(session, _picked)
         found = _sums(session)
         chosen = _drop_unfit(session, location_id) or found
         if chosen.size_bytes >= wanted_bytes or found.runs == seen:
@@ -121,8 +121,7 @@ def _may_go(session: Session, location_id: int, now: datetime) -> list[sa.Column
 
 
 def _prepare(session: Session) -> None:
-    session.execute(sa.text(f"DROP TABLE IF EXISTS {_picked.name}"))
-    session.execute(sa.schema.CreateTable(_picked))
+    make_anew(session, _picked)
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SET LOCAL jit = off"))  # it takes longer to compile the statements than to run them
         session.execute(sa.text("SET LOCAL work_mem = '128MB'"))  # a million runs are sorted by last use

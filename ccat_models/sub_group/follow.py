@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from ccat_models.sub_group.refresh import refresh
 from ccat_models.tables.gaps import PackageChange, SubGroupChange
 from ccat_models.tables.pipelines import Partitioning, ReductionStep, SubGroupMember
+from ccat_models.temporary import analyze, make_anew
 
 changed_package = sa.Table(
     "changed_package",
@@ -32,12 +33,10 @@ def follow_packages(session: Session, now: datetime, *, many: int = MANY) -> Non
     """
     noted, known = PackageChange, {row.id: row for row in session.scalars(sa.select(Partitioning))}
     whole = _whole(session, set(known))
-    session.execute(sa.text(f"DROP TABLE IF EXISTS {changed_package.name}"))
-    session.execute(sa.schema.CreateTable(changed_package))
+    make_anew(session, changed_package)
     ids = sa.select(noted.raw_data_package_id).where(noted.raw_data_package_id.is_not(None)).distinct()
     session.execute(sa.insert(changed_package).from_select(["id"], ids))
-    if session.get_bind().dialect.name == "postgresql":  # it does not look at temporary tables by itself
-        session.execute(sa.text(f"ANALYZE {changed_package.name}"))
+    analyze(session, changed_package)
     if (session.scalar(sa.select(sa.func.count()).select_from(changed_package)) or 0) > many:
         whole = set(known)
     for partitioning_id, partitioning in sorted(known.items()):
