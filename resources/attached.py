@@ -13,15 +13,14 @@ import sqlalchemy as sa
 from ccat_models.chunks import chunks
 from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, stop_waiting, wait_for
 from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import ENDED, ENDED_BADLY, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RunStatus
 from resources.ensure import Ensured, Wish, ensure, ensure_pipeline, has_place
 from resources.errors import AskAgain
 from resources.executor import Executor
 from resources.purging import finish
 
 _LOG = logging.getLogger(__name__)
-TERMINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 Progress = Callable[[Mapping[RunId, RunStatus]], None]
 Sleep = Callable[[float], None]
@@ -116,7 +115,7 @@ class Attached:
         begun = time.monotonic()
         while True:
             outcome.statuses.update(self._look(in_flight))
-            ended = sum(outcome.statuses[run] in TERMINAL for run in in_flight)
+            ended = sum(outcome.statuses[run] in ENDED for run in in_flight)
             if ended == len(in_flight) or (ended and time.monotonic() - begun > 2):
                 return
             self.sleep(self.poll_seconds)
@@ -186,6 +185,4 @@ class Outcome:
     @property
     def failed(self) -> list[RunId]:
         """Return the runs that did not complete."""
-        return [
-            run for run, status in self.statuses.items() if status in TERMINAL and status is not RunStatus.COMPLETED
-        ]
+        return [run for run, status in self.statuses.items() if status in ENDED_BADLY]

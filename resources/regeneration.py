@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session, aliased
 from ccat_models.errors import Refused
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
-from ccat_models.run.regenerate import IN_VAIN, needed_runs, on_their_way, regenerate, renew, runs_read
+from ccat_models.run.regenerate import needed_runs, on_their_way, regenerate, renew, runs_read
 from ccat_models.run.request import free_places
 from ccat_models.tables.base import RunId, SubGroupId
+from ccat_models.tables.execution import ENDED_BADLY, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.space import NOT_THERE, RunSpace, SpaceState
 from resources.attached import Attached, Outcome
@@ -49,7 +49,7 @@ class Again:
     @property
     def is_in_vain(self) -> bool:
         """Say whether nobody tries it again unless somebody asks for that."""
-        return self.tried_status in IN_VAIN
+        return self.tried_status in ENDED_BADLY
 
 
 def request_again(

@@ -14,8 +14,8 @@ from ccat_models.errors import InvalidDeclaration
 from ccat_models.gap.reasons import MEANING, Reason
 from ccat_models.run.listing import RunRow, list_runs
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import RunStatus
-from resources.attached import TERMINAL, Attached, Outcome
+from ccat_models.tables.execution import ENDED, RunStatus
+from resources.attached import Attached, Outcome
 from resources.ensure import Ensured, Wish, ensure, ensure_pipeline
 
 PipelineName = Annotated[str, typer.Argument(help="Name of the pipeline.")]
@@ -113,7 +113,7 @@ def _shown_by(bar: Progress, pipeline: str) -> Callable[[Mapping[RunId, RunStatu
         seen.update(statuses)
         running = sum(status is RunStatus.RUNNING for status in seen.values())
         failed = sum(status is RunStatus.FAILED for status in seen.values())
-        done = sum(status in TERMINAL for status in seen.values())
+        done = sum(status in ENDED for status in seen.values())
         bar.update(task, total=len(seen), completed=done, detail=f"{running} running, {failed} failed")
 
     return show

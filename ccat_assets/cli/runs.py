@@ -10,7 +10,7 @@ from ccat_models.run.cancel import request_cancel
 from ccat_models.run.listing import RunRow, list_runs
 from ccat_models.run.request import ask_again
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import IN_FLIGHT, RunStatus
+from ccat_models.tables.execution import ENDED_BADLY, IN_FLIGHT, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 
 
@@ -88,7 +88,7 @@ def retry(
     app = ready()
     with app.ops_db.write() as session:
         found = _known(session, run_ids)
-        wrong = [f"{r.id} ({r.status.value})" for r in found if r.status not in (RunStatus.FAILED, RunStatus.CANCELLED)]
+        wrong = [f"{r.id} ({r.status.value})" for r in found if r.status not in ENDED_BADLY]
         if wrong:
             raise Refused(f"only FAILED or CANCELLED runs can be retried, not {', '.join(wrong)}")
         for row in found:

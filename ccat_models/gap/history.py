@@ -11,6 +11,7 @@ from ccat_models.gap.table import Scope
 from ccat_models.pipeline.versions import acceptable_versions, target_version
 from ccat_models.pipeline.view import StepView
 from ccat_models.tables.execution import (
+    ENDED_BADLY,
     IN_FLIGHT,
     CircuitReset,
     FailureClass,
@@ -61,7 +62,7 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope
     `remaking` while it is in flight, is none of the others unless it stands.
     """
     completed = sa.and_(Run.status == RunStatus.COMPLETED, Run.stands)
-    ended_badly = sa.and_(Run.status.in_((RunStatus.FAILED, RunStatus.CANCELLED)), Run.stands)
+    ended_badly = sa.and_(Run.status.in_(ENDED_BADLY), Run.stands)
     in_flight = Run.status.in_(IN_FLIGHT)
     current = sa.and_(
         Run.config_id == step.config_id,

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from ccat_models.tables.base import PackageId, ProductId, RunId
-from ccat_models.tables.execution import FailureClass, RunStatus
+from ccat_models.tables.execution import ENDED, FailureClass, RunStatus
 from ccat_models.tables.products import DataProductType
 from ccat_models.tables.raw_data import PackageState
 
@@ -160,8 +160,7 @@ class RunRecord:
     @property
     def ended_at(self) -> datetime | None:
         """Return when it came to its end, None while it is on its way."""
-        ended = self.status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
-        return max(self.status_changed_at, self.started_at) if ended else None
+        return max(self.status_changed_at, self.started_at) if self.status in ENDED else None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import RunStatus, RunStatusHistory
+from ccat_models.tables.execution import ENDED, RunStatusHistory
 
-_ENDED = tuple(status.value for status in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED))
+_ENDED = tuple(status.value for status in ENDED)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ccat_models.gap.table import Scope
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.run.request import ask_again, attempt_row, free_places, note_use
 from ccat_models.tables.base import RunId, StepId, SubGroupId
-from ccat_models.tables.execution import IN_FLIGHT, Attempt, FailureClass, RerunRequest, RunStatus
+from ccat_models.tables.execution import ENDED_BADLY, IN_FLIGHT, Attempt, FailureClass, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
@@ -30,7 +30,6 @@ from ccat_models.tables.space import GONE, NOT_THERE, RunSpace, SpaceState
 REASON = "regeneration"
 # The program does not do it again; where something around it failed, it may yet.
 HOPELESS = (FailureClass.SCIENCE, FailureClass.PERMANENT, FailureClass.COLLECTION)
-IN_VAIN = (RunStatus.FAILED, RunStatus.CANCELLED)
 _COPIED = ("step_id", "step_revision_id", "sub_group_id", "software_version_id", "config_id", "priority")
 _INPUTS = ("input_count", "input_lane_0", "input_lane_1", "input_lane_2")
 
@@ -77,7 +76,7 @@ def renew(session: Session, pipeline: PipelineView, runs: Runs, *, by: str, now:
     needed = needed_runs(runs)
     for step in pipeline.steps:
         tried = (Run.step_id == step.step_id, Run.regenerates_run_id.in_(sa.select(needed.c.run_id)))
-        in_vain = sa.select(Run.sub_group_id).where(*tried, Run.status.in_(IN_VAIN)).distinct()
+        in_vain = sa.select(Run.sub_group_id).where(*tried, Run.status.in_(ENDED_BADLY)).distinct()
         ask_again(session, step, session.scalars(in_vain).all(), force=False, by=by, now=now)
 
 
@@ -250,7 +249,7 @@ def _is_spent() -> sa.ColumnElement[bool]:
         sa.select(sa.literal(1))
         .where(
             again.regenerates_run_id == Run.id,
-            again.status.in_(IN_VAIN),
+            again.status.in_(ENDED_BADLY),
             again.id > sa.func.coalesce(renewed, -1),
         )
         .correlate(Run)

@@ -36,6 +36,8 @@ IN_FLIGHT = (
     RunStatus.RUNNING,
     RunStatus.COLLECTING_RESULTS,
 )
+ENDED_BADLY = (RunStatus.FAILED, RunStatus.CANCELLED)
+ENDED = (RunStatus.COMPLETED, *ENDED_BADLY)
 _IN_FLIGHT_SQL = "status IN (" + ", ".join(f"'{status.value}'" for status in IN_FLIGHT) + ")"
 
 
