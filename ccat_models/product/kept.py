@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.grouping.portable_sql import LaterBy
+from ccat_models.pipeline.revisions import last_revisions
 from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines
 from ccat_models.run.regenerate import Runs, needed_runs, not_to_be_made_again, runs_read
 from ccat_models.tables.base import total
@@ -71,7 +72,7 @@ def held(session: Session, location_id: int, now: datetime) -> list[StepHeld]:
     rows = (
         sa.select(cause.label("cause"), RunSpace.step_id, RunSpace.removable_bytes)
         .join(ReductionStepRevision, ReductionStepRevision.step_id == RunSpace.step_id)
-        .where(is_last_revision(), *present(location_id))
+        .where(ReductionStepRevision.id.in_(last_revisions()), *present(location_id))
         .subquery()
     )
     sums = (
@@ -131,12 +132,6 @@ def present(location_id: int) -> tuple[sa.ColumnElement[bool], ...]:
     """Return that a run has products at a location which a purge could remove."""
     space = RunSpace
     return space.state == SpaceState.PRESENT, space.data_location_id == location_id, space.removable_bytes > 0
-
-
-def is_last_revision() -> sa.ColumnElement[bool]:
-    """Return whether a step's revision is what its pipeline's declaration says now, or said last."""
-    revision = aliased(ReductionStepRevision)
-    return ReductionStepRevision.id.in_(sa.select(sa.func.max(revision.id)).group_by(revision.step_id))
 
 
 def _is_superseded() -> sa.ColumnElement[bool]:

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.chunks import chunks
-from ccat_models.product.kept import Cause, causes, is_last_revision, present
+from ccat_models.pipeline.revisions import last_revisions
+from ccat_models.product.kept import Cause, causes, present
 from ccat_models.run.regenerate import not_to_be_made_again
 from ccat_models.tables.base import RunId, UtcDateTime, total
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, ReductionStepRevision
@@ -107,7 +108,7 @@ def oldest(session: Session, location_id: int, wanted_bytes: int, now: datetime)
     rows = (
         sa.select(space.run_id, space.step_id, space.removable_bytes, space.last_used_at, before.label("before"))
         .join(ReductionStepRevision, ReductionStepRevision.step_id == space.step_id)
-        .where(is_last_revision(), *_may_go(session, location_id, now))
+        .where(ReductionStepRevision.id.in_(last_revisions()), *_may_go(session, location_id, now))
         .subquery("oldest")
     )
     columns = (rows.c.run_id, rows.c.step_id, rows.c.removable_bytes, rows.c.last_used_at)

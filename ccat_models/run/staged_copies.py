@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from ccat_models.gap.reasons import Reason
+from ccat_models.pipeline.revisions import last_revisions
 from ccat_models.raw.staging import is_staged
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.execution import IN_FLIGHT
@@ -163,11 +164,10 @@ def _is_needed() -> sa.ColumnElement[bool]:
         .correlate(Copy)
         .exists()
     )
-    newest = sa.select(sa.func.max(ReductionStepRevision.id)).group_by(ReductionStepRevision.step_id)
     fed_by_others = (
         sa.select(ReductionStepRevision.step_id)
         .join(ReductionStepDependency, ReductionStepDependency.step_revision_id == ReductionStepRevision.id)
-        .where(ReductionStepRevision.id.in_(newest))
+        .where(ReductionStepRevision.id.in_(last_revisions()))
     )
     wanted = (
         sa.select(SubGroupGap.sub_group_id)
