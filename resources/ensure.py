@@ -16,7 +16,7 @@ from ccat_models.gap.rounds import begin_round
 from ccat_models.gap.table import gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
-from ccat_models.run.regenerate import Runs, on_their_way, regenerate, renew, runs_read
+from ccat_models.run.regenerate import Runs, on_their_way, regenerate, renew, runs_lacked
 from ccat_models.run.request import ask_again, create_runs, free_places
 from ccat_models.sub_group.refresh import refresh
 from ccat_models.tables.base import RunId, StepId, SubGroupId
@@ -169,8 +169,9 @@ class _Request:
         if asked := session.scalars(query).all():
             ask_again(session, step, asked, force=wish.force, by=wish.by, now=now)
             evaluate(session, self.pipeline, Asked(now, wish.ignore_cooldown, wish.patient))
-        if wish.retry and self._lacks_inputs(step):
-            renew(session, self.pipeline, self._read(step), by=wish.by, now=now)
+        lacked = self._lacked(step) if wish.retry else None
+        if lacked is not None:
+            renew(session, self.pipeline, lacked, by=wish.by, now=now)
 
     def answers(self, steps: Sequence[StepView], *, brief: bool) -> dict[str, Ensured]:
         """Create the runs that there is a place for and return what was found or done in each step."""
@@ -197,29 +198,22 @@ class _Request:
 
     def _inputs(self, step: StepView) -> dict[RunId, str]:
         """Return the runs, asked for now or before, that make again what the step's sub-groups read and was purged."""
-        if not self._lacks_inputs(step):
+        lacked = self._lacked(step)
+        if lacked is None:
             return {}
-        read = self._read(step)
         regenerate(
             self.session,
             self.pipeline,
-            read,
+            lacked,
             backend=self.cluster.backend.name,
             requested_by=self.wish.by,
             now=self.cluster.clock(),
             at_location=self.cluster.max_in_flight,
         )
-        return dict(self.session.execute(on_their_way(read)).tuples().all())
+        return dict(self.session.execute(on_their_way(lacked)).tuples().all())
 
-    def _lacks_inputs(self, step: StepView) -> bool:
-        return bool(step.upstream_ids) and bool(self.session.scalar(sa.select(self._waiting(step).exists())))
-
-    def _read(self, step: StepView) -> Runs:
-        """Return the runs whose products the step's sub-groups that lack inputs would read."""
-        return runs_read(self.pipeline, step, self._waiting(step), gap_now)
-
-    def _waiting(self, step: StepView) -> sa.Select[Any]:
-        return self._of(step, gap_now.c.sub_group_id).where(gap_now.c.reason == Reason.INPUTS_PURGED.value)
+    def _lacked(self, step: StepView) -> Runs | None:
+        return runs_lacked(self.session, self.pipeline, step, self._of(step, gap_now.c.sub_group_id), gap_now)
 
     def _whole(self, step: StepView, begun: Ensured) -> Ensured:
         published, held, done = {}, {}, begun.in_flight

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 from ccat_models.errors import Refused
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
-from ccat_models.run.regenerate import needed_runs, on_their_way, regenerate, renew, runs_read
+from ccat_models.run.regenerate import needed_runs, on_their_way, regenerate, renew, runs_lacked
 from ccat_models.run.request import free_places
 from ccat_models.tables.base import RunId, SubGroupId
 from ccat_models.tables.execution import ENDED_BADLY, RunStatus
@@ -145,11 +145,12 @@ def outcomes(session: Session, run_ids: Collection[RunId] | sa.Select[tuple[RunI
 def waited_for(
     session: Session, pipeline: PipelineView, step: StepView, sub_group_id: SubGroupId, known: sa.Table
 ) -> list[Again]:
-    """Return what a sub-group of a step reads, or that is made of, and was purged."""
-    if not step.upstream_ids:
-        return []
+    """Return what a sub-group of a step waits for: what it reads, or that is made of, and was purged."""
     it = sa.select(known.c.sub_group_id).where(known.c.step_id == step.step_id, known.c.sub_group_id == sub_group_id)
-    needed = needed_runs(runs_read(pipeline, step, it, known))
+    lacked = runs_lacked(session, pipeline, step, it, known)
+    if lacked is None:
+        return []
+    needed = needed_runs(lacked)
     purged = sa.select(RunSpace.run_id).join(needed, needed.c.run_id == RunSpace.run_id)
     return outcomes(session, purged.where(RunSpace.state.in_(NOT_THERE)))
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_models.errors import InvalidDeclaration, NotFound
-from ccat_models.gap.answer import Gap, StepCounts, counts, gaps
+from ccat_models.gap.answer import StepCounts, counts, gaps
 from ccat_models.gap.reason_counts import counts_over_time
 from ccat_models.gap.reasons import MEANING, Reason
 from ccat_models.pipeline.view import StepView
@@ -16,7 +16,7 @@ from ccat_models.product.quality import CheckRow, checks_of
 from ccat_models.run.listing import RunRow, history_of, list_runs
 from ccat_models.tables.base import RunId
 from resources.gaps_now import GapsNow, gaps_now
-from resources.regeneration import Again, waited_for
+from resources.regeneration import waited_for
 
 _LISTED = 10  # purged products that a sub-group waits for
 
@@ -106,7 +106,7 @@ def _of_one(now: GapsNow, step: StepView, key: str, *, as_json: bool) -> None:
         "fingerprint": str(gap.fingerprint),
         "latest_run": last[0] if last else None,
         "blocking_checks": _blocking(session, gap.latest_run_id),
-        "waits_for": _waited_for(now, step, gap),
+        "waits_for": waited_for(session, now.pipeline, step, gap.sub_group_id, now.known),
         "history": [{"from": before, "to": after, "at": at} for before, after, at in history],
     }
     if as_json:
@@ -117,12 +117,6 @@ def _of_one(now: GapsNow, step: StepView, key: str, *, as_json: bool) -> None:
 
 def _blocking(session: Session, run_id: RunId | None) -> list[CheckRow]:
     return [] if run_id is None else [check for check in checks_of(session, [run_id])[run_id] if check.blocks]
-
-
-def _waited_for(now: GapsNow, step: StepView, gap: Gap) -> list[Again]:
-    if gap.reason is not Reason.INPUTS_PURGED:
-        return []
-    return waited_for(now.session, now.pipeline, step, gap.sub_group_id, now.known)
 
 
 def _print_one(answer: dict[str, Any], last: RunRow | None) -> None:

@@ -37,11 +37,14 @@ _INPUTS = ("input_count", "input_lane_0", "input_lane_1", "input_lane_2")
 Runs = sa.Select[tuple[RunId]] | sa.CompoundSelect[tuple[RunId]]
 
 
-def gaps_that_wait(known: sa.Table, step: StepView) -> sa.Select[Any]:
-    """Return the sub-groups of a step whose inputs were purged."""
-    return sa.select(known.c.sub_group_id).where(
-        known.c.step_id == step.step_id, known.c.reason == Reason.INPUTS_PURGED.value
-    )
+def runs_lacked(
+    session: Session, pipeline: PipelineView, step: StepView, gaps: sa.Select[Any], known: sa.Table
+) -> Runs | None:
+    """Return the runs whose products those of some sub-groups of a step read that wait for them; None if none waits."""
+    waiting = gaps.where(known.c.reason == Reason.INPUTS_PURGED.value)
+    if not step.upstream_ids or not session.scalar(sa.select(waiting.exists())):
+        return None
+    return runs_read(pipeline, step, waiting, known)
 
 
 def regenerate(
@@ -74,10 +77,11 @@ def regenerate(
 def renew(session: Session, pipeline: PipelineView, runs: Runs, *, by: str, now: datetime) -> None:
     """Let what was to make again what the products of runs lack, and failed or was cancelled, be tried once more."""
     needed = needed_runs(runs)
+    tried = (Run.regenerates_run_id.in_(sa.select(needed.c.run_id)), Run.status.in_(ENDED_BADLY))
+    in_vain = session.execute(sa.select(Run.step_id, Run.sub_group_id).where(*tried).distinct()).tuples().all()
     for step in pipeline.steps:
-        tried = (Run.step_id == step.step_id, Run.regenerates_run_id.in_(sa.select(needed.c.run_id)))
-        in_vain = sa.select(Run.sub_group_id).where(*tried, Run.status.in_(ENDED_BADLY)).distinct()
-        ask_again(session, step, session.scalars(in_vain).all(), force=False, by=by, now=now)
+        sub_groups = [sub_group for step_id, sub_group in in_vain if step_id == step.step_id]
+        ask_again(session, step, sub_groups, force=False, by=by, now=now)
 
 
 def on_their_way(runs: Runs) -> sa.Select[tuple[RunId, str]]:

@@ -13,7 +13,7 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.gap.rounds import in_round, round_begun, round_is_due
 from ccat_models.gap.table import is_actionable, sub_group_gap
 from ccat_models.pipeline.view import PipelineView, StepView
-from ccat_models.run.regenerate import gaps_that_wait, regenerate, runs_read
+from ccat_models.run.regenerate import regenerate, runs_lacked
 from ccat_models.run.request import create_runs
 from ccat_models.sub_group.follow import packages_changed
 from ccat_models.tables.base import RunId, SubGroupId
@@ -84,10 +84,10 @@ def _make_again(
     session: Session, pipeline: PipelineView, step: StepView, asking: Mapping[str, Any]
 ) -> Mapping[str, Mapping[RunId, SubGroupId]]:
     """Create the runs that make again, as far as that can begin, what gaps of a step wait for; return them by step."""
-    waiting = gaps_that_wait(sub_group_gap, step)
-    if not step.upstream_ids or not session.scalar(sa.select(waiting.exists())):
-        return {}
-    return regenerate(session, pipeline, runs_read(pipeline, step, waiting, sub_group_gap), **asking)
+    gap = sub_group_gap.c
+    its_own = sa.select(gap.sub_group_id).where(gap.step_id == step.step_id)
+    lacked = runs_lacked(session, pipeline, step, its_own, sub_group_gap)
+    return {} if lacked is None else regenerate(session, pipeline, lacked, **asking)
 
 
 def _conditions(pipeline: PipelineView, step: StepView, begun: datetime | None) -> list[sa.ColumnElement[bool]]:
