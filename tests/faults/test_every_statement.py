@@ -79,12 +79,16 @@ def kill_everywhere(slurm: SlurmCluster, base: Path, kind: str, done: Collection
 def test_a_kill_at_any_statement_loses_nothing_and_runs_nothing_twice(
     slurm_cluster: SlurmCluster, tmp_path: Path, fault_table: FaultTable
 ) -> None:
-    done, missed, wrong = set[str](), set[str](), []
+    done: set[str] = set()
+    wrong = []
     for kind, (_, statuses, executions) in KINDS.items():
         outcomes = kill_everywhere(slurm_cluster, tmp_path / kind.replace(" ", "-"), kind, done)
         aimed = [end for outcome in outcomes for end in zip(outcome["statements"], outcome["deaths"], strict=False)]
-        done |= {statement for statement, death in aimed if death == signal.SIGKILL}
-        missed |= {statement for statement, death in aimed if death != signal.SIGKILL}
+        struck = {statement for statement, death in aimed if death == signal.SIGKILL}
+        assert len(struck) > 0.9 * len({statement for statement, _ in aimed}), (
+            "but for a few that only some histories come by"
+        )
+        done |= struck
         for outcome in outcomes:
             found = outcome["statuses"], outcome["executions"], outcome["open"], outcome["deaths"][-1]
             wrong += [outcome] if found != (statuses, executions, [], 0) else []
@@ -92,5 +96,4 @@ def test_a_kill_at_any_statement_loses_nothing_and_runs_nothing_twice(
                 f"SIGKILL at a statement ({kind})", outcome["executions"], executions, outcome["statuses"], statuses
             )
     assert len(done) > 200
-    assert len(missed - done) < 0.1 * len(done), "only a few are such that only some histories come by them"
     assert wrong == []

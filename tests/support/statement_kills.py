@@ -2,11 +2,13 @@
 
 Run as a program of its own (python -m tests.support.statement_kills CONFIG): it forks for every life, which a process
 with threads cannot do safely. In each world some die: at statements far from each other, so that each death is gone on
-with before the next. Answers with one JSON line for each world.
+with before the next; at what nobody came by after another's death, one dies in a world of its own. Answers with one
+JSON line for each world.
 """
 
 import ast
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -206,11 +208,12 @@ def kill_everywhere(
     """Yield what became of each world in which processes were killed, at all statements that are not done already."""
     passed = record(new_world(template, base / "recorded", environment, kind))
     waiting = far_apart([statement for statement in passed if name_of(statement) not in done])
+    numbers = itertools.count()
     running: dict[int, tuple[World, Sequence[Statement], Iterator[int], list[int]]] = {}
     while waiting or running:
         while waiting and len(running) < AT_A_TIME:
             statements = waiting.pop(0)
-            world = new_world(template, base / str(len(waiting)), environment, kind)
+            world = new_world(template, base / str(next(numbers)), environment, kind)
             its_lives = lives(world, statements)
             running[next(its_lives)] = (world, statements, its_lives, [])
         pid, status = os.wait()
@@ -220,6 +223,9 @@ def kill_everywhere(
         if following is not None:
             running[following] = (world, statements, its_lives, deaths)
             continue
+        if len(statements) > 1:
+            missed = zip(statements, deaths, strict=False)
+            waiting += [[statement] for statement, death in missed if death != signal.SIGKILL]
         yield {"kind": kind, "statements": [*map(name_of, statements)], "deaths": deaths, **world.outcome()}
         with contextlib.suppress(OSError):
             shutil.rmtree(world.directory)
