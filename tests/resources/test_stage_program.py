@@ -187,19 +187,45 @@ def tar_with(*members: tuple[str, bytes], **odd: Any) -> bytes:
 @pytest.mark.parametrize(
     ("content", "kind", "message"),
     [
-        (tar_with(("../evil", b"x")), "unsafe", "'../evil' leaves the package's directory"),
-        (tar_with(("/etc/evil", b"x")), "unsafe", "'/etc/evil' leaves the package's directory"),
-        (tar_with(("log/link", b""), type=tarfile.SYMTYPE, linkname="/etc"), "unsafe", "a link or device: log/link"),
-        (tar_with(("hard", b""), type=tarfile.LNKTYPE, linkname="scan.fits"), "unsafe", "a link or device: hard"),
-        (tar_with(("pipe", b""), type=tarfile.FIFOTYPE), "unsafe", "a link or device: pipe"),
-        (tar_with(("scan.fits", FILES["scan.fits"])), "unsafe", "the tar holds scan.fits twice"),
-        (tar_with(("more", b"x")), "wrong", "the tar holds more, which is not registered"),
-        (tar_of({**FILES, "log/empty": b"x"}), "wrong", "log/empty has 1 bytes, not 0"),
-        (tar_of({**FILES, "log/håndbok.txt": b"CLEAR SKY\n"}), "wrong", "log/håndbok.txt has sha256 "),
-        (tar_of({"scan.fits": FILES["scan.fits"]}), "wrong", "lacks 2 registered files, the first is log/empty"),
-        (tar_of(FILES)[:20000], "wrong", "is no whole tar"),
-        (b"no tar at all", "wrong", "is no whole tar"),
-        (gzip.compress(tar_of(FILES))[:200], "wrong", "is no whole tar"),
+        pytest.param(tar_with(("../evil", b"x")), "unsafe", "'../evil' leaves the package's directory", id="parent"),
+        pytest.param(
+            tar_with(("/etc/evil", b"x")), "unsafe", "'/etc/evil' leaves the package's directory", id="absolute"
+        ),
+        pytest.param(
+            tar_with(("log/link", b""), type=tarfile.SYMTYPE, linkname="/etc"),
+            "unsafe",
+            "a link or device: log/link",
+            id="symbolic-link",
+        ),
+        pytest.param(
+            tar_with(("hard", b""), type=tarfile.LNKTYPE, linkname="scan.fits"),
+            "unsafe",
+            "a link or device: hard",
+            id="hard-link",
+        ),
+        pytest.param(tar_with(("pipe", b""), type=tarfile.FIFOTYPE), "unsafe", "a link or device: pipe", id="fifo"),
+        pytest.param(
+            tar_with(("scan.fits", FILES["scan.fits"])), "unsafe", "the tar holds scan.fits twice", id="twice"
+        ),
+        pytest.param(
+            tar_with(("more", b"x")), "wrong", "the tar holds more, which is not registered", id="unregistered"
+        ),
+        pytest.param(tar_of({**FILES, "log/empty": b"x"}), "wrong", "log/empty has 1 bytes, not 0", id="longer"),
+        pytest.param(
+            tar_of({**FILES, "log/håndbok.txt": b"CLEAR SKY\n"}),
+            "wrong",
+            "log/håndbok.txt has sha256 ",
+            id="other-content",
+        ),
+        pytest.param(
+            tar_of({"scan.fits": FILES["scan.fits"]}),
+            "wrong",
+            "lacks 2 registered files, the first is log/empty",
+            id="lacking",
+        ),
+        pytest.param(tar_of(FILES)[:20000], "wrong", "is no whole tar", id="cut"),
+        pytest.param(b"no tar at all", "wrong", "is no whole tar", id="no-tar"),
+        pytest.param(gzip.compress(tar_of(FILES), mtime=0)[:200], "wrong", "is no whole tar", id="cut-gzip"),
     ],
 )
 def test_bad_tar_leaves_nothing_and_is_told_once(
