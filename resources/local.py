@@ -10,7 +10,7 @@ import psutil
 
 from resources.attempt_store import AttemptStore
 from resources.backend import Batch, Ending, Job, JobRequest, JobState, Sent
-from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionRefused
+from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionPostponed, SubmissionRefused
 from resources.wrapper_file import wrapper_path
 
 _CANCEL_ASKED = "cancel-asked"
@@ -55,8 +55,9 @@ class LocalBackEnd:
     def submit(self, batch: Batch) -> None:
         """Start a wrapper for every request, detached, so that it outlives this process."""
         free, requests = self.capacity(), batch.requests
-        if len(requests) > free:
-            raise SubmissionRefused(f"{len(requests)} jobs for {free} free slots of {self._slots}")
+        if len(requests) > free:  # whoever else works here may have been faster: there will be room again
+            error = SubmissionRefused if len(requests) > self._slots else SubmissionPostponed
+            raise error(f"{len(requests)} jobs for {free} free slots of {self._slots}")
         try:
             wrapper = AttemptStore.here(self._base).install_wrapper()
         except OSError as error:

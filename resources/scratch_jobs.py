@@ -113,10 +113,6 @@ class ScratchJobs:
             self._take_back(sent, items)
             return False
         except SubmissionRefused as refusal:
-            free = self.cluster.backend.capacity()
-            if free is not None and free < len(items):  # somebody else was faster
-                self._take_back(sent, items)
-                return False
             for one in sent:
                 self._end(one, Ended(problem=str(refusal)))
             return True

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from resources.backend import BackEnd, Job, JobRequest, JobState
-from resources.errors import SubmissionDoubtful, SubmissionRefused
+from resources.errors import SubmissionDoubtful, SubmissionPostponed, SubmissionRefused
 from resources.local import LocalBackEnd
 from tests.support.attempts import alive, eventually, python, write_job
 from tests.support.batches import batch, jobs, read_result, sent
@@ -91,12 +91,23 @@ def test_jobs_of_another_base_are_not_its_own(local: LocalBackEnd, tmp_path: Pat
     assert other.capacity() == 1
 
 
-def test_more_jobs_than_free_slots_are_refused_whole(local: LocalBackEnd, tmp_path: Path) -> None:
-    requests = [request(tmp_path, f"k{number}") for number in range(4)]
-    with pytest.raises(SubmissionRefused, match="4 jobs for 3 free slots of 3"):
-        local.submit(batch(*requests))
-    assert local.find(sent(*(item.submission_key for item in requests))) == {}
-    assert not (tmp_path / "k0" / "claim").exists()
+@pytest.mark.parametrize(
+    ("running", "asked", "error", "message"),
+    [
+        (0, 4, SubmissionRefused, "4 jobs for 3 free slots of 3"),
+        (1, 3, SubmissionPostponed, "3 jobs for 2 free slots of 3"),
+    ],
+)
+def test_more_jobs_than_free_slots_are_not_begun(
+    local: LocalBackEnd, tmp_path: Path, running: int, asked: int, error: type[Exception], message: str
+) -> None:
+    requests = [request(tmp_path, f"k{number}") for number in range(running + asked)]
+    for one in requests[:running]:
+        local.submit(batch(one))
+    with pytest.raises(error, match=message):
+        local.submit(batch(*requests[running:]))
+    assert local.find(sent(*(item.submission_key for item in requests[running:]))) == {}
+    assert not (requests[running].attempt_directory / "claim").exists()
 
 
 def test_missing_interpreter_is_a_refusal(tmp_path: Path) -> None:
