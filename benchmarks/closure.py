@@ -25,8 +25,8 @@ _FILL = """
 CREATE TEMP TABLE step AS
 SELECT s.id, r.id AS revision_id, s.partitioning_id, r.pinned_version_id, r.config_id, s.name
 FROM reduction_step s JOIN reduction_step_revision r ON r.step_id = s.id;
-INSERT INTO raw_data_file (id, raw_data_package_id, instrument_module_id, path, size_bytes, sha256)
-SELECT gen_random_uuid(), id, 1, 'scan.fits', 1000000, checksum FROM raw_data_package;
+INSERT INTO raw_data_file (id, raw_data_package_id, package_checksum, instrument_module_id, path, size_bytes, sha256)
+SELECT gen_random_uuid(), id, lpad('0', 64, '0'), 1, 'scan.fits', 1000000, checksum FROM raw_data_package;
 INSERT INTO sub_group (id, partitioning_id, key, natural_key, dimensions, created_at)
 SELECT n, step.partitioning_id, 'scan=' || n, 'scan=' || n, '{}', now()
 FROM generate_series(1, :products) n

@@ -41,7 +41,8 @@ def archive_packages(app: Application, names: Sequence[str], to: str) -> list[Ar
         packages = [find_package(session, name) for name in names]
         there = {package.id: readable_copy(session, package.id, location.id) for package in packages}
         files = {package.id: files_of(session, package.id) for package in packages}
-        directories = readable_directories(session, [package.id for package in packages], location_id)
+        lying = readable_directories(session, [package.id for package in packages], location_id)
+    directories = {package_id: directory for (package_id, _), directory in lying.items()}
     wanted = [package for package in packages if there[package.id] is None]
     for package in wanted:
         if package.id not in directories or not Path(directories[package.id]).is_dir():
@@ -69,13 +70,14 @@ def _archive(
     directory: Path,
     files: Sequence[RawDataFile],
 ) -> str:
-    path = f"{staged_name(package.name, package.checksum or '')}.tar"
+    checksum = package.checksum or ""
+    path = f"{staged_name(package.name, checksum)}.tar"
     with tempfile.TemporaryDirectory(prefix="packing-", dir=app.settings.home) as scratch:
         tar = Path(scratch) / "package.tar"
         pack(directory, files, tar)
         archive.put(tar, path)
-    with app.ops_db.write() as session:
-        record_archived(session, package.id, location.id, path, app.clock())
+    with app.ops_db.request() as session:  # in which packages are delivered, too
+        record_archived(session, (package.id, checksum), location.id, path, app.clock())
     return path
 
 

@@ -89,11 +89,18 @@ def _package_boxes(
     """Yield a box for each package, or one for all; runs that read the same few packages share it."""
     if count <= listed:
         for package in packages:
-            yield f"package {package.id}", Box(Shape.PACKAGE, (package.name, _counted(package.file_count, "raw file")))
+            yield (
+                f"package {_content(package)}",
+                Box(Shape.PACKAGE, (package.name, _counted(package.file_count, "raw file"))),
+            )
     else:
         whole = len(packages) == count
-        key = " ".join(str(package.id) for package in packages) if whole else f"of run {run_id}"
+        key = " ".join(map(_content, packages)) if whole else f"of run {run_id}"
         yield f"packages {key}", Box(Shape.PACKAGE, (_counted(count, "raw package"), f"{packages[0].name} …"))
+
+
+def _content(package: PackageNode) -> str:
+    return f"{package.id}-{package.checksum[:12]}"
 
 
 def _by_step(summary: Summary, products: Sequence[ProductRow]) -> Picture:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ccat_models.chunks import chunks
-from ccat_models.fingerprint import files_checksum
 from ccat_models.raw import staging
 from ccat_models.raw.staging import STAGED_DIRECTORY, ArchivedCopy, Progress
 from ccat_models.run import staged_copies
 from ccat_models.run.briefing import PackageBriefing, RunBriefing
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.places import DiskDataLocation
+from ccat_models.tables.raw_data import PackageContent
 from ccat_models.tables.staging import StagingJob
 from resources.cluster import Cluster
 from resources.errors import StagingFailed
@@ -25,44 +25,45 @@ _AT_A_TIME = 1_000
 class RawInputs:
     """The packages of one batch of attempts, each looked for once."""
 
-    directories: dict[PackageId, str] = field(default_factory=dict)
-    problems: dict[PackageId, str] = field(default_factory=dict)
-    on_their_way: set[PackageId] = field(default_factory=set)
+    directories: dict[PackageContent, str] = field(default_factory=dict)
+    problems: dict[PackageContent, str] = field(default_factory=dict)
+    on_their_way: set[PackageContent] = field(default_factory=set)
 
     def of(self, briefing: RunBriefing) -> RunBriefing | None:
         """Return a briefing with every package's directory, None while one is on its way; raise StagingFailed."""
         for package in briefing.packages:
-            if package.id in self.problems:
-                raise StagingFailed(self.problems[package.id])
-        if any(package.id in self.on_their_way for package in briefing.packages):
+            if package.content in self.problems:
+                raise StagingFailed(self.problems[package.content])
+        if any(package.content in self.on_their_way for package in briefing.packages):
             return None
         return replace(briefing, packages=tuple(self._placed(package) for package in briefing.packages))
 
     def _placed(self, package: PackageBriefing) -> PackageBriefing:
-        return replace(package, directory=self.directories.get(package.id, package.directory))
+        return replace(package, directory=self.directories.get(package.content, package.directory))
 
 
 def bring_inputs(cluster: Cluster, briefings: Iterable[RunBriefing]) -> RawInputs:
     """Look for what attempts read, and see to it that what lies in an archive alone is brought."""
-    inputs = RawInputs()
-    wanted = {
-        package.id: package for briefing in briefings for package in briefing.packages if package.directory is None
-    }
-    for packages in chunks(wanted.values(), _AT_A_TIME):
+    read = {package.content: package for briefing in briefings for package in briefing.packages}
+    inputs = RawInputs(
+        problems={content: _other_content(package) for content, package in read.items() if package.replaced}
+    )
+    wanted = [package for package in read.values() if package.directory is None and not package.replaced]
+    for packages in chunks(wanted, _AT_A_TIME):
         _bring(cluster, packages, inputs)
     return inputs
 
 
 def _bring(cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInputs) -> None:
     _look(cluster, packages, inputs)
-    missing = [package for package in packages if package.id not in inputs.directories]
+    missing = [package for package in packages if package.content not in inputs.directories]
     if cluster.stager is None:
-        inputs.problems |= {package.id: _nowhere(package) for package in missing}
+        inputs.problems |= {package.content: _nowhere(package) for package in missing}
         return
     try:
         if _make_way(cluster, {package.id for package in missing}):
             _look(cluster, missing, inputs)
-        _ask(cluster, cluster.stager, [one for one in missing if one.id not in inputs.directories], inputs)
+        _ask(cluster, cluster.stager, [one for one in missing if one.content not in inputs.directories], inputs)
     except StagingFailed as error:  # of the whole directory, not of one package
         _give_up(cluster, missing, str(error), inputs)
 
@@ -81,18 +82,22 @@ def _nowhere(package: PackageBriefing) -> str:
     )
 
 
-def _copies(cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInputs) -> dict[PackageId, ArchivedCopy]:
+def _other_content(package: PackageBriefing) -> str:
+    return (
+        f"package {package.name}: was delivered again with other content since the run was requested: what there is "
+        f"now is for a run that is requested now"
+    )
+
+
+def _copies(
+    cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInputs
+) -> dict[PackageContent, ArchivedCopy]:
     """Return the copies that packages can be brought from; of the others it is told why not."""
     with cluster.ops_db.read() as session:
         copies = staging.archived_copies(session, [package.id for package in packages], cluster.location_id)
-    for package in packages:
-        if package.id not in copies:
-            inputs.problems[package.id] = _nowhere(package)
-        elif files_checksum({file.path: file.sha256 for file in package.files}) != package.checksum:
-            inputs.problems[package.id] = (
-                f"package {package.name}: its files are other ones than when the run was requested: request it again"
-            )
-    return {number: copy for number, copy in copies.items() if number not in inputs.problems}
+    wanted = {package.content: package for package in packages}
+    inputs.problems |= {content: _nowhere(package) for content, package in wanted.items() if content not in copies}
+    return {content: copy for content, copy in copies.items() if content in wanted}
 
 
 def _make_way(cluster: Cluster, ids: Collection[PackageId]) -> bool:
@@ -116,26 +121,26 @@ def _ask(cluster: Cluster, stager: Stager, packages: Sequence[PackageBriefing], 
     jobs = _jobs(cluster, list(copies.values()))
     parcels = {
         jobs[package.id].id: Parcel(
-            package.name, package.checksum, jobs[package.id].id, copies[package.id], package.files
+            package.name, package.checksum, jobs[package.id].id, copies[package.content], package.files
         )
         for package in packages
-        if package.id in copies
+        if package.content in copies
     }
     answers = stager.ask(list(parcels.values()))
     cluster.passing("staging asked")
     _record(cluster, jobs, answers, parcels)
     for number, parcel in parcels.items():
-        package_id, answer = parcel.copy.package_id, answers[number]
+        content, answer = (parcel.copy.package_id, parcel.checksum), answers[number]
         if isinstance(answer, Arrived):
-            inputs.directories[package_id] = str(base / STAGED_DIRECTORY / parcel.directory)
+            inputs.directories[content] = str(base / STAGED_DIRECTORY / parcel.directory)
         elif isinstance(answer, NotBrought):
-            inputs.problems[package_id] = answer.message
+            inputs.problems[content] = answer.message
         else:
-            inputs.on_their_way.add(package_id)
+            inputs.on_their_way.add(content)
 
 
 def _give_up(cluster: Cluster, packages: Sequence[PackageBriefing], message: str, inputs: RawInputs) -> None:
-    inputs.problems |= {package.id: message for package in packages if package.id not in inputs.directories}
+    inputs.problems |= {package.content: message for package in packages if package.content not in inputs.directories}
     with cluster.ops_db.write() as session:
         jobs = staging.open_jobs(session, [package.id for package in packages], cluster.location_id)
         failures = {job.id: (message, job.bytes_transferred) for job in jobs.values()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccat_models.raw.staging import STAGED_DIRECTORY, ArchivedCopy
+from ccat_models.raw.staging import STAGED_DIGITS, STAGED_DIRECTORY, ArchivedCopy
 from ccat_models.tables.places import DataLocation
 from ccat_models.tables.raw_data import RawDataFile
 from resources import stage_program
@@ -16,7 +16,6 @@ from resources.shell import Shell
 from resources.workspace import path_component
 
 ABANDONED_SECONDS = 7 * 24 * 3600.0
-_HASH_DIGITS = 12
 _LONGEST_NAME = 200
 
 REMEDIES: Mapping[str, str] = {
@@ -184,4 +183,4 @@ class Stager:
 def staged_name(package: str, checksum: str) -> str:
     """Return the name of a package's staged directory: what it holds never changes under one name."""
     name = path_component(package)
-    return f"{name[:_LONGEST_NAME]}-{checksum[:_HASH_DIGITS]}"
+    return f"{name[:_LONGEST_NAME]}-{checksum[:STAGED_DIGITS]}"

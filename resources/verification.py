@@ -19,7 +19,7 @@ from ccat_models.product.copies import (
     product_page,
     runs_of,
 )
-from ccat_models.tables.base import PackageId
+from ccat_models.tables.raw_data import PackageContent
 from resources.attempt_store import AT_ONCE_BYTES, Actual, AttemptStore, Expected
 from resources.cluster import Cluster
 
@@ -41,10 +41,11 @@ class Finding(Enum):
     CHECKSUM_DIFFERS = "checksum differs"
     UNREADABLE = "cannot be read"
     PURGED = "purged"
+    REPLACED = "replaced"
     NO_COPY = "no copy readable from here"
 
 
-FINE = (Finding.OK, Finding.PURGED)
+FINE = (Finding.OK, Finding.PURGED, Finding.REPLACED)  # as registered, or known not to be there any more
 _BAD = (Finding.MISSING, Finding.SIZE_DIFFERS, Finding.CHECKSUM_DIFFERS)  # surely not what is registered
 
 
@@ -156,10 +157,10 @@ class Verification:
         """Yield what each raw file that the selected products were made from turned out to be."""
         with self.cluster.ops_db.read() as session:
             packages = packages_behind(session, runs_of(selection))
-        for first in range(0, len(packages), _PACKAGES):
-            yield from self._files_of(packages[first : first + _PACKAGES])
+        for part in packages.parts(_PACKAGES):
+            yield from self._files_of(part)
 
-    def _files_of(self, packages: Sequence[PackageId]) -> Iterator[Verified]:
+    def _files_of(self, packages: Sequence[PackageContent]) -> Iterator[Verified]:
         after, good = None, _GoodPackages()
         while True:
             with self.cluster.ops_db.read() as session:
@@ -181,7 +182,7 @@ class Verification:
         for one in page:
             if not one.copies.readable:
                 self.heard(1, one.size_bytes)
-                yield _verified(one, None, Compared(Finding.PURGED if one.copies.purged else Finding.NO_COPY))
+                yield _verified(one, None, _absent(one))
 
     def _note(self, good: Sequence[int], bad: Sequence[int] = ()) -> None:
         if good or bad:
@@ -226,6 +227,13 @@ def _compared(file: Registered, answer: Actual | None) -> Compared:
     return Compared(Finding.OK)
 
 
+def _absent(one: ProductFile | RawFile) -> Compared:
+    if isinstance(one, RawFile) and one.replaced_by is not None:
+        read = one.package_checksum
+        return Compared(Finding.REPLACED, f"package checksum {one.replaced_by[:12]}…, read was {read[:12]}…")
+    return Compared(Finding.PURGED if one.copies.purged else Finding.NO_COPY)
+
+
 def _place(one: ProductFile | RawFile, copy: Copy) -> tuple[Path, str]:
     """Return a file's directory and its path below: a package's copy is a directory, a product's the file itself."""
     root = Path(copy.root)
@@ -238,6 +246,11 @@ def _verified(one: ProductFile | RawFile, copy: Copy | None, said: Compared) -> 
     place = "" if copy is None else Path(*_place(one, copy))
     if isinstance(one, RawFile):
         remedy = f"restore {place} from another copy of the package" if bad else ""
+        if said.finding is Finding.REPLACED:
+            remedy = (
+                f"nothing to compare: package {one.package} was delivered again with other content since; deliver the "
+                f"earlier one again to have it, `ccat impact package:{one.package}` shows what was made of either"
+            )
         return Verified(one.package, None, one.path, copy_id, said.finding, said.detail, remedy)
     owner = f"{one.pipeline}/{one.step}/{one.sub_group}"
     again = f"ccat run {one.pipeline} --step {one.step} --sub-group {one.sub_group} --force"

@@ -27,7 +27,10 @@ def verify(
     raw: Annotated[bool, typer.Option("--raw", help="Also the raw files that the products were made from.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare files with their registered size and sha256, where they are; exit code 1 if one is not as registered."""
+    """Compare files with their registered size and sha256, where they are; exit code 1 if one is not as registered.
+
+    What was purged, and raw files whose package was delivered again with other content since, is told: exit code 0.
+    """
     app = ready()
     selection = select(app.ops_db, product or [], pipeline, step, everything=everything)
     with _progress(quiet=as_json) as (bar, heard):

@@ -21,7 +21,8 @@ from ccat_assets.provenance.ivoa_descriptions import (
 )
 from ccat_assets.provenance.ivoa_instances import Instances, Row, identifier
 from ccat_assets.provenance.ivoa_reviews import add_reviews, person_id, tainted_at
-from ccat_models.lineage.record import AttemptRecord, PackageRecord, ProductRecord, ProvenanceRecord, RunRecord
+from ccat_models.lineage.record import AttemptRecord, ProductRecord, ProvenanceRecord, RunRecord
+from ccat_models.lineage.record_packages import PackageRecord
 from ccat_models.tables.products import DataProductType
 
 
@@ -67,13 +68,14 @@ def _add_software(instances: Instances, record: ProvenanceRecord) -> None:
 
 
 def _add_package(instances: Instances, record: ProvenanceRecord, package: PackageRecord) -> None:
+    replaced = "" if package.replaced_by is None else f", delivered again since with checksum {package.replaced_by}"
     collection = instances.add(
         "Collection",
-        id=identifier(names.package_name(package.id)),
+        id=identifier(names.package_name(package.content)),
         name=package.name,
         generatedAtTime=package.created_at,
         invalidatedAtTime=tainted_at(record, package.id),
-        comment=f"{package.state.value}, checksum {package.checksum}",
+        comment=f"{package.state.value}, checksum {package.checksum}{replaced}",
         entityDescription=entity_description(instances, "raw data package", "data"),
     )
     for file in package.files:
@@ -128,7 +130,7 @@ def _add_run(instances: Instances, record: ProvenanceRecord, run: RunRecord) -> 
     if run.cancel_requested_by is not None:
         canceller = person_id(run.cancel_requested_by)
         instances.add("WasAssociatedWith", activity=activity, agent=canceller, role="canceller")
-    inputs = [(identifier(names.package_name(link.package_id)), RAW_DATA) for link in run.packages]
+    inputs = [(identifier(names.package_name(link.content)), RAW_DATA) for link in run.packages]
     inputs += [(identifier(names.product_name(link.product_id)), UPSTREAM) for link in run.products]
     for entity, role in [(identifier(names.software_name(run.software_id)), SOFTWARE), *inputs]:
         usage = {"role": role, "usageDescription": usage_description(run, role)}

@@ -5,7 +5,8 @@ from datetime import datetime
 from ccat_assets.provenance import names
 from ccat_assets.provenance.ivoa_descriptions import entity_description
 from ccat_assets.provenance.ivoa_instances import Instances, identifier
-from ccat_models.lineage.record import CheckRecord, ProvenanceRecord, TaintRecord
+from ccat_models.lineage.record import CheckRecord, ProvenanceRecord
+from ccat_models.lineage.record_packages import TaintRecord
 from ccat_models.tables.base import PackageId
 
 _REVIEWER = "Editor"  # "the agent validated the content of an entity" (REC 2.4.4)
@@ -28,7 +29,7 @@ def add_reviews(instances: Instances, record: ProvenanceRecord) -> None:
         for check in run.checks:
             _add_check(instances, check)
     for taint in record.taints.values():
-        _add_taint(instances, taint)
+        _add_taint(instances, record, taint)
 
 
 def _add_check(instances: Instances, check: CheckRecord) -> None:
@@ -49,10 +50,11 @@ def _add_check(instances: Instances, check: CheckRecord) -> None:
         _word(instances, f"waiver-{waiver.id}", "waiver", waiver.reason, waiver.waived_at, review)
 
 
-def _add_taint(instances: Instances, taint: TaintRecord) -> None:
-    package = identifier(names.package_name(taint.package_id))
+def _add_taint(instances: Instances, record: ProvenanceRecord, taint: TaintRecord) -> None:
     tainting = _review(instances, f"tainting-{taint.id}", "taint", taint.tainted_by, taint.tainted_at)
-    instances.add("Used", activity=tainting, entity=package, role="tainted package", time=taint.tainted_at)
+    for package in record.contents_of(taint.package_id):
+        entity = identifier(names.package_name(package.content))
+        instances.add("Used", activity=tainting, entity=entity, role="tainted package", time=taint.tainted_at)
     said = _word(instances, f"taint-{taint.id}", "taint", taint.reason, taint.tainted_at, tainting, taint.lifted_at)
     if taint.lifted_by is not None and taint.lifted_at is not None:
         lifting = _review(instances, f"lifting-{taint.id}", "lifted taint", taint.lifted_by, taint.lifted_at)

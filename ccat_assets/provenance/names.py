@@ -3,8 +3,11 @@
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import quote
 
+from ccat_models.tables.raw_data import PackageContent
+
 ORCHESTRATOR = "ccat-asset-orchestrator"
 NAMESPACE = "urn:ccat:"  # numbers below it are those of one ops-db
+_CHECKSUM_DIGITS = 12
 
 MEDIA_TYPES = {
     ".fits": "application/fits",
@@ -43,9 +46,10 @@ def product_name(product_id: int) -> str:
     return f"product-{product_id}"
 
 
-def package_name(package_id: int) -> str:
-    """Return the name of a raw package."""
-    return f"package-{package_id}"
+def package_name(content: PackageContent) -> str:
+    """Return the name of a raw package with one of the contents that it has had."""
+    package_id, checksum = content
+    return f"package-{package_id}-{checksum[:_CHECKSUM_DIGITS]}" if checksum else f"package-{package_id}"
 
 
 def software_name(version_id: int) -> str:

@@ -115,7 +115,7 @@ def _job_facets(step: StepRecord) -> dict[str, JobFacet]:
 
 
 def _inputs(record: ProvenanceRecord, run: RunRecord, namespace: str) -> list[InputDataset]:
-    read = [(f"raw/{record.packages[link.package_id].name}", link.checksum) for link in run.packages]
+    read = [(f"raw/{record.packages[link.content].name}", link.checksum) for link in run.packages]
     read += [(record.products[link.product_id].name, link.sha256) for link in run.products]
     return [InputDataset(namespace, name, facets=_version(checksum)) for name, checksum in read]
 

@@ -125,6 +125,6 @@ def _taints(record: ProvenanceRecord, run: RunRecord) -> Facts:
     def facts(taint_id: int) -> Mapping[str, Any]:
         taint = record.taints[taint_id]
         by = {"by": taint.tainted_by, "at": taint.tainted_at, "liftedBy": taint.lifted_by, "liftedAt": taint.lifted_at}
-        return {"package": record.packages[taint.package_id].name, "reason": taint.reason, **by}
+        return {"package": record.contents_of(taint.package_id)[0].name, "reason": taint.reason, **by}
 
     return [dict(facts(taint_id)) for taint_id in run.taints]

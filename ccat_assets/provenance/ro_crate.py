@@ -175,9 +175,10 @@ def _add_raw_data(entities: Entities, record: ProvenanceRecord) -> None:
             )
             for file in package.files
         ]
-        description = f"raw data package, {package.state.value}"
+        replaced = "" if package.replaced_by is None else ", delivered again with other content since"
+        description = f"raw data package, {package.state.value}{replaced}"
         entities.add(
-            package_id(package.id),
+            package_id(package.content),
             "Collection",
             name=package.name,
             description=description,

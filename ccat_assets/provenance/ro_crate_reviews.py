@@ -1,8 +1,10 @@
 """What people and limits say of runs and packages, in an RO-Crate: checks, waivers and taints."""
 
 from ccat_assets.provenance import names
-from ccat_assets.provenance.ro_crate_entities import Entities, ref
-from ccat_models.lineage.record import CheckRecord, ProvenanceRecord, RunRecord, TaintRecord
+from ccat_assets.provenance.ro_crate_entities import Entities, ref, refs
+from ccat_models.lineage.record import CheckRecord, ProvenanceRecord, RunRecord
+from ccat_models.lineage.record_packages import TaintRecord
+from ccat_models.tables.raw_data import PackageContent
 
 
 def person_id(name: str) -> str:
@@ -15,9 +17,9 @@ def run_id(number: int) -> str:
     return f"#{names.run_name(number)}"
 
 
-def package_id(number: int) -> str:
+def package_id(content: PackageContent) -> str:
     """Return a raw package's identifier."""
-    return f"#{names.package_name(number)}"
+    return f"#{names.package_name(content)}"
 
 
 def add_reviews(entities: Entities, record: ProvenanceRecord) -> list[str]:
@@ -26,7 +28,7 @@ def add_reviews(entities: Entities, record: ProvenanceRecord) -> list[str]:
     for run in record.runs.values():
         reviews += [_add_waiver(entities, run, check) for check in run.checks if check.waiver is not None]
     for taint in record.taints.values():
-        reviews += _add_taint(entities, taint)
+        reviews += _add_taint(entities, record, taint)
     return reviews
 
 
@@ -60,7 +62,8 @@ def _add_waiver(entities: Entities, run: RunRecord, check: CheckRecord) -> str:
     )
 
 
-def _add_taint(entities: Entities, taint: TaintRecord) -> list[str]:
+def _add_taint(entities: Entities, record: ProvenanceRecord, taint: TaintRecord) -> list[str]:
+    packages = record.contents_of(taint.package_id)
     said = [("taint", taint.tainted_by, taint.tainted_at, taint.reason)]
     if taint.lifted_by is not None:
         said.append(("lifted-taint", taint.lifted_by, taint.lifted_at or taint.tainted_at, "the taint is lifted"))
@@ -68,10 +71,10 @@ def _add_taint(entities: Entities, taint: TaintRecord) -> list[str]:
         entities.add(
             f"#{word}-{taint.id}",
             "AssessAction",
-            name=f"{word} of {names.package_name(taint.package_id)}",
+            name=f"{word} of {packages[0].name}",
             description=why,
             agent=ref(person_id(by)),
-            object=ref(package_id(taint.package_id)),
+            object=refs(package_id(package.content) for package in packages),
             endTime=at,
             actionStatus="http://schema.org/CompletedActionStatus",
         )

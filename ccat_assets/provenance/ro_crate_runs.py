@@ -69,7 +69,7 @@ def _add_control(entities: Entities, run: RunRecord) -> str:
 def _objects(record: ProvenanceRecord, run: RunRecord, files: Mapping[ProductId, str]) -> list[Reference]:
     config = record.configs[run.config_id]
     parameters = [f"#{names.config_name(config.id)}-{names.quoted(name)}" for name in sorted(config.parameters)]
-    packages = [package_id(link.package_id) for link in run.packages]
+    packages = [package_id(link.content) for link in run.packages]
     return refs([*packages, *(files[link.product_id] for link in run.products), *parameters])
 
 

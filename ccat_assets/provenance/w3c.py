@@ -9,7 +9,8 @@ from prov.model import ProvDocument
 from ccat_assets.provenance import names
 from ccat_assets.provenance.w3c_reviews import add_reviews
 from ccat_assets.provenance.w3c_terms import LABEL, ROLE, TERM, THING, TYPE, said, thing
-from ccat_models.lineage.record import AttemptRecord, PackageRecord, ProductRecord, ProvenanceRecord, RunRecord
+from ccat_models.lineage.record import AttemptRecord, ProductRecord, ProvenanceRecord, RunRecord
+from ccat_models.lineage.record_packages import PackageRecord
 from ccat_models.tables.products import DataProductType
 
 
@@ -74,9 +75,9 @@ def _add_plans(document: ProvDocument, record: ProvenanceRecord) -> None:
 
 
 def _add_package(document: ProvDocument, package: PackageRecord) -> None:
-    name = thing(names.package_name(package.id))
-    values: dict[str, Any] = {"package": package.name, "checksum": package.checksum, "state": package.state.value}
-    values |= {"archivedAt": package.archived_at}
+    name = thing(names.package_name(package.content))
+    values: dict[str, Any] = {"package": package.name, "checksum": package.checksum or None}
+    values |= {"state": package.state.value, "archivedAt": package.archived_at, "replacedBy": package.replaced_by}
     attributes = said("RawDataPackage", values)
     document.entity(name, {**attributes, TYPE: PROV["Collection"], LABEL: package.name})
     for file in package.files:
@@ -116,7 +117,7 @@ def _add_run(document: ProvDocument, record: ProvenanceRecord, run: RunRecord) -
     document.activity(name, run.started_at, run.ended_at, said("Run", values))
     _add_responsibility(document, run)
     _add_usage(document, run)
-    inputs = [names.package_name(link.package_id) for link in run.packages]
+    inputs = [names.package_name(link.content) for link in run.packages]
     inputs += [names.product_name(link.product_id) for link in run.products]
     for product in record.made_by(run.id):
         made = thing(names.product_name(product.id))
@@ -142,7 +143,7 @@ def _add_usage(document: ProvDocument, run: RunRecord) -> None:
     name = thing(names.run_name(run.id))
     used: list[tuple[str, str, str | None]]
     used = [(names.software_name(run.software_id), "software", None), (names.config_name(run.config_id), "setup", None)]
-    used += [(names.package_name(link.package_id), "raw data", link.checksum) for link in run.packages]
+    used += [(names.package_name(link.content), "raw data", link.checksum) for link in run.packages]
     used += [(names.product_name(link.product_id), "upstream product", link.sha256) for link in run.products]
     for entity, role, checksum in used:
         attributes = {**said("Usage", {"checksumRead": checksum}), ROLE: role}

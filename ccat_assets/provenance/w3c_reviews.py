@@ -4,7 +4,8 @@ from prov.model import ProvDocument
 
 from ccat_assets.provenance import names
 from ccat_assets.provenance.w3c_terms import ROLE, said, thing
-from ccat_models.lineage.record import CheckRecord, ProvenanceRecord, RunRecord, TaintRecord, WaiverRecord
+from ccat_models.lineage.record import CheckRecord, ProvenanceRecord, RunRecord, WaiverRecord
+from ccat_models.lineage.record_packages import TaintRecord
 
 
 def add_reviews(document: ProvDocument, record: ProvenanceRecord) -> None:
@@ -52,14 +53,17 @@ def _add_taint(document: ProvDocument, record: ProvenanceRecord, taint: TaintRec
     document.association(tainting, thing(names.person_name(taint.tainted_by)), None, None, {ROLE: "reviewer"})
     document.entity(entity, said("Taint", {"reason": taint.reason}))
     document.generation(entity, tainting, taint.tainted_at)
-    document.influence(thing(names.package_name(taint.package_id)), entity)
+    packages = [thing(names.package_name(package.content)) for package in record.contents_of(taint.package_id)]
+    for package in packages:
+        document.influence(package, entity)
     if taint.lifted_by is not None:
         lifting = thing(f"lifting-{taint.id}")
         document.activity(lifting, taint.lifted_at, taint.lifted_at, said("Lifting", {}))
         document.association(lifting, thing(names.person_name(taint.lifted_by)), None, None, {ROLE: "reviewer"})
         document.invalidation(entity, lifting, taint.lifted_at)
         return
-    document.invalidation(thing(names.package_name(taint.package_id)), tainting, taint.tainted_at)
+    for package in packages:
+        document.invalidation(package, tainting, taint.tainted_at)
     for run in record.runs.values():
         if taint.id in run.taints:
             for product in record.made_by(run.id):

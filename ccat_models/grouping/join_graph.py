@@ -1,5 +1,5 @@
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -84,14 +84,18 @@ class Joins:
 @cache
 def package_graph() -> JoinGraph:
     """Return the graph around the raw data package; what was done with a package is not part of what it is."""
-    return build_graph(RawDataPackage, parts=(RawDataFile,), preferred=PREFERRED)
+    return build_graph(RawDataPackage, parts={RawDataFile: RawDataFile.of_today()}, preferred=PREFERRED)
 
 
 def build_graph(
-    root: type[DeclarativeBase], *, parts: Sequence[type[DeclarativeBase]] = (), preferred: Mapping[str, str]
+    root: type[DeclarativeBase],
+    *,
+    parts: Mapping[type[DeclarativeBase], sa.ColumnElement[bool]] | None = None,
+    preferred: Mapping[str, str],
 ) -> JoinGraph:
     """Return the shortest ways from the root along foreign keys, many-to-one and into subclasses.
 
+    `parts` are tables that refer to the root, each with the condition on which a row is a part of it.
     Raises ValueError where two ways are equally short and no preference decides.
     """
     edges = _edges(root)
@@ -105,11 +109,15 @@ def build_graph(
                     ways[edge.end].append((*paths[table.__name__], edge))
         paths |= {table.__name__: _one_way(table, found, preferred) for table, found in ways.items()}
         frontier = list(ways)
-    to_root = {part.__name__: edge for part in parts for edge in edges[part] if edge.end is root}
+    conditions = {} if parts is None else parts
+    to_root = {part: edge for part in conditions for edge in edges[part] if edge.end is root}
     return JoinGraph(
         root,
         paths,
-        {name: Edge(root, edge.start, edge.foreign_key, edge.on, optional=True) for name, edge in to_root.items()},
+        {
+            part.__name__: Edge(root, part, edge.foreign_key, conditions[part], optional=True)
+            for part, edge in to_root.items()
+        },
     )
 
 

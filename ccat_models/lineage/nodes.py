@@ -30,7 +30,7 @@ class FileNode:
 
 @dataclass(frozen=True, slots=True)
 class PackageNode:
-    """A raw data package with its files, or the first of its `file_count`, and the checksum that the run read."""
+    """A raw data package as a run read it: its checksum then, and its files, or the first of its `file_count`."""
 
     id: PackageId
     name: str
@@ -128,7 +128,7 @@ def _by_package(session: Session, read: sa.Subquery, most: int | None) -> Iterat
         .add_columns(sa.func.count(file.id).over(**window).label("files"), file.path, file.sha256, file.size_bytes)
         .add_columns(sa.func.row_number().over(**window, order_by=file.path).label("file_rank"))
         .select_from(read)
-        .outerjoin(file, file.raw_data_package_id == read.c.id)
+        .outerjoin(file, file.of(read.c.id, read.c.checksum))
     )
     if most is not None:
         files = files.where(read.c.rank <= most)

@@ -1,9 +1,9 @@
 """The raw files that products were made from, and where their packages' copies lie."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -13,62 +13,95 @@ from ccat_models.product.copies import Copies, copies_of
 from ccat_models.tables.base import PackageId, RunId
 from ccat_models.tables.lineage import RunInputPackage
 from ccat_models.tables.places import PhysicalCopy
-from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
+from ccat_models.tables.raw_data import PackageContent, RawDataFile, RawDataPackage
 
-Place = tuple[PackageId, str]
+Place = tuple[PackageId, str, str]
+_CHECKSUM_BYTES = 32
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file as it is registered, and the copies of its package."""
+    """A raw file as it is registered, and the copies of its package, which are there while it has that checksum.
+
+    `replaced_by` is the checksum that the package has since it was delivered again with other content.
+    """
 
     package_id: PackageId
     package: str
+    package_checksum: str
     path: str
     size_bytes: int
     sha256: str
+    replaced_by: str | None
     copies: Copies
 
     @property
     def place(self) -> Place:
         """Return where the file stands in the order of all."""
-        return self.package_id, self.path
+        return self.package_id, self.package_checksum, self.path
+
+
+@dataclass(frozen=True)
+class PackagesRead:
+    """Packages as runs read them, in as little memory as their numbers and checksums take."""
+
+    ids: "array[int]"
+    checksums: bytes
+
+    def parts(self, size: int) -> Iterator[Sequence[PackageContent]]:
+        """Yield so many at a time, in the order of their numbers and checksums."""
+        for first in range(0, len(self.ids), size):
+            places = range(first, min(first + size, len(self.ids)))
+            yield [(PackageId(self.ids[place]), self._checksum(place)) for place in places]
+
+    def _checksum(self, place: int) -> str:
+        return self.checksums[place * _CHECKSUM_BYTES : (place + 1) * _CHECKSUM_BYTES].hex()
 
 
 def count_and_size(session: Session, runs: sa.Select[tuple[RunId]]) -> tuple[int, int]:
     """Return how many raw files runs were made from, however far back, and how many bytes these have."""
+    read = _packages(runs).subquery()
     query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(RawDataFile.size_bytes), 0))
-    count, size = session.execute(query.where(RawDataFile.raw_data_package_id.in_(_packages(runs)))).one()
+    files = query.join(read, RawDataFile.of(read.c.raw_data_package_id, read.c.checksum))
+    count, size = session.execute(files).one()
     return int(count), int(size)
 
 
-def packages_behind(session: Session, runs: sa.Select[tuple[RunId]]) -> Sequence[PackageId]:
-    """Return the packages that runs were made from, however far back, in as little memory as their numbers take."""
-    query = _packages(runs).distinct().order_by(RunInputPackage.raw_data_package_id)
-    return cast("Sequence[PackageId]", array("q", session.scalars(query)))
+def packages_behind(session: Session, runs: sa.Select[tuple[RunId]]) -> PackagesRead:
+    """Return the packages that runs were made from, however far back, each with the checksums that it was read with."""
+    query = _packages(runs).order_by(RunInputPackage.raw_data_package_id, RunInputPackage.checksum)
+    ids, checksums = array("q"), bytearray()
+    for package_id, checksum in session.execute(query).tuples():
+        ids.append(package_id)
+        checksums += bytes.fromhex(checksum)
+    return PackagesRead(ids, bytes(checksums))
 
 
 def raw_file_page(
-    session: Session, packages: Sequence[PackageId], location_id: int, *, after: Place | None, limit: int
+    session: Session, packages: Sequence[PackageContent], location_id: int, *, after: Place | None, limit: int
 ) -> Sequence[RawFile]:
-    """Return the files of packages that follow one, in the order of packages and paths."""
-    file = RawDataFile
+    """Return the files of packages as they were read, those that follow one, in the order of packages and paths."""
+    file, package = RawDataFile, RawDataPackage
+    place = (file.raw_data_package_id, file.package_checksum, file.path)
+    replaced_by = sa.case((package.checksum.is_distinct_from(file.package_checksum), package.checksum))
     query = (
-        sa.select(RawDataPackage.id, RawDataPackage.name, file.path, file.size_bytes, file.sha256)
-        .join(RawDataPackage, RawDataPackage.id == file.raw_data_package_id)
-        .where(file.raw_data_package_id.in_(packages))
-        .order_by(file.raw_data_package_id, file.path)
+        sa.select(package.id, package.name, file.package_checksum, file.path, file.size_bytes, file.sha256, replaced_by)
+        .join(package, package.id == file.raw_data_package_id)
+        .where(sa.tuple_(*place[:2]).in_(packages))
+        .order_by(*place)
         .limit(limit)
     )
     if after is not None:
-        query = query.where(sa.tuple_(file.raw_data_package_id, file.path) > sa.tuple_(*map(sa.literal, after)))
-    rows = session.execute(query).tuples().all()
-    copies = copies_of(session, PhysicalCopy.raw_data_package_id, {row[0] for row in rows}, location_id)
-    return [RawFile(*row, copies=copies.get(row[0], Copies())) for row in rows]
+        query = query.where(sa.tuple_(*place) > sa.tuple_(*map(sa.literal, after)))
+    rows: Sequence[sa.Row[Any]] = session.execute(query).all()
+    of_today = {row[0] for row in rows if row[-1] is None}
+    copies = copies_of(session, PhysicalCopy.raw_data_package_id, of_today, location_id)
+    nowhere = Copies()
+    return [RawFile(*(*row, nowhere if row[-1] else copies.get(row[0], nowhere))) for row in rows]
 
 
-def _packages(runs: sa.Select[tuple[RunId]]) -> sa.Select[tuple[PackageId]]:
+def _packages(runs: sa.Select[tuple[RunId]]) -> sa.Select[tuple[PackageId, str]]:
     made_from = ancestors_of(sa.select(runs.subquery().c[0].label("run_id")))
-    return sa.select(RunInputPackage.raw_data_package_id).where(
-        RunInputPackage.run_id.in_(sa.select(made_from.c.run_id))
-    )
+    link = RunInputPackage
+    read = sa.select(link.raw_data_package_id, link.checksum).where(link.run_id.in_(sa.select(made_from.c.run_id)))
+    return read.distinct()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
-from uuid import UUID
 
+from ccat_models.lineage.record_packages import PackageRead, PackageRecord, TaintRecord
 from ccat_models.tables.base import PackageId, ProductId, RunId
 from ccat_models.tables.execution import ENDED, FailureClass, RunStatus
 from ccat_models.tables.products import DataProductType
-from ccat_models.tables.raw_data import PackageState
+from ccat_models.tables.raw_data import PackageContent
 
 
 class ScopeKind(enum.Enum):
@@ -69,14 +69,6 @@ class StatusChange:
     before: str | None
     after: str
     at: datetime
-
-
-@dataclass(frozen=True)
-class PackageRead:
-    """That a run read a raw package, with the checksum that it had."""
-
-    package_id: PackageId
-    checksum: str
 
 
 @dataclass(frozen=True)
@@ -182,30 +174,6 @@ class ProductRecord:
 
 
 @dataclass(frozen=True)
-class RawFileRecord:
-    """A raw file of a package."""
-
-    id: UUID
-    path: str
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class PackageRecord:
-    """A raw package as it is registered."""
-
-    id: PackageId
-    name: str
-    state: PackageState
-    checksum: str | None
-    size_bytes: int
-    created_at: datetime
-    archived_at: datetime | None
-    files: tuple[RawFileRecord, ...]
-
-
-@dataclass(frozen=True)
 class SoftwareRecord:
     """A software version: its image with its digest, or its command with its code's."""
 
@@ -245,19 +213,6 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
-class TaintRecord:
-    """That a package must not be used, or must not have been until the taint was lifted."""
-
-    id: int
-    package_id: PackageId
-    reason: str
-    tainted_by: str
-    tainted_at: datetime
-    lifted_by: str | None
-    lifted_at: datetime | None
-
-
-@dataclass(frozen=True)
 class ProvenanceRecord:
     """All that is known of some runs; each mapping is in the order of its numbers.
 
@@ -267,7 +222,7 @@ class ProvenanceRecord:
     scope: RecordScope
     runs: Mapping[RunId, RunRecord]
     products: Mapping[ProductId, ProductRecord]
-    packages: Mapping[PackageId, PackageRecord]
+    packages: Mapping[PackageContent, PackageRecord]
     software: Mapping[int, SoftwareRecord]
     configs: Mapping[int, ConfigRecord]
     steps: Mapping[int, StepRecord]
@@ -287,6 +242,17 @@ class ProvenanceRecord:
     def made_by(self, run_id: RunId) -> tuple[ProductRecord, ...]:
         """Return the products of a run by path."""
         return self._by_run.get(run_id, ())
+
+    def contents_of(self, package_id: PackageId) -> tuple[PackageRecord, ...]:
+        """Return a package, once for each content of it that the record tells of."""
+        return self._by_package.get(package_id, ())
+
+    @cached_property
+    def _by_package(self) -> Mapping[PackageId, tuple[PackageRecord, ...]]:
+        found = defaultdict[PackageId, list[PackageRecord]](list)
+        for package in self.packages.values():
+            found[package.id].append(package)
+        return {package_id: tuple(contents) for package_id, contents in found.items()}
 
     @cached_property
     def _by_run(self) -> Mapping[RunId, tuple[ProductRecord, ...]]:

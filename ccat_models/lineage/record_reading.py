@@ -13,7 +13,6 @@ from ccat_models.lineage.record import (
     AttemptRecord,
     CheckRecord,
     MetricRecord,
-    PackageRead,
     ProductRead,
     ProvenanceRecord,
     RecordScope,
@@ -21,6 +20,7 @@ from ccat_models.lineage.record import (
     StatusChange,
     WaiverRecord,
 )
+from ccat_models.lineage.record_packages import PackageRead
 from ccat_models.lineage.record_scope import run_chunks, runs_in
 from ccat_models.lineage.record_things import (
     configs_of,
@@ -70,12 +70,12 @@ def record_of(session: Session, scope: RecordScope, run_ids: Collection[RunId]) 
     runs = _runs(session, run_ids, discretion)
     read = {link.product_id for run in runs.values() for link in run.products}
     taints = taints_with(session, {taint for run in runs.values() for taint in run.taints})
-    packages = {link.package_id for run in runs.values() for link in run.packages}
+    packages = {link.content for run in runs.values() for link in run.packages}
     return ProvenanceRecord(
         scope=scope,
         runs=runs,
         products=products_of(session, run_ids, read),
-        packages=packages_of(session, packages | {taint.package_id for taint in taints.values()}),
+        packages=packages_of(session, packages, {one.package_id for one in taints.values()}),
         software=software_of(session, {run.software_id for run in runs.values()}, discretion),
         configs=configs_of(session, {run.config_id for run in runs.values()}),
         steps=steps_of(session, {run.step_id for run in runs.values()}),

@@ -10,13 +10,11 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from ccat_models.lineage.discretion import Discretion
 from ccat_models.lineage.record import (
     ConfigRecord,
-    PackageRecord,
     ProductRecord,
-    RawFileRecord,
     SoftwareRecord,
     StepRecord,
-    TaintRecord,
 )
+from ccat_models.lineage.record_packages import PackageRecord, RawFileRecord, TaintRecord
 from ccat_models.tables.base import PackageId, ProductId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
@@ -33,16 +31,16 @@ from ccat_models.tables.pipelines import (
 )
 from ccat_models.tables.places import READABLE, DataLocation, DataProductPhysicalCopy
 from ccat_models.tables.products import DataProduct
-from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
+from ccat_models.tables.raw_data import PackageContent, RawDataFile, RawDataPackage
 from ccat_models.tables.taints import PackageTaint
 
 AT_ONCE = 1000  # numbers in a statement
 
 
 def rows_of(
-    session: Session, query: sa.Select[Any], column: InstrumentedAttribute[Any], ids: Collection[int]
+    session: Session, query: sa.Select[Any], column: InstrumentedAttribute[Any] | sa.Tuple, ids: Collection[Any]
 ) -> Iterator[Any]:
-    """Yield a query's rows for these numbers, a thousand numbers in a statement."""
+    """Yield a query's rows for these numbers, or numbers with checksums, a thousand in a statement."""
     in_order = sorted(ids)
     for first in range(0, len(in_order), AT_ONCE):
         yield from session.execute(query.where(column.in_(in_order[first : first + AT_ONCE])))
@@ -118,19 +116,47 @@ def _successors(session: Session, run_ids: Collection[int]) -> dict[ProductId, P
     }
 
 
-def packages_of(session: Session, ids: Collection[PackageId]) -> dict[PackageId, PackageRecord]:
-    """Return raw packages with their files by path."""
-    file, package = RawDataFile, RawDataPackage
-    files = defaultdict[PackageId, list[RawFileRecord]](list)
-    query = sa.select(file.raw_data_package_id, file.id, file.path, file.size_bytes, file.sha256).order_by(file.path)
-    for package_id, *columns in rows_of(session, query, file.raw_data_package_id, ids):
-        files[package_id].append(RawFileRecord(*columns))
-    packages = (
-        sa.select(package.id, package.name, package.state, package.checksum, package.size_bytes)
+def packages_of(
+    session: Session, read: Collection[PackageContent], tainted: Collection[PackageId]
+) -> dict[PackageContent, PackageRecord]:
+    """Return raw packages as they were read, and others that are tainted as they are today."""
+    package = RawDataPackage
+    query = (
+        sa.select(package.id, package.name, package.state, package.checksum)
         .add_columns(package.created_at, package.archived_at)
         .order_by(package.id)
     )
-    return {row.id: PackageRecord(*(*row, tuple(files[row.id]))) for row in rows_of(session, packages, package.id, ids)}
+    ids = {package_id for package_id, _ in read}
+    rows = {row.id: row for row in rows_of(session, query, package.id, ids | set(tainted))}
+    of_today = {(package_id, rows[package_id].checksum or "") for package_id in set(tainted) - ids}
+    contents = sorted(of_today.union(read))
+    files = _files(session, contents)
+    return {content: _package(rows[content[0]], content[1], tuple(files[content])) for content in contents}
+
+
+def _package(row: sa.Row[Any], checksum: str, files: tuple[RawFileRecord, ...]) -> PackageRecord:
+    replaced = row.checksum != (checksum or None)
+    return PackageRecord(
+        id=row.id,
+        name=row.name,
+        state=row.state,
+        checksum=checksum,
+        replaced_by=row.checksum if replaced else None,
+        created_at=row.created_at,
+        archived_at=None if replaced else row.archived_at,
+        files=files,
+    )
+
+
+def _files(session: Session, contents: Collection[PackageContent]) -> Mapping[PackageContent, list[RawFileRecord]]:
+    file = RawDataFile
+    files = defaultdict[PackageContent, list[RawFileRecord]](list)
+    query = sa.select(file.raw_data_package_id, file.package_checksum).order_by(file.path)
+    query = query.add_columns(file.id, file.path, file.size_bytes, file.sha256)
+    place = sa.tuple_(file.raw_data_package_id, file.package_checksum)
+    for package_id, checksum, *columns in rows_of(session, query, place, contents):
+        files[package_id, checksum].append(RawFileRecord(*columns))
+    return files
 
 
 def software_of(session: Session, ids: Collection[int], discretion: Discretion) -> dict[int, SoftwareRecord]:

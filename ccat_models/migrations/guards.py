@@ -46,8 +46,8 @@ def _not_deleted(*tables: str) -> list[Refusal]:
 REFUSALS = (
     *_not_edited("run_status_history", "run_input_package", "run_input_product"),
     *_not_deleted("run_status_history", "run_input_package", "run_input_product"),
-    *_not_edited("quality_waiver", "run_taint"),
-    *_not_deleted("quality_check", "quality_waiver", "package_taint", "run_taint"),
+    *_not_edited("raw_data_file", "quality_waiver", "run_taint"),
+    *_not_deleted("raw_data_file", "quality_check", "quality_waiver", "package_taint", "run_taint"),
     Refusal(
         "quality_check",
         "UPDATE",

@@ -77,7 +77,7 @@ def ingest(
     changed = [p for p in catalogue.packages if p.name in known and _differs(known[p.name], rows[p.name])]
     _insert_packages(session, [rows[package.name] for package in new])
     _update_packages(session, [{"id": known[p.name].id, **_changing(rows[p.name])} for p in changed])
-    _replace_files(session, [*new, *changed], measured, ids)
+    _insert_files(session, [*new, *changed], measured, ids)
     with_files = [package for package in catalogue.packages if measured.get(package.name)]
     _forget_copies(session, [known[p.name].id for p in changed if measured.get(p.name)])
     _record_copies(session, with_files, location_id, now)
@@ -166,30 +166,42 @@ def _update_packages(session: Session, rows: Sequence[dict[str, Any]]) -> None:
         session.execute(sa.update(RawDataPackage), chunk)  # by primary key, many rows at once
 
 
-def _replace_files(
+def _insert_files(
     session: Session,
     packages: Sequence[PackageEntry],
     measured: Mapping[str, Sequence[MeasuredFile]],
     ids: Mapping[str, Mapping[str, Any]],
 ) -> None:
+    """Insert the files of packages, but of those that had this content before; no file of an earlier one goes."""
     known = _known_packages(session, [package.name for package in packages])
     with_files = [package for package in packages if measured.get(package.name)]
-    for ids_of_chunk in chunks([known[package.name].id for package in with_files], _ROWS):
-        session.execute(sa.delete(RawDataFile).where(RawDataFile.raw_data_package_id.in_(ids_of_chunk)))
+    there = _contents(session, [known[package.name].id for package in with_files])
     rows = [
         {
-            "id": uuid.uuid5(_FILES, f"{package.name}/{file.path}"),
+            "id": uuid.uuid5(_FILES, f"{package.name}\0{known[package.name].checksum}\0{file.path}"),
             "raw_data_package_id": known[package.name].id,
+            "package_checksum": known[package.name].checksum,
             "instrument_module_id": ids["instrument_module"][package.instrument_module],
             "path": file.path,
             "size_bytes": file.size_bytes,
             "sha256": file.sha256,
         }
         for package in with_files
+        if (known[package.name].id, known[package.name].checksum) not in there
         for file in measured[package.name]
     ]
     for chunk in chunks(rows, _ROWS):
         session.execute(sa.insert(RawDataFile), chunk)
+
+
+def _contents(session: Session, package_ids: Sequence[int]) -> set[tuple[int, str]]:
+    """Return the packages' checksums, of today and earlier, of which the files are known."""
+    query = sa.select(RawDataFile.raw_data_package_id, RawDataFile.package_checksum).distinct()
+    return {
+        content
+        for chunk in chunks(package_ids, _ROWS)
+        for content in session.execute(query.where(RawDataFile.raw_data_package_id.in_(chunk))).tuples()
+    }
 
 
 def _forget_copies(session: Session, package_ids: Sequence[int]) -> None:

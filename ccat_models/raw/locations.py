@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, with_polymorphic
 
-from ccat_models.errors import NotFound
+from ccat_models.errors import NotFound, Refused
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.places import (
     READABLE,
@@ -19,7 +19,7 @@ from ccat_models.tables.places import (
 )
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.products import DataProduct
-from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
+from ccat_models.tables.raw_data import PackageContent, RawDataFile, RawDataPackage
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,15 @@ def readable_copy(session: Session, package_id: PackageId, location_id: int) -> 
     )
 
 
-def record_archived(session: Session, package_id: PackageId, location_id: int, path: str, now: datetime) -> None:
-    """Record that a package lies, packed and verified, in an archive."""
+def record_archived(session: Session, content: PackageContent, location_id: int, path: str, now: datetime) -> None:
+    """Record that a package lies, packed and verified, in an archive.
+
+    Raises Refused where it was delivered again with other content meanwhile.
+    """
+    package_id, checksum = content
+    package = session.get_one(RawDataPackage, package_id)
+    if package.checksum != checksum:
+        raise Refused(f"package {package.name}: was delivered again with other content meanwhile: archive it again")
     known = sa.select(Copy).where(Copy.raw_data_package_id == package_id, Copy.data_location_id == location_id)
     copy = session.scalar(known) or Copy(raw_data_package_id=package_id, data_location_id=location_id)
     copy.path, copy.status, copy.created_at, copy.checksum_verified_at = path, PhysicalCopyStatus.PRESENT, now, now
@@ -110,6 +117,6 @@ def record_archived(session: Session, package_id: PackageId, location_id: int, p
 
 
 def files_of(session: Session, package_id: PackageId) -> Sequence[RawDataFile]:
-    """Return the files that a package consists of."""
-    query = sa.select(RawDataFile).where(RawDataFile.raw_data_package_id == package_id)
+    """Return the files that a package consists of today."""
+    query = sa.select(RawDataFile).join(RawDataPackage, RawDataFile.of_today()).where(RawDataPackage.id == package_id)
     return session.scalars(query.order_by(RawDataFile.path)).all()

@@ -20,10 +20,11 @@ from ccat_models.tables.places import (
     PhysicalCopyStatus,
 )
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
-from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.raw_data import PackageContent, RawDataPackage
 from ccat_models.tables.staging import OPEN, StagingJob, Status
 
 STAGED_DIRECTORY = ".staged"  # below a processing location: what may go once nobody needs it
+STAGED_DIGITS = 12  # of the package's checksum, at the end of the name of its directory there
 _PACKED = (".tar", ".tar.gz", ".tgz")  # how the path of a copy ends that is one file
 
 
@@ -93,10 +94,14 @@ def read_staged(session: Session, location_id: int) -> Staged:
 
 def readable_directories(
     session: Session, package_ids: Collection[PackageId] | sa.Select[tuple[PackageId]], location_id: int
-) -> dict[PackageId, str]:
-    """Return where packages, listed or chosen by a query, lie unpacked on a disk of the host the location is on."""
+) -> dict[PackageContent, str]:
+    """Return where packages, listed or chosen by a query, lie unpacked on a disk of the host the location is on.
+
+    What lies there is today's content, which is not what a run may have been requested for.
+    """
     copies = (
-        sa.select(Copy.raw_data_package_id, DiskDataLocation.path, Copy.path)
+        sa.select(RawDataPackage.id, RawDataPackage.checksum, DiskDataLocation.path, Copy.path)
+        .join(RawDataPackage, RawDataPackage.id == Copy.raw_data_package_id)
         .join(DiskDataLocation, DiskDataLocation.id == Copy.data_location_id)
         .where(
             Copy.raw_data_package_id.in_(package_ids),
@@ -104,15 +109,22 @@ def readable_directories(
             DiskDataLocation.host == _host_of(location_id),
             DiskDataLocation.active,
             is_unpacked(),
+            _holds_today(),
         )
         .order_by(DiskDataLocation.priority, DiskDataLocation.id)  # the last one, of the highest priority, stays
     )
-    return {package: f"{base}/{path}" for package, base, path in session.execute(copies).tuples() if package}
+    rows = session.execute(copies).tuples()
+    return {(package, checksum): f"{base}/{path}" for package, checksum, base, path in rows if checksum}
+
+
+def _holds_today() -> sa.ColumnElement[bool]:
+    """Return the condition that a copy was not brought of what a package was until it was delivered again."""
+    return sa.or_(~is_staged(), Copy.path.endswith(sa.func.substr(RawDataPackage.checksum, 1, STAGED_DIGITS)))
 
 
 def archived_copies(
     session: Session, package_ids: Collection[PackageId], location_id: int
-) -> dict[PackageId, ArchivedCopy]:
+) -> dict[PackageContent, ArchivedCopy]:
     """Return for each package the copy that a location can be given it from; of several, of the highest priority.
 
     From object stores and tape mounts, and from tars on disks of the host that the location is on.
@@ -120,7 +132,8 @@ def archived_copies(
     place = with_polymorphic(DataLocation, "*", flat=True)
     seen_here = sa.select(DiskDataLocation.id).where(DiskDataLocation.host == _host_of(location_id))
     copies = (
-        sa.select(Copy.raw_data_package_id, place, Copy.path)
+        sa.select(RawDataPackage.id, RawDataPackage.checksum, place, Copy.path)
+        .join(RawDataPackage, RawDataPackage.id == Copy.raw_data_package_id)
         .join(place, place.id == Copy.data_location_id)
         .where(
             Copy.raw_data_package_id.in_(package_ids),
@@ -132,9 +145,9 @@ def archived_copies(
         .order_by(place.priority, place.id)
     )
     return {
-        package: ArchivedCopy(package, location, path)
-        for package, location, path in session.execute(copies).tuples()
-        if package
+        (package, checksum): ArchivedCopy(package, location, path)
+        for package, checksum, location, path in session.execute(copies).tuples()
+        if checksum
     }
 
 

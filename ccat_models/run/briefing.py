@@ -22,13 +22,16 @@ from ccat_models.tables.pipelines import (
     ReductionStepRevision,
 )
 from ccat_models.tables.products import DataProduct
-from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
+from ccat_models.tables.raw_data import PackageContent, RawDataFile, RawDataPackage
 from ccat_models.tables.space import RunSpace
 
 
 @dataclass(frozen=True)
 class PackageBriefing:
-    """A raw data package that a run reads; `directory` is None where no readable copy is on a disk."""
+    """A raw data package that a run reads, as it was when the run was requested; `replaced` says it is not any more.
+
+    `directory` is None where no readable copy of that content is on a disk.
+    """
 
     id: PackageId
     name: str
@@ -39,6 +42,12 @@ class PackageBriefing:
     instrument_module: str
     directory: str | None
     files: tuple[RawDataFile, ...]
+    replaced: bool
+
+    @property
+    def content(self) -> PackageContent:
+        """Return the package with the checksum that it had."""
+        return self.id, self.checksum
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ def _packages(session: Session, run_ids: Sequence[RunId], location_id: int) -> d
         .order_by(RunInputPackage.run_id, RawDataPackage.name)
     )
     wanted = sa.select(RunInputPackage.raw_data_package_id).where(RunInputPackage.run_id.in_(run_ids))
-    directories, files = readable_directories(session, wanted, location_id), _files(session, wanted)
+    directories, files = readable_directories(session, wanted, location_id), _files(session, run_ids)
     packages: dict[RunId, list[PackageBriefing]] = defaultdict(list)
     for run_id, checksum, package, observation, instrument, module in session.execute(read).tuples():
         packages[run_id].append(
@@ -115,18 +124,21 @@ def _packages(session: Session, run_ids: Sequence[RunId], location_id: int) -> d
                 executed_obs_unit=observation,
                 instrument=instrument,
                 instrument_module=module,
-                directory=directories.get(package.id),
-                files=tuple(files[package.id]),
+                directory=directories.get((package.id, checksum)),
+                files=tuple(files[package.id, checksum]),
+                replaced=package.checksum != checksum,
             )
         )
     return packages
 
 
-def _files(session: Session, wanted: sa.Select[tuple[PackageId]]) -> dict[PackageId, list[RawDataFile]]:
-    files: dict[PackageId, list[RawDataFile]] = defaultdict(list)
-    query = sa.select(RawDataFile).where(RawDataFile.raw_data_package_id.in_(wanted)).order_by(RawDataFile.path)
-    for file in session.scalars(query):
-        files[file.raw_data_package_id].append(file)
+def _files(session: Session, run_ids: Sequence[RunId]) -> dict[PackageContent, list[RawDataFile]]:
+    link = RunInputPackage
+    files: dict[PackageContent, list[RawDataFile]] = defaultdict(list)
+    read = sa.select(link.raw_data_package_id, link.checksum).where(link.run_id.in_(run_ids)).distinct().subquery()
+    query = sa.select(RawDataFile).join(read, RawDataFile.of(read.c.raw_data_package_id, read.c.checksum))
+    for file in session.scalars(query.order_by(RawDataFile.path)):
+        files[file.raw_data_package_id, file.package_checksum].append(file)
     return files
 
 

@@ -136,7 +136,7 @@ class PhysicalCopy(Base):
 
 
 class RawDataPackagePhysicalCopy(PhysicalCopy):
-    """A copy of a package, unpacked in a directory where its status is STAGED."""
+    """A copy of a package with today's content, unpacked in a directory where its status is STAGED."""
 
     __mapper_args__ = {"polymorphic_identity": "raw_data_package"}
 

@@ -11,6 +11,9 @@ from ccat_models.tables.base import BIG_ID, Base, PackageId, stored_enum
 from ccat_models.tables.observation import ExecutedObsUnit
 from ccat_models.tables.observatory import InstrumentModule
 
+PackageContent = tuple[PackageId, str]
+"""A package as it was delivered at one time: its checksum then."""
+
 
 class PackageState(enum.Enum):
     """Where a package is on its way into the archive (ops-db data model)."""
@@ -48,7 +51,12 @@ class RawDataPackage(Base):
     lane_1: Mapped[int | None] = mapped_column(sa.BigInteger)
     lane_2: Mapped[int | None] = mapped_column(sa.BigInteger)
 
-    files: Mapped[list["RawDataFile"]] = relationship(back_populates="package", order_by="RawDataFile.path")
+    files: Mapped[list["RawDataFile"]] = relationship(
+        primaryjoin="and_(RawDataPackage.id == RawDataFile.raw_data_package_id,"
+        " RawDataPackage.checksum == RawDataFile.package_checksum)",
+        order_by="RawDataFile.path",
+        viewonly=True,
+    )
     executed_obs_unit: Mapped[ExecutedObsUnit] = relationship()
     instrument_module: Mapped[InstrumentModule] = relationship()
 
@@ -59,16 +67,30 @@ class RawDataPackage(Base):
 
 
 class RawDataFile(Base):
-    """One raw file; the UUID is given where the file is made, possibly offline."""
+    """One raw file of a package as it had that checksum; the UUID is given where the file is made, possibly offline.
+
+    A package that is delivered again with other content gets other rows: the earlier ones tell what runs have read.
+    """
 
     __tablename__ = "raw_data_file"
-    __table_args__ = (sa.UniqueConstraint("raw_data_package_id", "path"),)
+    __table_args__ = (sa.UniqueConstraint("raw_data_package_id", "package_checksum", "path"),)
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     raw_data_package_id: Mapped[PackageId] = mapped_column(sa.ForeignKey("raw_data_package.id"), index=True)
+    package_checksum: Mapped[str] = mapped_column(sa.String(64))
     instrument_module_id: Mapped[int] = mapped_column(sa.ForeignKey("instrument_module.id"), index=True)
     path: Mapped[str] = mapped_column(sa.String(500))
     size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
     sha256: Mapped[str] = mapped_column(sa.String(64))
 
-    package: Mapped[RawDataPackage] = relationship(back_populates="files")
+    package: Mapped[RawDataPackage] = relationship(viewonly=True)
+
+    @classmethod
+    def of_today(cls) -> sa.ColumnElement[bool]:
+        """Return the condition on which a package consists of a file today."""
+        return cls.of(RawDataPackage.id, RawDataPackage.checksum)
+
+    @classmethod
+    def of(cls, package_id: Any, checksum: Any) -> sa.ColumnElement[bool]:
+        """Return the condition on which a package, as it had a checksum, consists of a file."""
+        return sa.and_(cls.raw_data_package_id == package_id, cls.package_checksum == checksum)

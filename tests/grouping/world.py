@@ -105,6 +105,7 @@ def package(
         file = RawDataFile(
             id=uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{path}"),
             raw_data_package_id=one.id,
+            package_checksum=CHECKSUM,
             instrument_module_id=module,
             path=path,
             size_bytes=size,

@@ -24,7 +24,7 @@ def test_few_packages_have_a_box_each_which_runs_share(sqlite_ops_db: OpsDb) -> 
     found = picture(sqlite_ops_db, 2, frozenset({1, 3}))
     assert lines(found, Shape.PACKAGE) == ["package-1 4 raw files", "package-3 4 raw files"]
     assert len(lines(found, Shape.RUN)) == 3
-    assert ("package 1", "run 2") in found.arrows
+    assert ("package 1-000000000000", "run 2") in found.arrows
     assert ("run 3", "product 3") in found.arrows
 
 

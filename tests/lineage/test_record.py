@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from ccat_models.errors import InvalidDeclaration, NotFound, Refused
+from ccat_models.fingerprint import files_checksum
 from ccat_models.lineage import record_reading
 from ccat_models.lineage.discretion import Discretion
 from ccat_models.lineage.record import ProvenanceRecord, ScopeKind
@@ -69,7 +70,7 @@ def test_reviews_and_their_people_are_in_the_record(happened: Eventful) -> None:
     assert (waiver.waived_by, waiver.reason) == ("ada", "a bright line")
     lifted, standing = record.taints.values()
     assert (lifted.lifted_by, standing.lifted_by) == ("ben", None)
-    assert record.packages[standing.package_id].name == "scan-1"
+    assert [package.name for package in record.contents_of(standing.package_id)] == ["scan-1"]
     assert set(record.runs[happened.newest].taints) == {standing.id}
     assert record.people == ("ada", "ben", "cleo", "test")
 
@@ -87,7 +88,11 @@ def test_what_was_done_with_is_in_the_record(happened: Eventful) -> None:
     assert {file.path for package in record.packages.values() for file in package.files} == {"scan.dat"}
     first, newest = happened.failed_attempt[0], happened.newest
     (read_first,) = record.runs[first].packages
-    assert read_first.checksum != record.packages[read_first.package_id].checksum, "the scan was replaced since"
+    old, new = sorted(record.contents_of(read_first.package_id), key=lambda one: one.replaced_by is None)
+    assert (old.checksum, old.replaced_by) == (read_first.checksum, new.checksum), "the scan was replaced since"
+    assert old.checksum == files_checksum({file.path: file.sha256 for file in old.files})
+    assert new.checksum == files_checksum({file.path: file.sha256 for file in new.files})
+    assert old.files[0].id != new.files[0].id
     assert {record.products[link.product_id].sha256 for link in record.runs[newest].products} == {
         link.sha256 for link in record.runs[newest].products
     }

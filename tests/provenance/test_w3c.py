@@ -23,6 +23,7 @@ from prov.constants import (
 from prov.identifier import QualifiedName
 from prov.model import ProvDocument, ProvRecord
 
+from ccat_assets.provenance import names
 from ccat_assets.provenance.w3c import document_of, prov_json, prov_n
 from ccat_models.lineage.record import ProvenanceRecord
 from tests.support.provenance import SECRET, Eventful
@@ -83,7 +84,7 @@ def test_waivers_and_taints(happened: Eventful, record: ProvenanceRecord, docume
     assert [end(one, PROV_ATTR_ENTITY) for one in by_lifting] == [f"taint-{lifted}"]
     by_taint = relations(document, PROV_INVALIDATION, PROV_ATTR_ACTIVITY, f"tainting-{standing}")
     invalid = {end(one, PROV_ATTR_ENTITY) for one in by_taint}
-    assert {f"package-{record.taints[standing].package_id}"} < invalid
+    assert {names.package_name(one.content) for one in record.contents_of(record.taints[standing].package_id)} < invalid
     assert {f"product-{one.id}" for one in record.made_by(happened.newest)} < invalid
     assert not relations(document, PROV_INVALIDATION, PROV_ATTR_ACTIVITY, f"tainting-{lifted}")
 
@@ -99,7 +100,7 @@ def test_the_plan_the_software_and_the_raw_files(
     assert used == {
         f"software-{next(iter(record.software))}",
         f"config-{record.runs[happened.failed_attempt[0]].config_id}",
-        "package-1",
+        names.package_name(record.runs[happened.failed_attempt[0]].packages[0].content),
     }
     files = {f"file-{file.id}" for package in record.packages.values() for file in package.files}
     assert {str(one.identifier) for one in document.get_records()} >= {f"data:{name}" for name in files}

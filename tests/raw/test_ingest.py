@@ -1,4 +1,5 @@
 import hashlib
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -7,12 +8,20 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ccat_models.errors import InvalidDeclaration
+from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.raw.catalogue import parse_catalogue
 from ccat_models.raw.ingest import IngestReport, MeasuredFile, ingest
+from ccat_models.raw.locations import files_of, record_archived
+from ccat_models.raw.staging import STAGED_DIGITS, STAGED_DIRECTORY, readable_directories
 from ccat_models.tables import Base
-from ccat_models.tables.places import DiskDataLocation, LocationType, RawDataPackagePhysicalCopy, Site
-from ccat_models.tables.raw_data import PackageState, RawDataFile, RawDataPackage
+from ccat_models.tables.places import (
+    DiskDataLocation,
+    LocationType,
+    PhysicalCopyStatus,
+    RawDataPackagePhysicalCopy,
+    Site,
+)
+from ccat_models.tables.raw_data import PackageContent, PackageState, RawDataFile, RawDataPackage
 from resources.ops_db import OpsDb
 from tests.support.cli import catalogue
 
@@ -100,8 +109,54 @@ def test_other_files_change_checksum_lanes_size_and_files(database: OpsDb) -> No
     assert (after.lane_0, after.lane_1, after.lane_2) != (before.lane_0, before.lane_1, before.lane_2)
     assert package(database, "scan-1").checksum == neighbour.checksum
     with database.read() as session:
-        sizes = sa.select(RawDataFile.size_bytes).where(RawDataFile.raw_data_package_id == after.id)
-        assert session.scalars(sizes).all() == [11]
+        assert [file.size_bytes for file in files_of(session, after.id)] == [11]
+
+
+def test_files_of_earlier_content_stay_and_are_used_again(database: OpsDb) -> None:
+    deliver(database, catalogue(2))
+    first, neighbours = files(database, "scan-0"), files(database, "scan-1")
+    deliver(database, catalogue(2), {"scan-0": "more counts"})
+    both = files(database, "scan-0")
+    assert both.items() > first.items()
+    assert [sha256 for _, _, sha256 in both.values()] != [sha256 for _, _, sha256 in first.values()] * 2
+    assert deliver(database, catalogue(2)) == IngestReport(0, 1, 0, 1)
+    assert files(database, "scan-0") == both
+    assert files(database, "scan-1") == neighbours
+    with database.read() as session:
+        of_today = session.get_one(RawDataPackage, package(database, "scan-0").id)
+        assert {file.id for file in of_today.files} == first.keys()
+
+
+def files(database: OpsDb, name: str) -> dict[uuid.UUID, tuple[str, str, str]]:
+    file = RawDataFile
+    query = sa.select(file.id, file.package_checksum, file.path, file.sha256).join(file.package)
+    with database.read() as session:
+        rows = session.execute(query.where(RawDataPackage.name == name)).tuples()
+        return {number: (checksum, path, sha256) for number, checksum, path, sha256 in rows}
+
+
+def test_what_was_brought_or_packed_of_earlier_content_is_no_copy(database: OpsDb) -> None:
+    deliver(database, catalogue(1))
+    old = package(database, "scan-0")
+    path = f"{STAGED_DIRECTORY}/scan-0-{(old.checksum or '')[:STAGED_DIGITS]}"
+
+    def readable() -> dict[PackageContent, str]:
+        with database.write() as session:
+            query = sa.delete(RawDataPackagePhysicalCopy).where(RawDataPackagePhysicalCopy.data_location_id == 1)
+            session.execute(query)
+            copy = {"raw_data_package_id": old.id, "data_location_id": 1, "path": path, "created_at": NOON}
+            session.add(RawDataPackagePhysicalCopy(status=PhysicalCopyStatus.STAGED, **copy))
+            session.flush()
+            return readable_directories(session, [old.id], location_id=1)
+
+    assert readable() == {(old.id, old.checksum): f"/disk-1/{path}"}
+    deliver(database, catalogue(1), {"scan-0": "more counts"}, location=2)
+    new = package(database, "scan-0")
+    assert readable() == {(new.id, new.checksum): "/disk-2/scan-0"}
+    with database.request() as session:
+        record_archived(session, (new.id, new.checksum or ""), 1, "scan-0.tar", NOON)
+        with pytest.raises(Refused, match="package scan-0: was delivered again with other content meanwhile"):
+            record_archived(session, (old.id, old.checksum or ""), 1, "scan-0.tar", NOON)
 
 
 def test_a_withdrawn_package_keeps_what_it_was_and_may_come_back(database: OpsDb) -> None:

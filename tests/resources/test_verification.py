@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ccat_models.product.copies import Selection, note_verified, select_named
 from ccat_models.tables.base import ProductId
 from ccat_models.tables.places import DiskDataLocation, PhysicalCopy, PhysicalCopyStatus
-from ccat_models.tables.raw_data import RawDataFile
+from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
 from resources import store_program, verification
 from resources.attempt_store import Actual, AttemptStore, Expected
 from resources.local_shell import LocalShell
@@ -133,7 +133,8 @@ def test_raw_packages_are_found_however_far_back_and_good_if_all_their_files_are
     monkeypatch.setattr(verification, "_PACKAGES", 2)
     (works.observatory.base / "archive" / "scan-1" / "scan.dat").write_text("broken")
     with works.cluster.ops_db.write() as session:
-        more = {"path": "more.dat", "size_bytes": 1, "sha256": "0" * 64}
+        checksum = session.scalars(sa.select(RawDataPackage.checksum).where(RawDataPackage.id == 3)).one()
+        more = {"package_checksum": checksum, "path": "more.dat", "size_bytes": 1, "sha256": "0" * 64}
         session.add(RawDataFile(id=uuid.uuid4(), raw_data_package_id=3, instrument_module_id=1, **more))
     checking = Verification(works.cluster)
     found = list(checking.raw(Selection(pipeline="letters", step="join")))
@@ -144,6 +145,29 @@ def test_raw_packages_are_found_however_far_back_and_good_if_all_their_files_are
     now = works.cluster.clock()
     assert verified_at(works, PhysicalCopy.raw_data_package_id) == {1: now, 2: None, 3: None}
     assert [one.owner for one in checking.raw(Selection(product_ids=(ProductId(2),)))] == ["scan-1"]
+
+
+def test_raw_files_that_were_replaced_since_are_told_and_others_not_looked_at(works: Works) -> None:
+    complete(works, 2)
+    scan = works.observatory.base / "archive" / "scan-0" / "scan.dat"
+    read, size_bytes = scan.read_bytes(), scan.stat().st_size
+    works.observatory.scan(0, "more counts")
+    heard: list[tuple[int, int]] = []
+    checking = Verification(works.cluster, lambda files, size: heard.append((files, size)))
+    (replaced,) = checking.raw(Selection(product_ids=(ProductId(1),)))
+    assert (replaced.owner, replaced.path, replaced.finding) == ("scan-0", "scan.dat", Finding.REPLACED)
+    assert replaced.detail.startswith("package checksum ")
+    assert "`ccat impact package:scan-0` shows" in replaced.remedy
+    assert heard == [(1, size_bytes)]
+    works.request()
+    works.complete(*works.in_flight())
+    both = list(checking.raw(Selection(pipeline="letters", step="read")))
+    findings = sorted((one.owner, one.finding.value) for one in both)
+    assert findings == [("scan-0", "ok"), ("scan-0", "replaced"), ("scan-1", "ok")]
+    assert checking.extent(Selection(pipeline="letters", step="read"), raw=True)[0] == 3 + 3
+    works.observatory.scan(0)
+    assert scan.read_bytes() == read
+    assert [one.finding for one in checking.raw(Selection(product_ids=(ProductId(1),)))] == [Finding.OK]
 
 
 def registered(root: Path, contents: Mapping[str, bytes]) -> list[Registered]:

@@ -79,13 +79,12 @@ class SmallObservatory:
             package = session.scalar(sa.select(RawDataPackage).where(RawDataPackage.name == name))
             if package is None:
                 package = self._new_package(session, number, name)
-            for file in session.scalars(sa.select(RawDataFile).where(RawDataFile.raw_data_package_id == package.id)):
-                session.delete(file)
-            session.flush()
-            package.set_checksum(files_checksum({"scan.dat": sha256}))
+            checksum = files_checksum({"scan.dat": sha256})
+            package.set_checksum(checksum)
             package.state = state
             package.archived_at = self.clock() if state is PackageState.ARCHIVED else None
-            session.add(_file(package, text, sha256))
+            if not session.scalars(sa.select(RawDataFile).where(RawDataFile.of(package.id, checksum))).all():
+                session.add(_file(package, text, sha256))
         return name
 
     def withdraw(self, number: int) -> None:
@@ -141,6 +140,7 @@ def _file(package: RawDataPackage, text: str, sha256: str) -> RawDataFile:
     return RawDataFile(
         id=uuid.uuid4(),
         raw_data_package_id=package.id,
+        package_checksum=package.checksum or "",
         instrument_module_id=1,
         path="scan.dat",
         size_bytes=len(text),

@@ -533,6 +533,7 @@ def create_tables() -> None:
         "raw_data_file",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("raw_data_package_id", BIG_ID, nullable=False),
+        sa.Column("package_checksum", sa.String(length=64), nullable=False),
         sa.Column("instrument_module_id", sa.Integer(), nullable=False),
         sa.Column("path", sa.String(length=500), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
@@ -544,7 +545,12 @@ def create_tables() -> None:
             ["raw_data_package_id"], ["raw_data_package.id"], name=op.f("fk_raw_data_file_raw_data_package_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_raw_data_file")),
-        sa.UniqueConstraint("raw_data_package_id", "path", name=op.f("uq_raw_data_file_raw_data_package_id_path")),
+        sa.UniqueConstraint(
+            "raw_data_package_id",
+            "package_checksum",
+            "path",
+            name=op.f("uq_raw_data_file_raw_data_package_id_package_checksum_path"),
+        ),
     )
     op.create_index(
         op.f("ix_raw_data_file_instrument_module_id"), "raw_data_file", ["instrument_module_id"], unique=False
