@@ -7,6 +7,7 @@ from html import escape
 from statistics import fmean
 
 from ccat_assets.lineage_picture import Box, Picture, Shape
+from ccat_assets.xml_text import xml_text
 
 _LINE_PX, _LETTER_PX, _PADDING_PX = 16, 6.9, 10
 _BETWEEN_LAYERS_PX, _BETWEEN_BOXES_PX, _MARGIN_PX = 70, 14, 20
@@ -136,12 +137,16 @@ def _arrow(source: Place, target: Place) -> str:
 def _box(box: Box, place: Place) -> Iterator[str]:
     fill, stroke = _COLOURS[box.shape]
     shape = f'x="{place.x:.1f}" y="{place.y:.1f}" width="{place.width:.1f}" height="{place.height:.1f}" rx="5"'
-    yield f'<g><title>{escape(" · ".join(box.lines))}</title><rect {shape} fill="{fill}" stroke="{stroke}"/>'
+    yield f'<g><title>{_escaped(" · ".join(box.lines))}</title><rect {shape} fill="{fill}" stroke="{stroke}"/>'
     for number, line in enumerate(box.lines):
         weight = ' font-weight="bold"' if number == 0 else ""
         y = place.y + _PADDING_PX / 2 + (number + 0.75) * _LINE_PX
-        yield f'<text x="{place.x + _PADDING_PX:.1f}" y="{y:.1f}"{weight}>{escape(_shown(line))}</text>'
+        yield f'<text x="{place.x + _PADDING_PX:.1f}" y="{y:.1f}"{weight}>{_escaped(_shown(line))}</text>'
     yield "</g>"
+
+
+def _escaped(text: str) -> str:
+    return escape(xml_text(text))
 
 
 def _shown(line: str) -> str:

@@ -10,6 +10,7 @@ from ccat_models.sub_group.keys import make_key
 from ccat_models.tables.base import ProductId
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a line's end among them, after which Markdown begins anew
 
 
 @dataclass(frozen=True)
@@ -41,5 +42,5 @@ def link(label: str, url: str) -> str:
 
 
 def text(plain: str) -> str:
-    """Return text that Markdown shows as it stands."""
-    return _SPECIAL.sub(r"\\\1", plain)
+    """Return text that Markdown shows as it stands, on one line: U+FFFD for each control character."""
+    return _CONTROL.sub("\ufffd", _SPECIAL.sub(r"\\\1", plain))

@@ -8,6 +8,7 @@ from ccat_assets.provenance.ivoa import instances_of
 from ccat_assets.provenance.ivoa_instances import Row
 from ccat_assets.provenance.ivoa_json import STANDARD
 from ccat_assets.provenance.ivoa_model import CLASSES, PREFIX, Kind
+from ccat_assets.xml_text import xml_text
 from ccat_models.lineage.record import ProvenanceRecord
 
 
@@ -36,6 +37,6 @@ def _table(document: VOTableFile, name: str, rows: list[Row]) -> TableElement:
         table.fields.append(field)
     table.create_arrays(len(rows))
     for number, row in enumerate(rows):
-        table.array[number] = tuple(row.get(attribute.name, "") for attribute in CLASSES[name])
+        table.array[number] = tuple(xml_text(row.get(attribute.name, "")) for attribute in CLASSES[name])
         table.array.mask[number] = tuple(attribute.name not in row for attribute in CLASSES[name])
     return table

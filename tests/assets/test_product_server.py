@@ -115,5 +115,6 @@ def test_links_hold_whatever_a_name_is() -> None:
     assert Links("http://x").product(ProductId(7), "a b/(c)[d].png") == r"[a b/(c)\[d\].png](http://x/products/7/a%20b/%28c%29%5Bd%5D.png)"  # fmt: skip
     assert Links().product(ProductId(7), "a_b") == r"a\_b"
     assert link("<b>", "/x") == r"[\<b\>](/x)"
+    assert link("a\n# hi\u2028\x1b[31m", "/x") == "[a\ufffd# hi\ufffd\ufffd\\[31m](/x)"
     url = partition_url(step_key("p", "s"), "line=a%2Fb+obs=1")
     assert url == "/assets/p/s?view=partitions&partition=line%3Da%252Fb%2Bobs%3D1"

@@ -1,6 +1,9 @@
 """Which boxes a picture of a lineage has: no more than can be read."""
 
-from ccat_assets.lineage_picture import MOST_BOXES, Picture, Shape, picture_of
+import xml.etree.ElementTree as ET
+
+from ccat_assets.lineage_picture import MOST_BOXES, Box, Picture, Shape, picture_of
+from ccat_assets.lineage_svg import svg
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
 from tests.support.lineages import Drawn, fill
@@ -26,6 +29,12 @@ def test_few_packages_have_a_box_each_which_runs_share(sqlite_ops_db: OpsDb) -> 
     assert len(lines(found, Shape.RUN)) == 3
     assert ("package 1-000000000000", "run 2") in found.arrows
     assert ("run 3", "product 3") in found.arrows
+
+
+def test_characters_that_xml_forbids_do_not_break_a_picture() -> None:
+    drawn = svg(Picture({"product 1": Box(Shape.PRODUCT, ("science/a\x01b\n# <hi>\x1b.txt",))}, ()))
+    title, *_ = ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}title")
+    assert title.text == "science/a\ufffdb\n# <hi>\ufffd.txt"
 
 
 def test_packages_that_would_be_too_many_boxes_are_one(sqlite_ops_db: OpsDb) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -19,6 +20,7 @@ from ccat_assets.provenance.ivoa_instances import Instances
 from ccat_assets.provenance.ivoa_json import ivoa_json
 from ccat_assets.provenance.ivoa_votable import ivoa_votable
 from ccat_models.lineage.record import ProvenanceRecord
+from ccat_models.tables.execution import FailureClass
 from tests.support.provenance import SECRET, Eventful
 
 pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
@@ -110,6 +112,18 @@ def model(record: ProvenanceRecord) -> Model:
 def votable(record: ProvenanceRecord) -> VOTableFile:
     """Give the VOTable as its reader has it, which raises what it would else warn of."""
     return parse(BytesIO(ivoa_votable(record).encode()), verify="exception")
+
+
+def test_characters_that_xml_forbids_do_not_break_a_votable(record: ProvenanceRecord) -> None:
+    strange = "science/a\x01b\n# hi\x1b[31m\ufffe.txt"
+    (run_id, run), product = next(iter(record.runs.items())), next(iter(record.products.values()))
+    failed = replace(run, failure_class=FailureClass.SCIENCE, failure_message="\x1b[31mred\x00")
+    named = replace(product, name=strange)
+    spoilt = replace(record, runs={**record.runs, run_id: failed}, products={**record.products, product.id: named})
+    tables = parse(BytesIO(ivoa_votable(spoilt).encode()), verify="exception").iter_tables()
+    by_name = {table.name: table.array for table in tables}
+    assert "science/a\ufffdb\n# hi\ufffd[31m\ufffd.txt" in list(by_name["DatasetEntity"]["name"])
+    assert any(str(comment).endswith("\ufffd[31mred\ufffd") for comment in by_name["Activity"]["comment"])
 
 
 @pytest.mark.parametrize(("name", "attributes", "section"), MANDATORY)
