@@ -9,7 +9,7 @@ from ccat_assets.provenance.ivoa_json import ivoa_json
 from ccat_assets.provenance.ivoa_votable import ivoa_votable
 from ccat_assets.provenance.openlineage import openlineage_lines
 from ccat_assets.provenance.w3c import prov_json, prov_n
-from ccat_models.lineage.record import RecordScope, ScopeKind
+from ccat_models.lineage.record import RecordScope
 from ccat_models.lineage.record_reading import read_in_chunks, read_record
 
 
@@ -34,8 +34,7 @@ _WRITERS = {
 def text_of(session: Session, scope: RecordScope, text_format: TextFormat, namespace: str) -> Iterator[str]:
     """Yield the text of an export; that of OpenLineage run by run, however many there are."""
     if text_format is TextFormat.OPENLINEAGE:
-        whole = scope.kind is ScopeKind.PIPELINE
-        for record in read_in_chunks(session, scope) if whole else [read_record(session, scope)]:
+        for record in read_in_chunks(session, scope):
             yield from openlineage_lines(record, namespace)
     else:
         yield _WRITERS[text_format](read_record(session, scope))

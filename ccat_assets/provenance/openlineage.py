@@ -61,7 +61,7 @@ def events_of(record: ProvenanceRecord, run: RunRecord, namespace: str = DEFAULT
 
 def events_by_run(namespace: str, session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[RunEvent]]:
     """Return the events of some runs, which are read together."""
-    record = record_of(session, RecordScope(ScopeKind.SOME_RUNS, "", ""), run_ids)
+    record = record_of(session, RecordScope(ScopeKind.SOME_RUNS, "", ""), run_ids, with_files=False)
     return {run.id: events_of(record, run, namespace) for run in record.runs.values()}
 
 

@@ -35,7 +35,7 @@ class RawFileRecord:
 class PackageRecord:
     """A raw package as it was delivered at one time, "" for the checksum of one that was not yet.
 
-    `replaced_by` is the checksum of what was delivered in its place since.
+    `replaced_by` is the checksum of what was delivered in its place since. Of the files nothing is said unless wanted.
     """
 
     id: PackageId

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.chunks import chunks
 from ccat_models.errors import Refused
 from ccat_models.lineage.discretion import Discretion, read_discretion
 from ccat_models.lineage.record import (
@@ -17,11 +18,13 @@ from ccat_models.lineage.record import (
     ProvenanceRecord,
     RecordScope,
     RunRecord,
+    ScopeKind,
     StatusChange,
     WaiverRecord,
 )
 from ccat_models.lineage.record_packages import PackageRead
 from ccat_models.lineage.record_scope import run_chunks, runs_in
+from ccat_models.lineage.record_size import count_things
 from ccat_models.lineage.record_things import (
     configs_of,
     packages_of,
@@ -41,6 +44,7 @@ from ccat_models.tables.quality import QualityCheck, QualityWaiver
 from ccat_models.tables.taints import RunTaint
 
 MOST_RUNS = 10_000  # in one document, which its writer holds in memory
+MOST_THINGS = 100_000  # runs, products, packages and raw files, likewise
 CHUNK_RUNS = 500
 
 # Of a back end's words on an attempt, those that tell of the attempt and not of the machine's files.
@@ -48,23 +52,33 @@ EVIDENCE = ("outcome", "signal", "state", "exit_code", "reason", "node", "host",
 
 
 def read_record(session: Session, scope: RecordScope) -> ProvenanceRecord:
-    """Return the record of a scope; raise Refused for one of more than ten thousand runs."""
+    """Return the record of a scope; raise Refused for one that is too large, with nothing of it loaded."""
     run_ids = runs_in(session, scope, limit=MOST_RUNS + 1)
     if len(run_ids) > MOST_RUNS:
         raise Refused(
             f"{scope.kind.value} {scope.name}: has more than {MOST_RUNS} runs, too many for one document: export its"
             f" products one by one, or the format openlineage, which has no such limit"
         )
+    things = count_things(session, run_ids)
+    if things.all > MOST_THINGS:
+        raise Refused(
+            f"{scope.kind.value} {scope.name}: tells of {things.all:,} things ({things}), more than {MOST_THINGS:,}, "
+            f"too many for one document: export {'its runs one by one (run:ID), or ' if things.runs > 1 else ''}the "
+            f"format openlineage, which has no such limit"
+        )
     return record_of(session, scope, run_ids)
 
 
 def read_in_chunks(session: Session, scope: RecordScope, size: int = CHUNK_RUNS) -> Iterator[ProvenanceRecord]:
-    """Yield the record of a whole pipeline in parts of so many runs, however many there are."""
-    for run_ids in run_chunks(session, scope.name, size):
-        yield record_of(session, scope, run_ids)
+    """Yield the record of a scope in parts of so many runs, however many there are, without the packages' files."""
+    whole = scope.kind is ScopeKind.PIPELINE
+    for run_ids in run_chunks(session, scope.name, size) if whole else chunks(runs_in(session, scope), size):
+        yield record_of(session, scope, run_ids, with_files=False)
 
 
-def record_of(session: Session, scope: RecordScope, run_ids: Collection[RunId]) -> ProvenanceRecord:
+def record_of(
+    session: Session, scope: RecordScope, run_ids: Collection[RunId], *, with_files: bool = True
+) -> ProvenanceRecord:
     """Return the record of these runs alone."""
     discretion = read_discretion(session)
     runs = _runs(session, run_ids, discretion)
@@ -75,7 +89,7 @@ def record_of(session: Session, scope: RecordScope, run_ids: Collection[RunId]) 
         scope=scope,
         runs=runs,
         products=products_of(session, run_ids, read),
-        packages=packages_of(session, packages, {one.package_id for one in taints.values()}),
+        packages=packages_of(session, packages, {one.package_id for one in taints.values()}, with_files=with_files),
         software=software_of(session, {run.software_id for run in runs.values()}, discretion),
         configs=configs_of(session, {run.config_id for run in runs.values()}),
         steps=steps_of(session, {run.step_id for run in runs.values()}),

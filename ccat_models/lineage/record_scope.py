@@ -1,5 +1,6 @@
 """What a provenance record is about, by what people type, and which runs belong to it."""
 
+import sys
 from collections.abc import Iterator
 
 import sqlalchemy as sa
@@ -55,7 +56,7 @@ def _pipeline_of(session: Session, run_id: RunId) -> str:
     return session.scalars(steps.join(Run, Run.step_id == ReductionStep.id).where(Run.id == run_id)).one()
 
 
-def runs_in(session: Session, scope: RecordScope, *, limit: int) -> list[RunId]:
+def runs_in(session: Session, scope: RecordScope, *, limit: int = sys.maxsize) -> list[RunId]:
     """Return the runs of a scope in the order of their numbers, so many at most.
 
     To a product's lineage belong the earlier runs of its sub-groups, whatever became of them, and what those read.

@@ -117,7 +117,7 @@ def _successors(session: Session, run_ids: Collection[int]) -> dict[ProductId, P
 
 
 def packages_of(
-    session: Session, read: Collection[PackageContent], tainted: Collection[PackageId]
+    session: Session, read: Collection[PackageContent], tainted: Collection[PackageId], *, with_files: bool
 ) -> dict[PackageContent, PackageRecord]:
     """Return raw packages as they were read, and others that are tainted as they are today."""
     package = RawDataPackage
@@ -130,8 +130,8 @@ def packages_of(
     rows = {row.id: row for row in rows_of(session, query, package.id, ids | set(tainted))}
     of_today = {(package_id, rows[package_id].checksum or "") for package_id in set(tainted) - ids}
     contents = sorted(of_today.union(read))
-    files = _files(session, contents)
-    return {content: _package(rows[content[0]], content[1], tuple(files[content])) for content in contents}
+    files = _files(session, contents if with_files else ())
+    return {content: _package(rows[content[0]], content[1], tuple(files.get(content, ()))) for content in contents}
 
 
 def _package(row: sa.Row[Any], checksum: str, files: tuple[RawFileRecord, ...]) -> PackageRecord:

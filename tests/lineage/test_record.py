@@ -137,6 +137,32 @@ def test_too_many_runs_for_a_document_are_refused(happened: Eventful, monkeypatc
         happened.record("pipeline:letters")
 
 
+def test_too_many_things_for_a_document_are_counted_before_they_are_read(
+    happened: Eventful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ops_db = happened.works.cluster.ops_db
+    record = read(ops_db, "letters/map/all")
+    numbers = [len(record.runs), len(record.products), len(record.packages)]
+    numbers.append(sum(len(package.files) for package in record.packages.values()))
+    monkeypatch.setattr(record_reading, "MOST_THINGS", sum(numbers))
+    assert read(ops_db, "letters/map/all") == record
+    monkeypatch.setattr(record_reading, "MOST_THINGS", sum(numbers) - 1)
+    told = "{} runs, {} products, {} packages, {} raw files".format(*numbers)
+    with statements(ops_db) as said, pytest.raises(Refused) as refusal:
+        read(ops_db, "letters/map/all")
+    limit = f"tells of {sum(numbers)} things ({told}), more than {sum(numbers) - 1}, too many for one document"
+    assert limit in str(refusal.value)
+    assert "its runs one by one (run:ID), or the format openlineage" in str(refusal.value)
+    assert sum("count(*)" in one for one in said) == 3
+    assert "FROM attempt" not in "".join(said)
+    monkeypatch.setattr(record_reading, "MOST_THINGS", 1)
+    with pytest.raises(Refused, match=r"run \d+: tells of .*: export the format openlineage"):
+        read(ops_db, f"run:{happened.newest}")
+    with ops_db.read() as session:
+        (part,) = read_in_chunks(session, find_scope(session, f"run:{happened.newest}"))
+    assert list(part.runs) == [happened.newest]
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
