@@ -142,17 +142,17 @@ def test_what_was_brought_or_packed_of_earlier_content_is_no_copy(database: OpsD
 
     def readable() -> dict[PackageContent, str]:
         with database.write() as session:
-            query = sa.delete(RawDataPackagePhysicalCopy).where(RawDataPackagePhysicalCopy.data_location_id == 1)
+            query = sa.delete(RawDataPackagePhysicalCopy).where(RawDataPackagePhysicalCopy.data_location_id == 2)
             session.execute(query)
-            copy = {"raw_data_package_id": old.id, "data_location_id": 1, "path": path, "created_at": NOON}
+            copy = {"raw_data_package_id": old.id, "data_location_id": 2, "path": path, "created_at": NOON}
             session.add(RawDataPackagePhysicalCopy(status=PhysicalCopyStatus.STAGED, **copy))
             session.flush()
-            return readable_directories(session, [old.id], location_id=1)
+            return readable_directories(session, [old.id], location_id=2)
 
-    assert readable() == {(old.id, old.checksum): f"/disk-1/{path}"}
-    deliver(database, catalogue(1), {"scan-0": "more counts"}, location=2)
+    assert readable() == {(old.id, old.checksum): f"/disk-2/{path}"}
+    deliver(database, catalogue(1), {"scan-0": "more counts"})
     new = package(database, "scan-0")
-    assert readable() == {(new.id, new.checksum): "/disk-2/scan-0"}
+    assert readable() == {(new.id, new.checksum): "/disk-1/scan-0"}
     with database.request() as session:
         record_archived(session, (new.id, new.checksum or ""), 1, "scan-0.tar", NOON)
         with pytest.raises(Refused, match="package scan-0: was delivered again with other content meanwhile"):
