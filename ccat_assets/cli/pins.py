@@ -10,6 +10,7 @@ from ccat_assets.sizes import size_text
 from ccat_models.product import pins as pins_of
 from ccat_models.product.copies import select_named
 from ccat_models.tables.space import NOT_THERE
+from resources import pinning
 
 
 def pin(
@@ -19,9 +20,7 @@ def pin(
 ) -> None:
     """Keep products, whatever the retention of their step says; again changes nothing."""
     app = ready()
-    with app.ops_db.write() as session:
-        selection = select_named(session, what)
-        done = pins_of.pin(session, selection, reason=reason, by=app.settings.user, now=app.clock())
+    done = pinning.pin(app.cluster, what, reason=reason, by=app.settings.user)
     if as_json:
         print_json(done)
         return

@@ -42,7 +42,10 @@ class PinRow:
 
 
 def pin(session: Session, selection: Selection, *, reason: str, by: str, now: datetime) -> Pinned:
-    """Pin products; those that are pinned already keep their reason."""
+    """Pin products; those that are pinned already keep their reason.
+
+    This belongs into a request's transaction: a purge does not see what is pinned while it decides.
+    """
     wanted = products_of(selection).subquery()
     constants = {"reason": reason, "pinned_by": by, "pinned_at": now}
     columns = ProductPin.__table__.c
