@@ -102,9 +102,9 @@ def _remove(cluster: Cluster, marked: Sequence[Marked]) -> Freed:
     left = [run for run in marked if not gone.issuperset(run.paths)]
     problem = next(iter(problems.values()), None)
     with cluster.ops_db.write() as session:
-        confirm(session, cluster.location_id, [run.run_id for run in done], cluster.clock())
+        confirm(session, cluster.location_id, done, cluster.clock())
         if problem is not None:
-            note_problem(session, [run.run_id for run in left], problem)
+            note_problem(session, left, problem)
     cluster.passing("purge confirmed")
     sizes = (sum(run.removable_bytes for run in runs) for runs in (done, left))
     return Freed(None, next(sizes), len(done), next(sizes), problem)

@@ -32,9 +32,10 @@ class Purpose:
 
 @dataclass(frozen=True)
 class Marked:
-    """A run whose products are to be removed; the paths are relative to the data location."""
+    """A run whose products a purge is to remove; the paths are relative to the data location."""
 
     run_id: RunId
+    purge_id: int | None
     removable_bytes: int
     paths: tuple[str, ...]
 
@@ -62,47 +63,59 @@ def mark(session: Session, location_id: int, chosen: Picked, purpose: Purpose, n
 def marked_runs(session: Session, location_id: int, *, after: RunId, limit: int) -> list[Marked]:
     """Return the marked runs that follow one, in the order of their numbers, so many at most."""
     space = RunSpace
-    query = sa.select(space.run_id, space.removable_bytes).where(
+    query = sa.select(space.run_id, space.purge_id, space.removable_bytes).where(
         space.state == SpaceState.MARKED, space.data_location_id == location_id, space.run_id > after
     )
-    runs = dict(session.execute(query.order_by(space.run_id).limit(limit)).tuples().all())
+    runs = session.execute(query.order_by(space.run_id).limit(limit)).tuples().all()
     files = (
         sa.select(DataProduct.run_id, Copy.path)
         .join(Copy, Copy.data_product_id == DataProduct.id)
-        .where(DataProduct.run_id.in_(runs), _removable(), Copy.data_location_id == location_id)
+        .where(
+            DataProduct.run_id.in_([run_id for run_id, _, _ in runs]),
+            _removable(),
+            Copy.data_location_id == location_id,
+        )
         .order_by(Copy.path)
     )
     paths: dict[RunId, list[str]] = defaultdict(list)
     for run_id, path in session.execute(files).tuples():
         paths[run_id].append(path)
-    return [Marked(run_id, size, tuple(paths[run_id])) for run_id, size in runs.items()]
+    return [Marked(run_id, purge_id, size, tuple(paths[run_id])) for run_id, purge_id, size in runs]
 
 
-def confirm(session: Session, location_id: int, run_ids: Collection[RunId], now: datetime) -> None:
-    """Note that the files of marked runs are gone; of several who say so, one is believed."""
-    space = RunSpace
-    rest = space.size_bytes - space.removable_bytes
-    for ids in chunks(run_ids):
-        purged = (
-            sa.update(space)
-            .where(space.run_id.in_(ids), space.state == SpaceState.MARKED)
-            .values(state=SpaceState.PURGED, size_bytes=rest, changed_at=now)
-            .returning(space.run_id, space.purge_id, space.removable_bytes)
-            .execution_options(synchronize_session=False)
-        )
-        gone = session.execute(purged).tuples().all()
-        _set_copies(session, location_id, [run_id for run_id, _, _ in gone], PhysicalCopyStatus.DELETED)
-        for purge_id in {purge_id for _, purge_id, _ in gone}:
-            sizes = [size for _, of, size in gone if of == purge_id]
-            freed = {"freed_bytes": Purge.freed_bytes + sum(sizes), "freed_runs": Purge.freed_runs + len(sizes)}
-            _update(session, sa.update(Purge).where(Purge.id == purge_id).values(freed))
+def confirm(session: Session, location_id: int, removed: Collection[Marked], now: datetime) -> None:
+    """Note that the files of marked runs are gone; of several who say so, one is believed.
+
+    A run that was made again meanwhile, and marked by a later purge, has other files: nothing is noted of it.
+    """
+    for purge_id in {run.purge_id for run in removed}:
+        for ids in chunks([run.run_id for run in removed if run.purge_id == purge_id]):
+            _confirm(session, location_id, purge_id, ids, now)
     _finish(session, now)
 
 
-def note_problem(session: Session, run_ids: Collection[RunId], problem: str) -> None:
+def note_problem(session: Session, left: Collection[Marked], problem: str) -> None:
     """Note why files of marked runs could not be removed; they stay marked."""
-    of = sa.select(RunSpace.purge_id).where(RunSpace.run_id.in_(run_ids))
-    _update(session, sa.update(Purge).where(Purge.id.in_(of)).values(problem=problem))
+    _update(session, sa.update(Purge).where(Purge.id.in_({run.purge_id for run in left})).values(problem=problem))
+
+
+def _confirm(
+    session: Session, location_id: int, purge_id: int | None, run_ids: Collection[RunId], now: datetime
+) -> None:
+    space = RunSpace
+    rest = space.size_bytes - space.removable_bytes
+    marked = (space.run_id.in_(run_ids), space.state == SpaceState.MARKED, space.purge_id == purge_id)
+    purged = (
+        sa.update(space)
+        .where(*marked)
+        .values(state=SpaceState.PURGED, size_bytes=rest, changed_at=now)
+        .returning(space.run_id, space.removable_bytes)
+        .execution_options(synchronize_session=False)
+    )
+    gone = dict(session.execute(purged).tuples().all())
+    _set_copies(session, location_id, gone.keys(), PhysicalCopyStatus.DELETED)
+    freed = {"freed_bytes": Purge.freed_bytes + sum(gone.values()), "freed_runs": Purge.freed_runs + len(gone)}
+    _update(session, sa.update(Purge).where(Purge.id == purge_id).values(freed))
 
 
 def _finish(session: Session, now: datetime) -> None:

@@ -1,11 +1,16 @@
 """A process that dies while it makes room, or makes again, loses nothing and does nothing twice."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from ccat_models.product.purge import marked_runs
+from ccat_models.product.space import list_purges
+from ccat_models.tables.base import RunId
 from ccat_models.tables.space import SpaceState
-from resources.purging import finish
+from resources.ensure import Wish
+from resources.purging import finish, unlink
 from tests.space.tiny import Died, Tiny
 
 BORDERS = ("purge marked", "purged files removed", "purge confirmed")
@@ -54,4 +59,40 @@ def test_making_again_survives_the_death_of_who_does_it(embedded: Tiny, border: 
     called = embedded.called()
     assert called["join source-1"] == 1
     assert max(called.values()) == 1
+    embedded.check_disk()
+
+
+def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew(tiny: Tiny) -> None:
+    """A removes the files, and sleeps; B confirms, all is made again and marked by another purge; A wakes up."""
+    tiny.declare(0, 2)
+    tiny.run()
+
+    def meanwhile(border: str) -> None:
+        if border == "purged files removed":
+            finish(tiny.cluster)
+            assert tiny.run(step="join", wish=Wish(by="test", force=True)).failed == []
+            with pytest.raises(Died):
+                tiny.dying_at("purge marked").purge()
+
+    slow = replace(tiny.cluster, passing=meanwhile)
+    Tiny(tiny.observatory, slow).purge()
+    assert set(tiny.state("read")) == set(tiny.state("clean")) == {SpaceState.MARKED}
+    assert finish(tiny.cluster).freed_runs == 4
+    assert set(tiny.state("read")) == set(tiny.state("clean")) == {SpaceState.PURGED}
+    tiny.check_disk()
+    with tiny.cluster.ops_db.read() as session:
+        assert [(row.freed_runs, row.problem) for row in list_purges(session)] == [(4, None), (4, None)]
+
+
+def test_who_was_held_up_removes_nothing_of_what_was_made_again(embedded: Tiny) -> None:
+    embedded.declare(0, 2)
+    embedded.run()
+    with pytest.raises(Died):
+        embedded.dying_at("purge marked").purge()
+    with embedded.cluster.ops_db.read() as session:
+        late = marked_runs(session, embedded.cluster.location_id, after=RunId(0), limit=100)
+    finish(embedded.cluster)
+    assert embedded.run(step="join", wish=Wish(by="test", force=True)).failed == []
+    assert unlink(embedded.cluster, [path for run in late for path in run.paths])[1] == {}
+    assert set(embedded.state("clean")) == {SpaceState.PRESENT}
     embedded.check_disk()
