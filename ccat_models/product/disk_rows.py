@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.raw.staging import STAGED_DIRECTORY, is_staged
-from ccat_models.run.regenerate import not_to_be_made_again
+from ccat_models.run.made_of import not_to_be_made_again
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run

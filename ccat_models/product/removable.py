@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from ccat_models.chunks import chunks
 from ccat_models.pipeline.revisions import last_revisions
 from ccat_models.product.kept import Cause, causes, present
-from ccat_models.run.regenerate import not_to_be_made_again
+from ccat_models.run.made_of import not_to_be_made_again
 from ccat_models.tables.base import RunId, UtcDateTime, total
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, ReductionStepRevision
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy

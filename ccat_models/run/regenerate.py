@@ -16,16 +16,16 @@ from ccat_models.gap.inputs import sub_group_links
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import Scope
 from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.run.made_of import never_to_be_made_again
 from ccat_models.run.request import ask_again, attempt_row, free_places, note_use
 from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.execution import ENDED_BADLY, IN_FLIGHT, Attempt, FailureClass, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
-from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStep
+from ccat_models.tables.pipelines import ReductionStep
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
-from ccat_models.tables.raw_data import PackageState, RawDataPackage
-from ccat_models.tables.space import GONE, NOT_THERE, RunSpace, SpaceState
+from ccat_models.tables.space import NOT_THERE, RunSpace, SpaceState
 
 REASON = "regeneration"
 # The program does not do it again; where something around it failed, it may yet.
@@ -66,7 +66,7 @@ def regenerate(
     wanted = session.scalars(purged).all()
     created: dict[str, Mapping[RunId, SubGroupId]] = {}
     if wanted:
-        hopeless = session.scalars(not_to_be_made_again(wanted)).all()
+        hopeless = session.scalars(never_to_be_made_again(wanted)).all()
         _lose(session, RunSpace.run_id.in_(hopeless), now)
         for step in pipeline.steps:
             limit = free_places(session, pipeline, step, at_location)
@@ -133,50 +133,6 @@ def _lose(session: Session, which: sa.ColumnElement[bool], now: datetime) -> Non
 
 def _purged() -> sa.ColumnElement[bool]:
     return RunSpace.state == SpaceState.PURGED
-
-
-def not_to_be_made_again(
-    run_ids: Collection[RunId] | sa.Select[tuple[RunId]],
-) -> sa.CompoundSelect[tuple[RunId]]:
-    """Return those runs of which something that they were made with or from is gone, or has become something else.
-
-    That counts also for what must be made again before they can be.
-    """
-    made_of, read, package, run = behind(run_ids), RunInputPackage, RawDataPackage, aliased(Run)
-    of = sa.select(made_of.c.run_id).select_from(made_of)
-    changed = (
-        of.join(read, read.run_id == made_of.c.behind_id)
-        .join(package, package.id == read.raw_data_package_id)
-        .where(sa.or_(package.state != PackageState.ARCHIVED, package.checksum.is_distinct_from(read.checksum)))
-    )
-    lost = (
-        of.join(RunInputProduct, RunInputProduct.run_id == made_of.c.behind_id)
-        .join(_there, _there.run_id == RunInputProduct.producer_run_id)
-        .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
-        .where(_there.state.in_(GONE), sa.func.coalesce(_instead.state, _there.state) == SpaceState.LOST)
-    )
-    withdrawn = (
-        of.join(run, run.id == made_of.c.behind_id)
-        .join(ReductionSoftwareVersion, ReductionSoftwareVersion.id == run.software_version_id)
-        .where(ReductionSoftwareVersion.withdrawn)
-    )
-    return sa.union(changed, lost, withdrawn)
-
-
-def behind(run_ids: Collection[RunId] | sa.Select[tuple[RunId]]) -> sa.CTE:
-    """Return runs (`run_id`) and what must be made again before they can be (`behind_id`), they themselves included."""
-    read = RunInputProduct
-    begun = sa.select(Run.id.label("run_id"), Run.id.label("behind_id")).where(Run.id.in_(run_ids))
-    found = begun.cte("behind", recursive=True)
-    further = (
-        sa.select(found.c.run_id, sa.func.coalesce(_instead.run_id, _there.run_id))
-        .join(read, read.run_id == found.c.behind_id)
-        .join(_there, _there.run_id == read.producer_run_id)
-        .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
-        .where(_there.state.in_((*NOT_THERE, *GONE)))  # few: found by their index
-        .where(sa.func.coalesce(_instead.state, _there.state) != SpaceState.PRESENT)
-    )
-    return found.union(further)
 
 
 _there = aliased(RunSpace, name="there_space")

@@ -3,13 +3,18 @@
 import pytest
 import sqlalchemy as sa
 
+from ccat_models.product.kept import Cause
 from ccat_models.tables.places import DataProductPhysicalCopy, DiskDataLocation, LocationType, PhysicalCopyStatus
+from ccat_models.tables.places import RawDataPackagePhysicalCopy as PackageCopy
 from ccat_models.tables.products import DataProduct
+from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import ProductPin, SpaceState
 from resources.ensure import Wish, ensure
+from resources.space_plan import kept
 from tests.space.tiny import Tiny
 
 P, G = SpaceState.PRESENT, SpaceState.PURGED
+BUFFER = LocationType.BUFFER
 
 
 def retention(text: str) -> str:
@@ -126,3 +131,44 @@ def test_what_is_pinned_or_was_not_verified_stays(tiny: Tiny, kept: str) -> None
             session.execute(copy.values(checksum_verified_at=None))
     assert tiny.purge().freed_runs == 1
     assert (tiny.state("read"), tiny.state("clean")) == ([P], [G])
+
+
+@pytest.mark.parametrize("gone", ["deleted", "inactive"])
+def test_what_was_made_of_raw_data_that_nobody_can_read_stays(tiny: Tiny, gone: str) -> None:
+    """Also where it was made of it by way of what a purge has removed; once it can be read, all may go."""
+    tiny.declare(0, 2)
+    tiny.run()
+    of_first = sa.select(RawDataPackage.id).where(RawDataPackage.name == "scan-0").scalar_subquery()
+    copies = sa.update(PackageCopy).where(PackageCopy.raw_data_package_id == of_first)
+    tiny.purge(1)
+    assert (tiny.spaces()["read scan-0"], tiny.spaces()["clean scan-0"]) == (["PURGED"], ["PRESENT"])
+    with tiny.cluster.ops_db.write() as session:
+        if gone == "deleted":
+            session.execute(copies.values(status=PhysicalCopyStatus.DELETED))
+        else:
+            spare = sa.select(PackageCopy.data_location_id).where(PackageCopy.raw_data_package_id == of_first)
+            (archive,) = session.scalars(spare)
+            session.add(DiskDataLocation(id=9, site_id=1, name="attic", location_type=BUFFER, path="", active=False))
+            session.flush()
+            session.execute(copies.values(data_location_id=9))
+    assert {one.cause: one.runs for one in kept(tiny.cluster)}[Cause.NOT_AGAIN] == 1
+    assert tiny.purge().freed_runs == 2
+    assert (tiny.spaces()["clean scan-0"], tiny.spaces()["clean scan-2"]) == (["PRESENT"], ["PURGED"])
+    with tiny.cluster.ops_db.write() as session:
+        back = {"status": PhysicalCopyStatus.PRESENT} if gone == "deleted" else {"data_location_id": archive}
+        session.execute(copies.values(back))
+    assert tiny.purge().freed_runs == 1
+
+
+def test_what_was_purged_is_not_given_up_while_its_raw_data_is_away(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    tiny.purge()
+    with tiny.cluster.ops_db.write() as session:
+        session.execute(sa.update(PackageCopy).values(status=PhysicalCopyStatus.DELETED))
+    assert tiny.run(step="join", wish=Wish(by="test", force=True)).failed != []
+    assert tiny.state("read") == [G]
+    with tiny.cluster.ops_db.write() as session:
+        session.execute(sa.update(PackageCopy).values(status=PhysicalCopyStatus.PRESENT))
+    assert tiny.run(step="join", wish=Wish(by="test", retry=True, force=True)).failed == []
+    assert tiny.state("read") == tiny.state("clean") == [P]

@@ -1,0 +1,86 @@
+"""What runs on record were made of, and whether they can be made again from that."""
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+from sqlalchemy.orm import aliased
+
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
+from ccat_models.tables.pipelines import ReductionSoftwareVersion
+from ccat_models.tables.places import READABLE, DataLocation
+from ccat_models.tables.places import RawDataPackagePhysicalCopy as PackageCopy
+from ccat_models.tables.raw_data import PackageState, RawDataPackage
+from ccat_models.tables.space import GONE, NOT_THERE, RunSpace, SpaceState
+
+_there = aliased(RunSpace, name="there_space")
+_instead = aliased(RunSpace, name="instead_space")
+_Runs = Collection[RunId] | sa.Select[tuple[RunId]]
+
+
+def never_to_be_made_again(run_ids: _Runs) -> sa.CompoundSelect[tuple[RunId]]:
+    """Return those runs of which something that they were made with or from is gone, or has become something else.
+
+    That counts also for what must be made again before they can be.
+    """
+    return sa.union(*_changed(behind(run_ids)))
+
+
+def not_to_be_made_again(run_ids: _Runs) -> sa.CompoundSelect[tuple[RunId]]:
+    """Return the same, and those runs of whose raw data no copy can be read now: it may come back, but need not."""
+    made_of = behind(run_ids)
+    return sa.union(*_changed(made_of), _without_raw_data(made_of))
+
+
+def behind(run_ids: _Runs) -> sa.CTE:
+    """Return runs (`run_id`) and what must be made again before they can be (`behind_id`), they themselves included."""
+    read = RunInputProduct
+    begun = sa.select(Run.id.label("run_id"), Run.id.label("behind_id")).where(Run.id.in_(run_ids))
+    found = begun.cte("behind", recursive=True)
+    further = (
+        sa.select(found.c.run_id, sa.func.coalesce(_instead.run_id, _there.run_id))
+        .join(read, read.run_id == found.c.behind_id)
+        .join(_there, _there.run_id == read.producer_run_id)
+        .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
+        .where(_there.state.in_((*NOT_THERE, *GONE)))  # few: found by their index
+        .where(sa.func.coalesce(_instead.state, _there.state) != SpaceState.PRESENT)
+    )
+    return found.union(further)
+
+
+def _changed(made_of: sa.CTE) -> list[sa.Select[tuple[RunId]]]:
+    """Return the runs whose raw data changed, whose products read are lost, and whose software was withdrawn."""
+    read, package, run = RunInputPackage, RawDataPackage, aliased(Run)
+    of = sa.select(made_of.c.run_id).select_from(made_of)
+    changed = (
+        of.join(read, read.run_id == made_of.c.behind_id)
+        .join(package, package.id == read.raw_data_package_id)
+        .where(sa.or_(package.state != PackageState.ARCHIVED, package.checksum.is_distinct_from(read.checksum)))
+    )
+    lost = (
+        of.join(RunInputProduct, RunInputProduct.run_id == made_of.c.behind_id)
+        .join(_there, _there.run_id == RunInputProduct.producer_run_id)
+        .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
+        .where(_there.state.in_(GONE), sa.func.coalesce(_instead.state, _there.state) == SpaceState.LOST)
+    )
+    withdrawn = (
+        of.join(run, run.id == made_of.c.behind_id)
+        .join(ReductionSoftwareVersion, ReductionSoftwareVersion.id == run.software_version_id)
+        .where(ReductionSoftwareVersion.withdrawn)
+    )
+    return [changed, lost, withdrawn]
+
+
+def _without_raw_data(made_of: sa.CTE) -> sa.Select[tuple[RunId]]:
+    """Return the runs of which a package has no copy that can be read at a location in use."""
+    read, copy = RunInputPackage, PackageCopy
+    readable = (
+        sa.select(sa.literal(1))
+        .select_from(copy)
+        .join(DataLocation, DataLocation.id == copy.data_location_id)
+        .where(copy.raw_data_package_id == read.raw_data_package_id, copy.status.in_(READABLE), DataLocation.active)
+        .correlate(read)
+    )
+    of = sa.select(made_of.c.run_id).select_from(made_of)
+    return of.join(read, read.run_id == made_of.c.behind_id).where(~readable.exists())
