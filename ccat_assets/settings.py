@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -137,6 +138,15 @@ class Settings(BaseSettings):
         if info.field_name == "space_limit" and amount is not None and amount.is_part:
             raise ValueError("must be a size, e.g. 200 TB: there is nothing that it could be a part of")
         return text
+
+    @model_validator(mode="after")
+    def _marks_in_order(self) -> Self:
+        marks = [(name, getattr(self, name)) for name in ("space_low", "space_high", "space_limit")]
+        whole_bytes = Amount.parse(self.space_limit).of(0) if self.space_limit else None
+        for (lower, less), (upper, more) in combinations([mark for mark in marks if mark[1]], 2):
+            if Amount.parse(less).exceeds(Amount.parse(more), whole_bytes):
+                raise ValueError(f"{lower} must not be above {upper}, got {less!r} and {more!r}")
+        return self
 
     @field_validator("products_url", "openlineage_url")
     @classmethod

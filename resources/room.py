@@ -28,7 +28,7 @@ class Usage:
         """Return how many bytes to free until the low watermark is reached, 0 below the high one."""
         if self.high_bytes is None or self.goal_bytes is None or self.used_bytes <= self.high_bytes:
             return 0
-        return self.used_bytes - self.goal_bytes
+        return max(0, self.used_bytes - self.goal_bytes)
 
 
 def usage(cluster: Cluster) -> Usage:

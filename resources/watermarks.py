@@ -31,6 +31,12 @@ class Amount:
         """Return how many bytes that is."""
         return int(self.value * whole_bytes) if self.is_part else int(self.value)
 
+    def exceeds(self, other: "Amount", whole_bytes: int | None) -> bool:
+        """Say whether this is more than another amount, as far as they can be compared where the whole is unknown."""
+        if self.is_part == other.is_part:
+            return self.value > other.value
+        return whole_bytes is not None and self.of(whole_bytes) > other.of(whole_bytes)
+
 
 @dataclass(frozen=True)
 class Watermarks:

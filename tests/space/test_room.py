@@ -3,8 +3,11 @@ from dataclasses import replace
 
 import pytest
 
+from ccat_assets.settings import load
+from ccat_models.errors import InvalidDeclaration
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.space import SpaceState
+from resources.room import Usage
 from resources.watermarks import Amount, Watermarks
 from tests.space.tiny import Tiny
 
@@ -57,3 +60,44 @@ def test_a_run_that_nothing_makes_room_for_fails_and_says_so(embedded: Tiny) -> 
 )
 def test_amounts(text: str, whole: int, found: int) -> None:
     assert Amount.parse(text).of(whole) == found
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        ({"high": "70 %", "low": "90 %"}, "space_low must not be above space_high, got '90 %' and '70 %'"),
+        ({"high": "1 GB", "low": "2 GB"}, "space_low must not be above space_high, got '2 GB' and '1 GB'"),
+        (
+            {"limit": "200 MB", "high": "500 GB"},
+            "space_high must not be above space_limit, got '500 GB' and '200 MB'",
+        ),
+        (
+            {"limit": "200 GB", "high": "50 %", "low": "101 GB"},
+            "space_low must not be above space_high, got '101 GB' and '50 %'",
+        ),
+        ({"limit": "1 GB", "low": "2 GB"}, "space_low must not be above space_limit, got '2 GB' and '1 GB'"),
+    ],
+)
+def test_marks_upside_down_are_refused(marks: dict[str, str], said: str) -> None:
+    with pytest.raises(InvalidDeclaration) as refused:
+        load({f"CCAT_SPACE_{name.upper()}": text for name, text in marks.items()})
+    assert str(refused.value) == f"settings: Value error, {said}"
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"high": "90 %", "low": "90 %"},
+        {"high": "50 %", "low": "2 TB"},  # of what is not known before the disk is asked
+        {"limit": "200 GB", "high": "50 %", "low": "100 GB"},
+        {"limit": "200 GB", "high": "200 GB"},
+    ],
+)
+def test_marks_in_order_are_taken(marks: dict[str, str]) -> None:
+    settings = load({f"CCAT_SPACE_{name.upper()}": text for name, text in marks.items()}).settings
+    assert (settings.space_high, settings.space_low) == (marks["high"], marks.get("low", ""))
+
+
+def test_above_the_high_mark_and_below_a_low_one_that_is_higher_nothing_is_to_go() -> None:
+    """A part and a size can be compared only once the disk has told its size."""
+    assert Usage(used_bytes=80, limit_bytes=100, high_bytes=70, low_bytes=90, is_limited=False).above_high == 0
