@@ -31,6 +31,7 @@ from sensors.cursor import read_cursor
 INTERVAL_SECONDS = 60
 TOLD_A_TICK = 200  # purged sub-groups
 NUMBERS_EVERY = timedelta(minutes=10)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=2), timedelta(hours=1)  # the decision takes seconds, and holds a lock
 NEWS_FOR = timedelta(days=1)  # a purge that is older is none for a new Dagster
 
 
@@ -53,19 +54,34 @@ class Describe:
     used: Callable[[SpaceNow], Iterator[dg.AssetMaterialization | dg.AssetObservation]]
 
 
+class Pause(BaseModel):
+    """Until when nothing more is removed, as nothing could be when that was last tried."""
+
+    until: datetime
+    length: timedelta
+
+    @staticmethod
+    def after(last: "Pause | None", now: datetime) -> "Pause":
+        """Return the next pause, twice as long as the last one."""
+        length = FIRST_PAUSE if last is None else min(2 * last.length, LONGEST_PAUSE)
+        return Pause(until=now + length, length=length)
+
+
 class Told(BaseModel):
-    """The sensor's cursor: the signs as they were told, the last purged run that was, and when numbers were."""
+    """The sensor's cursor: the signs as they were told, the last purged run that was, when numbers were; a pause."""
 
     signs: Signs | None = None
     place: PurgePlace | None = None
     at: datetime | None = None
+    pause: Pause | None = None
 
 
 def space_sensor(cluster: Callable[[], Cluster], describe: Describe, clock: Clock) -> dg.SensorDefinition:
     """Return the sensor that keeps room at this processing location, and tells what was removed.
 
     It ends what somebody has begun to remove, releases staged raw data that nobody needs, and makes room above the high
-    watermark. Idle, and without a watermark, it reads once. Safe to kill, and to run beside another.
+    watermark; where nothing may go, it tries that less and less often. Idle, and without a watermark, it reads once.
+    Safe to kill, and to run beside another.
     """
 
     @dg.sensor(
@@ -77,12 +93,13 @@ def space_sensor(cluster: Callable[[], Cluster], describe: Describe, clock: Cloc
     def space(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         told, here = read_cursor(context.cursor, Told()), cluster()
         try:
-            freed = _make_room(here)
-            said = _tell(context.instance, here, told, describe, clock())
+            freed, pause = _make_room(here, told.pause, clock())
+            paused = told.model_copy(update={"pause": pause})
+            said = _tell(context.instance, here, paused, describe, clock())
         except AskAgain as error:
             return dg.SkipReason(f"the processing location does not answer: {error}")
-        if said is not None:
-            context.update_cursor(said.model_dump_json())
+        if (said or paused) != told:
+            context.update_cursor((said or paused).model_dump_json())
         if freed:
             return dg.SkipReason(f"{freed} bytes were freed")
         return dg.SkipReason("nothing has changed" if said is None else "what is used was told")
@@ -90,16 +107,19 @@ def space_sensor(cluster: Callable[[], Cluster], describe: Describe, clock: Cloc
     return space
 
 
-def _make_room(cluster: Cluster) -> int:
-    """Remove what is to be removed; return how many bytes became free."""
+def _make_room(cluster: Cluster, pause: Pause | None, now: datetime) -> tuple[int, Pause | None]:
+    """Remove what is to be removed; return how many bytes became free, and the pause where nothing more may go."""
     with cluster.ops_db.read() as session:
         signs = read_signs(session, cluster.location_id)
     freed = finish(cluster).freed_bytes if signs.is_removing else 0
     freed += release(cluster) if signs.has_staged else 0
-    if cluster.watermarks.high is None:
-        return freed
-    above = usage(cluster).above_high
-    return freed + (make_room(cluster, above, by="daemon", reason="high watermark").freed_bytes if above else 0)
+    above = 0 if cluster.watermarks.high is None else usage(cluster).above_high
+    if not above:
+        return freed, None
+    if pause is not None and now < pause.until:
+        return freed, pause
+    made = make_room(cluster, above, by="daemon", reason="high watermark").freed_bytes
+    return freed + made, None if made else Pause.after(pause, now)
 
 
 def _tell(instance: dg.DagsterInstance, cluster: Cluster, told: Told, describe: Describe, now: datetime) -> Told | None:
@@ -119,7 +139,8 @@ def _tell(instance: dg.DagsterInstance, cluster: Cluster, told: Told, describe: 
         return told.model_copy(update={"place": place}) if purged else None
     for event in describe.used(found):
         instance.report_runless_asset_event(event)
-    return Told(signs=told.signs if len(purged) == TOLD_A_TICK else signs, place=place, at=now)
+    seen = told.signs if len(purged) == TOLD_A_TICK else signs
+    return told.model_copy(update={"signs": seen, "place": place, "at": now})
 
 
 def _now(cluster: Cluster) -> SpaceNow:

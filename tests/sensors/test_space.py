@@ -1,11 +1,17 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 
 from ccat_assets.build import build
 from ccat_assets.names import space_key, step_key
 from ccat_assets.settings import Settings
+from ccat_models.product.copies import select_named
+from ccat_models.product.pins import unpin
+from resources.pinning import pin
 from resources.purging import purge
 from tests.space.programs import pipeline_yaml, write_program
 from tests.support.lab import Lab
@@ -76,6 +82,38 @@ def test_room_is_made_above_the_high_watermark(lab: Lab) -> None:
     assert used(lab)[0]["removable_bytes"] == 0
     assert watch.tick() == QUIET
     assert [len(observed(lab, step)) for step in ("read", "clean", "join")] == [3, 3, 1]
+
+
+def test_where_nothing_may_go_that_is_tried_less_and_less_often(lab: Lab) -> None:
+    """Above the high watermark: what is decided each time holds up everybody who asks for runs."""
+    watch, clock = opened(lab, space_limit="100 B", space_high="90 %")
+    names = [f"letters/{step}/executed_obs_unit=scan-{number}" for step in ("read", "clean") for number in range(2)]
+    pin(lab.application.cluster, names, reason="mine", by="test")
+    tried = list[int]()
+    with deciding(lab) as decisions:
+        for minute in range(240):
+            before = len(decisions)
+            watch.tick()
+            tried += [minute] if len(decisions) > before else []
+            clock.pass_seconds(60)
+    assert tried == [0, 2, 6, 14, 30, 62, 122, 182]
+    with lab.application.ops_db.write() as session:
+        unpin(session, select_named(session, names[:1]), by="test", now=clock())
+    clock.pass_seconds(3600)
+    assert watch.tick().endswith(" bytes were freed")
+
+
+@contextmanager
+def deciding(lab: Lab) -> Iterator[list[str]]:
+    """Collect the decisions about what is to be removed."""
+    statements, engine = list[str](), lab.application.ops_db.engine
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.extend([statement] if "INSERT INTO purge_picked" in statement else [])
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield statements
+    sa.event.remove(engine, "before_cursor_execute", note)
 
 
 def test_the_location_is_an_asset(lab: Lab) -> None:
