@@ -87,7 +87,7 @@ def metadata_of(report: RunReport, files: Files | None = None, links: Links | No
     if attempt is not None and attempt.directory:
         directory, location_id = attempt.directory, report.location_id
         shown |= _unless_out_of_reach("log", lambda: _log(directory, files.at(location_id)))
-    shown["reproduce"] = dg.MetadataValue.text(shlex.join(["ccat", "reproduce", f"{_place(report)}/{report.key}"]))
+    shown["reproduce"] = dg.MetadataValue.text(shlex.join(["ccat", "reproduce", f"run:{run.id}"]))
     shown["fingerprint"] = dg.MetadataValue.text(str(run.fingerprint))
     shown["reason"] = dg.MetadataValue.text(run.reason)
     shown["requested_by"] = dg.MetadataValue.text(run.requested_by)
@@ -108,10 +108,6 @@ def _links(products: Sequence[ProductReport], links: Links) -> dg.MarkdownMetada
         name = text(product.path) if one.purged else links.product(product.id, product.path)
         lines.append(f"- {name}: {product.type.value}, {'purged' if one.purged else size_text(product.size_bytes)}")
     return dg.MetadataValue.md("\n".join(lines))
-
-
-def _place(report: RunReport) -> str:
-    return f"{report.pipeline}/{report.run.step.name}"
 
 
 def _unless_out_of_reach(name: str, look: Callable[[], Metadata]) -> Metadata:

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 import typer
 from sqlalchemy.orm import Session
 
+from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, print_json, print_table, ready
 from ccat_assets.sizes import size_text
 from ccat_models.errors import InvalidDeclaration, NotFound
@@ -18,7 +19,7 @@ def products(
     step: Annotated[str | None, typer.Argument(help="Only of this step.")] = None,
     sub_group: Annotated[str | None, typer.Argument(help="Only of this sub-group.")] = None,
     kind: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, at_most("At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List data products, the newest first."""

@@ -15,7 +15,7 @@ def check(
     image: Annotated[Path | None, typer.Option(help="A SIF to run it in.")] = None,
     input_directory: Annotated[Path | None, typer.Option("--input", help="Folder given as a raw data package.")] = None,
     parameters: Annotated[str, typer.Option(help="The step's parameters as JSON.")] = "{}",
-    time_limit_s: Annotated[float, typer.Option(min=1, help="Time limit in seconds.")] = 600.0,
+    time_limit_s: Annotated[float, typer.Option(min=1, max=10**6, help="Time limit in seconds.")] = 600.0,
     as_json: AsJson = False,
 ) -> None:
     """Run a program once and say which clauses of the container contract it keeps; exit code 1 if it breaks one."""

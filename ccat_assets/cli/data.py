@@ -5,6 +5,7 @@ import typer
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.examples import EXAMPLES, make_catalogue
 from ccat_assets.ingest import ingest_folder
@@ -42,7 +43,7 @@ def preview(
     rules: Annotated[Path | None, typer.Argument(help="YAML or JSON file with a list of filter rules.")] = None,
     preset: Annotated[str | None, typer.Option(help=f"A preset: {', '.join(PRESETS)}.")] = None,
     value: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the preset; repeatable.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many members to show.")] = 10,
+    limit: Annotated[int, at_most("How many members to show.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Show which packages filter rules choose, without storing anything."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ccat_assets.cli.lineage import PRODUCT
+from ccat_assets.cli.options import PRODUCT, at_most
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.sizes import size_text
 from ccat_models.lineage.comparison import Comparison, OutputPair, Pair, compare
@@ -18,7 +18,7 @@ from ccat_models.product.listing import find_run_of
 def diff(
     left: Annotated[str, typer.Argument(help=PRODUCT)],
     right: Annotated[str, typer.Argument(help="The product to compare it with.")],
-    limit: Annotated[int, typer.Option(min=0, help="At most so many raw packages.")] = 50,
+    limit: Annotated[int, at_most("At most so many raw packages.", least=0)] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show in what two products differ: inputs, software, parameters, environment, files and metrics."""

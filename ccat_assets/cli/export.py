@@ -1,8 +1,5 @@
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +7,7 @@ import typer
 
 from ccat_assets.application import Application
 from ccat_assets.cli.output import error_console, ready
+from ccat_assets.cli.output_file import disk_asked, in_place_of, write_lines
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.lineage.record_reading import read_record
 from ccat_models.lineage.record_scope import find_scope
@@ -44,8 +42,6 @@ def export(
 
 
 def _write_text(app: Application, what: str, form: str, output: Path | None) -> None:
-    if output is not None and output.is_dir():
-        raise InvalidDeclaration(f"--output {output}: is a directory, {form} is written into a file")
     from ccat_assets.provenance.formats import TextFormat, text_of  # noqa: PLC0415 - astropy and prov take seconds
 
     with app.ops_db.read() as session:
@@ -53,18 +49,16 @@ def _write_text(app: Application, what: str, form: str, output: Path | None) -> 
         lines = text_of(session, scope, TextFormat(form), app.settings.openlineage_namespace)
         if output is None:
             sys.stdout.writelines(lines)
-            return
-        with _in_place_of(output) as directory:
-            with (directory / "export").open("w", encoding="utf-8") as file:
-                file.writelines(lines)
-            (directory / "export").replace(output)
+        else:
+            write_lines(output, lines, form)
 
 
 def _write_crate(app: Application, what: str, output: Path, license_text: str, *, with_files: bool) -> None:
     from ccat_assets.provenance import ro_crate_files as files  # noqa: PLC0415 - takes seconds, likewise
 
     as_archive = output.suffix == ".zip"
-    taken = output.is_dir() if as_archive else output.exists() and not _is_empty_directory(output)
+    with disk_asked(output):
+        taken = output.is_dir() if as_archive else output.exists() and not _is_empty_directory(output)
     if taken:
         raise Refused(
             f"--output {output}: is there already, and neither an archive nor an empty directory; choose another"
@@ -73,7 +67,7 @@ def _write_crate(app: Application, what: str, output: Path, license_text: str, *
         record = read_record(session, find_scope(session, what))
         declaration = files.declaration_of(session, record)
         copies = files.copies_here(session, record) if with_files else {}
-    with _in_place_of(output) as directory:
+    with in_place_of(output) as directory:
         crate = directory / "crate"
         crate.mkdir()
         files.write_crate(record, declaration, copies, crate, license_text=license_text, now=app.clock())
@@ -88,17 +82,3 @@ def _write_crate(app: Application, what: str, output: Path, license_text: str, *
 
 def _is_empty_directory(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
-
-
-@contextmanager
-def _in_place_of(output: Path) -> Iterator[Path]:
-    """Give a directory beside the output, for what is renamed once it is whole; it is gone afterwards."""
-    try:
-        directory = Path(tempfile.mkdtemp(prefix=".ccat-export-", dir=output.parent))
-    except OSError as error:
-        raise InvalidDeclaration(f"--output {output}: cannot be written: {error.strerror}") from error
-    try:
-        directory.chmod(0o755)
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)

@@ -7,6 +7,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from ccat_assets.cli.json_stream import print_members
+from ccat_assets.cli.options import at_most, number
 from ccat_assets.cli.output import AsJson, console, print_table, ready
 from ccat_assets.sizes import size_text
 from ccat_models.lineage.impact import StepImpact, TouchedProduct, impact_by_step, touched_products
@@ -15,7 +16,7 @@ from ccat_models.tables.base import ProductId
 
 _WHAT = (
     "A raw package's name, a product (number or PIPELINE/STEP[/SUB_GROUP[/PATH]]), or package:NAME, product:PRODUCT, "
-    "run:NUMBER, software:NAME[=VERSION], config:HASH, node:HOST."
+    "run:ID, software:NAME[=VERSION], config:HASH, node:HOST."
 )
 
 
@@ -23,9 +24,9 @@ def impact(
     what: Annotated[str, typer.Argument(help=_WHAT)],
     limit: Annotated[
         int | None,
-        typer.Option(min=0, help="At most so many products; 50 in a table, all in JSON.", show_default=False),
+        at_most("At most so many products; 50 in a table, all in JSON.", least=0, show_default=False),
     ] = None,
-    after: Annotated[int | None, typer.Option(min=0, help="Only products after this number: the next page.")] = None,
+    after: Annotated[int | None, number("Only products after this number: the next page.", least=0)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what was made with or from something, and whether it still counts."""

@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from ccat_assets.cli.json_stream import Entries, print_members
 from ccat_assets.cli.lineage_tree import tree_lines
+from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, ready
+from ccat_assets.cli.output_file import write_lines
 from ccat_assets.lineage_picture import dot, picture_of
 from ccat_assets.lineage_svg import svg
 from ccat_models.errors import InvalidDeclaration
@@ -20,7 +22,6 @@ from ccat_models.lineage.summary import summary_of
 from ccat_models.product.listing import find_run_of, list_products
 from ccat_models.tables.base import RunId
 
-PRODUCT = "A product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]]."
 _LISTED = 10  # of anything, unless all is asked for
 
 
@@ -38,7 +39,7 @@ def lineage(
         run_id = find_run_of(session, product)
         if as_dot or as_svg:
             picture = picture_of(session, run_id)
-            _deliver(dot(picture) if as_dot else svg(picture), output)
+            _deliver(dot(picture) if as_dot else svg(picture), output, "a graph" if as_dot else "a picture")
         elif as_json:
             print_members(_members(session, product, run_id))
         else:
@@ -50,15 +51,13 @@ def _check(*, as_json: bool, as_dot: bool, as_svg: bool, output: Path | None) ->
         raise InvalidDeclaration("--json, --dot, --svg: choose one of them")
     if output is not None and not (as_dot or as_svg):
         raise InvalidDeclaration(f"--output {output}: is for --dot or --svg")
-    if output is not None and not output.absolute().parent.is_dir():
-        raise InvalidDeclaration(f"--output {output}: there is no directory {output.absolute().parent}")
 
 
-def _deliver(text: str, output: Path | None) -> None:
+def _deliver(text: str, output: Path | None, what: str) -> None:
     if output is None:
         typer.echo(text, nl=False)
     else:
-        output.write_text(text)
+        write_lines(output, [text], what)
         console.print(f"written: {output}", markup=False)
 
 

@@ -3,6 +3,7 @@ from typing import Annotated
 
 import typer
 
+from ccat_assets.cli.options import MOST, number
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.declare import apply_file, plan_file
 from ccat_models.pipeline.diff import render_differences
@@ -33,7 +34,7 @@ def apply(
 
 def export(
     name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
-    revision: Annotated[int | None, typer.Option(help="An earlier revision.")] = None,
+    revision: Annotated[int | None, number("An earlier revision.", most=MOST)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print a pipeline's declaration; applying it changes nothing."""

@@ -6,6 +6,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from ccat_assets.application import Application
+from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, console, plain, print_json, print_table, ready
 from ccat_assets.cli.software import Cosmetic, ReprocessFrom, explain
 from ccat_assets.declare import digests_of, read_file
@@ -33,7 +34,7 @@ def plan(
     reprocess_from: ReprocessFrom = None,
     file: Annotated[Path | None, typer.Option(help="As if this declaration had been applied.")] = None,
     sub_groups: Annotated[bool, typer.Option("--sub-groups", help="List every sub-group with its reason.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many sub-groups a step.")] = 50,
+    limit: Annotated[int, at_most("At most so many sub-groups a step.")] = 50,
     ignore_cooldown: Annotated[bool, typer.Option("--ignore-cooldown", help="Do not wait for cooldowns.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ccat_assets.application import Application
+from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.cli.running import Interruption
 from ccat_assets.cli.space import print_kept
@@ -24,7 +25,7 @@ from resources.room import make_room, usage
 from resources.space_plan import Plan, kept, plan
 from resources.watermarks import Amount
 
-What = Annotated[list[str], typer.Argument(help="A product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].")]
+What = Annotated[list[str], typer.Argument(help=PRODUCT)]
 _GOALS = "--to SIZE|PERCENT, --free SIZE|PERCENT or --all"
 
 

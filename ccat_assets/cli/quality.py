@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from ccat_assets.application import Application
+from ccat_assets.cli.options import PRODUCT, at_most
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.lineage.taint import TouchedStep, lift, list_taints
 from ccat_models.lineage.taint import taint as taint_packages
 from ccat_models.pipeline.view import load_pipeline
-from ccat_models.product.listing import find_run_of
-from ccat_models.product.quality import list_checks
+from ccat_models.product.quality import find_failing, list_checks
 from ccat_models.product.quality import waive as waive_check
 
 By = Annotated[str | None, typer.Option(help="Who decides so; left out: the user of the settings.")]
@@ -22,7 +22,7 @@ def quality(
     pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
     step: Annotated[str | None, typer.Argument(help="Name of the step; left out: all steps.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Those that pass, too.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, at_most("At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the quality checks that failed, the newest run's first."""
@@ -48,7 +48,7 @@ def quality(
 
 
 def waive(
-    product: Annotated[str, typer.Argument(help="A product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].")],
+    product: Annotated[str, typer.Argument(help=PRODUCT)],
     check: Annotated[str, typer.Argument(help="Name of the check that failed; see `ccat quality`.")],
     reason: Annotated[str, typer.Option(help="Why the products are good enough.")],
     by: By = None,
@@ -57,7 +57,7 @@ def waive(
     """Take a run's products as they are although a check failed; recorded in their lineage."""
     app = ready()
     with app.ops_db.request() as session:
-        run_id = find_run_of(session, product)
+        run_id = find_failing(session, product, check)
         row = waive_check(session, run_id, check, by=_somebody(app, by), reason=reason, now=app.clock())
     if as_json:
         print_json({"run": run_id, "check": row})

@@ -6,6 +6,7 @@ import typer
 from rich.markup import escape
 from sqlalchemy.orm import Session
 
+from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.gap.answer import StepCounts, counts, gaps
@@ -29,7 +30,7 @@ def why(
     ] = None,
     reason: Annotated[list[str] | None, typer.Option(help="Only sub-groups with this reason; repeatable.")] = None,
     history: Annotated[bool, typer.Option("--history", help="How many had which reason, over time.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many rows a step.")] = 50,
+    limit: Annotated[int, at_most("At most so many rows a step.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Say why sub-groups are, or are not, going to be run; change nothing."""

@@ -8,6 +8,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ccat_assets.application import Application
+from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, error_console, print_json, print_table, ready
 from ccat_assets.cli.running import Interruption
 from ccat_assets.cli.verify import select
@@ -22,9 +23,7 @@ from resources.scratch_jobs import Heard
 
 
 def reproduce(
-    product: Annotated[
-        list[str] | None, typer.Argument(help="A product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].")
-    ] = None,
+    product: Annotated[list[str] | None, typer.Argument(help=PRODUCT)] = None,
     pipeline: Annotated[str | None, typer.Option(help="The current run of each sub-group of this pipeline.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the files that were made the second time.")] = False,
     verify_inputs: Annotated[

@@ -3,6 +3,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ccat_assets.cli.options import at_most, numbers
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_models.errors import InvalidDeclaration, NotFound, Refused
 from ccat_models.pipeline.view import load_pipeline
@@ -18,7 +19,7 @@ def runs(
     pipeline: Annotated[str | None, typer.Argument(help="Only of this pipeline.")] = None,
     step: Annotated[str | None, typer.Option(help="Only of this step.")] = None,
     status: Annotated[str | None, typer.Option(help="Only with this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, at_most("At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List runs, the newest first."""
@@ -57,7 +58,7 @@ def runs(
 
 
 def cancel(
-    run_ids: Annotated[list[int], typer.Argument(help="Numbers of the runs.")],
+    run_ids: Annotated[list[int], numbers("Numbers of the runs.")],
     as_json: AsJson = False,
 ) -> None:
     """Cancel runs that are in flight, and their jobs."""
@@ -81,7 +82,7 @@ def cancel(
 
 
 def retry(
-    run_ids: Annotated[list[int], typer.Argument(help="Numbers of failed or cancelled runs.")],
+    run_ids: Annotated[list[int], numbers("Numbers of failed or cancelled runs.")],
     as_json: AsJson = False,
 ) -> None:
     """Let failed or cancelled runs be tried again: their sub-groups are gaps again, `ccat run` runs them."""

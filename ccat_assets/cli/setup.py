@@ -48,7 +48,7 @@ def doctor(as_json: AsJson = False) -> None:
 def demo(
     scans: Annotated[int, typer.Option(min=1, max=200, help="Scans of NGC253 to observe.")] = 6,
     serve: Annotated[bool, typer.Option("--serve", help="Start Dagit at the end and stay.")] = False,
-    port: Annotated[int, typer.Option(help="Port of Dagit on loopback; 0 takes a free one.")] = 3000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Dagit on loopback; 0 takes a free one.")] = 3000,
 ) -> None:
     """Observe, ingest, run the CHAI pipeline to its map, and show where it came from."""
     from ccat_assets.demo import run_demo  # noqa: PLC0415 - numpy and astropy take seconds to import

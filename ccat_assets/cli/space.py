@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ccat_assets.application import Application
+from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.cli.space_check import check_space
 from ccat_assets.sizes import size_text
@@ -24,7 +25,7 @@ _BYS = ", ".join(by.value for by in By)
 def space(
     of: Annotated[str | None, typer.Argument(help="Only of PIPELINE or PIPELINE/STEP.")] = None,
     by: Annotated[str, typer.Option(help=f"What is added up: {_BYS}.")] = By.STEP.value,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many rows, the largest ones.")] = 50,
+    limit: Annotated[int, at_most("At most so many rows, the largest ones.")] = 50,
     history: Annotated[bool, typer.Option("--history", help="List the purges instead, the newest first.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare rows with the disk instead.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Set right what can be (with --check).")] = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, error_console, print_json, print_table, ready
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.pipeline.view import load_pipeline
@@ -18,9 +19,7 @@ _LISTED = 1000
 
 
 def verify(
-    product: Annotated[
-        list[str] | None, typer.Argument(help="A product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].")
-    ] = None,
+    product: Annotated[list[str] | None, typer.Argument(help=PRODUCT)] = None,
     pipeline: Annotated[str | None, typer.Option(help="All products of this pipeline.")] = None,
     step: Annotated[str | None, typer.Option(help="Only of this step (with --pipeline).")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All products there are.")] = False,

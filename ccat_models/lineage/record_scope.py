@@ -6,17 +6,15 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from ccat_models.errors import InvalidDeclaration, NotFound
+from ccat_models.errors import NotFound
 from ccat_models.lineage.record import RecordScope, ScopeKind
 from ccat_models.lineage.scope import ancestors
 from ccat_models.product.listing import find_product
+from ccat_models.run.listing import find_run
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputProduct
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
-
-_NEAR = 10  # names in a message
-_DIGITS = 18  # what a database takes for a number
 
 
 def find_scope(session: Session, text: str) -> RecordScope:
@@ -42,13 +40,8 @@ def pipeline_scope(session: Session, name: str) -> RecordScope:
 
 
 def _run_scope(session: Session, text: str) -> RecordScope:
-    if not text.isdecimal() or len(text) > _DIGITS:
-        raise InvalidDeclaration(f"run:{text}: a run is known by its number, as `ccat runs` shows it")
-    if session.get(Run, int(text)) is None:
-        newest = session.scalars(sa.select(Run.id).order_by(Run.id.desc()).limit(_NEAR))
-        raise NotFound("run", text, [str(number) for number in newest])
-    run_id = RunId(int(text))
-    return RecordScope(ScopeKind.RUN, text, _pipeline_of(session, run_id), run_id)
+    run_id = find_run(session, text)
+    return RecordScope(ScopeKind.RUN, str(run_id), _pipeline_of(session, run_id), run_id)
 
 
 def _pipeline_of(session: Session, run_id: RunId) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.product.listing import find_product
+from ccat_models.run.listing import find_run
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -83,13 +84,8 @@ def _product(session: Session, text: str) -> Start:
 
 
 def _run(session: Session, text: str) -> Start:
-    if not text.isdecimal():
-        raise InvalidDeclaration(f"run:{text}: a run is known by its number, as `ccat runs` shows it")
-    number = int(text)
-    if number >= 2**63 or session.get(Run, number) is None:
-        newest = session.scalars(sa.select(Run.id).order_by(Run.id.desc()).limit(_NEAR))
-        raise NotFound("run", text, [str(one) for one in newest])
-    return Start(Kind.RUN, text, (number,))
+    run_id = find_run(session, text)
+    return Start(Kind.RUN, str(run_id), (run_id,))
 
 
 def _software(session: Session, text: str) -> Start:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
+from ccat_models.errors import Refused
 from ccat_models.product.listing import find_product
 from ccat_models.tables.base import PackageId, ProductId, RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -67,15 +68,24 @@ class ProductFile:
 
 
 def select_named(session: Session, texts: Sequence[str]) -> Selection:
-    """Return the products that texts name: a product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].
+    """Return the products that texts name: a product's number, PIPELINE/STEP[/SUB_GROUP[/PATH]] or run:ID.
 
-    Which of several runs is meant says `find_product`; without a path all its products are. Raises NotFound.
+    Which of several runs is meant says `find_product`; without a path all its products are. Raises as that does, and
+    Refused for a run that has made none.
     """
     found = [find_product(session, text) for text in texts]
+    for one in found:
+        if one.product_id is None:
+            _check_products(session, one.run_id)
     return Selection(
         product_ids=tuple(one.product_id for one in found if one.product_id is not None),
         run_ids=tuple(one.run_id for one in found if one.product_id is None),
     )
+
+
+def _check_products(session: Session, run_id: RunId) -> None:
+    if session.scalar(sa.select(DataProduct.id).where(DataProduct.run_id == run_id).limit(1)) is None:
+        raise Refused(f"run {run_id}: is {session.get_one(Run, run_id).status.value} and has made no products")
 
 
 def runs_of(selection: Selection) -> sa.Select[tuple[RunId]]:

@@ -6,12 +6,15 @@ from sqlalchemy.orm import Session
 
 from ccat_models.errors import NotFound
 from ccat_models.gap.barred import is_barred
-from ccat_models.tables.base import ProductId, RunId
+from ccat_models.run.listing import find_run
+from ccat_models.tables.base import ProductId, RunId, number_in
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.gaps import PackageChange, SubGroupChange, SubGroupGap
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.products import DataProduct, DataProductType
+
+_RUN = "run:"
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,32 @@ def find_run_of(session: Session, text: str) -> RunId:
 
 
 def find_product(session: Session, text: str) -> FoundProduct:
-    """Return what a text names: a product's number, or PIPELINE/STEP[/SUB_GROUP[/PATH]].
+    """Return what a text names: a product's number, PIPELINE/STEP[/SUB_GROUP[/PATH]] or run:ID, whatever became of it.
 
     Of a sub-group's runs the current one is meant: that which the last look at gaps found to be it, if nothing has
     happened since that is not followed yet; else the newest that completed and is not barred. Of a step's runs, the
-    newest that completed. Raises NotFound.
+    newest that completed. Raises NotFound, and InvalidDeclaration for a run without its number.
     """
     if text.isdecimal():
         return _by_number(session, text)
+    if text.startswith(_RUN):
+        return FoundProduct(find_run(session, text.removeprefix(_RUN)), None)
+    found = session.execute(named_runs(text).limit(1)).tuples().first()
+    if found is None:
+        raise NotFound("product", text, [f"{p.pipeline}/{p.step}/{p.sub_group}/{p.path}" for p in _examples(session)])
+    return FoundProduct(*found)
+
+
+def is_path(text: str) -> bool:
+    """Say whether a text names products by where they belong, not by a number."""
+    return not (text.isdecimal() or text.startswith(_RUN))
+
+
+def named_runs(text: str) -> sa.Select[tuple[RunId, ProductId | None]]:
+    """Return the completed runs that PIPELINE/STEP[/SUB_GROUP[/PATH]] names, that first which `find_product` means.
+
+    With a path each goes with the product that lies there.
+    """
     parts = text.split("/", 3)
     path = parts[3] if len(parts) > 3 else None
     query = (
@@ -95,7 +116,6 @@ def find_product(session: Session, text: str) -> FoundProduct:
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
         .where(Run.status == RunStatus.COMPLETED, Run.stands)
-        .limit(1)
     )
     if len(parts) > 2:  # the runs of one sub-group are few
         query = query.order_by(_is_current().desc(), is_barred(Run.id))
@@ -104,10 +124,7 @@ def find_product(session: Session, text: str) -> FoundProduct:
         query = query.where(column == part)
     if path is not None:
         query = query.join(DataProduct, DataProduct.run_id == Run.id).where(DataProduct.path == path)
-    found = session.execute(query).tuples().first()
-    if found is None:
-        raise NotFound("product", text, [f"{p.pipeline}/{p.step}/{p.sub_group}/{p.path}" for p in _examples(session)])
-    return FoundProduct(*found)
+    return query
 
 
 def _is_current() -> sa.ColumnElement[bool]:
@@ -122,10 +139,10 @@ def _is_current() -> sa.ColumnElement[bool]:
 
 
 def _by_number(session: Session, text: str) -> FoundProduct:
-    number = int(text)
-    known = number < 2**63  # what a database takes for a number
-    run_id = session.scalar(sa.select(DataProduct.run_id).where(DataProduct.id == number)) if known else None
-    if run_id is None:
+    number = number_in(text)
+    wanted = sa.select(DataProduct.run_id).where(DataProduct.id == number)
+    run_id = None if number is None else session.scalar(wanted)
+    if number is None or run_id is None:
         newest = session.scalars(sa.select(DataProduct.id).order_by(DataProduct.id.desc()).limit(5)).all()
         raise NotFound("product", text, [str(one) for one in newest])
     return FoundProduct(run_id, ProductId(number))

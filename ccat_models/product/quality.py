@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.errors import InvalidDeclaration, NotFound, Refused
+from ccat_models.product.listing import find_run_of, is_path, named_runs
 from ccat_models.tables.base import RunId, StepId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import ReductionStep, SubGroup
@@ -95,6 +96,29 @@ def checks_of(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Sequ
     for check, waiver in session.execute(query).tuples():
         found[check.run_id].append(_row(check, waiver))
     return found
+
+
+def find_failing(session: Session, text: str, name: str) -> RunId:
+    """Return the run whose check a text means, as `find_product` takes it, whether it passes there or not.
+
+    Of the runs that a path names, that is the newest in which the check fails and nobody has waived it: its products
+    may be barred for just that, so that an older run's are current. Raises as `find_product` does.
+    """
+    if is_path(text):
+        waived = sa.select(sa.literal(1)).where(QualityWaiver.quality_check_id == QualityCheck.id).exists()
+        failing = (
+            named_runs(text)
+            .join(QualityCheck, QualityCheck.run_id == Run.id)
+            .where(QualityCheck.name == name, QualityCheck.superseded_at.is_(None))
+            .where(sa.not_(QualityCheck.passed), sa.not_(waived))
+            .order_by(None)
+            .order_by(Run.id.desc())
+            .limit(1)
+        )
+        run_id: RunId | None = session.scalar(failing)
+        if run_id is not None:
+            return run_id
+    return find_run_of(session, text)
 
 
 def waive(session: Session, run_id: RunId, name: str, *, by: str, reason: str, now: datetime) -> CheckRow:

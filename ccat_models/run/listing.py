@@ -4,7 +4,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.tables.base import RunId
+from ccat_models.errors import InvalidDeclaration, NotFound
+from ccat_models.tables.base import RunId, number_in
 from ccat_models.tables.execution import Attempt, FailureClass, RunStatus, RunStatusHistory
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import (
@@ -14,6 +15,8 @@ from ccat_models.tables.pipelines import (
     ReductionStep,
     SubGroup,
 )
+
+_NEAR = 5  # numbers in a message
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,18 @@ def list_runs(
         if value is not None:
             query = query.where(column == value)
     return [RunRow(*row) for row in session.execute(query).tuples()]
+
+
+def find_run(session: Session, text: str) -> RunId:
+    """Return the run that a number names; raise InvalidDeclaration for no number, NotFound with the newest runs."""
+    if not text.isdecimal():
+        raise InvalidDeclaration(f"run:{text}: a run is known by its number, as `ccat runs` shows it")
+    number = number_in(text)
+    found = None if number is None else session.scalar(sa.select(Run.id).where(Run.id == number))
+    if found is None:
+        newest = session.scalars(sa.select(Run.id).order_by(Run.id.desc()).limit(_NEAR))
+        raise NotFound("run", text, [str(one) for one in newest])
+    return found
 
 
 def history_of(session: Session, run_id: RunId) -> list[tuple[str | None, str, datetime]]:

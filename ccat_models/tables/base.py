@@ -15,6 +15,7 @@ ProductId = NewType("ProductId", int)
 
 # SQLite counts rows by itself only in a column whose type reads INTEGER.
 BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_DIGITS = 18  # a number with so many fits into it
 JSON = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
@@ -60,6 +61,11 @@ def stored_enum(kind: type[enum.Enum]) -> sa.Enum:
 def total(amount: sa.SQLColumnExpression[int]) -> sa.ColumnElement[int]:
     """Return the sum of amounts, 0 of none; PostgreSQL's own sum of bigint is numeric."""
     return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
+
+
+def number_in(text: str) -> int | None:
+    """Return the number of a row that a text gives; None where it gives none that a row can have."""
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 
 
 class Base(DeclarativeBase):

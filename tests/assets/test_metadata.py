@@ -65,6 +65,7 @@ def test_an_event_tells_products_and_numbers(showy: Lab) -> None:
     assert paths == [*(f"plots/{n}.png" for n in ("0broken", *"abcd")), "qa/noise.json", "science/cube.fits"]
     sha256 = hashlib.sha256(b"cube").hexdigest()
     assert rows(products, -1) == {"type": "science", "path": paths[-1], "size_bytes": 4, "sha256": sha256}
+    assert metadata["reproduce"].value == f"ccat reproduce run:{metadata['run_id'].value}", "later runs are others"
     numbers = {name: value for name, value in metadata.items() if name.startswith("qa/")}
     assert {name: value.value for name, value in numbers.items()} == {"qa/good": 1.0, "qa/rms_k": 0.25, "qa/worst": 9.5}
     assert all(isinstance(value, dg.FloatMetadataValue) for value in numbers.values())

@@ -120,6 +120,13 @@ def test_a_file_that_is_not_what_is_registered_is_not_given_out(terminal: Termin
         (["--format", "ro-crate"], "--format ro-crate needs --output: a directory, or a file that ends in .zip"),
         (["--format", "prov-n", "--with-files"], "--with-files: only a ro-crate holds files, prov-n does not"),
         (["--format", "prov-n", "--output", "/nowhere/x"], "--output /nowhere/x: cannot be written: No such file"),
+        (["--format", "prov-n", "--output", "/proc/x"], "--output /proc/x: cannot be written: "),
+        (["--format", "ro-crate", "--output", "/proc/x"], "--output /proc/x: cannot be written: "),
+        (
+            ["--format", "ro-crate", "--output", "x" * 300],
+            f"--output {'x' * 300}: cannot be written: File name too long",
+        ),
+        (["--format", "prov-n", "--output", "x" * 300], f"--output {'x' * 300}: cannot be written: File name too long"),
         (["--format", "prov-n", "--output", "/"], "--output /: is a directory, prov-n is written into a file"),
     ],
 )

@@ -22,7 +22,19 @@ def words(text: str) -> str:
     return re.sub(r"[`│\s]", "", text)
 
 
-@pytest.mark.parametrize(("path", "command"), list(commands(typer.main.get_command(app))))
+COMMANDS = list(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS)
+def test_numbers_are_bounded(path: tuple[str, ...], command: Any) -> None:
+    for parameter in command.params:
+        if parameter.type_descriptor.annotation in (int, list[int], float):
+            assert parameter.min is not None, f"{path}: {parameter.name}"
+            assert parameter.max is not None, f"{path}: {parameter.name}"
+            assert parameter.max < 2**63, f"{path}: {parameter.name}"
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS)
 def test_help_shows_each_description_whole(path: tuple[str, ...], command: Any) -> None:
     found = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "1000", "TERMINAL_WIDTH": "1000"})
     assert found.exit_code == 0, found.exception

@@ -127,6 +127,32 @@ def test_diff_names_what_differs(repeated: Terminal) -> None:
     assert ["letters", "18.0", "24.0", "+6"] in [line.split() for line in shown.splitlines()]
 
 
+def test_a_run_is_named_by_its_number_everywhere(repeated: Terminal) -> None:
+    old, *_, new = sorted(
+        {product["run_id"] for product in repeated.json("products", "letters", "join", "source=source-1")}
+    )
+    assert repeated.json("lineage", JOIN)["run"] == new, "its sub-group means another one"
+    assert repeated.json("lineage", f"run:{old}")["run"] == old
+    said = repeated.json("diff", f"run:{old}", f"run:{new}")
+    assert (said["left"]["id"], said["right"]["id"]) == (old, new)
+    assert {file["product_id"] for file in repeated.json("verify", f"run:{old}")["files"]} == {
+        product["id"] for product in repeated.json("lineage", f"run:{old}")["products"]
+    }
+    assert [run["run_id"] for run in repeated.json("reproduce", f"run:{old}")["runs"]] == [old]
+
+
+def test_a_run_that_failed_has_a_lineage_but_no_products(worked: Terminal) -> None:
+    (failed,) = worked.json("runs", "letters", "--status", "failed")
+    assert [
+        package["name"]
+        for _, read in worked.json("lineage", f"run:{failed['id']}")["packages"].items()
+        for package in read
+    ] == ["scan-3"]
+    for command in ("verify", "reproduce"):
+        message = f"run {failed['id']}: is FAILED and has made no products"
+        assert worked.refused(command, f"run:{failed['id']}") == message
+
+
 def test_diff_of_a_product_with_itself_finds_nothing(worked: Terminal) -> None:
     said = worked.json("diff", JOIN, JOIN)
     assert said["same"] is True
@@ -136,7 +162,17 @@ def test_diff_of_a_product_with_itself_finds_nothing(worked: Terminal) -> None:
 REFUSED = [
     ("lineage letters/join --svg --dot", "--json, --dot, --svg: choose one of them"),
     ("lineage letters/join --output x.svg", "--output x.svg: is for --dot or --svg"),
-    ("lineage letters/join --svg --output nowhere/x.svg", "--output nowhere/x.svg: there is no directory "),
+    (
+        "lineage letters/join --svg --output nowhere/x.svg",
+        "--output nowhere/x.svg: cannot be written: No such file or directory",
+    ),
+    ("lineage letters/join --svg --output /", "--output /: is a directory, a picture is written into a file"),
+    ("lineage letters/join --dot --output /", "--output /: is a directory, a graph is written into a file"),
+    ("lineage letters/join --svg --output /proc/x.svg", "--output /proc/x.svg: cannot be written: "),
+    (
+        f"lineage letters/join --svg --output {'x' * 300}",
+        f"--output {'x' * 300}: cannot be written: File name too long",
+    ),
     (
         "impact scan-9",
         "no raw data package, product or KIND:NAME (package, product, run, software, …) 'scan-9'; known: scan-0",
@@ -146,6 +182,10 @@ REFUSED = [
     ("impact letters/joyn", "no product 'letters/joyn'; known: letters/"),
     ("impact run:99", "no run '99'; known: 8, 7, 6, 5, 4"),
     ("impact run:99999999999999999999", "no run '99999999999999999999'; known: 8"),
+    (f"impact run:{'9' * 5000}", "no run '999"),
+    ("lineage run:99", "no run '99'; known: 8, 7, 6, 5, 4"),
+    ("lineage run:last", "run:last: a run is known by its number, as `ccat runs` shows it"),
+    ("diff letters/join run:", "run:: a run is known by its number, as `ccat runs` shows it"),
     ("impact run:last", "run:last: a run is known by its number, as `ccat runs` shows it"),
     ("impact software:lettres", "no software 'lettres'; known: letters"),
     ("impact software:letters=9", "no version of software letters '9'; known: 1.0.0"),

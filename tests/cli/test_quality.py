@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Terminal, open_terminal
+from tests.support.cli import Terminal, catalogue, open_terminal
 
 SHORT = "[{metric: letters, maximum: 30, blocking: true}, {metric: letters, name: long, minimum: 1000}]"
 
@@ -33,6 +33,25 @@ def test_a_blocked_product_is_listed_explained_and_waived(blocked: Terminal) -> 
     waived = [one["check"]["waiver"] for one in blocked.json("quality", "letters", "read") if one["check"]["waiver"]]
     assert [(one["waived_by"], one["reason"]) for one in waived] == [("ben", "a bright line")]
     assert blocked.refused("waive", *words).startswith("check letters of run 2: waived already by ben")
+
+
+def test_a_waiver_is_of_the_run_that_fails_though_an_older_one_passed(terminal: Terminal) -> None:
+    name = "letters/read/executed_obs_unit=scan-0"
+    terminal.work("short", quality=SHORT)
+    (terminal.archive / "scan-0" / "scan.dat").write_text("scan-0 much longer than thirty letters\n")
+    terminal.write_catalogue(catalogue(1))
+    assert terminal.ok("ingest", terminal.archive).code == 0
+    terminal.ok("run", "letters", "--no-publish")
+    (newest, *_) = terminal.json("runs", "letters")
+    assert terminal.json("lineage", name)["run"] == 1, "what later steps read"
+    assert f"ccat waive {name} letters --reason …" in terminal.ok("why", *name.split("/")).out
+    said = terminal.ok("waive", name, "letters", "--reason", "a bright line").out
+    assert said.startswith(f"run {newest['id']}: check letters waived (letters 39 is above 30)")
+    assert terminal.refused("waive", name, "letters", "--reason", "again").startswith(
+        f"check letters of run {newest['id']}: waived already by ada"
+    )
+    older = terminal.refused("waive", "run:1", "letters", "--reason", "x")
+    assert older == "check letters of run 1: nothing to waive: letters 13 keeps its limits"
 
 
 def test_passed_checks_are_shown_on_request(blocked: Terminal) -> None:

@@ -168,7 +168,7 @@ def test_too_many_things_for_a_document_are_counted_before_they_are_read(
     [
         ("run:x", InvalidDeclaration, "run:x: a run is known by its number"),
         ("run:999", NotFound, "no run '999'; known: 7, 6"),
-        ("run:9999999999999999999999", InvalidDeclaration, "known by its number"),
+        ("run:9999999999999999999999", NotFound, "no run '9999999999999999999999'; known: 7, 6"),
         ("pipeline:words", NotFound, "no pipeline 'words'; known: letters"),
         ("letters/nothing", NotFound, "no product"),
         ("999", NotFound, "no product '999'"),
