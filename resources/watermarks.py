@@ -7,6 +7,7 @@ from ccat_models.errors import InvalidDeclaration
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "PB": 10**15}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "PIB": 2**50}
+_MOST_BYTES = 10**18  # what a database takes for a number, with room for sums
 _AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+|%)\s*")
 
 
@@ -24,7 +25,10 @@ class Amount:
         if match and match[2] == "%" and float(match[1]) <= 100:
             return Amount(float(match[1]) / 100, is_part=True)
         if match and match[2].upper() in _UNITS:
-            return Amount(float(match[1]) * _UNITS[match[2].upper()])
+            size_bytes = float(match[1]) * _UNITS[match[2].upper()]
+            if size_bytes > _MOST_BYTES:
+                raise InvalidDeclaration(f"{text!r}: is more than any disk holds: at most {_MOST_BYTES // 10**15} PB")
+            return Amount(size_bytes)
         raise InvalidDeclaration(f"{text!r}: must be a size like '200 GB' or '1.5 TiB', or a part like '90 %'")
 
     def of(self, whole_bytes: int) -> int:

@@ -101,3 +101,9 @@ def test_marks_in_order_are_taken(marks: dict[str, str]) -> None:
 def test_above_the_high_mark_and_below_a_low_one_that_is_higher_nothing_is_to_go() -> None:
     """A part and a size can be compared only once the disk has told its size."""
     assert Usage(used_bytes=80, limit_bytes=100, high_bytes=70, low_bytes=90, is_limited=False).above_high == 0
+
+
+@pytest.mark.parametrize("text", ["1001 PB", "99999999999999999999 TB", f"{'9' * 400} B"])
+def test_more_than_any_disk_holds_is_refused(text: str) -> None:
+    with pytest.raises(InvalidDeclaration, match="is more than any disk holds: at most 1000 PB"):
+        Amount.parse(text)
