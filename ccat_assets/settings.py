@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     openlineage_url: str = Field("", description="receiver of OpenLineage events; default: none are sent")
     openlineage_namespace: str = Field("ccat", min_length=1, description="namespace of jobs and datasets in events")
     openlineage_api_key: SecretStr | None = Field(None, description="bearer token for the receiver")
-    user: str = Field(default_factory=getpass.getuser, description="in whose name runs are requested")
+    user: str = Field(default_factory=getpass.getuser, max_length=200, description="in whose name runs are requested")
 
     @field_validator("slurm_options", "slurm_setup", "insecure_registries", "data_mover", mode="before")
     @classmethod

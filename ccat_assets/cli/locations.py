@@ -13,6 +13,7 @@ from ccat_assets.s3_credentials import s3_variables
 from ccat_assets.sizes import size_text
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.raw.locations import list_locations, where
+from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.places import DataLocation, DiskDataLocation, LocationType, S3DataLocation
 
 _TYPES = ", ".join(kind.value for kind in LocationType)
@@ -49,6 +50,7 @@ def add(
         raise InvalidDeclaration(f"NAME: must be 1 to 100 of A-Z a-z 0-9 . _ -, got {name!r}")
     location = _s3_location(s3, host) if s3 is not None else _disk_location(path or "", host)
     location.name, location.location_type = name, _type(kind)
+    _check_lengths(location)
     app = ready()
     with app.ops_db.write() as session:
         is_new = _add(session, location)
@@ -90,6 +92,15 @@ def _disk_location(path: str, host: str) -> DiskDataLocation:
     if not PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise InvalidDeclaration(f"--path: must be an absolute path without '..', got {path!r}")
     return DiskDataLocation(storage_type="disk", path=str(PurePosixPath(path)), host=host)
+
+
+def _check_lengths(location: S3DataLocation | DiskDataLocation) -> None:
+    if isinstance(location, DiskDataLocation):
+        check_fits("--path", location.path, DiskDataLocation.path)
+        check_fits("--host", location.host, DiskDataLocation.host)
+    else:
+        check_fits("--s3: ENDPOINT", location.endpoint_url, S3DataLocation.endpoint_url)
+        check_fits("--s3: PREFIX", location.prefix, S3DataLocation.prefix)
 
 
 def _type(text: str) -> LocationType:

@@ -12,6 +12,7 @@ from ccat_models.lineage.scope import descendants
 from ccat_models.tables.base import PackageId, RunId
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.lineage import RunInputPackage
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from ccat_models.tables.products import DataProduct
@@ -59,10 +60,12 @@ def taint(session: Session, names: Collection[str], *, reason: str, by: str, now
 
     They leave their sub-groups, and what was made from them is neither a result nor an input any more, so that it is
     made again without them. In a request's transaction. Raises NotFound for an unknown package, Refused for one that is
-    tainted already, InvalidDeclaration for an empty reason; nothing is changed then.
+    tainted already, InvalidDeclaration for an empty reason or one that is too long; nothing is changed then.
     """
     if not reason.strip():
         raise InvalidDeclaration("reason: must say why the packages must not be used")
+    check_fits("reason", reason, PackageTaint.reason)
+    check_fits("by", by, PackageTaint.tainted_by)
     packages = _packages(session, names)
     for standing in list_taints(session, names=names):
         raise Refused(
@@ -85,6 +88,7 @@ def lift(session: Session, names: Collection[str], *, by: str, now: datetime) ->
     In a request's transaction. Raises NotFound for an unknown package, Refused for one that is not tainted; nothing is
     changed then.
     """
+    check_fits("by", by, PackageTaint.lifted_by)
     _packages(session, names)
     standing = {row.package: row.id for row in list_taints(session, names=names)}
     for name in sorted(set(names) - set(standing)):

@@ -23,7 +23,8 @@ from ccat_models.pipeline.known import Known, check_references, load_known, soft
 from ccat_models.pipeline.refusals import check_refusals
 from ccat_models.pipeline.stored import StoredPipeline, find_stored
 from ccat_models.pipeline.write import write_revision
-from ccat_models.tables.pipelines import Pipeline
+from ccat_models.tables.lengths import check_fits
+from ccat_models.tables.pipelines import Pipeline, PipelineRevision
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def apply(
     Any change makes a new revision, but for `enabled`, which is a state. Raises as `plan_apply` does, with nothing
     changed.
     """
+    check_fits("applied_by", applied_by, PipelineRevision.applied_by)
     session.execute(sa.select(Pipeline.id).where(Pipeline.name == declaration.name).with_for_update())
     plan = _Plan(session, declaration, code_digests)
     pipeline = None if plan.stored is None else plan.stored.pipeline

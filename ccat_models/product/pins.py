@@ -11,6 +11,7 @@ from ccat_models.product.copies import Selection, products_of, runs_of
 from ccat_models.tables.base import RunId, total
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
@@ -42,10 +43,12 @@ class PinRow:
 
 
 def pin(session: Session, selection: Selection, *, reason: str, by: str, now: datetime) -> Pinned:
-    """Pin products; those that are pinned already keep their reason.
+    """Pin products; those that are pinned already keep their reason. Raises InvalidDeclaration for one too long.
 
     This belongs into a request's transaction: a purge does not see what is pinned while it decides.
     """
+    check_fits("reason", reason, ProductPin.reason)
+    check_fits("by", by, ProductPin.pinned_by)
     wanted = products_of(selection).subquery()
     constants = {"reason": reason, "pinned_by": by, "pinned_at": now}
     columns = ProductPin.__table__.c
@@ -64,6 +67,7 @@ def pin(session: Session, selection: Selection, *, reason: str, by: str, now: da
 
 def unpin(session: Session, selection: Selection, *, by: str, now: datetime) -> int:
     """Let products go by their step's retention again; return how many were pinned."""
+    check_fits("by", by, ProductPin.unpinned_by)
     done = session.execute(
         sa.update(ProductPin)
         .where(*_standing_pins(selection))

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from ccat_models.chunks import chunks
 from ccat_models.product.removable import PICKED, Picked
 from ccat_models.tables.base import RunId
+from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.places import PhysicalCopyStatus
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
@@ -42,6 +43,8 @@ class Marked:
 
 def mark(session: Session, location_id: int, chosen: Picked, purpose: Purpose, now: datetime) -> Purge:
     """Mark the products of the chosen runs for removal, in the transaction that chose them; return the purge."""
+    check_fits("by", purpose.by, Purge.requested_by)
+    check_fits("reason", purpose.reason, Purge.reason)
     purge = Purge(
         data_location_id=location_id,
         requested_by=purpose.by,

@@ -9,6 +9,7 @@ from ccat_models.errors import InvalidDeclaration, NotFound, Refused
 from ccat_models.product.listing import find_run_of, is_path, named_runs
 from ccat_models.tables.base import RunId, StepId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.pipelines import ReductionStep, SubGroup
 from ccat_models.tables.quality import QualityCheck, QualityWaiver
 
@@ -125,10 +126,12 @@ def waive(session: Session, run_id: RunId, name: str, *, by: str, reason: str, n
     """Take the run's products as they are although a check failed; return the check as it is then.
 
     In a request's transaction. Raises NotFound with the run's checks, Refused where there is nothing to waive, and
-    InvalidDeclaration for an empty reason.
+    InvalidDeclaration for an empty reason or one that is too long.
     """
     if not reason.strip():
         raise InvalidDeclaration("reason: must say why the products are good enough")
+    check_fits("reason", reason, QualityWaiver.reason)
+    check_fits("by", by, QualityWaiver.waived_by)
     checks = {check.name: check for check in checks_of(session, [run_id])[run_id]}
     if name not in checks:
         raise NotFound(f"quality check of run {run_id}", name, sorted(checks))

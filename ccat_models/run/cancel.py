@@ -8,6 +8,7 @@ from ccat_models.run.transitions import move
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RunStatus, RunWaiter
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.lengths import check_fits
 
 FORGOTTEN_AFTER = timedelta(seconds=60)  # a waiter that was not heard of for so long is not waiting any more
 
@@ -17,6 +18,7 @@ def request_cancel(session: Session, run_ids: Collection[RunId], *, by: str, now
 
     The others are cancelled once their jobs are gone: a job that ends well before that has made its products.
     """
+    check_fits("by", by, Run.cancel_requested_by)
     asked = session.scalars(
         sa.update(Run)
         .where(Run.id.in_(run_ids), Run.status.in_(IN_FLIGHT), Run.cancel_requested_at.is_(None))

@@ -11,6 +11,7 @@ from ccat_models.pipeline.view import StepView, list_pipelines, load_pipeline
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import CircuitReset, FailureClass, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.lengths import check_fits
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def reset_circuit(session: Session, pipeline: str, step: str, *, by: str, now: d
 
     Failures of the runs that there are now no longer count. Raises NotFound with the known pipelines or steps.
     """
+    check_fits("by", by, CircuitReset.reset_by)
     view = load_pipeline(session, pipeline).step(step)
     found = _circuit(session, pipeline, view)
     if found.is_open:

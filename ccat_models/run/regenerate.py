@@ -22,6 +22,7 @@ from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.execution import ENDED_BADLY, IN_FLIGHT, Attempt, FailureClass, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import ReductionStep
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
@@ -61,6 +62,7 @@ def regenerate(
 
     As `create_runs` does, this belongs into a request's transaction. Returns by step run → sub-group.
     """
+    check_fits("requested_by", requested_by, Run.requested_by)
     needed = needed_runs(runs)
     purged = sa.select(needed.c.run_id).join(RunSpace, RunSpace.run_id == needed.c.run_id).where(_purged())
     wanted = session.scalars(purged).all()

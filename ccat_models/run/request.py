@@ -15,6 +15,7 @@ from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
+from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup, SubGroupMember
 from ccat_models.tables.products import INPUT_TYPES, DataProduct
@@ -42,6 +43,7 @@ def create_runs(
     those that meet the conditions count. Everything is committed, or not, with the caller's transaction, which must be
     a request's (`OpsDb.request`).
     """
+    check_fits("requested_by", requested_by, Run.requested_by)
     limit = _smallest(limit, free_places(session, pipeline, step, at_location))
     last = session.scalar(sa.select(sa.func.coalesce(sa.func.max(Run.id), 0)))
     wanted = [*conditions, *([] if only is None else [known.c.sub_group_id.in_(only)])]
@@ -69,6 +71,7 @@ def ask_again(
     session: Session, step: StepView, sub_groups: Collection[SubGroupId], *, force: bool, by: str, now: datetime
 ) -> None:
     """Record that these sub-groups may be tried again, or must be run again even if they are up to date."""
+    check_fits("by", by, RerunRequest.requested_by)
     columns = RerunRequest.__table__.c
     constants = {"step_id": step.step_id, "force": force, "requested_at": now, "requested_by": by}
     rows = (

@@ -93,7 +93,7 @@ class SmallObservatory:
             package = session.scalars(sa.select(RawDataPackage).where(RawDataPackage.name == f"scan-{number}")).one()
             package.state = PackageState.FAILED
 
-    def declare(self, text: str, directory: Path | None = None) -> PipelineView:
+    def declare(self, text: str, directory: Path | None = None, by: str = "test") -> PipelineView:
         """Apply a pipeline's YAML, its code being in `directory`, and return it."""
         declaration = parse(text, file="test.yaml")
         digests = {
@@ -103,7 +103,7 @@ class SmallObservatory:
             if version.code and directory is not None
         }
         with self.ops_db.request() as session:
-            apply(session, declaration, code_digests=digests, applied_by="test", now=self.clock())
+            apply(session, declaration, code_digests=digests, applied_by=by, now=self.clock())
         with self.ops_db.read() as session:
             return load_pipeline(session, declaration.name)
 

@@ -67,6 +67,10 @@ class Works:
 
     def declare(self, *steps: dict[str, Any], **fields: Any) -> PipelineView:
         """Declare the pipeline with these steps and all releases known so far; `fields` are its own."""
+        return self.observatory.declare(self.document(*steps, **fields), self.code)
+
+    def document(self, *steps: dict[str, Any], **fields: Any) -> str:
+        """Return the pipeline's YAML with these steps and all releases known so far; `fields` are its own."""
         rule = {"table": "RawDataPackage", "column": "state", "operator": "eq", "value": "archived"}
         document = {
             "schema_version": 1,
@@ -78,7 +82,7 @@ class Works:
             "steps": list(steps),
             **fields,
         }
-        return self.observatory.declare(json.dumps(document), self.code)
+        return json.dumps(document)
 
     def gaps(self, step_name: str, **wish: bool) -> dict[str, Gap]:
         """Return the step's gaps by the value of their key, changing nothing."""
