@@ -14,12 +14,14 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import gzip
 import hashlib
 import http.client
 import io
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -30,13 +32,20 @@ import traceback
 import urllib.error
 import urllib.request
 import zlib
-from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 BLOCK_BYTES = 1 << 18
 CONNECTION_SECONDS = 60.0  # without a byte
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
 NOTE_EVERY_SECONDS = 1.0
 MEMBERS_BEYOND_FILES = 10000  # directories that a tar may name
+HEADER_BYTES = 1 << 16  # of one member: a longer name or list of attributes is nobody's
+HEADERS_BYTES = 1 << 12  # of each member on average, with what pads it
+END_BYTES = 1 << 20  # what ends a tar, and pads it
+MEMORY_BYTES = 1 << 29  # that reading a tar may take
+LONG_HEADERS = (b"x", b"g", b"X", tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+STARTS_IN_VAIN = 5
+KILLED = "the process that brings it was ended %d times, and got no further" % STARTS_IN_VAIN
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NAME = re.compile(r"[A-Za-z0-9_=+%][A-Za-z0-9._=+%-]{0,254}")
@@ -69,8 +78,9 @@ class Package:
         self.root, self.name = root, name
         self.final = os.path.join(root, name.encode())
         self.work = os.path.join(root, b".work", name.encode())
-        self.part, self.note, self.new, self.done, self.failed = (
-            os.path.join(self.work, one) for one in (b"part", b"note.json", b"new", b"done.json", b"failed.json")
+        self.part, self.member, self.new = (os.path.join(self.work, one) for one in (b"part", b"member", b"new"))
+        self.note, self.starts, self.done, self.failed = (
+            os.path.join(self.work, one) for one in (b"note.json", b"starts.json", b"done.json", b"failed.json")
         )
 
     def lock(self) -> Optional[int]:
@@ -92,6 +102,20 @@ class Package:
         """Return what was noted of the package if it is in place."""
         done = read_json(self.done)
         return done if done and os.path.isdir(self.final) else None
+
+
+class Allowance(NamedTuple):
+    """How many bytes of a file may come, and how many more there must be room for."""
+
+    most: int
+    room: int
+
+    def check(self, address: str, size: int) -> None:
+        """Raise Failed for a file that is larger than what is registered can be."""
+        if size > self.most:
+            raise Failed(
+                "wrong", "%s: has %d bytes, no more than %d can be registered" % (shown(address), size, self.most)
+            )
 
 
 class Line:
@@ -198,10 +222,27 @@ def begin(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> Di
     if slot is None:
         return {"state": "queued"}
     try:
+        if starts_in_vain(package) > STARTS_IN_VAIN:
+            remove_files(package.starts)
+            return {
+                "state": "failed",
+                "kind": "killed",
+                "message": KILLED,
+                "transferred": progress(package)["transferred"],
+            }
         detach(lambda: work_and_tell(package, item, request))
     finally:
         os.close(slot)
     return progress(package)
+
+
+def starts_in_vain(package: Package) -> int:
+    """Count one more begin; return how many there were since one told what became of it, or got any further."""
+    come = {"part": size_of(package.part), "transferred": progress(package)["transferred"]}
+    before = read_json(package.starts) or {}
+    count = before["count"] + 1 if before.get("come") == come else 1
+    write_whole(package.starts, {"count": count, "come": come})
+    return int(count)
 
 
 def free_slots(root: bytes, parallel: int) -> int:
@@ -229,11 +270,11 @@ def answer_sweep(root: bytes, request: Dict[str, Any]) -> Dict[str, Any]:
 
 def sweep(package: Package, before: float) -> bool:
     """Remove what is left of a package that is not in place, if all of it is older than that; say whether it was."""
-    times = [os.stat(package.work).st_mtime]
-    for path in (package.part, package.note, package.new):
+    times = []
+    for path in (package.work, package.part, package.note, package.new):
         with contextlib.suppress(FileNotFoundError):
             times.append(os.stat(path).st_mtime)
-    if max(times) > before or os.path.exists(package.done):
+    if not times or max(times) > before or os.path.exists(package.done):
         return False
     lock = package.lock()
     if lock is None:
@@ -318,10 +359,9 @@ def tell(package: Package, kind: str, message: str) -> None:
     """Leave word of a failure; what came stays where the next one can go on with it."""
     note = read_json(package.note) or {}
     if kind in WORTHLESS:
-        for path in (package.part, package.note):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path)
+        remove_files(package.part, package.note, package.member)
         remove_tree(package.new)
+    remove_files(package.starts)
     write_whole(package.failed, {"kind": kind, "message": message, "transferred": note.get("transferred", 0)})
 
 
@@ -371,10 +411,12 @@ def bring(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> No
     expected = {}
     for path, size, sha256 in source["files"]:
         expected[clean(path)] = (int(size), str(sha256))
+    limit_memory()
     line.tell()
     retry = [float(seconds) for seconds in request.get("retry_seconds", RETRY_SECONDS)]
     if source["packed"]:
-        fetch(package, source["from"][0], line, retry, sum(size for size, _ in expected.values()))
+        size = sum(size for size, _ in expected.values())
+        fetch(package, source["from"][0], line, retry, Allowance(tar_bound(expected), size))
         unpack(package, expected)
     else:
         fetch_files(package, source, expected, line, retry)
@@ -384,9 +426,7 @@ def bring(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> No
     write_whole(package.done, done)
     os.rename(package.new, package.final)
     sync_directory(package.root)
-    for path in (package.part, package.note):
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(path)
+    remove_files(package.part, package.note, package.starts)
 
 
 def fetch_files(
@@ -401,12 +441,11 @@ def fetch_files(
         target = os.path.join(package.new, encoded(clean(path)))
         if os.path.isfile(target):
             continue
-        fetch(package, address, line, retry, 0)
+        fetch(package, address, line, retry, Allowance(int(size), 0))
         with open(package.part, "rb") as file:
             found = digest(file)
         compare(path, (os.path.getsize(package.part), found), (int(size), sha256))
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.rename(package.part, target)
+        put_verified(package, package.part, path)
     if not expected:
         os.makedirs(package.new, exist_ok=True)
     for inner, _, names in os.walk(package.new):
@@ -416,7 +455,7 @@ def fetch_files(
                 raise Failed("wrong", "%s is not registered" % path)
 
 
-def fetch(package: Package, address: str, line: Line, retry: List[float], room: int) -> None:
+def fetch(package: Package, address: str, line: Line, retry: List[float], allowed: Allowance) -> None:
     """Bring one file into the part, going on where it ends; a line that breaks is tried again a few times."""
     if line.note.get("of") != shown(address):
         line.tell(of=shown(address), etag=None, total=None)
@@ -426,7 +465,7 @@ def fetch(package: Package, address: str, line: Line, retry: List[float], room: 
     while True:
         before = size_of(package.part)
         try:
-            fetch_on(package, address, line, room)
+            fetch_on(package, address, line, allowed)
         except Changed:
             os.remove(package.part)
             line.tell(etag=None, total=None)
@@ -440,7 +479,7 @@ def fetch(package: Package, address: str, line: Line, retry: List[float], room: 
             return
 
 
-def fetch_on(package: Package, address: str, line: Line, room: int) -> None:
+def fetch_on(package: Package, address: str, line: Line, allowed: Allowance) -> None:
     """Bring what is missing of a file; raise Broken where that ends too early."""
     have = size_of(package.part) if line.note.get("etag") else 0
     stream, begins, total, etag = open_source(address, have, line.note)
@@ -448,12 +487,14 @@ def fetch_on(package: Package, address: str, line: Line, room: int) -> None:
         file.truncate(begins)
         file.seek(begins)
         line.tell(etag=etag, total=total)
-        needed = total - begins + room
+        allowed.check(address, total)
+        needed = total - begins + allowed.room
         if needed > free_bytes(package.root):
             raise Failed("full", no_room(package, needed))
         for block in iter(lambda: read_block(stream), b""):
             file.write(block)
             line.took(len(block))
+            allowed.check(address, file.tell())
         file.flush()
         os.fsync(file.fileno())
     line.tell()
@@ -530,13 +571,63 @@ def open_path(path: str, have: int, note: Dict[str, Any]) -> Tuple[BinaryIO, int
     return file, have, found.st_size, etag
 
 
+def tar_bound(expected: Dict[str, Tuple[int, str]]) -> int:
+    """Return how large a tar of these files can be, compressed or not."""
+    members = len(expected) + MEMBERS_BEYOND_FILES
+    content = sum(size + size // 1000 + tarfile.BLOCKSIZE for size, _ in expected.values())  # gzip may add a little
+    return content + members * HEADERS_BYTES + END_BYTES
+
+
+class BoundedHeader(tarfile.TarInfo):
+    """A member of a tar whose header is short: a longer one is read whole into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: Any, errors: Any) -> Any:
+        """Return what a block says; raise Failed for one that announces more than a header is."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.type == tarfile.GNUTYPE_SPARSE or (header.type in LONG_HEADERS and header.size > HEADER_BYTES):
+            raise Failed("unsafe", "the tar has a header of %d bytes, or a sparse file" % header.size)
+        return header
+
+
+class Bounded:
+    """What a tar is read from: no more than so many bytes, however little they were when compressed."""
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        self.stream = gzip.GzipFile(fileobj=file) if packed else file  # type: Any
+        self.packed, self.left = packed, most
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes."""
+        try:
+            block = bytes(self.stream.read(count))
+        except OSError as error:
+            if not self.packed or error.errno is not None:
+                raise
+            raise Failed("wrong", "what lies there is no whole tar: %s" % error) from error
+        self.left -= len(block)
+        if self.left < 0:
+            raise Failed("unsafe", "the tar is larger than what is registered can be")
+        return block
+
+
+def limit_memory() -> None:
+    """Let this process take so much more memory and no more: the machine is not ours alone."""
+    with open("/proc/self/statm", "rb") as file:
+        most = int(file.read().split()[0]) * resource.getpagesize() + MEMORY_BYTES
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
 def unpack(package: Package, expected: Dict[str, Tuple[int, str]]) -> None:
     """Unpack the tar that came: the registered files, each with its checksum, and nothing else."""
     remove_tree(package.new)
     os.makedirs(package.new)
     seen = set()  # type: Set[str]
     try:
-        with open(package.part, "rb") as file, tarfile.open(fileobj=file, mode="r|*", errors="surrogateescape") as tar:
+        with open(package.part, "rb") as file, open_tar(file, tar_bound(expected)) as tar:
             for number, member in enumerate(tar):
                 if number >= len(expected) + MEMBERS_BEYOND_FILES:
                     raise Failed("unsafe", "the tar has more than %d members" % number)
@@ -544,13 +635,22 @@ def unpack(package: Package, expected: Dict[str, Tuple[int, str]]) -> None:
                 if member.isdir():
                     continue
                 check_member(member, path, seen, expected)
-                compare(path, write_member(package, path, tar.extractfile(member), member.size), expected[path])
+                compare(path, write_member(package, tar.extractfile(member), member.size), expected[path])
+                put_verified(package, package.member, path)
                 seen.add(path)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise Failed("wrong", "what lies there is no whole tar: %s" % error) from error
+    except (MemoryError, RecursionError) as error:
+        raise Failed("unsafe", "the tar's headers take too much memory: %s" % type(error).__name__) from None
     missing = sorted(set(expected) - seen)
     if missing:
         raise Failed("wrong", "the tar lacks %d registered files, the first is %s" % (len(missing), missing[0]))
+
+
+def open_tar(file: BinaryIO, most: int) -> tarfile.TarFile:
+    """Open a tar, compressed or not."""
+    source = Bounded(file, most)  # type: Any
+    return tarfile.open(fileobj=source, mode="r|", errors="surrogateescape", tarinfo=BoundedHeader)
 
 
 def check_member(member: tarfile.TarInfo, path: str, seen: Set[str], expected: Dict[str, Tuple[int, str]]) -> None:
@@ -565,11 +665,10 @@ def check_member(member: tarfile.TarInfo, path: str, seen: Set[str], expected: D
         raise Failed("wrong", "%s has %d bytes, not %d" % (path, member.size, expected[path][0]))
 
 
-def write_member(package: Package, path: str, member: Any, size: int) -> Tuple[int, str]:
-    """Write a member as a file; return its size and checksum."""
-    target, found, left = os.path.join(package.new, encoded(path)), hashlib.sha256(), size
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    with open(target, "wb") as file:
+def write_member(package: Package, member: Any, size: int) -> Tuple[int, str]:
+    """Write a member beside what is verified; return its size and checksum."""
+    found, left = hashlib.sha256(), size
+    with open(package.member, "wb") as file:
         while left > 0:
             block = member.read(min(BLOCK_BYTES, left))
             if not block:
@@ -580,6 +679,13 @@ def write_member(package: Package, path: str, member: Any, size: int) -> Tuple[i
         file.flush()
         os.fsync(file.fileno())
     return size - left, found.hexdigest()
+
+
+def put_verified(package: Package, file: bytes, path: str) -> None:
+    """Let a file that was compared be one of the package's: none but such lie there, whoever is killed."""
+    target = os.path.join(package.new, encoded(path))
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    os.rename(file, target)
 
 
 def compare(path: str, found: Tuple[int, str], expected: Tuple[int, str]) -> None:
@@ -634,6 +740,13 @@ def remove_tree(path: bytes) -> None:
     """Remove a directory with all that is in it, if it is there."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(path)
+
+
+def remove_files(*paths: bytes) -> None:
+    """Remove those files that are there."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
 
 
 def read_json(path: bytes) -> Optional[Dict[str, Any]]:

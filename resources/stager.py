@@ -26,6 +26,7 @@ REMEDIES: Mapping[str, str] = {
     "wrong": "what came was removed, the next attempt brings it anew: if that ends alike, the archived copy is damaged",
     "full": "what came was removed: make room with `ccat purge`, or give the disk more, then retry",
     "unsafe": "nothing of it was kept: have the package packed anew (`ccat archive`)",
+    "killed": "see what ends processes there: have `data_mover` run them in a job with enough memory and time",
     "broken": "see whether the staging directory can be written and the data mover runs",
 }
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import signal
 import subprocess  # noqa: TID251 - tests start real programs
 import sys
 import tarfile
@@ -322,6 +323,75 @@ def test_worker_that_is_killed_is_followed_by_one_that_goes_on(yard: Yard, serve
     assert "c0ffee" not in everything_below(yard.root)
 
 
+def test_file_that_was_not_compared_when_its_worker_was_killed_is_no_part_of_the_package(
+    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = item_of(laid(tmp_path, tar_of({"scan.fits": b"COUNTS" * 5000})), {"scan.fits": FILES["scan.fits"]})
+    package = stage_program.Package(os.fsencode(yard.root), "scan-1")
+    yard.part().parent.mkdir(parents=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(stage_program, "compare", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        if (child := os.fork()) == 0:
+            stage_program.work_and_tell(package, item, {})
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (tmp_path / "scan.fits").write_bytes(FILES["scan.fits"])
+    item = item_of([str(tmp_path / "scan.fits")], {"scan.fits": FILES["scan.fits"]}, job=2)
+    assert yard.bring(item)["state"] == "ready"
+    assert yard.shown() == {"scan.fits": FILES["scan.fits"]}
+
+
+def test_worker_that_is_killed_every_time_is_told_in_the_end(yard: Yard, server: Server, tmp_path: Path) -> None:
+    server.content = tar_of(FILES)
+    mover = tmp_path / "mover"
+    mover.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    mover.chmod(0o755)
+    for _ in range(stage_program.STARTS_IN_VAIN):
+        assert yard.ask(item_of(server.address), mover=[str(mover)])["packages"]["scan-1"]["state"] == "fetching"
+        eventually(lambda: is_free(yard.part().parent / "lock"))
+    found = yard.ask(item_of(server.address), mover=[str(mover)])["packages"]["scan-1"]
+    assert (found["state"], found["kind"]) == ("failed", "killed")
+    assert found["message"] == "the process that brings it was ended 5 times, and got no further"
+    assert yard.bring(item_of(server.address))["state"] == "ready"
+    assert not list(yard.part().parent.glob("starts*"))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_is_larger_than_what_is_registered_is_not_fetched(yard: Yard, tmp_path: Path, packed: bool) -> None:
+    place = tmp_path / "package.tar"
+    with place.open("wb") as file:
+        file.truncate(1 << 30 if packed else 11)
+    found = yard.bring(item_of(str(place) if packed else [str(place)], {"scan.fits": b"0123456789"}))
+    assert (found["kind"], found["transferred"]) == ("wrong", 0)
+    assert f"{place}: has {place.stat().st_size} bytes, no more than " in found["message"]
+
+
+def member_of(size: int, kind: bytes) -> bytes:
+    """Return the header of a member of this type, and content as long as it says."""
+    member = tarfile.TarInfo("long")
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT) + b"x" * size + bytes(-size % 512)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(member_of(1 << 26, b"x"), id="long-pax-header"),
+        pytest.param(member_of(1 << 26, tarfile.GNUTYPE_LONGNAME), id="long-name"),
+        pytest.param(member_of(512, b"x") * 3000, id="chained-headers"),
+        pytest.param(member_of(512, tarfile.GNUTYPE_LONGLINK) * 3000, id="chained-links"),
+        pytest.param(member_of(0, tarfile.GNUTYPE_SPARSE), id="sparse"),
+        pytest.param(
+            (member_of(60_000, tarfile.GNUTYPE_LONGNAME) + member_of(0, tarfile.DIRTYPE)) * 1000, id="many-long-names"
+        ),
+    ],
+)
+def test_tar_that_would_take_up_memory_or_time_is_refused(yard: Yard, tmp_path: Path, content: bytes) -> None:
+    found = yard.bring(item_of(laid(tmp_path, gzip.compress(content))))
+    assert (found["kind"], yard.names()) == ("unsafe", [".work"])
+    assert "tar" in found["message"]
+
+
 def workers(yard: Yard) -> list[psutil.Process]:
     """Return the processes that hold a lock of the yard's."""
     found = []
@@ -414,6 +484,7 @@ def test_what_is_left_of_packages_that_nobody_brings_is_swept(yard: Yard, server
     yard.bring(item_of(laid(tmp_path, tar_of(FILES)), name="scan-2"))
     assert yard.do({"do": "sweep", "older_than_seconds": 3600}) == {"swept": []}
     assert yard.part().exists()
+    (yard.root / ".work" / "vanishes").symlink_to("gone")  # as one that goes between the list and the look
     assert yard.do({"do": "sweep", "older_than_seconds": -1}) == {"swept": ["scan-1"]}
     assert not yard.part().parent.exists()
     assert yard.bring({"name": "scan-2", "job": 1})["state"] == "ready"
