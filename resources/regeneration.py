@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from ccat_models.errors import Refused
+from ccat_models.gap.barred import is_tainted
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
 from ccat_models.run.regenerate import needed_runs, on_their_way, regenerate, renew, runs_lacked
@@ -26,7 +27,8 @@ from resources.purging import finish
 class Again:
     """What became of a run's products: whether they are there, and which run has made them again.
 
-    `tried` is the newest run that was to make them again and has not, with its status and what went wrong.
+    `tried` is the newest run that was to make them again and has not, with its status and what went wrong. What is made
+    again of products that are `tainted` is tainted, too.
     """
 
     run_id: RunId
@@ -38,6 +40,7 @@ class Again:
     tried: RunId | None
     tried_status: RunStatus | None
     failure: str | None
+    tainted: bool
 
     @property
     def last_try(self) -> str | None:
@@ -131,7 +134,7 @@ def outcomes(session: Session, run_ids: Collection[RunId] | sa.Select[tuple[RunI
     query = (
         sa.select(RunSpace.run_id, Pipeline.name, ReductionStep.name, SubGroup.key, RunSpace.state)
         .add_columns(sa.func.coalesce(RunSpace.replaced_by_run_id, RunSpace.restored_by_run_id))
-        .add_columns(tried.id, tried.status, tried.failure_message)
+        .add_columns(tried.id, tried.status, tried.failure_message, is_tainted(RunSpace.run_id))
         .join(ReductionStep, ReductionStep.id == RunSpace.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == RunSpace.sub_group_id)

@@ -143,5 +143,10 @@ def _print_again(requested: int, found: list[Again], *, wait: bool) -> None:
         (one.run_id, f"{one.pipeline}/{one.step}", one.sub_group, one.state, one.made_by, one.last_try) for one in found
     )
     print_table("Products", ["run", "step", "sub-group", "state", "made again by", "last try"], rows)
+    for one in found:
+        if one.tainted:
+            console.print(
+                f"run {one.run_id} is tainted: what is made again for it does not count before that is lifted"
+            )
     on_their_way = "" if wait else " on their way; say it again once these have ended, or --wait"
     console.print(f"{requested} runs to make products again{on_their_way if requested else ''}")

@@ -16,6 +16,7 @@ from ccat_models.gap.inputs import sub_group_links
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import Scope
 from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.run.inherited_taints import inherit_taints
 from ccat_models.run.made_of import never_to_be_made_again
 from ccat_models.run.request import ask_again, attempt_row, free_places, note_use
 from ccat_models.tables.base import RunId, StepId, SubGroupId
@@ -220,7 +221,7 @@ def _is_spent() -> sa.ColumnElement[bool]:
 
 
 def _link(session: Session, step_id: StepId, last: RunId) -> None:
-    """Let the new runs read what those on record read, or what has taken its place."""
+    """Let the new runs read what those on record read, or what has taken its place, tainted or not."""
     new = (Run.step_id == step_id, Run.id > last, Run.regenerates_run_id.is_not(None))
     package = RunInputPackage
     packages = sa.select(Run.id, package.raw_data_package_id, package.checksum).join(
@@ -244,6 +245,7 @@ def _link(session: Session, step_id: StepId, last: RunId) -> None:
     )
     names = ["run_id", "data_product_id", "producer_run_id", "sha256"]
     session.execute(sa.insert(read).from_select(names, sa.union(of_record, instead)))
+    inherit_taints(session, *new)
 
 
 def _attempts(session: Session, created: Collection[RunId], backend: str, now: datetime) -> list[dict[str, Any]]:

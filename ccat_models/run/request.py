@@ -11,6 +11,7 @@ from ccat_models.gap.history import versions_of
 from ccat_models.gap.inputs import sub_group_links
 from ccat_models.gap.table import Scope, gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView
+from ccat_models.run.inherited_taints import inherit_taints
 from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -52,6 +53,7 @@ def create_runs(
     created = dict(session.execute(new).tuples().all())
     if created:
         _link_inputs(session, pipeline, step, next(iter(created)), known)
+        inherit_taints(session, Run.step_id == step.step_id, Run.id >= next(iter(created)))
         note_use(session, step.step_id, next(iter(created)), now)
         session.execute(
             sa.insert(Attempt),

@@ -88,6 +88,18 @@ def test_purged_products_are_made_again_when_asked_for(terminal: Terminal) -> No
     assert terminal.ok("space", "--check").out == "rows and disk agree\n"
 
 
+def test_who_has_tainted_products_made_again_is_told(terminal: Terminal) -> None:
+    work(terminal, "a")
+    terminal.ok("purge", "--all", "--yes")
+    clean = "letters/clean/executed_obs_unit=scan-0"
+    assert "tainted" not in terminal.ok("regenerate", clean, "--wait").out
+    terminal.ok("purge", "--all", "--yes")
+    terminal.ok("taint", "scan-0", "--reason", "hot load was off")
+    said = terminal.ok("regenerate", clean, "--wait").out
+    assert "run 2 is tainted: what is made again for it does not count before that is lifted\n" in said
+    assert [run["tainted"] for run in terminal.json("regenerate", clean)["runs"]] == [True]
+
+
 def test_what_is_wrong_is_listed_and_repaired(terminal: Terminal) -> None:
     work(terminal, "a")
     shutil.rmtree(next(terminal.home.glob("workspace/letters/*/read/*/*/workspace")))
