@@ -19,6 +19,8 @@ _WHAT = (
     "run:ID, software:NAME[=VERSION], config:HASH, node:HOST."
 )
 
+_COLUMNS = ("pipeline/step", "runs", "products", "current", "superseded", "barred", "gone", "evidence")
+
 
 def impact(
     what: Annotated[str, typer.Argument(help=_WHAT)],
@@ -57,14 +59,15 @@ def _members(start: Start, steps: list[StepImpact], products: Iterator[TouchedPr
 
 
 def _print_steps(start: Start, steps: list[StepImpact]) -> None:
-    columns = ["pipeline/step", "runs", "current products", "superseded products"]
-    rows = [
-        (f"{step.pipeline}/{step.step}", step.runs, step.current_products, step.superseded_products) for step in steps
-    ]
+    rows = [(f"{step.pipeline}/{step.step}", *_counts(step)) for step in steps]
     if len(steps) > 1:
-        current, superseded = sum(s.current_products for s in steps), sum(s.superseded_products for s in steps)
-        rows.append(("in all", sum(s.runs for s in steps), current, superseded))
-    print_table(f"Touched by {start.kind.value} {start.name}", columns, rows)
+        rows.append(("in all", *map(sum, zip(*map(_counts, steps), strict=True))))
+    print_table(f"Touched by {start.kind.value} {start.name}", _COLUMNS, rows)
+
+
+def _counts(step: StepImpact) -> tuple[int, ...]:
+    counted = (step.current_products, step.superseded_products, step.barred_products, step.gone_products)
+    return step.runs, step.products, *counted, step.evidence_products
 
 
 def _print_products(
@@ -77,11 +80,10 @@ def _print_products(
     columns = ["id", "pipeline/step", "sub-group", "type", "path", "size", "run", ""]
     print_table("Products", columns, map(_cells, shown))
     if len(rows) > limit:
-        total = sum(step.current_products + step.superseded_products for step in steps)
+        total = sum(step.products for step in steps)
         console.print(f"{len(shown):,} of {total:,}; the next ones: --after {shown[-1].id}")
 
 
 def _cells(product: TouchedProduct) -> tuple[Any, ...]:
-    state = "current" if product.current else "superseded"
     step, size = f"{product.pipeline}/{product.step}", size_text(product.size_bytes)
-    return product.id, step, product.sub_group, product.type, product.path, size, product.run_id, state
+    return product.id, step, product.sub_group, product.type, product.path, size, product.run_id, product.validity

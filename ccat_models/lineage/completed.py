@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.run.newest import is_current
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -28,15 +29,15 @@ class CompletedRun:
 
 
 def current_runs(session: Session, pipeline: str) -> list[RunId]:
-    """Return the newest completed run of each step and sub-group of a pipeline."""
-    newest = (
-        sa.select(sa.func.max(Run.id))
+    """Return of each step and sub-group of a pipeline the run that counts, if one does."""
+    query = (
+        sa.select(Run.id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
-        .where(Pipeline.name == pipeline, Run.status == RunStatus.COMPLETED, Run.stands)
-        .group_by(Run.step_id, Run.sub_group_id)
+        .where(Pipeline.name == pipeline, is_current())
+        .order_by(Run.id)
     )
-    return sorted(session.scalars(newest))
+    return list(session.scalars(query))
 
 
 def completed_runs(session: Session, run_ids: Collection[RunId]) -> dict[RunId, CompletedRun]:

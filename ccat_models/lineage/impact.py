@@ -10,27 +10,38 @@ from sqlalchemy.orm import Session
 from ccat_models.lineage.nodes import stream
 from ccat_models.lineage.scope import descendants, page
 from ccat_models.lineage.start import Start, first_runs
-from ccat_models.run.newest import is_newest_completed
-from ccat_models.tables.base import ProductId, RunId
+from ccat_models.lineage.validity import Validity, validity
+from ccat_models.tables.base import ProductId, RunId, total
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.products import DataProduct, DataProductType
 
+_COUNTED = (Validity.CURRENT, Validity.SUPERSEDED, Validity.BARRED, Validity.GONE, Validity.EVIDENCE)
+
 
 @dataclass(frozen=True)
 class StepImpact:
-    """How many runs and products of a step are touched; superseded ones have a later product in their place."""
+    """How many runs and products of a step are touched, the products by whether they still count (`Validity`)."""
 
     pipeline: str
     step: str
     runs: int
     current_products: int
     superseded_products: int
+    barred_products: int
+    gone_products: int
+    evidence_products: int
+
+    @property
+    def products(self) -> int:
+        """Return how many products are touched."""
+        evidence = self.gone_products + self.evidence_products
+        return self.current_products + self.superseded_products + self.barred_products + evidence
 
 
 @dataclass(frozen=True, slots=True)
 class TouchedProduct:
-    """A product that is touched, and whether it is the current one of its sub-group."""
+    """A product that is touched, and whether it still counts."""
 
     id: ProductId
     run_id: RunId
@@ -42,7 +53,7 @@ class TouchedProduct:
     size_bytes: int
     sha256: str
     created_at: datetime
-    current: bool
+    validity: Validity
 
 
 def impact_by_step(session: Session, start: Start) -> list[StepImpact]:
@@ -50,22 +61,20 @@ def impact_by_step(session: Session, start: Start) -> list[StepImpact]:
     touched = page(session, descendants(first_runs(start)))
     made = sa.select(sa.func.count()).where(DataProduct.run_id == Run.id).correlate(Run).scalar_subquery()
     touching = (
-        sa.select(Run.step_id, made.label("products"), is_newest_completed().label("current"))
+        sa.select(Run.step_id, made.label("products"), validity().label("validity"))
         .join(touched, touched.c.run_id == Run.id)
         .subquery()
     )
+    sums = (total(sa.case((touching.c.validity == one, touching.c.products), else_=0)) for one in _COUNTED)
     query = (
-        sa.select(Pipeline.name, ReductionStep.name, sa.func.count())
-        .add_columns(sa.func.coalesce(sa.func.sum(sa.case((touching.c.current, touching.c.products))), 0))
-        .add_columns(sa.func.coalesce(sa.func.sum(sa.case((sa.not_(touching.c.current), touching.c.products))), 0))
+        sa.select(Pipeline.name, ReductionStep.name, sa.func.count(), *sums)
         .select_from(touching)
         .join(ReductionStep, ReductionStep.id == touching.c.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .group_by(Pipeline.name, ReductionStep.name, ReductionStep.id)
         .order_by(Pipeline.name, ReductionStep.id)
     )
-    rows = session.execute(query).tuples()
-    return [StepImpact(name, step, runs, int(now), int(before)) for name, step, runs, now, before in rows]
+    return [StepImpact(*row) for row in session.execute(query).tuples()]
 
 
 def touched_products(
@@ -79,7 +88,7 @@ def touched_products(
     query = (
         sa.select(DataProduct.id, DataProduct.run_id, Pipeline.name, ReductionStep.name, SubGroup.key)
         .add_columns(DataProduct.type, DataProduct.path, DataProduct.size_bytes, DataProduct.sha256)
-        .add_columns(DataProduct.created_at, is_newest_completed())
+        .add_columns(DataProduct.created_at, validity())
         .join(touched, touched.c.run_id == DataProduct.run_id)
         .join(Run, Run.id == DataProduct.run_id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)

@@ -15,9 +15,9 @@ from ccat_models.lineage.record import (
     StepRecord,
 )
 from ccat_models.lineage.record_packages import PackageRecord, RawFileRecord, TaintRecord
+from ccat_models.lineage.successors import successors_of
 from ccat_models.tables.base import PackageId, ProductId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.pipelines import (
     Pipeline,
     PipelineRevision,
@@ -59,7 +59,7 @@ def products_of(
     )
     rows = {row[0].id: row for row in rows_of(session, query, DataProduct.run_id, run_ids)}
     rows |= {row[0].id: row for row in rows_of(session, query, DataProduct.id, set(read) - rows.keys())}
-    copies, successors = _copies(session, rows), _successors(session, {row[0].run_id for row in rows.values()})
+    copies, successors = _copies(session, rows), successors_of(session, {row[0].run_id for row in rows.values()})
     return {
         product_id: _product(rows[product_id], copies.get(product_id, []), successors.get(product_id))
         for product_id in sorted(rows)
@@ -96,24 +96,6 @@ def _copies(session: Session, ids: Collection[ProductId]) -> Mapping[ProductId, 
     for product_id, location, path, status in rows_of(session, query, copy.data_product_id, ids):
         found[product_id].append((location, path, status in READABLE))
     return found
-
-
-def _successors(session: Session, run_ids: Collection[int]) -> dict[ProductId, ProductId]:
-    """Return by product that of the same path which the next completed run of its step and sub-group made."""
-    cells = set(rows_of(session, sa.select(Run.step_id, Run.sub_group_id), Run.id, run_ids))
-    follower = sa.func.lead(DataProduct.id).over(
-        partition_by=(Run.step_id, Run.sub_group_id, DataProduct.path), order_by=Run.id
-    )
-    query = (
-        sa.select(Run.step_id, Run.sub_group_id, DataProduct.id, follower)
-        .join(DataProduct, DataProduct.run_id == Run.id)
-        .where(Run.status == RunStatus.COMPLETED, Run.stands)
-    )
-    wanted = {(step_id, sub_group_id) for step_id, sub_group_id in cells}
-    rows = rows_of(session, query, Run.sub_group_id, {sub_group_id for _, sub_group_id in wanted})
-    return {
-        made: by for step_id, sub_group_id, made, by in rows if by is not None and (step_id, sub_group_id) in wanted
-    }
 
 
 def packages_of(

@@ -80,8 +80,8 @@ def take_place(session: Session, first: RunId, again: RunId, now: datetime) -> N
     values = {"state": SpaceState.REPLACED, "replaced_by_run_id": again, "changed_at": now}
     session.execute(spaces.where(RunSpace.run_id == first).values(values))
     columns = ("output_count", *(f"output_lane_{i}" for i in range(3)))
-    counts = sa.and_(Run.stands, is_newest_completed())
-    had = session.execute(sa.select(*(getattr(Run, name) for name in columns), counts).where(Run.id == first)).one()
+    outputs = sa.select(*(getattr(Run, name) for name in columns), is_newest_completed())
+    had = session.execute(outputs.where(Run.id == first)).one()
     stands = bool(had[-1])
     values = dict(zip(columns, had, strict=False)) | {"stands": stands} | ({} if stands else {"published_at": now})
     session.execute(sa.update(Run).where(Run.id == again).values(values).execution_options(synchronize_session=False))

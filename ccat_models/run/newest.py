@@ -1,18 +1,34 @@
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 
+from ccat_models.gap.barred import is_barred
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 
 
 def is_newest_completed() -> sa.ColumnElement[bool]:
-    """Say whether no later run of the same step and sub-group has completed, of the run of an enclosing query."""
+    """Say of a completed run of an enclosing query whether it stands, and no later one of its sub-group does."""
     later = aliased(Run)
+    return sa.and_(Run.stands, _is_last(later))
+
+
+def is_current() -> sa.ColumnElement[bool]:
+    """Say of a run of an enclosing query whether, of those of its sub-group that completed and count, it is the newest.
+
+    What is barred does not count: where the newest one is, an older one still does.
+    """
+    later = aliased(Run)
+    counts = sa.and_(Run.status == RunStatus.COMPLETED, Run.stands, sa.not_(is_barred(Run.id)))
+    return sa.and_(counts, _is_last(later, sa.not_(is_barred(later.id))))
+
+
+def _is_last(later: type[Run], *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     newer = sa.select(later.id).where(
         later.step_id == Run.step_id,
         later.sub_group_id == Run.sub_group_id,
         later.status == RunStatus.COMPLETED,
         later.stands,
         later.id > Run.id,
+        *conditions,
     )
     return sa.not_(newer.correlate(Run).exists())

@@ -34,8 +34,6 @@ REASON = "regeneration"
 HOPELESS = (FailureClass.SCIENCE, FailureClass.PERMANENT, FailureClass.COLLECTION)
 _COPIED = ("step_id", "step_revision_id", "sub_group_id", "software_version_id", "config_id", "priority")
 _INPUTS = ("input_count", "input_lane_0", "input_lane_1", "input_lane_2")
-
-
 Runs = sa.Select[tuple[RunId]] | sa.CompoundSelect[tuple[RunId]]
 
 

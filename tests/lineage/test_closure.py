@@ -18,6 +18,7 @@ from ccat_models.lineage.closure import ancestor_runs, descendant_runs, lineage_
 from ccat_models.lineage.impact import impact_by_step, touched_products
 from ccat_models.lineage.start import Kind, Start, find_start
 from ccat_models.lineage.summary import summary_of
+from ccat_models.lineage.validity import Validity
 from ccat_models.tables.base import ProductId, RunId
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
@@ -226,6 +227,10 @@ def test_a_product_is_superseded_once_its_sub_group_has_a_newer_one(ops_db: OpsD
     package = Start(Kind.PACKAGE, "package-1", (1,))
     with ops_db.read() as session:
         (step,) = impact_by_step(session, package)
-        current = {product.id: product.current for product in touched_products(session, package)}
-    assert (step.runs, step.current_products, step.superseded_products) == (3, 2, 1)
-    assert current == {ProductId(1): False, ProductId(2): True, ProductId(3): True}
+        found = {product.id: product.validity for product in touched_products(session, package)}
+    assert (step.runs, step.current_products, step.superseded_products, step.products) == (3, 2, 1, 3)
+    assert found == {
+        ProductId(1): Validity.SUPERSEDED,
+        ProductId(2): Validity.CURRENT,
+        ProductId(3): Validity.CURRENT,
+    }

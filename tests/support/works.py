@@ -25,6 +25,8 @@ from ccat_models.tables.pipelines import Pipeline
 from resources.cluster import Cluster
 from resources.ensure import Ensured, Wish, ensure, ensure_pipeline, refresh_and_evaluate
 from resources.ops_db import OpsDb
+from resources.purging import purge
+from resources.regeneration import request_again
 from tests.support.clusters import local_cluster
 from tests.support.observatory import SmallObservatory
 from tests.support.programs import write_programs
@@ -144,6 +146,18 @@ class Works:
         while self.in_flight():
             self.complete(numbers=numbers)
             self.request(**wish)
+
+    def purge(self) -> int:
+        """Remove all products that may go, an hour later; return of how many runs."""
+        self.observatory.clock.pass_seconds(3600)
+        return purge(self.cluster, 10**12, by="test", reason="test").freed_runs
+
+    def make_again(
+        self, *runs: RunId, outputs: Mapping[str, str] = ONE_PRODUCT, numbers: Mapping[str, float] | None = None
+    ) -> None:
+        """Let the products of runs, and what they are made of, be made again: these products with these numbers."""
+        while any(answer.inputs for answer in request_again(self.cluster, "letters", runs, Wish("test")).values()):
+            self.complete(outputs=outputs, numbers=numbers)
 
     def set_enabled(self, *, enabled: bool) -> None:
         """Enable or disable the pipeline."""
