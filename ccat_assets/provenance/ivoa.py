@@ -20,7 +20,7 @@ from ccat_assets.provenance.ivoa_descriptions import (
     value_description,
 )
 from ccat_assets.provenance.ivoa_instances import Instances, Row, identifier
-from ccat_assets.provenance.ivoa_reviews import add_reviews, person_id, tainted_at
+from ccat_assets.provenance.ivoa_reviews import add_reviews, invalid_since, person_id
 from ccat_models.lineage.record import AttemptRecord, ProductRecord, ProvenanceRecord, RunRecord
 from ccat_models.lineage.record_packages import PackageRecord
 from ccat_models.tables.products import DataProductType
@@ -69,12 +69,13 @@ def _add_software(instances: Instances, record: ProvenanceRecord) -> None:
 
 def _add_package(instances: Instances, record: ProvenanceRecord, package: PackageRecord) -> None:
     replaced = "" if package.replaced_by is None else f", delivered again since with checksum {package.replaced_by}"
+    taints = [taint for taint in record.taints.values() if taint.package_id == package.id]
     collection = instances.add(
         "Collection",
         id=identifier(names.package_name(package.content)),
         name=package.name,
         generatedAtTime=package.created_at,
-        invalidatedAtTime=tainted_at(record, package.id),
+        invalidatedAtTime=invalid_since(package, taints),
         comment=f"{package.state.value}, checksum {package.checksum}{replaced}",
         entityDescription=entity_description(instances, "raw data package", "data"),
     )
@@ -92,7 +93,6 @@ def _add_package(instances: Instances, record: ProvenanceRecord, package: Packag
 def _add_product(instances: Instances, record: ProvenanceRecord, product: ProductRecord) -> None:
     run = record.runs.get(product.run_id)
     taints = [record.taints[number] for number in (run.taints if run else ())]
-    standing = [taint.tainted_at for taint in taints if taint.lifted_at is None]
     remarks = [f"{product.size_bytes} bytes, sha256 {product.sha256}"]
     if product.purged:
         remarks.append("purged")
@@ -104,7 +104,7 @@ def _add_product(instances: Instances, record: ProvenanceRecord, product: Produc
         name=product.name,
         location=product.location and f"{product.location}:{product.location_path}",
         generatedAtTime=product.created_at,
-        invalidatedAtTime=min(standing, default=None),
+        invalidatedAtTime=invalid_since(product, taints),
         comment="; ".join(remarks),
         entityDescription=dataset_description(instances, f"{product.type.value} product", product.path),
     )

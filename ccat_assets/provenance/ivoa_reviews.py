@@ -1,13 +1,13 @@
 """What people and limits say of runs and packages, in the IVOA model's words: checks, waivers and taints."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from ccat_assets.provenance import names
 from ccat_assets.provenance.ivoa_descriptions import entity_description
 from ccat_assets.provenance.ivoa_instances import Instances, identifier
-from ccat_models.lineage.record import CheckRecord, ProvenanceRecord
-from ccat_models.lineage.record_packages import TaintRecord
-from ccat_models.tables.base import PackageId
+from ccat_models.lineage.record import CheckRecord, ProductRecord, ProvenanceRecord
+from ccat_models.lineage.record_packages import PackageRecord, TaintRecord
 
 _REVIEWER = "Editor"  # "the agent validated the content of an entity" (REC 2.4.4)
 
@@ -17,10 +17,10 @@ def person_id(name: str) -> str:
     return identifier(names.person_name(name))
 
 
-def tainted_at(record: ProvenanceRecord, package_id: PackageId) -> datetime | None:
-    """Return since when a package must not be used, None if it may be."""
-    taints = [taint for taint in record.taints.values() if taint.package_id == package_id]
-    return min((taint.tainted_at for taint in taints if taint.lifted_at is None), default=None)
+def invalid_since(thing: PackageRecord | ProductRecord, taints: Iterable[TaintRecord]) -> datetime | None:
+    """Return since when a thing must not be used, None if it may be: what has come since was invalid from then on."""
+    standing = (taint.tainted_at for taint in taints if taint.lifted_at is None)
+    return min((max(at, thing.created_at) for at in standing), default=None)
 
 
 def add_reviews(instances: Instances, record: ProvenanceRecord) -> None:

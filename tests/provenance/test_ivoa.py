@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,13 @@ from ccat_assets.provenance.ivoa_instances import Instances
 from ccat_assets.provenance.ivoa_json import ivoa_json
 from ccat_assets.provenance.ivoa_votable import ivoa_votable
 from ccat_models.lineage.record import ProvenanceRecord
+from ccat_models.lineage.record_reading import read_record
+from ccat_models.lineage.record_scope import find_scope
+from ccat_models.lineage.taint import taint
 from ccat_models.tables.execution import FailureClass
+from resources.ops_db import OpsDb
 from tests.support.provenance import SECRET, Eventful
+from tests.support.works import Works, step
 
 pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
 
@@ -165,6 +171,31 @@ def test_usage_lies_within_its_activity(model: Model) -> None:
     for row in model["Used"]:
         activity = activities[row["activity"]]
         assert activity["startTime"] <= row["time"] <= activity["endTime"]
+
+
+def test_an_entity_is_invalidated_after_it_was_generated(model: Model, sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
+    """2.2.1: from its invalidation on, an entity is no longer valid; it must have been there before."""
+    late = json.loads(ivoa_json(tainted_on_its_way(sqlite_ops_db, tmp_path)))["model"]
+    for one in (model, late):
+        rows = [row for name in ENTITIES for row in one[name] if {"generatedAtTime", "invalidatedAtTime"} <= row.keys()]
+        assert rows
+        assert [row for row in rows if row["generatedAtTime"] > row["invalidatedAtTime"]] == []
+    (text,) = [row for row in late["DatasetEntity"] if row["name"].endswith("text.txt")]
+    assert text["invalidatedAtTime"] == text["generatedAtTime"]
+
+
+def tainted_on_its_way(ops_db: OpsDb, base: Path) -> ProvenanceRecord:
+    """Return the record of a run that ended an hour after its raw data was tainted."""
+    works = Works.open(ops_db, base)
+    works.observatory.scan(0)
+    works.declare(step("read"))
+    works.request()
+    with ops_db.request() as session:
+        taint(session, ["scan-0"], reason="hot load was off", by="ada", now=works.cluster.clock())
+    works.observatory.clock.pass_seconds(3600)
+    works.complete()
+    with ops_db.read() as session:
+        return read_record(session, find_scope(session, "run:1"))
 
 
 def test_descriptions_say_the_same_as_what_they_describe(model: Model) -> None:
