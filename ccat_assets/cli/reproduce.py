@@ -12,7 +12,7 @@ from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, error_console, print_json, print_table, ready
 from ccat_assets.cli.running import Interruption
 from ccat_assets.cli.verify import select
-from ccat_models.errors import InvalidDeclaration
+from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.lineage.completed import current_runs
 from ccat_models.product.copies import runs_of
 from ccat_models.tables.base import RunId
@@ -55,8 +55,12 @@ def _runs(app: Application, products: list[str], pipeline: str | None) -> list[R
     selection = select(app.ops_db, products, pipeline, None)
     with app.ops_db.read() as session:
         if pipeline is not None:
-            return current_runs(session, pipeline)
-        return sorted(session.scalars(runs_of(selection)))
+            runs = current_runs(session, pipeline)
+        else:  # a run without products can be executed again, too
+            runs = sorted({*selection.run_ids, *session.scalars(runs_of(selection))})
+    if not runs:
+        raise Refused(f"pipeline {pipeline}: has no run that counts, so there is nothing to reproduce")
+    return runs
 
 
 def _counts(found: list[Reproduction]) -> dict[Outcome, int]:

@@ -1,4 +1,5 @@
 from tests.support.cli import Terminal
+from tests.support.programs import pipeline_yaml, write_programs
 
 
 def test_products_are_made_again_and_compared(terminal: Terminal) -> None:
@@ -23,6 +24,19 @@ def test_products_are_made_again_and_compared(terminal: Terminal) -> None:
     assert "science/text.txt: differs: 9 bytes sha256 " in different.out
     assert "run 1: kept in " in different.out
     assert terminal.dump() == before
+
+
+def test_a_run_that_has_made_nothing_is_executed_again_as_well(terminal: Terminal) -> None:
+    terminal.ok("ingest", terminal.observe("a"))
+    program = write_programs(terminal.file.parent) / "reduce.py"
+    program.write_text("pass\n")
+    terminal.file.write_text(pipeline_yaml(terminal.calls))
+    terminal.ok("pipeline", "apply", terminal.file)
+    said = "pipeline letters: has no run that counts, so there is nothing to reproduce"
+    assert terminal.refused("reproduce", "--pipeline", "letters") == said
+    terminal.ok("run", "letters", "--step", "read", "--no-publish")
+    assert terminal.json("products") == []
+    assert terminal.ok("reproduce", "letters/read").out.endswith("1 runs: 1 identical\n")
 
 
 def test_what_is_not_a_product_is_refused(worked: Terminal) -> None:
