@@ -20,6 +20,7 @@ from ccat_models.product.copies import (
     runs_of,
 )
 from ccat_models.tables.raw_data import PackageContent
+from ccat_models.tables.space import SpaceState
 from resources.attempt_store import AT_ONCE_BYTES, Actual, AttemptStore, Expected
 from resources.cluster import Cluster
 
@@ -42,6 +43,7 @@ class Finding(Enum):
     UNREADABLE = "cannot be read"
     PURGED = "purged"
     REPLACED = "replaced"
+    LOST = "lost"
     NO_COPY = "no copy readable from here"
 
 
@@ -182,7 +184,7 @@ class Verification:
         for one in page:
             if not one.copies.readable:
                 self.heard(1, one.size_bytes)
-                yield _verified(one, None, _absent(one))
+                yield _absent(one)
 
     def _note(self, good: Sequence[int], bad: Sequence[int] = ()) -> None:
         if good or bad:
@@ -227,11 +229,24 @@ def _compared(file: Registered, answer: Actual | None) -> Compared:
     return Compared(Finding.OK)
 
 
-def _absent(one: ProductFile | RawFile) -> Compared:
+def _absent(one: ProductFile | RawFile) -> Verified:
+    """Return what is to be said of a file of which no copy can be read from here."""
     if isinstance(one, RawFile) and one.replaced_by is not None:
         read = one.package_checksum
-        return Compared(Finding.REPLACED, f"package checksum {one.replaced_by[:12]}…, read was {read[:12]}…")
-    return Compared(Finding.PURGED if one.copies.purged else Finding.NO_COPY)
+        instead = f"package checksum {one.replaced_by[:12]}…, read was {read[:12]}…"
+        return _verified(one, None, Compared(Finding.REPLACED, instead))
+    if not one.copies.purged:
+        return _verified(one, None, Compared(Finding.NO_COPY))
+    removed = one.removed if isinstance(one, ProductFile) else None
+    if removed is None:
+        return _verified(one, None, Compared(Finding.PURGED))
+    since = f"{removed.since:%Y-%m-%d}"
+    if removed.state is SpaceState.LOST:
+        return _verified(one, None, Compared(Finding.LOST, f"purged, and not to be made again since {since}"))
+    if removed.state is SpaceState.REPLACED:
+        instead = f"purged, and made again differently by run {removed.replaced_by} on {since}"
+        return _verified(one, None, Compared(Finding.REPLACED, instead))
+    return _verified(one, None, Compared(Finding.PURGED, f"removed to make room on {since}"))
 
 
 def _place(one: ProductFile | RawFile, copy: Copy) -> tuple[Path, str]:
@@ -242,17 +257,29 @@ def _place(one: ProductFile | RawFile, copy: Copy) -> tuple[Path, str]:
 
 def _verified(one: ProductFile | RawFile, copy: Copy | None, said: Compared) -> Verified:
     copy_id = None if copy is None else copy.id
-    bad = copy is not None and said.finding not in FINE
-    place = "" if copy is None else Path(*_place(one, copy))
     if isinstance(one, RawFile):
-        remedy = f"restore {place} from another copy of the package" if bad else ""
-        if said.finding is Finding.REPLACED:
-            remedy = (
-                f"nothing to compare: package {one.package} was delivered again with other content since; deliver the "
-                f"earlier one again to have it, `ccat impact package:{one.package}` shows what was made of either"
-            )
-        return Verified(one.package, None, one.path, copy_id, said.finding, said.detail, remedy)
-    owner = f"{one.pipeline}/{one.step}/{one.sub_group}"
-    again = f"ccat run {one.pipeline} --step {one.step} --sub-group {one.sub_group} --force"
-    remedy = f"restore {place}, or make it again: {again}" if bad else ""
+        return Verified(one.package, None, one.path, copy_id, said.finding, said.detail, _raw_remedy(one, copy, said))
+    owner, remedy = f"{one.pipeline}/{one.step}/{one.sub_group}", _remedy(one, copy, said)
     return Verified(owner, one.id, one.path, copy_id, said.finding, said.detail, remedy)
+
+
+def _raw_remedy(one: RawFile, copy: Copy | None, said: Compared) -> str:
+    if said.finding is Finding.REPLACED:
+        return (
+            f"nothing to compare: package {one.package} was delivered again with other content since; deliver the "
+            f"earlier one again to have it, `ccat impact package:{one.package}` shows what was made of either"
+        )
+    if copy is None or said.finding in FINE:
+        return ""
+    return f"restore {Path(*_place(one, copy))} from another copy of the package"
+
+
+def _remedy(one: ProductFile, copy: Copy | None, said: Compared) -> str:
+    again = f"ccat run {one.pipeline} --step {one.step} --sub-group {one.sub_group} --force"
+    if said.finding is Finding.LOST:
+        return f"make another one: {again}"
+    if said.finding is Finding.PURGED and one.removed is not None:
+        return f"make it again: ccat regenerate {one.id}"
+    if copy is None or said.finding in FINE:
+        return ""
+    return f"restore {Path(*_place(one, copy))}, or make it again: {again}"

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -16,7 +16,8 @@ from ccat_models.tables.base import PackageId, ProductId, RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.places import READABLE, DiskDataLocation, PhysicalCopy
-from ccat_models.tables.products import DataProduct
+from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
+from ccat_models.tables.space import RunSpace, SpaceState
 
 Owner = TypeVar("Owner", PackageId, ProductId)
 
@@ -54,8 +55,17 @@ class Copies:
 
 
 @dataclass(frozen=True)
+class Removed:
+    """What became of products that were removed to make room, since when, and which run's are in their place."""
+
+    state: SpaceState
+    since: datetime
+    replaced_by: RunId | None
+
+
+@dataclass(frozen=True)
 class ProductFile:
-    """A product as it is registered, and its copies."""
+    """A product as it is registered, its copies, and what became of it where it was removed."""
 
     id: ProductId
     pipeline: str
@@ -64,6 +74,7 @@ class ProductFile:
     path: str
     size_bytes: int
     sha256: str
+    removed: Removed | None = None
     copies: Copies = Copies()
 
 
@@ -112,17 +123,29 @@ def product_page(
     query = (
         sa.select(DataProduct.id, Pipeline.name, ReductionStep.name, SubGroup.key)
         .add_columns(DataProduct.path, DataProduct.size_bytes, DataProduct.sha256)
+        .add_columns(RunSpace.state, RunSpace.changed_at, RunSpace.replaced_by_run_id)
         .join(Run, Run.id == DataProduct.run_id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
+        .outerjoin(RunSpace, sa.and_(RunSpace.run_id == Run.id, _was_removed()))
         .where(DataProduct.id > (after or 0), *_is_selected(selection))
         .order_by(DataProduct.id)
         .limit(limit)
     )
-    rows = session.execute(query).tuples().all()
-    copies = copies_of(session, PhysicalCopy.data_product_id, [row[0] for row in rows], location_id)
-    return [replace(ProductFile(*row), copies=copies.get(row[0], Copies())) for row in rows]
+    rows = session.execute(query).all()
+    copies = copies_of(session, PhysicalCopy.data_product_id, [row.id for row in rows], location_id)
+    return [_file(row, copies.get(row.id, Copies())) for row in rows]
+
+
+def _was_removed() -> sa.ColumnElement[bool]:
+    return sa.and_(RunSpace.state != SpaceState.PRESENT, DataProduct.type.in_(REMOVABLE_TYPES))
+
+
+def _file(row: sa.Row[Any], copies: Copies) -> ProductFile:
+    *_, state, since, by = row
+    removed = None if state is None else Removed(state, since, by)
+    return replace(ProductFile(*row[:7]), removed=removed, copies=copies)
 
 
 def copies_of(

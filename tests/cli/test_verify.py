@@ -16,7 +16,7 @@ def product(terminal: Terminal) -> Path:
 
 def test_files_are_as_registered_until_one_is_not(terminal: Terminal, product: Path) -> None:
     counts = {"ok": 0, "missing": 0, "size differs": 0, "checksum differs": 0, "cannot be read": 0}
-    counts |= {"purged": 0, "replaced": 0, "no copy readable from here": 0}
+    counts |= {"purged": 0, "replaced": 0, "lost": 0, "no copy readable from here": 0}
     assert terminal.json("verify", "--all", "--raw") == {"counts": counts | {"ok": 14}, "files": []}
     assert terminal.ok("verify", "--pipeline", "letters", "--step", "join").out == "4 files: 4 ok\n"
     product.write_text("x")

@@ -10,14 +10,16 @@ import pytest
 import sqlalchemy as sa
 
 from ccat_models.product.copies import Selection, note_verified, select_named
-from ccat_models.tables.base import ProductId
+from ccat_models.tables.base import ProductId, RunId
 from ccat_models.tables.places import DiskDataLocation, PhysicalCopy, PhysicalCopyStatus
 from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
 from resources import store_program, verification
 from resources.attempt_store import Actual, AttemptStore, Expected
+from resources.ensure import Wish
 from resources.local_shell import LocalShell
 from resources.ops_db import OpsDb
-from resources.verification import Comparer, Finding, Registered, Verification
+from resources.regeneration import request_again
+from resources.verification import FINE, Comparer, Finding, Registered, Verification
 from tests.support.ops_db import empty
 from tests.support.shared_db import shared_ops_db
 from tests.support.works import Works, step
@@ -104,6 +106,31 @@ def test_every_finding_and_only_what_is_good_is_noted(works: Works, tmp_path: Pa
         query = sa.select(PhysicalCopy.id).where(PhysicalCopy.data_product_id.in_([1, 6]))
         note_verified(session, session.scalars(query).all(), works.cluster.clock())
     assert verified_at(works, PhysicalCopy.data_product_id) == before | bad | {1: works.cluster.clock(), 8: now}
+
+
+def test_what_was_purged_is_told_from_what_is_lost_or_replaced(works: Works) -> None:
+    for number in range(3):
+        works.observatory.scan(number)
+    works.declare(step("read"), step("join", [], depends_on=["read"]))
+    works.request()
+    works.complete(outputs={"text.txt": "text"})
+    works.run_all()
+    assert works.purge() == 3
+    request_again(works.cluster, "letters", [RunId(1), RunId(2)], Wish("test"))
+    first, second = works.in_flight()
+    works.fail(first)
+    works.complete(second, outputs={"text.txt": "other"})
+    found = {one.product_id: one for one in Verification(works.cluster).products(EVERYTHING)}
+    day = f"{works.cluster.clock():%Y-%m-%d}"
+    again = "ccat run letters --step read --sub-group executed_obs_unit=scan-0 --force"
+    assert {
+        product: (one.finding.value, one.detail, one.remedy) for product, one in found.items() if product in (1, 2, 3)
+    } == {
+        1: ("lost", f"purged, and not to be made again since {day}", f"make another one: {again}"),
+        2: ("replaced", f"purged, and made again differently by run {second} on {day}", ""),
+        3: ("purged", f"removed to make room on {day}", "make it again: ccat regenerate 3"),
+    }
+    assert [finding.value for finding in FINE] == ["ok", "purged", "replaced"], "what is lost is not fine"
 
 
 def test_pages_and_selections(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
