@@ -1,11 +1,12 @@
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from resources.errors import ShellDoubtful
-from resources.shell import Shell
+from resources.errors import ResourceError, ShellDoubtful
+from resources.shell import Completed, Shell
 
 _TIMEOUT_SECONDS = 120.0
 
@@ -21,19 +22,43 @@ class FarProgram:
         self._text = source.read_bytes()
         self._path = directory / f"{source.stem}-{hashlib.sha256(self._text).hexdigest()[:12]}.py"
         self._command = [python, "-I", "-S", str(self._path), *arguments]
-        self._installed = False
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the program's answer; raise ShellUnavailable or ShellDoubtful where there is none."""
-        if not self._installed:
-            self._shell.write(self._path, self._text)
-            self._installed = True
-        done = self._shell.run(self._command, stdin=json.dumps(request).encode(), timeout_seconds=_TIMEOUT_SECONDS)
-        try:
-            if done.exit_code == 0:
-                return dict(json.loads(done.stdout))
-        except ValueError:
-            pass
-        self._installed = False  # somebody may have cleaned up
-        said = done.stderr.strip()[-300:] or f"{len(done.stdout)} characters that are no answer"
-        raise ShellDoubtful(f"{self._shell.host}: {' '.join(self._command)}: exit code {done.exit_code}: {said}")
+        """Return the program's answer; raise ShellUnavailable or ShellDoubtful where there is none.
+
+        It is installed where it does not answer, and sent along where it cannot be: on a disk that is full it still
+        has to answer whoever makes room.
+        """
+        asked = json.dumps(request).encode()
+        done = self._run(self._command, asked)
+        if _answer(done) is None:
+            try:
+                self._shell.write(self._path, self._text)
+            except ResourceError:
+                done = self._run(self._sent_along, self._text + asked)
+            else:
+                done = self._run(self._command, asked)
+        answer = _answer(done)
+        if answer is None:
+            said = done.stderr.strip()[-300:] or f"{len(done.stdout)} characters that are no answer"
+            raise ShellDoubtful(f"{self._shell.host}: {' '.join(self._command)}: exit code {done.exit_code}: {said}")
+        return answer
+
+    @property
+    def _sent_along(self) -> list[str]:
+        text = f"sys.stdin.buffer.read({len(self._text)})"
+        names = {"__name__": "__main__", "__file__": str(self._path)}
+        python, isolated, without_site, path, *arguments = self._command
+        code = f"import sys; exec(compile({text}, {path!r}, 'exec'), {names!r})"
+        return [python, isolated, without_site, "-c", code, *arguments]
+
+    def _run(self, command: Sequence[str], stdin: bytes) -> Completed:
+        return self._shell.run(command, stdin=stdin, timeout_seconds=_TIMEOUT_SECONDS)
+
+
+def _answer(done: Completed) -> dict[str, Any] | None:
+    """Return what a program answered, None where it did not."""
+    with contextlib.suppress(ValueError):
+        if done.exit_code == 0:
+            return dict(json.loads(done.stdout))
+    return None

@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import accumulate
@@ -7,8 +8,10 @@ from ccat_models.raw.staging import STAGED_DIRECTORY
 from ccat_models.run import staged_copies
 from ccat_models.run.staged_copies import StagedCopy, releasable
 from resources.cluster import Cluster
+from resources.errors import ShellDoubtful, StagingFailed
 from resources.stager import Arrived, NotBrought, Stager, staged_name
 
+_LOG = logging.getLogger(__name__)
 AT_ONCE = timedelta(0)  # however lately it was used
 
 
@@ -39,6 +42,15 @@ def release(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta |
         with cluster.ops_db.read() as session:
             begun = staged_copies.being_removed(session, cluster.location_id)
     return remove(cluster, begun)
+
+
+def release_or_tell(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
+    """Release, or tell why that failed: what is wrong with staged data keeps no product from being removed."""
+    try:
+        return release(cluster, wanted_bytes, keep)
+    except (StagingFailed, ShellDoubtful) as error:
+        _LOG.warning("%s: staged raw data is left as it is: %s", cluster.name, error)
+        return 0
 
 
 def remove(cluster: Cluster, copies: Sequence[StagedCopy]) -> int:

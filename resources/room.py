@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ccat_models.run.room import used_bytes
 from resources.cluster import Cluster
 from resources.purging import Freed, purge
-from resources.release import AT_ONCE, release
+from resources.release import AT_ONCE, release_or_tell
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def usage(cluster: Cluster) -> Usage:
 
 def make_room(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
     """Free so many bytes, or as many as may go: raw data that can be staged again first, then products."""
-    released = release(cluster, wanted_bytes, keep=AT_ONCE)
+    released = release_or_tell(cluster, wanted_bytes, keep=AT_ONCE)
     if released >= wanted_bytes:
         return Freed(freed_bytes=released)
     return Freed(freed_bytes=released) + purge(cluster, wanted_bytes - released, by=by, reason=reason)

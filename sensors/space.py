@@ -23,7 +23,7 @@ from ccat_models.raw.staging import Staged, read_staged
 from resources.cluster import Cluster
 from resources.errors import AskAgain
 from resources.purging import finish
-from resources.release import release
+from resources.release import release_or_tell
 from resources.room import Usage, make_room, usage
 from resources.space_plan import kept_by_step
 from sensors.cursor import read_cursor
@@ -112,7 +112,7 @@ def _make_room(cluster: Cluster, pause: Pause | None, now: datetime) -> tuple[in
     with cluster.ops_db.read() as session:
         signs = read_signs(session, cluster.location_id)
     freed = finish(cluster).freed_bytes if signs.is_removing else 0
-    freed += release(cluster) if signs.has_staged else 0
+    freed += release_or_tell(cluster) if signs.has_staged else 0
     above = 0 if cluster.watermarks.high is None else usage(cluster).above_high
     if not above:
         return freed, None
