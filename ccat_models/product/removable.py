@@ -22,6 +22,8 @@ from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.space import RunSpace
 from ccat_models.temporary import analyze, make_anew
 
+_SPARE = 8  # an eighth more is looked at than is wanted: a second pass costs as much as the first one
+_AHEAD = 4  # times what was looked at in vain, to be looked at next: a few passes, however much of it there is
 _SEEN_LATER = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # of those runs alone that would go
 
 _picked = sa.Table(
@@ -63,17 +65,19 @@ def choose(session: Session, location_id: int, wanted_bytes: int, now: datetime)
     `sub_group_gap` must stand, in a request's transaction. What is chosen is less where there is no more to remove.
     """
     _prepare(session)
-    unfit_bytes, seen = 0, -1
+    looked_at = wanted_bytes + wanted_bytes // _SPARE
     while True:
         session.execute(sa.delete(_picked))
-        picked = sa.insert(_picked).from_select(_COLUMNS, oldest(session, location_id, wanted_bytes + unfit_bytes, now))
+        picked = sa.insert(_picked).from_select(_COLUMNS, oldest(session, location_id, looked_at, now))
         session.execute(picked)
         analyze(session, _picked)
         found = _sums(session)
-        chosen = _drop_unfit(session, location_id) or found
-        if chosen.size_bytes >= wanted_bytes or found.runs == seen:
+        chosen = _drop_unfit(session, location_id)
+        if chosen.size_bytes >= wanted_bytes:
+            return _drop_surplus(session, wanted_bytes)
+        if found.size_bytes < looked_at:  # that was all
             return chosen
-        unfit_bytes, seen = found.size_bytes - chosen.size_bytes, found.runs
+        looked_at = wanted_bytes + _AHEAD * (found.size_bytes - chosen.size_bytes)
 
 
 def pick(session: Session, run_ids: Collection[RunId]) -> Picked:
@@ -128,12 +132,23 @@ def _prepare(session: Session) -> None:
         session.execute(sa.text("SET LOCAL work_mem = '128MB'"))  # a million runs are sorted by last use
 
 
-def _drop_unfit(session: Session, location_id: int) -> Picked | None:
-    """Take back what may not go after all; return what is left, None if that is everything."""
+def _drop_unfit(session: Session, location_id: int) -> Picked:
+    """Take back what may not go after all; return what is left."""
     unfit = session.scalars(_unfit(location_id)).all()  # few; and PostgreSQL reads with several processes, not deletes
     for ids in chunks(unfit):
         session.execute(sa.delete(_picked).where(_picked.c.run_id.in_(ids)))
-    return _sums(session) if unfit else None
+    return _sums(session)
+
+
+def _drop_surplus(session: Session, wanted_bytes: int) -> Picked:
+    """Take back what was used last, as far as the others are enough; return these."""
+    order = (_picked.c.last_used_at, _picked.c.run_id)
+    size = sa.cast(_picked.c.removable_bytes, sa.Double)
+    before = sa.func.sum(size).over(order_by=order, rows=(None, -1)).label("before")
+    rows = sa.select(_picked.c.run_id, before).subquery("in_order")
+    surplus = sa.select(rows.c.run_id).where(rows.c.before >= wanted_bytes)
+    session.execute(sa.delete(_picked).where(_picked.c.run_id.in_(surplus)))
+    return _sums(session)
 
 
 def _unfit(location_id: int) -> sa.CompoundSelect[tuple[RunId]]:

@@ -36,8 +36,9 @@ def not_to_be_made_again(run_ids: _Runs) -> sa.CompoundSelect[tuple[RunId]]:
 def behind(run_ids: _Runs) -> sa.CTE:
     """Return runs (`run_id`) and what must be made again before they can be (`behind_id`), they themselves included."""
     read = RunInputProduct
-    begun = sa.select(Run.id.label("run_id"), Run.id.label("behind_id")).where(Run.id.in_(run_ids))
-    found = begun.cte("behind", recursive=True)
+    given = run_ids if isinstance(run_ids, sa.Select) else sa.select(Run.id).where(Run.id.in_(run_ids))
+    (begun,) = given.subquery("begun").c
+    found = sa.select(begun.label("run_id"), begun.label("behind_id")).cte("behind", recursive=True)
     further = (
         sa.select(found.c.run_id, sa.func.coalesce(_instead.run_id, _there.run_id))
         .join(read, read.run_id == found.c.behind_id)

@@ -1,6 +1,12 @@
 from collections import Counter
+from typing import Any
 
-from ccat_models.tables.space import SpaceState
+import sqlalchemy as sa
+
+from ccat_models.tables.pipelines import ReductionStep
+from ccat_models.tables.places import DataProductPhysicalCopy
+from ccat_models.tables.products import DataProduct
+from ccat_models.tables.space import RunSpace, SpaceState
 from tests.space.tiny import Tiny
 
 P, G = SpaceState.PRESENT, SpaceState.PURGED
@@ -54,3 +60,32 @@ def test_something_else_takes_the_place_and_nothing_that_is_there_is_run_again(t
     tiny.check_disk()
     tiny.run()
     assert tiny.called() == Counter()
+
+
+def test_what_may_not_go_is_passed_over_in_few_passes(tiny: Tiny) -> None:
+    """Most of what was used first was not verified; what may go is found, and no more of it than is wanted."""
+    tiny.declare(*range(0, 24, 2))
+    tiny.run()
+    ops_db, passes = tiny.cluster.ops_db, list[str]()
+    runs = sa.select(RunSpace.run_id).where(RunSpace.removable_bytes > 0)
+    with ops_db.write() as session:
+        intermediate = runs.join(ReductionStep, ReductionStep.id == RunSpace.step_id).where(
+            ReductionStep.name != "join"
+        )
+        ordered = session.scalars(intermediate.order_by(RunSpace.last_used_at, RunSpace.run_id)).all()
+        products = sa.select(DataProduct.id).where(DataProduct.run_id.in_(ordered[:21]))
+        copies = sa.update(DataProductPhysicalCopy).where(DataProductPhysicalCopy.data_product_id.in_(products))
+        session.execute(copies.values(checksum_verified_at=None).execution_options(synchronize_session=False))
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        passes.extend([statement] if "INSERT INTO purge_picked" in statement else [])
+
+    sa.event.listen(ops_db.engine, "before_cursor_execute", note)
+    try:
+        freed = tiny.purge(1)
+    finally:
+        sa.event.remove(ops_db.engine, "before_cursor_execute", note)
+    assert freed.freed_runs == 1
+    assert 1 < len(passes) <= 5
+    with ops_db.read() as session:
+        assert session.scalars(runs.where(RunSpace.state == G)).all() == [ordered[21]]
