@@ -3,7 +3,8 @@
 import hashlib
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -86,38 +87,50 @@ def pack(directory: Path, files: Sequence[RawDataFile], tar: Path) -> None:
 
     Raises Refused for a file that is not the registered one.
     """
-    with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT) as writer:
-        for file in files:
-            _add(writer, directory / file.path, file)
+    try:
+        with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT) as writer:
+            for file in files:
+                _add(writer, directory / file.path, file)
+    except OSError as error:
+        raise Refused(f"{tar}: {error.strerror}: packing takes as much room there as the package has") from error
 
 
 def _add(writer: tarfile.TarFile, path: Path, file: RawDataFile) -> None:
     member = tarfile.TarInfo(file.path)
     member.size = file.size_bytes
-    try:
-        found = path.stat().st_size
-        with path.open("rb") as opened:
-            read = _Hashed(opened)
-            if found == file.size_bytes:
-                writer.addfile(member, read)
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}") from error
+    with _told(path):
+        found, opened = path.stat().st_size, path.open("rb")
+    with opened:
+        read = _Hashed(opened, path)
+        if found == file.size_bytes:
+            writer.addfile(member, read)
     if found != file.size_bytes:
         raise Refused(f"{path}: has {found} bytes, {file.size_bytes} are registered: ingest the package again")
     if read.sha256 != file.sha256:
         raise Refused(f"{path}: has sha256 {read.sha256}, {file.sha256} is registered: ingest the package again")
 
 
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell what is wrong with a file that is to be packed, not with the tar."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from error
+
+
 class _Hashed:
     """A file that knows the sha256 of what was read of it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file = file
+        self._path = path
         self._found = hashlib.sha256()
 
     def read(self, count: int = -1) -> bytes:
         """Return the next bytes."""
-        block = self._file.read(count)
+        with _told(self._path):
+            block = self._file.read(count)
         self._found.update(block)
         return block
 

@@ -1,3 +1,4 @@
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,14 +41,16 @@ class DiskArchive:
         return sha256_of(self.read(path))
 
     def put(self, source: Path, path: str) -> None:
-        """Copy a file in by way of a part beside it, which a later call goes on with."""
+        """Copy a file in by way of a part beside it, which a later call goes on with; one call at a time has that."""
         target = self._inside(path)
         part = target.with_name(f"{target.name}.part")
         wanted = sha256_of(blocks_of(source))
         with self._sorted(target):
-            if target.is_file() and sha256_of(blocks_of(target)) == wanted:
-                return
             target.parent.mkdir(parents=True, exist_ok=True)
+        with self._sorted(target), _locked(part):
+            if target.is_file() and sha256_of(blocks_of(target)) == wanted:
+                part.unlink()
+                return
             _copy_on(source, part)
             if (found := sha256_of(blocks_of(part))) != wanted:
                 part.unlink()
@@ -74,6 +77,25 @@ class DiskArchive:
             raise ArchiveRefused(f"{self._name}: {place}: permission denied: see who may read it") from error
         except OSError as error:
             raise ArchiveUnavailable(f"{self._name}: {place}: {error.strerror}") from error
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[None]:
+    """Hold a part that nobody else writes or renames meanwhile; wait for whoever does."""
+    while True:
+        with part.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(part, file.fileno()):
+                yield
+                return
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Say whether an open file still has this name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def _copy_on(source: Path, part: Path) -> None:

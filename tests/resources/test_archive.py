@@ -1,4 +1,6 @@
+import fcntl
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,26 @@ def test_copy_to_disk_that_broke_off_is_gone_on_with(tmp_path: Path) -> None:
     assert lent.content("scan.tar") == content[:4000]
     assert [one.path for one in lent.archive.list("")] == ["scan.tar"]
     assert not part.exists()
+
+
+def test_copy_to_disk_waits_for_another_one_of_the_same_file(tmp_path: Path) -> None:
+    lent, content = disk_archive(tmp_path / "shelf"), os.urandom(5000)
+    source, part = file_of(tmp_path, content), tmp_path / "shelf" / "scan.tar.part"
+    putting = threading.Thread(target=lent.archive.put, args=(source, "scan.tar"))
+    with part.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(content[:2000])
+        other.flush()
+        putting.start()
+        putting.join(0.3)
+        assert putting.is_alive()
+        assert part.read_bytes() == content[:2000]
+        other.write(content[2000:])
+        other.flush()
+        part.rename(part.with_name("scan.tar"))
+    putting.join()
+    assert lent.content("scan.tar") == content
+    assert [path.name for path in part.parent.iterdir()] == ["scan.tar"]
 
 
 def test_disk_archive_stays_below_its_directory(tmp_path: Path) -> None:
