@@ -48,10 +48,39 @@ def bring_inputs(cluster: Cluster, briefings: Iterable[RunBriefing]) -> RawInput
     inputs = RawInputs(
         problems={content: _other_content(package) for content, package in read.items() if package.replaced}
     )
-    wanted = [package for package in read.values() if package.directory is None and not package.replaced]
-    for packages in chunks(wanted, _AT_A_TIME):
+    current = [package for package in read.values() if not package.replaced]
+    wanted = {package.content: package for package in current if package.directory is None}
+    if cluster.stager is not None:
+        for packages in chunks([package for package in current if _is_staged(cluster, package)], _AT_A_TIME):
+            wanted |= {package.content: package for package in _lost(cluster, cluster.stager, packages, inputs)}
+    for packages in chunks(wanted.values(), _AT_A_TIME):
         _bring(cluster, packages, inputs)
     return inputs
+
+
+def _is_staged(cluster: Cluster, package: PackageBriefing) -> bool:
+    return package.directory is not None and Path(package.directory).parent == cluster.base / STAGED_DIRECTORY
+
+
+def _lost(
+    cluster: Cluster, stager: Stager, packages: Sequence[PackageBriefing], inputs: RawInputs
+) -> list[PackageBriefing]:
+    """Return the packages whose staged copies are not there any more, and record that: they are brought anew."""
+    with cluster.ops_db.read() as session:
+        copies = staged_copies.staged(session, cluster.location_id, [package.id for package in packages])
+    known = {copy.job_id: copy for copy in copies if copy.job_id is not None}
+    try:
+        seen = stager.look({job: copy.path.rpartition("/")[2] for job, copy in known.items()})
+    except StagingFailed:  # whoever lays out looks for what is read, and tells
+        return []
+    lost = [known[job] for job, answer in seen.items() if answer is None or isinstance(answer, NotBrought)]
+    coming = {known[job].package_id for job, answer in seen.items() if isinstance(answer, OnItsWay)}
+    inputs.on_their_way |= {package.content for package in packages if package.id in coming}
+    if lost:
+        with cluster.ops_db.write() as session:
+            staged_copies.record_lost(session, [copy.copy_id for copy in lost])
+    gone = {copy.package_id for copy in lost}
+    return [package for package in packages if package.id in gone]
 
 
 def _bring(cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInputs) -> None:

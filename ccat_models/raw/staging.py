@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, with_polymorphic
+from sqlalchemy.orm import Session, aliased, with_polymorphic
 
 from ccat_models.tables.base import PackageId, total
 from ccat_models.tables.execution import IN_FLIGHT
@@ -23,6 +23,7 @@ from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.raw_data import PackageContent, RawDataPackage
 from ccat_models.tables.staging import OPEN, StagingJob, Status
 
+NOBODY_WAITED = "nobody waited for it any more"  # what a job failed of whose package was given up
 STAGED_DIRECTORY = ".staged"  # below a processing location: what may go once nobody needs it
 STAGED_DIGITS = 12  # of the package's checksum, at the end of the name of its directory there
 _PACKED = (".tar", ".tar.gz", ".tgz")  # how the path of a copy ends that is one file
@@ -127,7 +128,8 @@ def archived_copies(
 ) -> dict[PackageContent, ArchivedCopy]:
     """Return for each package the copy that a location can be given it from; of several, of the highest priority.
 
-    From object stores and tape mounts, and from tars on disks of the host that the location is on.
+    From object stores and tape mounts, and from tars on disks of the host that the location is on. One from which the
+    package could not be brought since it last was comes after the others, the one that failed last at the end.
     """
     place = with_polymorphic(DataLocation, "*", flat=True)
     seen_here = sa.select(DiskDataLocation.id).where(DiskDataLocation.host == _host_of(location_id))
@@ -142,13 +144,32 @@ def archived_copies(
             place.active,
             sa.or_(place.storage_type != "disk", sa.and_(place.id.in_(seen_here), ~is_unpacked())),
         )
-        .order_by(place.priority, place.id)
+        .order_by(_last_failure(location_id).desc(), place.priority, place.id)  # the last one stays
     )
     return {
         (package, checksum): ArchivedCopy(package, location, path)
         for package, checksum, location, path in session.execute(copies).tuples()
         if checksum
     }
+
+
+def _last_failure(target_id: int) -> sa.ColumnElement[int]:
+    """Return the last job that could not bring a package from where a copy lies, 0 if it has been brought since."""
+    failed, brought = aliased(StagingJob), aliased(StagingJob)
+    last_brought = sa.select(sa.func.coalesce(sa.func.max(brought.id), 0)).where(
+        brought.raw_data_package_id == Copy.raw_data_package_id,
+        brought.target_location_id == target_id,
+        brought.status == Status.COMPLETED,
+    )
+    last_failed = sa.select(sa.func.max(failed.id)).where(
+        failed.raw_data_package_id == Copy.raw_data_package_id,
+        failed.source_location_id == Copy.data_location_id,
+        failed.target_location_id == target_id,
+        failed.status == Status.FAILED,
+        failed.failure_message != NOBODY_WAITED,
+        failed.id > last_brought.correlate(Copy).scalar_subquery(),
+    )
+    return sa.func.coalesce(last_failed.correlate(Copy).scalar_subquery(), 0)
 
 
 def open_jobs(session: Session, package_ids: Collection[PackageId], target_id: int) -> dict[PackageId, StagingJob]:

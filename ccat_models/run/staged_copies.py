@@ -55,6 +55,11 @@ def releasable(session: Session, location_id: int, now: datetime, keep: timedelt
     )
 
 
+def staged(session: Session, location_id: int, package_ids: Collection[PackageId]) -> list[StagedCopy]:
+    """Return the copies of these packages that are staged at a location."""
+    return _copies(session, location_id, PhysicalCopyStatus.STAGED, Copy.raw_data_package_id.in_(package_ids))
+
+
 def scheduled(session: Session, location_id: int) -> list[StagedCopy]:
     """Return the copies that are marked, by whomever."""
     return _copies(session, location_id, PhysicalCopyStatus.DELETION_SCHEDULED)
@@ -90,6 +95,11 @@ def take_back(session: Session, location_id: int, package_ids: Collection[Packag
 def record_removed(session: Session, copy_ids: Collection[int]) -> None:
     """Record that copies are gone."""
     _move(session, PhysicalCopyStatus.DELETION_IN_PROGRESS, PhysicalCopyStatus.DELETED, Copy.id.in_(copy_ids))
+
+
+def record_lost(session: Session, copy_ids: Collection[int]) -> None:
+    """Record that staged copies are gone which nobody here has removed."""
+    _move(session, PhysicalCopyStatus.STAGED, PhysicalCopyStatus.DELETED, Copy.id.in_(copy_ids))
 
 
 def _copies(

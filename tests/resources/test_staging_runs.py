@@ -1,5 +1,6 @@
 """Runs whose raw data is brought from an archive, and what is staged and not needed any more."""
 
+import shutil
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from ccat_models.raw.staging import archived_copies, request_jobs
 from ccat_models.run.staged_copies import releasable
 from ccat_models.tables.base import PackageId, StepId, SubGroupId
 from ccat_models.tables.gaps import SubGroupGap
-from ccat_models.tables.places import PhysicalCopyStatus
+from ccat_models.tables.places import DiskDataLocation, LocationType, PhysicalCopyStatus
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.staging import Status
 from resources.local_shell import LocalShell
@@ -21,7 +22,7 @@ from resources.release import release
 from tests.support.archives import tar_of
 from tests.support.attempts import eventually
 from tests.support.slurm_lab import RealLab
-from tests.support.staging_lab import ARCHIVE, LOCAL, STAGED, Held, StagingLab
+from tests.support.staging_lab import ARCHIVE, COLOGNE, LOCAL, STAGED, Held, StagingLab
 from tests.support.works import NO_RETRIES, Works, step
 
 PRESENT = PhysicalCopyStatus.PRESENT
@@ -133,6 +134,50 @@ def test_orchestrator_that_dies_at_any_border_leaves_nothing_half_done(lab: Stag
     assert lab.lab.until_ended() == {"COMPLETED": 1}
     assert [job.status for job in lab.jobs()] == [Status.COMPLETED]
     assert len(lab.copies(0)) == 2
+
+
+def test_staged_copy_that_somebody_else_has_removed_is_brought_again(each_lab: StagingLab) -> None:
+    lab = each_lab
+    observe(lab, "a", "b")
+    assert lab.lab.until_ended() == {"COMPLETED": 2}
+    there, gone = sorted(lab.staged_root.glob("scan-*"))[::-1]
+    shutil.rmtree(gone)
+    lab.lab.works.ask("read", force=True)
+    assert lab.lab.until_ended() == {"COMPLETED": 4}
+    assert [job.status for job in lab.jobs()] == [Status.COMPLETED] * 3
+    assert lab.staged() == sorted([gone.name, there.name])
+    assert [lab.copies(number)[0].status for number in range(2)] == [STAGED] * 2
+    lab.lab.works.request()
+    release(lab.cluster)
+    shutil.rmtree(lab.staged_root)
+    lab.lab.works.ask("read", "scan-0", force=True)
+    assert lab.lab.until_ended() == {"COMPLETED": 5}
+
+
+def test_another_archive_is_tried_where_one_fails(each_lab: StagingLab) -> None:
+    lab = each_lab
+    (tar,) = observe(lab, "a", retries={**NO_RETRIES, "staging": 1})
+    with lab.cluster.ops_db.write() as session:
+        host = session.get_one(DiskDataLocation, LOCAL).host
+        first = DiskDataLocation(
+            id=COLOGNE, site_id=1, name="first", priority=9, host=host, path=str(tar.parent / "first")
+        )
+        first.location_type = LocationType.LONG_TERM_ARCHIVE
+        session.add(first)
+        session.flush()
+        package_id = session.scalars(sa.select(Copy.raw_data_package_id)).one()
+        there = {"raw_data_package_id": package_id, "status": PRESENT, "created_at": lab.cluster.clock()}
+        session.add(Copy(data_location_id=COLOGNE, path="scan-0.tar", **there))
+    lab.lab.until(lambda: len(lab.lab.attempts()) == 2)
+    lab.lab.works.observatory.clock.pass_seconds(3600)
+    assert lab.lab.until_ended() == {"COMPLETED": 1}
+    assert [(job.status, job.source_location_id) for job in lab.jobs()] == [
+        (Status.FAILED, COLOGNE),
+        (Status.COMPLETED, ARCHIVE),
+    ]
+    with lab.cluster.ops_db.read() as session:
+        copies = archived_copies(session, [PackageId(package_id or 0)], LOCAL)
+    assert [copy.location.id for copy in copies.values()] == [COLOGNE], "what is past counts no more"
 
 
 def test_no_archive_no_run(lab: StagingLab) -> None:
