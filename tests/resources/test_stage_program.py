@@ -1,4 +1,5 @@
 import ast
+import contextlib
 import fcntl
 import gzip
 import io
@@ -440,6 +441,24 @@ def test_disk_that_is_too_small_is_told_before_and_while_it_fills(yard: Yard, se
     assert (found["kind"], yard.part().exists()) == ("full", False)
     yard.prefix = ()
     assert yard.bring(item_of(server.address))["state"] == "ready"
+
+
+def test_disk_that_somebody_else_fills_meanwhile_is_told_and_made_good(small_disk: Path, server: Server) -> None:
+    yard, content = Yard(small_disk / "staged"), {"scan.fits": os.urandom(300_000)}
+    server.content = tar_of(content)
+    item, bulk = item_of(server.address, content), small_disk / "bulk"
+    yard.ask(item, mb_per_second=0.2)
+    eventually(lambda: yard.part().exists() and yard.part().stat().st_size > 200_000)
+    with contextlib.suppress(OSError), bulk.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    found = yard.bring({"name": "scan-1", "job": 1})
+    assert (found["state"], found["kind"], yard.part().exists()) == ("failed", "full", False)
+    assert f" bytes are free in {yard.root}" in found["message"]
+    assert yard.names() == [".work"]
+    bulk.unlink()
+    assert yard.bring(item)["state"] == "ready"
+    assert yard.shown() == content
 
 
 def test_mover_puts_the_work_where_it_wants_and_its_failure_is_told(yard: Yard, server: Server, tmp_path: Path) -> None:
