@@ -116,7 +116,12 @@ def _watermarks(settings: Settings) -> Watermarks:
 
 
 def _stager(settings: Settings, shell: Shell, python: str) -> Stager:
-    pace = Pace(settings.staging_parallel, settings.staging_mb_per_second, settings.data_mover)
+    pace = Pace(
+        settings.staging_parallel,
+        settings.staging_mb_per_second,
+        settings.data_mover,
+        patience_seconds=settings.staging_patience_hours * 3600,
+    )
     return Stager(shell, settings.workspace, python, partial(archive_of, settings), pace)
 
 

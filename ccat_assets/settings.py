@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         None, gt=0, description="MB per second that all of them together may take; default: no limit"
     )
     staging_keep_hours: float = Field(24.0, ge=0, description="staged raw data that was not used for so long may go")
+    staging_patience_hours: float = Field(
+        6.0, ge=0, description="an archive that does not answer is waited for so long, where no other has the package"
+    )
     data_mover: tuple[str, ...] = Field(
         (), description="words before the command that brings raw data, e.g. srun and its options; default: none"
     )

@@ -37,6 +37,8 @@ from typing import Any, BinaryIO, Callable, Dict, List, NamedTuple, Optional, Se
 BLOCK_BYTES = 1 << 18
 CONNECTION_SECONDS = 60.0  # without a byte
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
+LONGEST_PAUSE_SECONDS = 300.0
+SLOT_SECONDS = 2.0  # between two looks for a slot
 NOTE_EVERY_SECONDS = 1.0
 MEMBERS_BEYOND_FILES = 10000  # directories that a tar may name
 HEADER_BYTES = 1 << 16  # of one member: a longer name or list of attributes is nobody's
@@ -76,6 +78,7 @@ class Package:
         if not NAME.fullmatch(name):
             raise Failed("broken", "%r cannot name a package's directory" % name)
         self.root, self.name = root, name
+        self.slot = None  # type: Optional[Tuple[int, int]] # its lock, and of how many slots it is one
         self.final = os.path.join(root, name.encode())
         self.work = os.path.join(root, b".work", name.encode())
         self.part, self.member, self.new = (os.path.join(self.work, one) for one in (b"part", b"member", b"new"))
@@ -116,6 +119,20 @@ class Allowance(NamedTuple):
             raise Failed(
                 "wrong", "%s: has %d bytes, no more than %d can be registered" % (shown(address), size, self.most)
             )
+
+
+class Patience(NamedTuple):
+    """How a server that does not answer is waited for: after these pauses with growing ones, for so long in all."""
+
+    pauses: List[float]
+    seconds: float
+
+    def pause(self, tries: int) -> float:
+        """Return how long to wait after so many tries."""
+        if tries < len(self.pauses):
+            return self.pauses[tries]
+        last = self.pauses[-1] if self.pauses else 1.0
+        return min(LONGEST_PAUSE_SECONDS, last * 2.0 ** min(tries - len(self.pauses) + 1, 20))
 
 
 class Line:
@@ -213,7 +230,12 @@ def ask(root: bytes, item: Dict[str, Any], request: Dict[str, Any]) -> Dict[str,
 def progress(package: Package) -> Dict[str, Any]:
     """Return how far whoever works on a package is."""
     note = read_json(package.note) or {}
-    return {"state": "fetching", "transferred": note.get("transferred", 0), "total": note.get("total")}
+    return {
+        "state": "fetching",
+        "transferred": note.get("transferred", 0),
+        "total": note.get("total"),
+        "trouble": note.get("trouble"),
+    }
 
 
 def begin(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> Dict[str, Any]:
@@ -221,6 +243,7 @@ def begin(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> Di
     slot = take_slot(package.root, int(request["parallel"]))
     if slot is None:
         return {"state": "queued"}
+    package.slot = (slot, int(request["parallel"]))
     try:
         if starts_in_vain(package) > STARTS_IN_VAIN:
             remove_files(package.starts)
@@ -243,6 +266,21 @@ def starts_in_vain(package: Package) -> int:
     count = before["count"] + 1 if before.get("come") == come else 1
     write_whole(package.starts, {"count": count, "come": come})
     return int(count)
+
+
+def wait(package: Package, seconds: float) -> None:
+    """Wait, and let others have the slot meanwhile."""
+    if package.slot is None:
+        time.sleep(seconds)
+        return
+    slot, parallel = package.slot
+    os.close(slot)
+    time.sleep(seconds)
+    again = take_slot(package.root, parallel)
+    while again is None:
+        time.sleep(SLOT_SECONDS)
+        again = take_slot(package.root, parallel)
+    package.slot = (again, parallel)
 
 
 def free_slots(root: bytes, parallel: int) -> int:
@@ -413,13 +451,14 @@ def bring(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> No
         expected[clean(path)] = (int(size), str(sha256))
     limit_memory()
     line.tell()
-    retry = [float(seconds) for seconds in request.get("retry_seconds", RETRY_SECONDS)]
+    pauses = [float(seconds) for seconds in request.get("retry_seconds", RETRY_SECONDS)]
+    patience = Patience(pauses, float(source.get("patience_seconds", 0)))
     if source["packed"]:
         size = sum(size for size, _ in expected.values())
-        fetch(package, source["from"][0], line, retry, Allowance(tar_bound(expected), size))
+        fetch(package, source["from"][0], line, patience, Allowance(tar_bound(expected), size))
         unpack(package, expected)
     else:
-        fetch_files(package, source, expected, line, retry)
+        fetch_files(package, source, expected, line, patience)
     total = sum(size for size, _ in expected.values())
     done = {"job": item["job"], "bytes": total, "transferred": line.note["transferred"]}
     remove_tree(package.final)  # one of which nothing is noted
@@ -434,14 +473,14 @@ def fetch_files(
     source: Dict[str, Any],
     expected: Dict[str, Tuple[int, str]],
     line: Line,
-    retry: List[float],
+    patience: Patience,
 ) -> None:
     """Bring a package that lies unpacked; files that are in place already have been verified."""
     for (path, size, sha256), address in zip(source["files"], source["from"]):  # noqa: B905 - Python 3.6
         target = os.path.join(package.new, encoded(clean(path)))
         if os.path.isfile(target):
             continue
-        fetch(package, address, line, retry, Allowance(int(size), 0))
+        fetch(package, address, line, patience, Allowance(int(size), 0))
         with open(package.part, "rb") as file:
             found = digest(file)
         compare(path, (os.path.getsize(package.part), found), (int(size), sha256))
@@ -455,13 +494,13 @@ def fetch_files(
                 raise Failed("wrong", "%s is not registered" % path)
 
 
-def fetch(package: Package, address: str, line: Line, retry: List[float], allowed: Allowance) -> None:
+def fetch(package: Package, address: str, line: Line, patience: Patience, allowed: Allowance) -> None:
     """Bring one file into the part, going on where it ends; a line that breaks is tried again a few times."""
     if line.note.get("of") != shown(address):
         line.tell(of=shown(address), etag=None, total=None)
         with contextlib.suppress(FileNotFoundError):
             os.remove(package.part)
-    tries = 0
+    tries, since = 0, time.monotonic()
     while True:
         before = size_of(package.part)
         try:
@@ -470,10 +509,13 @@ def fetch(package: Package, address: str, line: Line, retry: List[float], allowe
             os.remove(package.part)
             line.tell(etag=None, total=None)
         except Broken as error:
-            tries = 0 if size_of(package.part) > before else tries
-            if tries >= len(retry):
-                raise Failed("unreachable", "%s: %s" % (shown(address), error)) from error
-            time.sleep(retry[tries])
+            trouble = "%s: %s" % (shown(address), error)
+            if size_of(package.part) > before:
+                tries, since = 0, time.monotonic()
+            if tries >= len(patience.pauses) and time.monotonic() - since >= patience.seconds:
+                raise Failed("unreachable", trouble) from error
+            line.tell(trouble=trouble)
+            wait(package, patience.pause(tries))
             tries += 1
         else:
             return
@@ -486,7 +528,7 @@ def fetch_on(package: Package, address: str, line: Line, allowed: Allowance) -> 
     with contextlib.closing(stream), open(os.open(package.part, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as file:
         file.truncate(begins)
         file.seek(begins)
-        line.tell(etag=etag, total=total)
+        line.tell(etag=etag, total=total, trouble=None)
         allowed.check(address, total)
         needed = total - begins + allowed.room
         if needed > free_bytes(package.root):

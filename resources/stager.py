@@ -1,5 +1,6 @@
 """Packages on their way to a cluster's disk: what each one's source is, and how far it is."""
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from resources.far_program import FarProgram
 from resources.shell import Shell
 from resources.workspace import path_component
 
+_LOG = logging.getLogger(__name__)
 ABANDONED_SECONDS = 7 * 24 * 3600.0
 _LONGEST_NAME = 200
 
@@ -39,6 +41,7 @@ class Pace:
     mb_per_second: float | None = None
     mover: tuple[str, ...] = ()  # words before the worker's command, e.g. srun and its options
     retry_seconds: tuple[float, ...] = stage_program.RETRY_SECONDS  # waits for a server that does not answer
+    patience_seconds: float = 0.0  # how long it is waited for in all, where no other archive has the package
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class OnItsWay:
     transferred: int = 0
     total: int | None = None
     begun: bool = True
+    trouble: str | None = None  # why nothing comes just now
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class Stager:
         )
         self._archive_of = archive_of
         self._pace = pace or Pace()
+        self._told: dict[str, str] = {}  # trouble, by directory
 
     def ask(self, parcels: Sequence[Parcel]) -> dict[int, Answer]:
         """Return by job how far packages are, and see to it that as many are brought as may be at a time."""
@@ -162,10 +167,12 @@ class Stager:
             "packed": copy.packed,
             "files": [[file.path, file.size_bytes, file.sha256] for file in parcel.files],
             "from": [archive.address(path) for path in paths],
+            "patience_seconds": self._pace.patience_seconds if copy.alone else 0.0,
         }
 
     def _answer(self, parcel: Parcel, seen: Mapping[str, Any]) -> Answer:
         answer = self._seen(seen)
+        self._tell(parcel, answer)
         if not isinstance(answer, NotBrought):
             return answer or OnItsWay(begun=False)
         location = parcel.copy.location
@@ -173,11 +180,20 @@ class Stager:
         message = f"package {parcel.name}: from {location.name}: {answer.message}: {remedy}"
         return NotBrought(message, answer.transferred)
 
+    def _tell(self, parcel: Parcel, answer: Answer | None) -> None:
+        """Say once why a package does not come, though it is still waited for."""
+        trouble = answer.trouble if isinstance(answer, OnItsWay) else None
+        if trouble is None:
+            self._told.pop(parcel.directory, None)
+        elif self._told.get(parcel.directory) != trouble:
+            self._told[parcel.directory] = trouble
+            _LOG.warning("package %s: from %s: %s: it is tried again", parcel.name, parcel.copy.location.name, trouble)
+
     def _seen(self, seen: Mapping[str, Any]) -> Answer | None:
         if seen["state"] == "ready":
             return Arrived(seen["transferred"])
         if seen["state"] == "fetching":
-            return OnItsWay(seen["transferred"], seen["total"])
+            return OnItsWay(seen["transferred"], seen["total"], trouble=seen["trouble"])
         return NotBrought(seen["message"], seen["transferred"]) if seen["state"] == "failed" else None
 
 

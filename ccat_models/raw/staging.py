@@ -44,6 +44,7 @@ class ArchivedCopy:
     package_id: PackageId
     location: DataLocation
     path: str
+    alone: bool = True  # no other archive has one
 
     @property
     def packed(self) -> bool:
@@ -146,11 +147,12 @@ def archived_copies(
         )
         .order_by(_last_failure(location_id).desc(), place.priority, place.id)  # the last one stays
     )
-    return {
-        (package, checksum): ArchivedCopy(package, location, path)
-        for package, checksum, location, path in session.execute(copies).tuples()
-        if checksum
-    }
+    found: dict[PackageContent, ArchivedCopy] = {}
+    for package, checksum, location, path in session.execute(copies).tuples():
+        if checksum:
+            content = (package, checksum)
+            found[content] = ArchivedCopy(package, location, path, alone=content not in found)
+    return found
 
 
 def _last_failure(target_id: int) -> sa.ColumnElement[int]:

@@ -267,6 +267,24 @@ def test_server_that_is_gone_too_long_leaves_the_part_for_the_next_attempt(yard:
     assert server.ranges[-1] == "bytes=10000-"
 
 
+def test_server_that_is_gone_is_waited_for_as_long_as_wanted_and_others_come_meanwhile(
+    yard: Yard, server: Server, tmp_path: Path
+) -> None:
+    server.content, server.refuse = tar_of(FILES), (503, b"")
+    item, other = item_of(server.address), item_of(laid(tmp_path, tar_of(FILES)), name="scan-2")
+    item["source"]["patience_seconds"] = 60
+    yard.options = {"parallel": 1}
+    yard.ask(item)
+    eventually(lambda: len(server.ranges) > 3)
+    seen = yard.ask(item)["packages"]["scan-1"]
+    shown = server.address.removesuffix(SIGNATURE)
+    assert (seen["state"], seen["trouble"]) == ("fetching", f"{shown}: answered 503 Service Unavailable")
+    assert yard.bring(other)["state"] == "ready"
+    server.refuse = None
+    assert yard.bring(item)["state"] == "ready"
+    assert yard.shown() == FILES
+
+
 def test_object_that_changed_meanwhile_is_brought_from_its_start(yard: Yard, server: Server) -> None:
     server.content = b"x" * 40000
     server.break_after = [10000, 0, 0]

@@ -5,6 +5,7 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,32 @@ def test_object_that_is_not_there_is_told_with_its_remedy(s3_server: S3Server, t
     assert isinstance(answer, NotBrought)
     assert "package scan/1: from cologne: http://" in answer.message
     assert "/raw/none.tar: answered 404 NoSuchKey: the copy on record is not there: mend the archive" in answer.message
+
+
+def test_archive_that_does_not_answer_is_waited_for_and_that_is_told_once(
+    s3_server: S3Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = s3_archive(s3_server)
+    whole.lay("scan.tar", tar_of(FILES))
+    with FlakyRelay(s3_server.port) as relay:
+        lent = s3_archive(s3_server, endpoint=f"http://127.0.0.1:{relay.port}", bucket=whole.bucket)
+        pace = replace(PATIENT, patience_seconds=60.0)
+        stager = Stager(LocalShell(), tmp_path, sys.executable, lambda _: lent.archive, pace)
+        parcel = parcel_of("scan.tar", FILES)
+        relay.refuse()
+        for _ in range(20):
+            assert isinstance(stager.ask([parcel])[1], OnItsWay)
+            time.sleep(0.05)
+        relay.flow()
+        assert isinstance(bring(stager, parcel), Arrived)
+    told = [record.message for record in caplog.records]
+    assert len(told) == 1
+    assert told[0].startswith("package scan/1: from cologne: http://127.0.0.1:")
+    another = replace(parcel, copy=replace(parcel.copy, path="none", alone=False), name="scan/2", job_id=2)
+    gone = Stager(LocalShell(), tmp_path, sys.executable, lambda _: lent.archive, pace)
+    answer = bring(gone, another)
+    assert isinstance(answer, NotBrought), "another archive has it"
+    assert "the next attempt resumes there once the archive answers" in answer.message
 
 
 def test_archive_without_credentials_is_told_before_anything_is_asked(s3_server: S3Server, tmp_path: Path) -> None:
