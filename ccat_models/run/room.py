@@ -1,10 +1,12 @@
 """Which runs there is room for, where a location's room is limited.
 
-A run is taken up if what it is expected to leave fits in with what there is and what those on their way are expected to
-leave, and if one run of each step behind it still fits in then: so that what it leaves can be worked on and given up.
+A run is taken up if what it is expected to leave, and the raw data that must be brought for it, fits in with what there
+is and what those on their way are expected to leave and have brought, and if one run of each step behind it still fits
+in then: so that what it leaves can be worked on and given up.
 Later steps come first: they end the need for what lies there.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,12 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from ccat_models.pipeline.view import PipelineView, list_pipelines
-from ccat_models.raw.staging import read_staged
+from ccat_models.raw.staging import read_staged, readable_directories
 from ccat_models.run.work import MOVING, ready_runs
-from ccat_models.tables.base import RunId, StepId, total
+from ccat_models.tables.base import PackageId, RunId, StepId, total
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.lineage import RunInputPackage
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
+from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import RunSpace
 
 _NEWEST = 100  # runs of a step, of which the largest tells what the next one may leave
@@ -56,11 +60,16 @@ def admit(session: Session, location_id: int, free_bytes: int, limit: int, now: 
     pipelines = [view for view in list_pipelines(session) if view.processing_location_id == location_id]
     leaves, behind = _leaves(session, pipelines), _behind(pipelines)
     moving = _moving(session, location_id)
+    coming = _being_staged(session, location_id)
     free = free_bytes - sum(_of(leaves, step, first) * count for (step, first), count in moving.items())
+    free -= sum(coming.values())
     probing = {step for step, _ in moving if leaves.get(step) is None}
     taken: list[RunId] = []
-    for run_id, step, first in ready_runs(session, location_id, limit + 1, now):
-        size = _of(leaves, step, first)
+    ready = ready_runs(session, location_id, limit + 1, now)
+    missing = _missing_packages(session, location_id, sa.select(Run.id).where(Run.id.in_([row[0] for row in ready])))
+    for run_id, step, first in ready:
+        brought = {package: size for package, size in missing[run_id].items() if package not in coming}
+        size = _of(leaves, step, first) + sum(brought.values())
         needed = size + max((leaves.get(other) or 0 for other in behind.get(step, ())), default=0)
         unknown = first is None and leaves.get(step) is None
         if len(taken) == limit:
@@ -70,8 +79,42 @@ def admit(session: Session, location_id: int, free_bytes: int, limit: int, now: 
             return Admission(tuple(taken), first_waiting, free, sum(moving.values()))
         taken.append(run_id)
         free -= size
+        coming |= brought
         probing |= {step} if unknown else set()
     return Admission(tuple(taken), None, free, sum(moving.values()))
+
+
+def _being_staged(session: Session, location_id: int) -> dict[PackageId, int]:
+    """Return the packages that are brought for runs which are taken up, and how many bytes each will take up."""
+    runs = (
+        sa.select(Run.id)
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
+        .where(Pipeline.processing_location_id == location_id, Run.status == RunStatus.STAGING_DATA)
+    )
+    found: dict[PackageId, int] = {}
+    for packages in _missing_packages(session, location_id, runs).values():
+        found |= packages
+    return found
+
+
+def _missing_packages(
+    session: Session, location_id: int, runs: sa.Select[tuple[RunId]]
+) -> Mapping[RunId, Mapping[PackageId, int]]:
+    """Return by run what it reads that must be brought first, and how many bytes each of these packages has."""
+    package = RawDataPackage
+    reads = (
+        sa.select(RunInputPackage.run_id, package.id, package.size_bytes)
+        .join(package, package.id == RunInputPackage.raw_data_package_id)
+        .where(RunInputPackage.run_id.in_(runs))
+    )
+    read = sa.select(RunInputPackage.raw_data_package_id).where(RunInputPackage.run_id.in_(runs))
+    there = readable_directories(session, read, location_id)
+    found: dict[RunId, dict[PackageId, int]] = defaultdict(dict)
+    for run_id, package_id, size in session.execute(reads).tuples():
+        if package_id not in there:
+            found[run_id][package_id] = size
+    return found
 
 
 def _of(leaves: Mapping[StepId, int | None], step: StepId, first: int | None) -> int:

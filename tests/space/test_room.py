@@ -1,15 +1,24 @@
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from ccat_assets.settings import load
 from ccat_models.errors import InvalidDeclaration
+from ccat_models.run.room import admit
+from ccat_models.run.work import take_up
 from ccat_models.tables.execution import FailureClass
+from ccat_models.tables.places import RawDataPackagePhysicalCopy as PackageCopy
+from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import SpaceState
+from resources.ops_db import OpsDb
 from resources.room import Usage
 from resources.watermarks import Amount, Watermarks
 from tests.space.tiny import Tiny
+from tests.support.ops_db import empty
+from tests.support.works import Works, step
 
 MB = 1_000_000
 
@@ -52,6 +61,37 @@ def test_a_run_that_nothing_makes_room_for_fails_and_says_so(embedded: Tiny) -> 
     assert run.failure_message is not None
     assert run.failure_message.startswith("no room: ")
     assert f"of {MB // 2} are free" in run.failure_message
+
+
+def test_raw_data_that_must_be_brought_takes_up_room(shared_ops_db: OpsDb, tmp_path: Path) -> None:
+    """Each package once, whoever reads it, and as long as it is not there."""
+    empty(shared_ops_db)
+    works = Works.open(shared_ops_db, tmp_path)
+    for number in range(3):
+        works.observatory.scan(number)
+    resources = {"cpus": 1, "memory_gb": 1, "time_hours": 1, "disk_gb": 0.001}
+    works.declare(*(step(name, resources=resources) for name in ("read", "see")))
+    works.request()
+
+    def admitted(free_bytes: int) -> tuple[int, int | None]:
+        with shared_ops_db.read() as session:
+            found = admit(session, works.cluster.location_id, free_bytes, 100, works.observatory.clock())
+        return len(found.run_ids), None if found.first is None else found.first.needed_bytes
+
+    assert admitted(6 * MB) == (6, None)
+    with shared_ops_db.write() as session:
+        session.execute(sa.update(RawDataPackage).values(size_bytes=10 * MB))
+    assert admitted(6 * MB) == (6, None), "it lies where it can be read"
+    with shared_ops_db.write() as session:
+        session.execute(sa.update(PackageCopy).values(path="scan.tar"))
+    assert admitted(6 * MB) == (0, 11 * MB)
+    assert admitted(36 * MB) == (6, None)
+    assert admitted(35 * MB)[0] == 5
+    with shared_ops_db.write() as session:
+        first = min(works.in_flight())
+        take_up(session, works.cluster.location_id, "local", 1, works.observatory.clock(), [first])
+    assert admitted(36 * MB) == (5, None)
+    assert admitted(11 * MB) == (0, 1 * MB), "what the run that was taken up reads is on its way"
 
 
 @pytest.mark.parametrize(
