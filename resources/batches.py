@@ -21,7 +21,10 @@ class Prepared:
 
 
 def batches_of(prepared: Sequence[Prepared], largest: int) -> list[tuple[Batch, Sequence[Prepared]]]:
-    """Return batches of one shape and at most so many jobs; what was sent before keeps its batch and its place."""
+    """Return batches of one shape and at most so many jobs, those first that were not tried for the longest time.
+
+    What may have been sent before keeps its batch's key and its place, whether or not the whole batch is sent again.
+    """
     again: dict[str, list[Prepared]] = defaultdict(list)
     new: dict[Shape, list[Prepared]] = defaultdict(list)
     for item in prepared:
@@ -30,13 +33,16 @@ def batches_of(prepared: Sequence[Prepared], largest: int) -> list[tuple[Batch, 
         else:
             again[item.attempt.batch_key].append(item)
     batches: list[tuple[Batch, Sequence[Prepared]]] = [
-        (_batch(key, items, [item.attempt.batch_index or 0 for item in items]), items) for key, items in again.items()
+        (_batch(key, chunk, [item.attempt.batch_index or 0 for item in chunk]), chunk)
+        for key, items in again.items()
+        for chunk in _chunks(items, largest)
     ]
-    for items in new.values():
-        for first in range(0, len(items), largest):
-            chunk = items[first : first + largest]
-            batches.append((_batch(uuid.uuid4().hex, chunk, range(len(chunk))), chunk))
-    return batches
+    batches += [
+        (_batch(uuid.uuid4().hex, chunk, range(len(chunk))), chunk)
+        for items in new.values()
+        for chunk in _chunks(items, largest)
+    ]
+    return sorted(batches, key=lambda batch: max(_tried_at(item) for item in batch[1]))
 
 
 def shape_of(item: Prepared) -> Shape:
@@ -54,6 +60,15 @@ def shape_of(item: Prepared) -> Shape:
 def sent_as(attempt: OpenAttempt) -> Sent:
     """Return where to look for an attempt's job."""
     return Sent(attempt.submission_key, attempt.batch_key or "", attempt.batch_index or 0, attempt.job_id)
+
+
+def _chunks(items: Sequence[Prepared], largest: int) -> list[Sequence[Prepared]]:
+    return [items[first : first + largest] for first in range(0, len(items), largest)]
+
+
+def _tried_at(item: Prepared) -> float:
+    """Return when an attempt was last about to be sent, in seconds; long ago for one that never was."""
+    return item.attempt.sent_at.timestamp() if item.attempt.sent_at else float("-inf")
 
 
 def _batch(key: str, items: Sequence[Prepared], indices: Sequence[int]) -> Batch:

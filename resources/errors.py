@@ -10,7 +10,9 @@ class ResourceError(Exception):
     │   ├── ReceiverUnavailable    a receiver of events does not answer (resources.openlineage)
     │   ├── ArchiveUnavailable     an archive does not answer (resources.archive)
     │   ├── SubmissionPostponed    surely nothing was accepted, for a limit that will pass
-    │   └── SubmissionDoubtful     jobs may or may not have been accepted: find them by key before sending anything
+    │   │   └── SubmissionTooLarge fewer jobs at a time might have been
+    │   ├── SubmissionDoubtful     jobs may or may not have been accepted: find them by key before sending anything
+    │   └── LeaseLost              somebody else acts on the cluster now
     ├── ChangeRequest              the same request will fail again
     │   ├── SubmissionRefused      surely nothing was accepted
     │   └── UnsafePath             a name or path that must not be used
@@ -47,8 +49,16 @@ class SubmissionPostponed(AskAgain):
     """Raise when surely no job of the request was accepted and the same request may be accepted later."""
 
 
+class SubmissionTooLarge(SubmissionPostponed):
+    """Raise when surely no job of the request was accepted, and a request for fewer of them might be."""
+
+
 class SubmissionDoubtful(AskAgain):
     """Raise when a submission may or may not have been accepted; only `find` may follow, never a second `submit`."""
+
+
+class LeaseLost(AskAgain):
+    """Raise where somebody else has taken the lease under which this process acted: it must do nothing more."""
 
 
 class ChangeRequest(ResourceError):

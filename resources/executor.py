@@ -10,10 +10,11 @@ from ccat_models.tables.execution import RunStatus
 from resources.backend import Job
 from resources.cluster import Cluster
 from resources.doorkeeper import Doorkeeper
-from resources.errors import AskAgain
+from resources.errors import AskAgain, LeaseLost
 from resources.holder import is_gone, own_name
 from resources.observer import ask, observe, see_marks
 from resources.submitter import submit
+from resources.visit import Visit
 
 _LOG = logging.getLogger(__name__)
 BATCH = 1000
@@ -60,24 +61,28 @@ class Executor:
         cluster = self.cluster
         now = cluster.clock()
         with cluster.ops_db.write() as session:
-            if not take_lease(session, cluster.name, self.holder, now, cluster.timing.lease, is_gone):
-                return False
+            lease = take_lease(session, cluster.name, self.holder, now, cluster.timing.lease, is_gone)
+        if lease is None:
+            return False
         cluster.passing("lease taken")
         try:
-            self._act()
+            self._act(Visit(cluster, lease))
+        except LeaseLost as error:
+            _LOG.warning("%s: %s: leaving it to who acts now", cluster.name, error)
+            return False
         except AskAgain as error:
             _LOG.warning("%s: %s: asking again later", cluster.name, error)
         return True
 
-    def _act(self) -> None:
+    def _act(self, visit: Visit) -> None:
         cluster = self.cluster
         see_marks(cluster)
         jobs = self._observe() if self._is_time() else None
-        self._take_up()
+        self._take_up(visit)
         with cluster.ops_db.read() as session:
             staging = open_attempts(session, cluster.location_id, cluster.backend.name, statuses=_STAGED)
         if staging:
-            submit(cluster, staging, jobs)
+            submit(visit, staging, jobs)
 
     def _observe(self) -> Mapping[str, Job]:
         """Ask the back end about all jobs, record what it said, and return it."""
@@ -95,14 +100,15 @@ class Executor:
             return True
         with cluster.ops_db.read() as session:
             last = observed_at(session, cluster.name)
-            wish = latest_wish_to_cancel(session, cluster.location_id)
-        if last is not None and now - last < cluster.timing.observe_every and (wish is None or wish < last):
+            wish = latest_wish_to_cancel(session, cluster.location_id, now)
+        # of a time that is still to come, another one's clock says nothing that could be waited for
+        if last is not None and abs(now - last) < cluster.timing.observe_every and (wish is None or wish < last):
             return False
         with cluster.ops_db.write() as session:
             note_observed(session, cluster.name, now)
         return True
 
-    def _take_up(self) -> None:
+    def _take_up(self, visit: Visit) -> None:
         cluster = self.cluster
         with cluster.ops_db.read() as session:
             if not anything_ready(session, cluster.location_id, cluster.clock()):
@@ -112,6 +118,6 @@ class Executor:
         free = (BATCH if capacity is None else min(capacity, BATCH)) - waiting
         if free > 0:
             only = None if cluster.watermarks.limit_bytes is None else self._doorkeeper.admitted(free)
-            with cluster.ops_db.write() as session:
+            with visit.write() as session:
                 take_up(session, cluster.location_id, cluster.backend.name, free, cluster.clock(), only)
             cluster.passing("taken up")

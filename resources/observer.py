@@ -11,6 +11,7 @@ from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from resources.attempt_store import Found
 from resources.backend import ALIVE, Ending, Job, JobState
 from resources.batches import sent_as
+from resources.claims import bar
 from resources.cluster import Cluster
 from resources.collector import collect, fail, needs_explanation
 from resources.errors import AskAgain
@@ -70,9 +71,9 @@ def _cancel(cluster: Cluster, jobs: Sequence[Job]) -> None:
 
 
 def _end_lingering(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
-    """End attempts whose jobs will never run, and see to it that they never do."""
-    cluster.store.claim([Path(attempt.directory or "") for attempt in attempts])
-    for attempt in attempts:
+    """End attempts whose jobs will never run, and see to it that they never do; one that has begun is left alone."""
+    barred, _ = bar(cluster, attempts)
+    for attempt in barred:
         _lose(cluster, attempt, jobs[attempt.submission_key].ending, "it never began")
 
 

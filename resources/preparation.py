@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ccat_models.run import attempt as attempts_of
 from ccat_models.run.briefing import RunBriefing, brief
 from ccat_models.run.work import OpenAttempt
-from ccat_models.tables.execution import FailureClass
+from ccat_models.tables.base import AttemptId
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
 from resources.attempt_plan import render_job
 from resources.attempt_store import Layout
@@ -19,18 +18,19 @@ from resources.software import read_code
 from resources.staging import Software, attempt_plan, needs_of
 
 
-def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared]:
-    """Lay out attempts and return those that can be sent.
+def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[Prepared], dict[AttemptId, str]]:
+    """Lay out attempts and return those that can be sent, and why others cannot be.
 
-    One that cannot be laid out has failed; one whose image or raw data is still on its way stays as it is.
+    One whose image or raw data is still on its way is in neither.
     """
     if not attempts:
-        return []
+        return [], {}
     with cluster.ops_db.read() as session:
         briefings = brief(session, [attempt.run_id for attempt in attempts], cluster.location_id)
     cluster.store.install_wrapper()
     inputs = bring_inputs(cluster, briefings.values())
-    shelf, prepared, layouts, problems = Shelf(cluster), [], [], {}
+    shelf, prepared, layouts = Shelf(cluster), [], []
+    problems: dict[AttemptId, str] = {}
     for attempt in attempts:
         try:
             laid_out = _lay_out(cluster, shelf, inputs, briefings[attempt.run_id], attempt)
@@ -45,11 +45,7 @@ def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared]
     bad = cluster.store.lay_out(layouts)
     cluster.passing("directories laid out")
     problems |= {item.attempt.id: bad[item.plan.directory.path] for item in prepared if item.plan.directory.path in bad}
-    if problems:
-        with cluster.ops_db.write() as session:
-            for attempt_id, problem in problems.items():
-                attempts_of.failed(session, attempt_id, FailureClass.STAGING, problem, cluster.clock())
-    return [item for item in prepared if item.attempt.id not in problems]
+    return [item for item in prepared if item.attempt.id not in problems], problems
 
 
 def _lay_out(

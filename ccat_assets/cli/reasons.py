@@ -140,6 +140,8 @@ def _print_one(answer: dict[str, Any], last: RunRow | None) -> None:
         f"{last.attempts} attempts){ending}",
         markup=False,
     )
+    if last.waits is not None:
+        console.print(f"  waits: {last.waits}", markup=False)
     if answer["reason"] is Reason.RETRIES_EXHAUSTED:
         console.print(f"  try again: ccat retry {last.id}")
     if answer["reason"] is Reason.QUALITY_BLOCKED:

@@ -36,7 +36,7 @@ def runs(
     if as_json:
         print_json(rows)
         return
-    columns = ["run", "pipeline/step", "sub-group", "status", "reason", "software", "attempts", "by", "failure"]
+    columns = ["run", "pipeline/step", "sub-group", "status", "reason", "software", "attempts", "by", "failure or wait"]
     print_table(
         "Runs",
         columns,
@@ -50,7 +50,7 @@ def runs(
                 f"{r.software} {r.version}",
                 r.attempts,
                 r.requested_by,
-                f"{r.failure_class.value}: {r.failure_message}" if r.failure_class else "",
+                _ending(r),
             )
             for r in rows
         ),
@@ -101,6 +101,13 @@ def retry(
         return
     for name, number in sorted(Counter(row.pipeline for row in found).items()):
         console.print(f"{number} sub-groups may be tried again: ccat run {name}", markup=False)
+
+
+def _ending(row: RunRow) -> str:
+    """Return why a run failed or, of one on its way, why it waits."""
+    if row.failure_class is not None:
+        return f"{row.failure_class.value}: {row.failure_message}"
+    return "" if row.waits is None else f"waits: {row.waits}"
 
 
 def _known(session: Any, run_ids: list[int]) -> list[RunRow]:

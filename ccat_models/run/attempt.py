@@ -31,16 +31,17 @@ class Intent:
     batch_index: int
 
 
-def sending(session: Session, intents: Collection[Intent], now: datetime) -> None:
-    """Commit the intent before anything is sent."""
-    if not intents:
-        return
+def sending(session: Session, intents: Collection[Intent], now: datetime) -> set[AttemptId]:
+    """Commit the intent before anything is sent, and return those attempts that may be sent now.
+
+    Those that have ended, that are known to be sent, or whose runs somebody wants cancelled, are left alone.
+    """
+    sendable = _sendable(session, [intent.attempt_id for intent in intents])
+    if not sendable:
+        return sendable
     session.connection().execute(
         sa.update(Attempt)
-        .where(
-            Attempt.id == sa.bindparam("the_id"),
-            sa.or_(Attempt.state == AttemptState.INTENDED, Attempt.state == AttemptState.SENDING),
-        )
+        .where(Attempt.id == sa.bindparam("the_id"))
         .values(
             state=AttemptState.SENDING,
             sent_at=now,
@@ -61,18 +62,35 @@ def sending(session: Session, intents: Collection[Intent], now: datetime) -> Non
                 "the_index": intent.batch_index,
             }
             for intent in intents
+            if intent.attempt_id in sendable
         ],
     )
+    return sendable
 
 
 def sent(session: Session, jobs: Mapping[tuple[AttemptId, RunId], str | None], now: datetime) -> None:
     """The back end has accepted these, or was found to have them, under these ids as far as they are known."""
+    _set(session, [attempt for attempt, _ in jobs], evidence=None)
     move(session, _jobs(session, AttemptState.SENT, jobs), RunStatus.SUBMITTED, now)
 
 
-def postponed(session: Session, attempts: Collection[AttemptId]) -> None:
-    """The back end surely took none of these and may take them later: that sending does not count."""
-    _set(session, attempts, sends=Attempt.sends - 1)
+def postponed(session: Session, attempts: Collection[AttemptId], reason: str) -> None:
+    """The back end surely took none of these and may take them later: that sending does not count.
+
+    Those that no earlier sending left in doubt forget their batch, so that they may be put into another one.
+    """
+    _set(session, attempts, sends=Attempt.sends - 1, evidence={"waits": reason})
+    session.execute(
+        sa.update(Attempt)
+        .where(Attempt.id.in_(attempts), Attempt.state == AttemptState.SENDING, Attempt.sends == 0)
+        .values(batch_key=None, batch_index=None)
+        .execution_options(synchronize_session="fetch")
+    )
+
+
+def doubted(session: Session, attempts: Collection[AttemptId], reason: str, now: datetime) -> None:
+    """It became doubtful only now whether the back end took these: the time after which they are sent again begins."""
+    _set(session, attempts, sent_at=now, evidence={"waits": reason})
 
 
 def running(session: Session, jobs: Mapping[tuple[AttemptId, RunId], str | None], now: datetime) -> None:
@@ -188,6 +206,22 @@ def _measures(result: Result) -> dict[str, Any]:
         "runtime": result.runtime,
         "image_sha256": result.image_sha256,
     }
+
+
+def _sendable(session: Session, attempts: Collection[AttemptId]) -> set[AttemptId]:
+    """Return which attempts may be sent, which nobody changes before this transaction ends."""
+    query = (
+        sa.select(Attempt.id)
+        .join(Run, Run.id == Attempt.run_id)
+        .where(
+            Attempt.id.in_(attempts),
+            Attempt.state.in_((AttemptState.INTENDED, AttemptState.SENDING)),
+            Run.status == RunStatus.STAGING_DATA,
+            Run.cancel_requested_at.is_(None),
+        )
+        .with_for_update(of=Attempt)
+    )
+    return set(session.scalars(query))
 
 
 def _jobs(session: Session, state: AttemptState, jobs: Mapping[tuple[AttemptId, RunId], str | None]) -> Sequence[RunId]:

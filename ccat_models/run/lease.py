@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -8,6 +9,15 @@ from ccat_models.tables.execution import ObserverLease
 from ccat_models.tables.insert import insert_or_ignore
 
 
+@dataclass(frozen=True)
+class Lease:
+    """The lease on a cluster as one holder has it; the generation is another one once it went to somebody else."""
+
+    cluster: str
+    holder: str
+    generation: int
+
+
 def take_lease(
     session: Session,
     cluster: str,
@@ -15,8 +25,8 @@ def take_lease(
     now: datetime,
     lasting: timedelta,
     is_gone: Callable[[str], bool],
-) -> bool:
-    """Take or renew the lease on a cluster and say whether it is ours; in a write transaction.
+) -> Lease | None:
+    """Take or renew the lease on a cluster and return it, None where it is not ours; in a write transaction.
 
     A holder that is known to be gone loses it at once, any other when its time is over.
     """
@@ -24,9 +34,27 @@ def take_lease(
     lease = session.get_one(ObserverLease, cluster, with_for_update=True)
     elsewhere = lease.holder not in (None, holder)
     if elsewhere and lease.expires_at is not None and lease.expires_at > now and not is_gone(lease.holder or ""):
-        return False
+        return None
+    if lease.holder != holder:
+        lease.generation += 1
     lease.holder, lease.expires_at = holder, now + lasting
-    return True
+    return Lease(cluster, holder, lease.generation)
+
+
+def renew_lease(session: Session, lease: Lease, now: datetime, lasting: timedelta) -> bool:
+    """Renew a lease, even one whose time is over, and say whether nobody else has taken it meanwhile."""
+    renewed = (
+        sa.update(ObserverLease)
+        .where(
+            ObserverLease.cluster == lease.cluster,
+            ObserverLease.holder == lease.holder,
+            ObserverLease.generation == lease.generation,
+        )
+        .values(expires_at=now + lasting)
+        .returning(ObserverLease.cluster)
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalar(renewed) is not None
 
 
 def release_lease(session: Session, cluster: str, holder: str) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.tables.base import RunId, number_in
-from ccat_models.tables.execution import Attempt, FailureClass, RunStatus, RunStatusHistory
+from ccat_models.tables.execution import Attempt, AttemptState, FailureClass, RunStatus, RunStatusHistory
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import (
     Pipeline,
@@ -37,6 +37,7 @@ class RunRow:
     failure_class: FailureClass | None
     failure_message: str | None
     attempts: int
+    waits: str | None  # why its attempt is not sent, or its job does not start, in the back end's words
 
 
 def list_runs(
@@ -51,10 +52,13 @@ def list_runs(
 ) -> list[RunRow]:
     """Return runs, the newest first."""
     attempts = sa.select(sa.func.count()).where(Attempt.run_id == Run.id).correlate(Run).scalar_subquery()
+    current = sa.and_(Attempt.run_id == Run.id, Attempt.state.in_((AttemptState.SENDING, AttemptState.SENT)))
+    waits = sa.select(sa.func.max(Attempt.evidence["waits"].as_string())).where(current).correlate(Run)
     query = (
         sa.select(Run.id, Pipeline.name, ReductionStep.name, SubGroup.key, Run.status, Run.reason)
         .add_columns(ReductionSoftware.name, ReductionSoftwareVersion.version, Run.requested_by, Run.created_at)
         .add_columns(Run.status_changed_at, Run.failure_class, Run.failure_message, attempts)
+        .add_columns(waits.scalar_subquery())
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)

@@ -172,7 +172,7 @@ class Attempt(Base):
     sends: Mapped[int] = mapped_column(default=0)
     job_id: Mapped[str | None] = mapped_column(sa.String(64))
     created_at: Mapped[datetime]
-    sent_at: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]  # when it was last about to be sent, or in doubt whether it was
     missing_since: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -249,5 +249,6 @@ class ObserverLease(Base):
 
     cluster: Mapped[str] = mapped_column(sa.String(100), primary_key=True)
     holder: Mapped[str | None] = mapped_column(sa.String(100))
+    generation: Mapped[int] = mapped_column(default=0)  # how often it went to somebody else
     expires_at: Mapped[datetime | None]
     observed_at: Mapped[datetime | None]

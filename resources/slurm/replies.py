@@ -2,7 +2,13 @@ import re
 import signal
 from collections.abc import Mapping
 
-from resources.errors import ResourceError, SubmissionDoubtful, SubmissionPostponed, SubmissionRefused
+from resources.errors import (
+    ResourceError,
+    SubmissionDoubtful,
+    SubmissionPostponed,
+    SubmissionRefused,
+    SubmissionTooLarge,
+)
 from resources.shell import Completed
 from resources.slurm.parse import Malformed, parse_submitted
 from resources.slurm.states import NEVER_ALLOWED
@@ -50,11 +56,14 @@ _REFUSED = (
     r"sbatch: (?:unrecognized|invalid) option",
 )
 
-_POSTPONED = (
+_TOO_LARGE = (
     r"Job violates accounting/QOS policy",
     r"(?:Assoc|QOS)(?:Max|Grp)Submit\w+|MaxSubmitJobsPerAccount",
     r"MaxJobCount limit reached",
     r"Slurm job queue full",
+)
+
+_POSTPONED = (
     r"Slurm temporarily unable to accept job",  # then "Resource temporarily unavailable"
     r"Job creation temporarily disabled",
     r"System submissions disabled",
@@ -76,6 +85,7 @@ _TABLE: tuple[tuple[tuple[str, ...], type[ResourceError]], ...] = (
     ((r"Socket timed out", r"Unable to contact slurm controller", r"Zero Bytes were transmitted"), SubmissionDoubtful),
     ((rf"\b(?:{NEVER_ALLOWED})\b",), SubmissionRefused),
     (_REFUSED, SubmissionRefused),
+    (_TOO_LARGE, SubmissionTooLarge),
     (_POSTPONED, SubmissionPostponed),
 )
 

@@ -153,7 +153,7 @@ def rendered(yard: Yard) -> tuple[str, list[str], list[bytes]]:
     voice = Remembering(cluster.store)
     with cluster.ops_db.read() as session:
         attempts = open_attempts(session, 1, cluster.backend.name)
-    prepared = prepare(replace(cluster, store=AttemptStore(cluster.base, voice)), attempts)
+    prepared, _ = prepare(replace(cluster, store=AttemptStore(cluster.base, voice)), attempts)
     [(batch, items)] = batches_of(prepared, 100)
     script = render(replace(batch, key="b" * 32), site_of(load(yard.settings).settings))
     names = ("job.json", "config/manifest.json")

@@ -54,8 +54,12 @@ class Bench:
         """Let one scan of each content arrive, and declare the pipeline."""
         for number, content in enumerate(contents):
             self.works.observatory.scan(number, content)
-        parameters = {"calls": str(self._calls), "seconds": seconds}
-        self.works.declare(step("read", parameters=parameters, **fields))
+        self.works.declare(step("read", parameters=self.parameters | {"seconds": seconds}, **fields))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters with which the program counts itself."""
+        return {"calls": str(self._calls)}
 
     def called(self) -> Counter[str]:
         """Return how often the program was executed on each scan and attempt."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from ccat_models.tables.execution import FailureClass
 from resources.backend import Batch, Ending, Job, JobState, Sent
-from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionRefused
+from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionRefused, SubmissionTooLarge
 from resources.local import LocalBackEnd
+from tests.support.observatory import FakeClock
 
 
 @dataclass
@@ -22,7 +23,14 @@ class FakeDoubtfulBackEnd:
     blind: bool = False  # look-ups find no job
     deaf: bool = False  # cancelling fails
     never: bool = False  # what is queued will never run, and says so
+    trouble: Mapping[int, Exception] = field(default_factory=dict)  # what batches of so many CPUs a job meet
+    largest: int = 999  # jobs in one batch
+    most: int = 999  # as many jobs of one batch are taken
+    room: int = 999  # as many jobs are taken in all
+    seconds_a_call: float = 0  # that a submission takes
+    clock: FakeClock | None = None  # of which they pass
     sent: list[str] = field(default_factory=list)  # the keys of all that was asked for
+    batches: list[Batch] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)  # for how many endings, at each call
 
@@ -38,12 +46,20 @@ class FakeDoubtfulBackEnd:
     @property
     def largest_batch(self) -> int:
         """Return the real one's largest batch."""
-        return self.real.largest_batch
+        return min(self.real.largest_batch, self.largest)
 
     def submit(self, batch: Batch) -> None:
         """Send jobs, or say that it is not known whether they were sent."""
         requests = batch.requests
+        self.batches.append(batch)
         self.sent += [request.submission_key for request in requests]
+        if self.clock is not None:
+            self.clock.pass_seconds(self.seconds_a_call)
+        if batch.shape.cpus in self.trouble:
+            raise self.trouble[batch.shape.cpus]
+        if len(requests) > min(self.most, self.room):
+            raise SubmissionTooLarge("MaxSubmitJobsPerAccount")
+        self.room -= len(requests)
         if self.refusals:
             self.refusals -= 1
             raise SubmissionRefused("the account has expired")

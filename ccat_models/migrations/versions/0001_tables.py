@@ -77,6 +77,7 @@ def create_tables() -> None:
         "observer_lease",
         sa.Column("cluster", sa.String(length=100), nullable=False),
         sa.Column("holder", sa.String(length=100), nullable=True),
+        sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("expires_at", UTC, nullable=True),
         sa.Column("observed_at", UTC, nullable=True),
         sa.PrimaryKeyConstraint("cluster", name=op.f("pk_observer_lease")),
