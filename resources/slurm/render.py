@@ -92,13 +92,13 @@ def _body(requests: Sequence[JobRequest], site: Site) -> list[str]:
     ]
     command = shlex.join([site.python, "-I", "-S", _checked_path(site.wrapper)])
     return [
+        f'export {JOB_ID_VARIABLE}="${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"',
+        *site.setup,  # before our words are set: what it sources may set others
         'case "$SLURM_ARRAY_TASK_ID" in',
         *cases,
         "  *) exit 64 ;;",
         "esac",
         'mkdir -p "$1/logs"',
-        f'export {JOB_ID_VARIABLE}="${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"',
-        *site.setup,
         f'exec {command} "$1" "$2" >>"$1/logs/wrapper.log" 2>&1',
     ]
 

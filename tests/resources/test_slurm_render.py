@@ -49,6 +49,18 @@ def test_a_task_starts_the_wrapper_with_its_own_directory_and_key(tmp_path: Path
     assert done.returncode == 0
 
 
+def test_what_the_setup_sources_does_not_change_what_the_wrapper_is_given(tmp_path: Path) -> None:
+    (tmp_path / "wrapper.py").write_text("import sys; print(sys.argv[1:])")
+    (tmp_path / "profile").write_text("set -- of somebody else\n")
+    requests = [JobRequest("key-0", tmp_path / "attempt", 0)]
+    site = replace(SITE, wrapper=tmp_path / "wrapper.py", setup=(f". {tmp_path}/profile",))
+    script = render(replace(SMALL, requests=requests), site)
+    environment = {"SLURM_ARRAY_TASK_ID": "0", "PATH": "/bin:/usr/bin"}
+    subprocess.run(["/bin/sh"], input=script, text=True, env=environment, check=True)
+    log = tmp_path / "attempt" / "logs" / "wrapper.log"
+    assert log.read_text() == f"{[str(tmp_path / 'attempt'), 'key-0']}\n"
+
+
 def test_a_task_that_is_not_in_the_batch_starts_nothing() -> None:
     script = render(SMALL, SITE)
     done = subprocess.run(["/bin/sh"], input=script, text=True, env={"SLURM_ARRAY_TASK_ID": "9"}, check=False)

@@ -20,6 +20,9 @@
 #SBATCH --qos=normal
 #SBATCH --reservation=nightly
 
+export CCAT_JOB_ID="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+module load apptainer
+umask 022
 case "$SLURM_ARRAY_TASK_ID" in
   0) set -- '/base/it'"'"'s/0' key-0 ;;
   1) set -- '/base/it'"'"'s/1' key-1 ;;
@@ -31,7 +34,4 @@ case "$SLURM_ARRAY_TASK_ID" in
   *) exit 64 ;;
 esac
 mkdir -p "$1/logs"
-export CCAT_JOB_ID="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
-module load apptainer
-umask 022
 exec '/opt/python 3/bin/python3' -I -S /base/.wrapper/attempt_wrapper-0123456789ab.py "$1" "$2" >>"$1/logs/wrapper.log" 2>&1

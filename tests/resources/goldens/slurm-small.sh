@@ -12,10 +12,10 @@
 #SBATCH --mem=512M
 #SBATCH --time=4
 
+export CCAT_JOB_ID="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 case "$SLURM_ARRAY_TASK_ID" in
   0) set -- /base/attempts/12-2 key-a ;;
   *) exit 64 ;;
 esac
 mkdir -p "$1/logs"
-export CCAT_JOB_ID="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 exec python3 -I -S /base/.wrapper/attempt_wrapper-0123456789ab.py "$1" "$2" >>"$1/logs/wrapper.log" 2>&1
