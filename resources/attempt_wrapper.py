@@ -46,6 +46,7 @@ MEMORY_FILES = {1: ("memory.oom_control", "memory.limit_in_bytes"), 2: ("memory.
 NO_MEMORY_LIMIT = 1 << 62  # version 1 writes "none" as the largest number of whole pages
 READ_NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 SIGNALLED_TOGETHER_SECONDS = 0.5
+NOT_VISIBLE_SECONDS = 20.0  # a network file system may show a node late what was written elsewhere
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -104,6 +105,15 @@ class Signals:
             return
         if {int(signal.SIGTERM), int(signal.SIGINT)} & set(os.read(self._reader, 4096)):
             self.asked_to_stop = True
+
+
+def wait_for_job(directory: bytes, seconds: float) -> None:
+    """Return once job.json is visible, or after this many seconds."""
+    end = time.monotonic() + seconds
+    while not os.path.lexists(os.path.join(directory, b"job.json")) and time.monotonic() < end:
+        time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            os.listdir(directory)  # NFS asks the server anew about a directory that is opened
 
 
 def read_job(directory: bytes, submission_key: str) -> Dict[str, Any]:
@@ -508,6 +518,7 @@ def main(arguments: List[str]) -> int:
     directory = os.path.abspath(os.fsencode(arguments[0]))
     os.umask(0o022)
     try:
+        wait_for_job(directory, NOT_VISIBLE_SECONDS)
         job = read_job(directory, arguments[1])
         os.chdir(directory)
         signals = Signals()

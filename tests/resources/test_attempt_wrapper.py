@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -418,6 +419,23 @@ def test_wrong_key_is_refused_without_a_claim(tmp_path: Path) -> None:
     assert status == 78
     assert errors == f"{job}/job.json: is version 1 for key '{KEY}', not for 'another'\n"
     assert sorted(job.rglob("*")) == before
+
+
+def test_a_job_that_is_visible_late_is_waited_for(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "a", python("pass"))
+    job.rename(tmp_path / "hidden")
+    wrapper = start_wrapper(job)
+    time.sleep(1)
+    assert wrapper.poll() is None
+    (tmp_path / "hidden").rename(job)
+    assert finish(wrapper) == (0, "")
+    assert result_of(job).outcome == "completed"
+
+
+def test_a_job_that_never_becomes_visible_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    attempt_wrapper.wait_for_job(bytes(tmp_path), 0.3)
+    assert time.monotonic() - begun >= 0.3
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}'])
