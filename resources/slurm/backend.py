@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ccat_models.tables.execution import FailureClass
 from resources.backend import Batch, Ending, Job, JobState, Sent
-from resources.errors import BackEndUnavailable, ShellDoubtful, SubmissionDoubtful
+from resources.errors import BackEndUnavailable, ShellDoubtful, SubmissionDoubtful, SubmissionPostponed
 from resources.shell import Completed, Shell
 from resources.slurm.commands import Commands
 from resources.slurm.parse import (
@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 _IDS_A_CALL = 100  # sacct takes 0.1 s for 200 tasks, and several seconds where a database is large
 _ARGUMENT_BYTES = 60_000
 _FRESH_SECONDS = 30.0
-_VERIFIED_SECONDS = 60.0
+_VERIFIED_SECONDS = 60.0  # before a sending; what is missing in a list makes a check each time
 _BEST = (JobState.RUNNING, JobState.QUEUED, JobState.UNKNOWN, JobState.ENDED)
 
 
@@ -90,6 +90,7 @@ class SlurmBackEnd:
     def submit(self, batch: Batch) -> str:
         """Send a batch as one job array and return its job id."""
         script = render(batch, self._site).encode()
+        self._verify_before_sending(batch)
         try:
             reply = self._commands.run("sbatch", "--parsable", stdin=script)
         except ShellDoubtful as error:
@@ -110,8 +111,8 @@ class SlurmBackEnd:
             found = rows.get((name, one.index)) or _ended(rows.get((name, None), []))
             if name and found:
                 jobs[one.submission_key] = min((_job(one, row) for row in found), key=_preference)
-        if len(jobs) < len(sent) and self._clock() - self._verified_at > _VERIFIED_SECONDS:
-            self._verify()
+        if len(jobs) < len(sent):
+            self._verify()  # after the list: a name that was right before it says nothing of who wrote it
         return jobs
 
     def endings(self, gone: Collection[Sent]) -> Mapping[str, Ending]:
@@ -167,6 +168,15 @@ class SlurmBackEnd:
             for row in rows
             if row.cluster == cluster
         }
+
+    def _verify_before_sending(self, batch: Batch) -> None:
+        """Ask now and again whether the cluster that we know still answers; nothing is sent to another one."""
+        if self._config is None or self._clock() - self._verified_at <= _VERIFIED_SECONDS:
+            return
+        try:
+            self._verify()
+        except BackEndUnavailable as error:
+            raise SubmissionPostponed(f"batch {batch.key}: {error}") from error
 
     def _verify(self) -> ClusterConfig:
         """Ask which cluster answers; an empty queue of another one says nothing of our jobs."""

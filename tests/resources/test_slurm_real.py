@@ -299,10 +299,33 @@ def test_another_clusters_empty_queue_says_nothing_of_our_jobs(bench: Bench) -> 
     assert len(back_end.find(sent(batch))) == 1
 
 
-def test_missing_jobs_make_one_check_a_minute(bench: Bench) -> None:
+def test_missing_jobs_make_a_check_each_time(bench: Bench) -> None:
     batch = bench.batch(DONE)
     assert [bench.find(batch) for _ in range(3)] == [[None]] * 3
-    assert bench.back_end.calls == {"squeue": 3, "scontrol": 1}
+    assert bench.back_end.calls == {"squeue": 3, "scontrol": 3}
+
+
+def test_an_empty_queue_of_another_cluster_is_no_answer_however_lately_ours_has_answered(bench: Bench) -> None:
+    batch = bench.batch(DONE)
+    assert bench.find(batch) == [None]
+    for program in ("squeue", "scontrol"):
+        bench.faulty.inject(program, Fault.OTHER_CLUSTER, every=1)
+    with pytest.raises(BackEndUnavailable, match="'another' answers for another cluster"):
+        bench.find(batch)
+
+
+def test_nothing_is_sent_to_another_cluster(bench: Bench) -> None:
+    now_seconds = [0.0]
+    shell = LocalShell(bench.cluster.environment | {"PATH": bench.faulty.path})
+    back_end = SlurmBackEnd(shell, bench.site, clock=lambda: now_seconds[0])
+    assert back_end.largest_batch
+    bench.faulty.inject("scontrol", Fault.OTHER_CLUSTER, every=1)
+    now_seconds[0] = 60
+    back_end.submit(bench.batch(DONE))
+    now_seconds[0] = 60.1
+    with pytest.raises(SubmissionPostponed, match="'another' answers for another cluster"):
+        back_end.submit(bench.batch(DONE))
+    assert back_end.calls["sbatch"] == 1
 
 
 def test_of_a_batch_that_was_sent_twice_the_living_job_is_the_one(bench: Bench) -> None:
