@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ccat_models.contract.job import Job
-from ccat_models.run.work import OpenAttempt
+from ccat_models.run.work import LeftBehind, OpenAttempt
 from resources.attempt_plan import AttemptPlan
 from resources.backend import Batch, JobRequest, Sent, Shape
 
@@ -57,7 +57,7 @@ def shape_of(item: Prepared) -> Shape:
     )
 
 
-def sent_as(attempt: OpenAttempt) -> Sent:
+def sent_as(attempt: OpenAttempt | LeftBehind) -> Sent:
     """Return where to look for an attempt's job."""
     return Sent(attempt.submission_key, attempt.batch_key or "", attempt.batch_index or 0, attempt.job_id)
 

@@ -1,23 +1,32 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from threading import Lock
 
 from ccat_models.run.lease import note_observed, observed_at, release_lease, take_lease
-from ccat_models.run.work import anything_ready, being_staged, latest_wish_to_cancel, open_attempts, take_up
+from ccat_models.run.work import (
+    anything_ready,
+    being_staged,
+    latest_wish_to_cancel,
+    left_behind,
+    open_attempts,
+    take_up,
+)
 from ccat_models.tables.execution import RunStatus
 from resources.backend import Job
 from resources.cluster import Cluster
 from resources.doorkeeper import Doorkeeper
 from resources.errors import AskAgain, LeaseLost
 from resources.holder import is_gone, own_name
-from resources.observer import ask, observe, see_marks
+from resources.observer import ask, clear, observe, see_marks
 from resources.submitter import submit
 from resources.visit import Visit
 
 _LOG = logging.getLogger(__name__)
 BATCH = 1000
+_LEFT_FOR = timedelta(days=1)  # jobs of attempts that ended earlier are looked for no more
 _STAGED = (RunStatus.STAGING_DATA,)
 
 
@@ -89,8 +98,10 @@ class Executor:
         cluster = self.cluster
         with cluster.ops_db.read() as session:
             attempts = open_attempts(session, cluster.location_id, cluster.backend.name)
-        jobs = ask(cluster, attempts)
+            ended = left_behind(session, cluster.location_id, cluster.backend.name, cluster.clock() - _LEFT_FOR)
+        jobs = ask(cluster, attempts, ended)
         observe(cluster, attempts, jobs)
+        clear(cluster, ended, jobs)
         return jobs
 
     def _is_time(self) -> bool:

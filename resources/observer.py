@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ccat_models.run import attempt as attempts_of
-from ccat_models.run.work import OpenAttempt, anything_on_its_way, open_attempts
+from ccat_models.run.work import LeftBehind, OpenAttempt, anything_on_its_way, open_attempts
 from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from resources.attempt_store import Found
 from resources.backend import ALIVE, Ending, Job, JobState
@@ -22,10 +22,17 @@ _MARKS_AT_A_TIME = 1000
 _ASKED_AT_A_TIME = 100
 
 
-def ask(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> Mapping[str, Job]:
+def ask(cluster: Cluster, attempts: Sequence[OpenAttempt], ended: Sequence[LeftBehind] = ()) -> Mapping[str, Job]:
     """Ask the back end once about all attempts that may have a job."""
     sent = [sent_as(attempt) for attempt in attempts if attempt.state is not AttemptState.INTENDED]
+    sent += [sent_as(attempt) for attempt in ended]
     return cluster.backend.find(sent) if sent else {}
+
+
+def clear(cluster: Cluster, ended: Sequence[LeftBehind], jobs: Mapping[str, Job]) -> None:
+    """Cancel what attempts that have ended left in the queue, and the jobs of lost ones wherever they turn up."""
+    left = [(jobs[attempt.submission_key], attempt.is_lost) for attempt in ended if attempt.submission_key in jobs]
+    _cancel(cluster, [job for job, lost in left if job.state is JobState.QUEUED or (lost and job.state in ALIVE)])
 
 
 def see_marks(cluster: Cluster) -> None:

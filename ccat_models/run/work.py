@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from ccat_models.run.transitions import move
 from ccat_models.tables.base import AttemptId, RunId, StepId
-from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RunStatus
+from ccat_models.tables.execution import IN_FLIGHT, MAY_LEAVE_JOB, Attempt, AttemptState, FailureClass, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, ReductionStepRevision
 from ccat_models.tables.space import RunSpace
@@ -43,6 +43,17 @@ class OpenAttempt:
     def cancel_requested(self) -> bool:
         """Say whether somebody wants the run to end."""
         return self.cancel_requested_at is not None
+
+
+@dataclass(frozen=True)
+class LeftBehind:
+    """An attempt that has ended, and a job of which may still be there: one sent more than once, or one lost."""
+
+    submission_key: str
+    batch_key: str | None
+    batch_index: int | None
+    job_id: str | None
+    is_lost: bool
 
 
 def take_up(
@@ -149,6 +160,29 @@ def open_attempts(
     if keys is not None:
         query = query.where(Attempt.submission_key.in_(keys))
     return [OpenAttempt(*row) for row in session.execute(query).tuples()]
+
+
+def left_behind(session: Session, location_id: int, backend: str, since: datetime) -> Sequence[LeftBehind]:
+    """Return the attempts of this location and back end that ended since then and may have left a job."""
+    ended = aliased(Attempt)
+    may_leave = sa.select(ended.id).where(sa.text(MAY_LEAVE_JOB), ended.finished_at >= since)
+    query = (
+        sa.select(
+            Attempt.submission_key,
+            Attempt.batch_key,
+            Attempt.batch_index,
+            Attempt.job_id,
+            sa.func.coalesce(Attempt.failure_class == FailureClass.LOST, sa.false()),
+        )
+        .join(Run, Run.id == Attempt.run_id)
+        .where(
+            Attempt.id.in_(may_leave),
+            Attempt.state == AttemptState.ENDED,
+            Attempt.backend == backend,
+            Run.step_id.in_(_steps_of(location_id)),
+        )
+    )
+    return [LeftBehind(*row) for row in session.execute(query).tuples()]
 
 
 def anything_to_do(session: Session, location_id: int) -> bool:

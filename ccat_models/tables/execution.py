@@ -151,6 +151,9 @@ class AttemptState(enum.Enum):
     ENDED = "ENDED"  # collected, failed or cancelled
 
 
+MAY_LEAVE_JOB = "(sends > 1 OR failure_class = 'lost')"  # what of attempts that have ended may still be in the queue
+
+
 class Attempt(Base):
     """One try at a run: one submission key, one directory, at most one execution.
 
@@ -158,7 +161,15 @@ class Attempt(Base):
     """
 
     __tablename__ = "attempt"
-    __table_args__ = (sa.UniqueConstraint("run_id", "number"),)
+    __table_args__ = (
+        sa.UniqueConstraint("run_id", "number"),
+        sa.Index(
+            "ix_attempt_may_leave_job",
+            "finished_at",
+            sqlite_where=sa.text(MAY_LEAVE_JOB),
+            postgresql_where=sa.text(MAY_LEAVE_JOB),
+        ),
+    )
 
     id: Mapped[AttemptId] = mapped_column(BIG_ID, primary_key=True)
     run_id: Mapped[RunId] = mapped_column(sa.ForeignKey("executed_reduction_step.id"))

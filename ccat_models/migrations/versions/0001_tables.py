@@ -907,6 +907,14 @@ def create_tables() -> None:
     )
     op.create_index(op.f("ix_attempt_batch_key"), "attempt", ["batch_key"], unique=False)
     op.create_index(op.f("ix_attempt_host"), "attempt", ["host"], unique=False)
+    op.create_index(
+        "ix_attempt_may_leave_job",
+        "attempt",
+        ["finished_at"],
+        unique=False,
+        sqlite_where=sa.text("(sends > 1 OR failure_class = 'lost')"),
+        postgresql_where=sa.text("(sends > 1 OR failure_class = 'lost')"),
+    )
     op.create_index(op.f("ix_attempt_state"), "attempt", ["state"], unique=False)
     op.create_table(
         "circuit_reset",
