@@ -49,11 +49,14 @@ def _read(found: Lineage, run_id: RunId) -> tuple[_Branch, ...]:
 
 
 def _products(rows: Sequence[ProductRow], most: int | None) -> _Branch:
-    listed = tuple(
-        _Branch(f"{escape(row.path)}  {row.type.value}  {size_text(row.size_bytes)}  sha256 {row.sha256[:12]}…")
-        for row in rows[:most]
-    )
+    listed = tuple(map(_product, rows[:most]))
     return _Branch("[bold]products[/bold]", (*listed, *_folded(len(rows) - len(listed), "product")))
+
+
+def _product(row: ProductRow) -> _Branch:
+    removed = f"  [bold]{row.removed.value.lower()}[/bold]" if row.removed else ""
+    told = f"{escape(row.path)}  {row.type.value}  {size_text(row.size_bytes)}  sha256 {row.sha256[:12]}…"
+    return _Branch(f"{told}{removed}")
 
 
 def _package(package: PackageNode) -> _Branch:

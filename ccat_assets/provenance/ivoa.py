@@ -95,7 +95,9 @@ def _add_product(instances: Instances, record: ProvenanceRecord, product: Produc
     taints = [record.taints[number] for number in (run.taints if run else ())]
     remarks = [f"{product.size_bytes} bytes, sha256 {product.sha256}"]
     if product.purged:
-        remarks.append("purged")
+        remarks.append(names.gone(product))
+    if product.restored_by is not None:
+        remarks.append(f"restored by {identifier(names.run_name(product.restored_by))}")
     if product.superseded_by is not None:
         remarks.append(f"superseded by {identifier(names.product_name(product.superseded_by))}")
     entity = instances.add(
@@ -122,9 +124,11 @@ def _add_run(instances: Instances, record: ProvenanceRecord, run: RunRecord) -> 
         name=f"{step.pipeline}/{step.step}/{run.sub_group}",
         startTime=run.started_at,
         endTime=run.ended_at,
-        comment=f"{run.status.value}, requested for {run.reason}{failure}",
+        comment=f"{run.status.value}, requested for {names.requested_for(run)}{failure}",
         activityDescription=identifier(activity_description(run)),
     )
+    if run.regenerates is not None and run.regenerates in record.runs:
+        instances.add("WasInformedBy", informed=activity, informant=identifier(names.run_name(run.regenerates)))
     instances.add("WasAssociatedWith", activity=activity, agent=identifier(names.ORCHESTRATOR), role="Operator")
     instances.add("WasAssociatedWith", activity=activity, agent=person_id(run.requested_by), role="Creator")
     if run.cancel_requested_by is not None:

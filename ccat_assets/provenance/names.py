@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import quote
 
+from ccat_models.lineage.record import ProductRecord, RunRecord
 from ccat_models.tables.raw_data import PackageContent
 
 ORCHESTRATOR = "ccat-asset-orchestrator"
@@ -36,6 +37,14 @@ def run_name(run_id: int) -> str:
     return f"run-{run_id}"
 
 
+def requested_for(run: RunRecord) -> str:
+    """Return in words for what a run was requested."""
+    if run.regenerates is None:
+        return run.reason
+    outcome = ", which it has restored" if run.restored else ""
+    return f"{run.reason} of what {run_name(run.regenerates)} had made{outcome}"
+
+
 def attempt_name(run_id: int, number: int) -> str:
     """Return the name of a run's attempt."""
     return f"attempt-{run_id}-{number}"
@@ -44,6 +53,11 @@ def attempt_name(run_id: int, number: int) -> str:
 def product_name(product_id: int) -> str:
     """Return the name of a product."""
     return f"product-{product_id}"
+
+
+def gone(product: ProductRecord) -> str:
+    """Return in a word what became of a product that is not there any more."""
+    return "purged" if product.removed is None else product.removed.value.lower()
 
 
 def package_name(content: PackageContent) -> str:

@@ -57,6 +57,14 @@ class TaintsRunFacet(RunFacet):
 
 
 @attr.define
+class RegenerationRunFacet(RunFacet):
+    """Of which run one was to make purged products again, and whether it has made just the same."""
+
+    regenerates: int
+    restored: bool
+
+
+@attr.define
 class SupersededDatasetFacet(DatasetFacet):
     """The number of the product that a later run made in this one's place."""
 
@@ -81,6 +89,8 @@ def house_facets(record: ProvenanceRecord, run: RunRecord) -> dict[str, RunFacet
         ),
         "ccat_attempts": AttemptsRunFacet(_attempts(run), producer=PRODUCER),
     }
+    if run.regenerates is not None:
+        facets["ccat_regeneration"] = RegenerationRunFacet(run.regenerates, run.restored, producer=PRODUCER)
     if run.checks:
         facets["ccat_quality"] = QualityRunFacet(_checks(run), producer=PRODUCER)
     if run.taints:

@@ -1,6 +1,7 @@
 """A provenance record as a Provenance Run Crate 0.5 (https://w3id.org/ro/wfrun/provenance/0.5)."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -126,7 +127,9 @@ def _add_tools(entities: Entities, record: ProvenanceRecord) -> None:
 def _add_products(entities: Entities, record: ProvenanceRecord, content: CrateContent) -> dict[ProductId, str]:
     """Add products as files to be copied, or as files elsewhere; return their identifiers."""
     places = {product.id: _identifier(product, content) for product in record.products.values()}
-    replaced = {one.superseded_by: places[one.id] for one in record.products.values()}
+    replaced = defaultdict[ProductId | None, list[str]](list)
+    for product in record.products.values():
+        replaced[product.superseded_by].append(places[product.id])
     for product in record.products.values():
         values: dict[str, Any] = {
             "name": product.name,
@@ -135,8 +138,8 @@ def _add_products(entities: Entities, record: ProvenanceRecord, content: CrateCo
             "contentSize": str(product.size_bytes),
             "encodingFormat": names.media_type(product.path),
             "dateCreated": product.created_at,
-            "description": f"{product.type.value} product" + (", purged" if product.purged else ""),
-            "wasRevisionOf": ref(replaced[product.id]) if product.id in replaced else None,
+            "description": f"{product.type.value} product" + (f", {names.gone(product)}" if product.purged else ""),
+            "wasRevisionOf": refs(replaced[product.id]),
             "wasInvalidatedBy": refs(_standing_taints(record, product)),
         }
         if product.id in content.files:

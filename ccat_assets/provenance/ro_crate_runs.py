@@ -38,7 +38,7 @@ def add_run(entities: Entities, record: ProvenanceRecord, run: RunRecord, files:
         run_id(run.id),
         "CreateAction",
         name=f"run {run.id}: {step.pipeline}/{step.step}/{run.sub_group}",
-        description=f"{run.status.value}, requested for {run.reason}",
+        description=f"{run.status.value}, requested for {names.requested_for(run)}",
         instrument=ref(software_id(run.software_id)),
         agent=ref(person_id(run.requested_by)),
         object=_objects(record, run, files),
@@ -49,10 +49,22 @@ def add_run(entities: Entities, record: ProvenanceRecord, run: RunRecord, files:
         error=_error(run),
         containerImage=_image(entities, software),
         resourceUsage=_usage(entities, run),
-        additionalProperty=refs(add_check(entities, check) for check in run.checks),
+        additionalProperty=refs([*(add_check(entities, check) for check in run.checks), *_regenerates(entities, run)]),
     )
     failed = [_add_attempt(entities, run, attempt) for attempt in run.attempts if attempt.failure_class is not None]
     return [run_id(run.id), _add_control(entities, run), *failed]
+
+
+def _regenerates(entities: Entities, run: RunRecord) -> list[str]:
+    """Add, where a run was to make another's products again, which, and whether they are there again."""
+    if run.regenerates is None:
+        return []
+    identifier = f"#{names.run_name(run.id)}-regenerates"
+    name, value = "regenerates", names.run_name(run.regenerates)
+    entities.add(identifier, "PropertyValue", name=name, propertyID=name, value=value)
+    restored = f"#{names.run_name(run.id)}-restored"
+    entities.add(restored, "PropertyValue", name="restored", propertyID="restored", value=run.restored)
+    return [identifier, restored]
 
 
 def _add_control(entities: Entities, run: RunRecord) -> str:

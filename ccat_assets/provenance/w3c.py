@@ -12,6 +12,7 @@ from ccat_assets.provenance.w3c_terms import LABEL, ROLE, TERM, THING, TYPE, sai
 from ccat_models.lineage.record import AttemptRecord, ProductRecord, ProvenanceRecord, RunRecord
 from ccat_models.lineage.record_packages import PackageRecord
 from ccat_models.tables.products import DataProductType
+from ccat_models.tables.space import SpaceState
 
 
 def prov_json(record: ProvenanceRecord) -> str:
@@ -96,6 +97,8 @@ def _add_product(document: ProvDocument, product: ProductRecord) -> None:
         "location": product.location,
         "locationPath": product.location_path,
         "purged": product.purged or None,
+        "removed": product.removed and product.removed.value,
+        "restoredByRun": product.restored_by,
         "madeByRun": product.run_id,
     }
     attributes = {**said("DataProduct", values), LABEL: product.name}
@@ -110,6 +113,8 @@ def _add_run(document: ProvDocument, record: ProvenanceRecord, run: RunRecord) -
         "step": step.step,
         "subGroup": run.sub_group,
         "reason": run.reason,
+        "regeneratesRun": run.regenerates,
+        "restored": run.restored or None,
         "failureClass": run.failure_class and run.failure_class.value,
         "failureMessage": run.failure_message,
         "history": " ".join(f"{change.at.isoformat()}={change.after}" for change in run.history) or None,
@@ -117,6 +122,8 @@ def _add_run(document: ProvDocument, record: ProvenanceRecord, run: RunRecord) -
     document.activity(name, run.started_at, run.ended_at, said("Run", values))
     _add_responsibility(document, run)
     _add_usage(document, run)
+    if run.regenerates is not None and run.regenerates in record.runs:
+        document.communication(name, thing(names.run_name(run.regenerates)), other_attributes={ROLE: "regeneration"})
     inputs = [names.package_name(link.content) for link in run.packages]
     inputs += [names.product_name(link.product_id) for link in run.products]
     for product in record.made_by(run.id):
@@ -177,3 +184,5 @@ def _add_revisions(document: ProvDocument, record: ProvenanceRecord) -> None:
         if product.superseded_by is not None and product.superseded_by in record.products:
             newer = thing(names.product_name(product.superseded_by))
             document.revision(newer, thing(names.product_name(product.id)))
+            if product.removed is SpaceState.REPLACED:
+                document.alternate(newer, thing(names.product_name(product.id)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.lineage.validity import has_restored
 from ccat_models.run.newest import is_current
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, RunStatus
@@ -14,7 +15,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from ccat_models.tables.places import READABLE, DataProductPhysicalCopy
-from ccat_models.tables.products import DataProduct, QualityMetric
+from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct, QualityMetric
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
 
 
@@ -49,12 +50,27 @@ def completed_runs(session: Session, run_ids: Collection[RunId]) -> dict[RunId, 
         .order_by(Attempt.run_id, Attempt.number)
     )
     completed = {attempt.run_id: attempt for attempt in session.scalars(attempts)}  # the last one did
-    products, numbers = _products(session, run_ids), _numbers(session, run_ids)
+    products, numbers = _made(session, run_ids)
     changed, purged = _changed_packages(session, run_ids), _purged_products(session, run_ids)
     return {
         run_id: CompletedRun(attempt, products[run_id], numbers[run_id], changed[run_id] + purged[run_id])
         for run_id, attempt in completed.items()
     }
+
+
+def _made(
+    session: Session, run_ids: Collection[RunId]
+) -> tuple[Mapping[RunId, Mapping[str, DataProduct]], Mapping[RunId, Mapping[str, Mapping[str, float]]]]:
+    """Return by run its products and numbers; what a run has restored it has made, too, though it is another's."""
+    restoring = sa.select(Run.id, Run.regenerates_run_id).where(Run.id.in_(run_ids), has_restored(Run.id))
+    restored = {again: first for again, first in session.execute(restoring).tuples() if first is not None}
+    wanted = {*run_ids, *restored.values()}
+    products, numbers = _products(session, wanted), _numbers(session, wanted)
+    for again, first in restored.items():
+        removable = {path: one for path, one in products[first].items() if one.type in REMOVABLE_TYPES}
+        products[again] = removable | products[again]
+        numbers[again] = numbers[first]
+    return products, numbers
 
 
 def _products(session: Session, run_ids: Collection[RunId]) -> dict[RunId, dict[str, DataProduct]]:

@@ -1,4 +1,4 @@
-"""What was said of runs since they were made, in a few words: tainted, blocked by a check, waived."""
+"""What was said of runs since they were made, in a few words: tainted, blocked by a check, waived, purged, restored."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping
 import sqlalchemy as sa
 
 from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.quality import QualityCheck, QualityWaiver
 from ccat_models.tables.raw_data import RawDataPackage
+from ccat_models.tables.space import RunSpace, SpaceState
 from ccat_models.tables.taints import PackageTaint, RunTaint
 
 _IDS: sa.BindParameter[Collection[int]] = sa.bindparam("ids", expanding=True)
@@ -25,20 +27,44 @@ _FAILED = (
     .where(_CHECK.run_id.in_(_IDS), sa.not_(_CHECK.passed), _CHECK.superseded_at.is_(None))
     .order_by(_CHECK.run_id, _CHECK.name)
 )
+_SPACE = (
+    sa.select(RunSpace.run_id, RunSpace.state, RunSpace.restored_by_run_id, RunSpace.replaced_by_run_id)
+    .where(RunSpace.run_id.in_(_IDS))
+    .order_by(RunSpace.run_id)
+)
+_AGAIN = sa.select(Run.id, Run.regenerates_run_id).where(Run.id.in_(_IDS), Run.regenerates_run_id.is_not(None))
+_REMOVED = (SpaceState.MARKED, SpaceState.PURGED, SpaceState.REPLACED, SpaceState.LOST)
 
 
 def has_marks(connection: sa.Connection) -> bool:
     """Say whether anything is said of any run."""
-    tables = (PackageTaint.lifted_at.is_(None), sa.not_(QualityCheck.passed))
+    tables = (
+        PackageTaint.lifted_at.is_(None),
+        sa.not_(QualityCheck.passed),
+        RunSpace.state.in_(_REMOVED),
+        Run.regenerates_run_id.is_not(None),
+    )
     return bool(connection.scalar(sa.select(sa.or_(*(sa.select(sa.literal(1)).where(one).exists() for one in tables)))))
 
 
 def marks_of(connection: sa.Connection, run_ids: Collection[RunId]) -> Mapping[RunId, tuple[str, ...]]:
-    """Return by run what is said of it, e.g. "tainted by NGC253-0001", "blocked by rms_k", "rms_k waived by ada"."""
+    """Return by run what is said of it, e.g. "tainted by NGC253-0001", "rms_k waived by ada", "replaced by run 7"."""
     found: dict[RunId, list[str]] = defaultdict(list)
     for run_id, package in connection.execute(_TAINTED, {"ids": list(run_ids)}).tuples():
         found[run_id].append(f"tainted by {package}")
     for run_id, name, blocking, waived_by in connection.execute(_FAILED, {"ids": list(run_ids)}).tuples():
         said = f"blocked by {name}" if blocking else f"{name} failed"
         found[run_id].append(said if waived_by is None else f"{name} waived by {waived_by}")
+    for run_id, first in connection.execute(_AGAIN, {"ids": list(run_ids)}).tuples():
+        found[run_id].append(f"makes run {first}'s products again")
+    for run_id, state, restored_by, replaced_by in connection.execute(_SPACE, {"ids": list(run_ids)}).tuples():
+        found[run_id] += _space_words(state, restored_by, replaced_by)
     return {run_id: tuple(words) for run_id, words in found.items()}
+
+
+def _space_words(state: SpaceState, restored_by: RunId | None, replaced_by: RunId | None) -> list[str]:
+    if state is SpaceState.REPLACED:
+        return [f"replaced by run {replaced_by}"]
+    if state in _REMOVED:
+        return ["lost" if state is SpaceState.LOST else "purged"]
+    return [] if restored_by is None else [f"restored by run {restored_by}"]

@@ -13,6 +13,7 @@ from ccat_models.tables.base import PackageId, ProductId, RunId
 from ccat_models.tables.execution import ENDED, FailureClass, RunStatus
 from ccat_models.tables.products import DataProductType
 from ccat_models.tables.raw_data import PackageContent
+from ccat_models.tables.space import SpaceState
 
 
 class ScopeKind(enum.Enum):
@@ -136,6 +137,8 @@ class RunRecord:
     step_id: int
     software_id: int
     config_id: int
+    regenerates: RunId | None  # the run whose products it was to make again
+    restored: bool  # it made just those; else, once it completed, it has taken that run's place
     attempts: tuple[AttemptRecord, ...]
     history: tuple[StatusChange, ...]
     packages: tuple[PackageRead, ...]
@@ -157,7 +160,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class ProductRecord:
-    """A product, where it lies, and which later run's product of the same path took its place."""
+    """A product, where it lies, what became of it where it was removed, and which product took its place."""
 
     id: ProductId
     run_id: RunId
@@ -170,6 +173,8 @@ class ProductRecord:
     location: str | None
     location_path: str | None  # relative to the location
     purged: bool
+    removed: SpaceState | None  # None while it is there
+    restored_by: RunId | None  # which run has made it again, the last time
     superseded_by: ProductId | None
 
 
@@ -214,10 +219,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class ProvenanceRecord:
-    """All that is known of some runs; each mapping is in the order of its numbers.
-
-    `products` are those the runs made and those they read, whose runs may be left out.
-    """
+    """All that is known of some runs, of what they made and what they read; each mapping is in its numbers' order."""
 
     scope: RecordScope
     runs: Mapping[RunId, RunRecord]

@@ -34,6 +34,7 @@ from ccat_models.lineage.record_things import (
     steps_of,
     taints_with,
 )
+from ccat_models.lineage.validity import has_restored
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, RunStatusHistory
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -98,8 +99,8 @@ def record_of(
 
 
 def _runs(session: Session, run_ids: Collection[RunId], discretion: Discretion) -> dict[RunId, RunRecord]:
-    query = sa.select(Run, SubGroup).join(SubGroup, SubGroup.id == Run.sub_group_id).order_by(Run.id)
-    rows = list(rows_of(session, query, Run.id, run_ids))
+    query = sa.select(Run, SubGroup, has_restored(Run.id)).join(SubGroup, SubGroup.id == Run.sub_group_id)
+    rows = list(rows_of(session, query.order_by(Run.id), Run.id, run_ids))
     parts = {name: read(session, run_ids, discretion) for name, read in _PARTS.items()}
     return {
         run.id: RunRecord(
@@ -118,9 +119,11 @@ def _runs(session: Session, run_ids: Collection[RunId], discretion: Discretion) 
             step_id=run.step_revision_id,
             software_id=run.software_version_id,
             config_id=run.config_id,
+            regenerates=run.regenerates_run_id,
+            restored=restored,
             **{name: tuple(found.get(run.id, ())) for name, found in parts.items()},
         )
-        for run, sub_group in rows
+        for run, sub_group, restored in rows
     }
 
 

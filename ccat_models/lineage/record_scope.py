@@ -52,7 +52,8 @@ def _pipeline_of(session: Session, run_id: RunId) -> str:
 def runs_in(session: Session, scope: RecordScope, *, limit: int = sys.maxsize) -> list[RunId]:
     """Return the runs of a scope in the order of their numbers, so many at most.
 
-    To a product's lineage belong the earlier runs of its sub-groups, whatever became of them, and what those read.
+    To a product's lineage belong the earlier runs of its sub-groups, whatever became of them, and what those read; and
+    the runs that have made products of any of these again.
     """
     if scope.kind is ScopeKind.PIPELINE:
         return next(run_chunks(session, scope.name, limit), [])
@@ -69,7 +70,9 @@ def runs_in(session: Session, scope: RecordScope, *, limit: int = sys.maxsize) -
     whole = earlier.union(
         sa.select(RunInputProduct.producer_run_id).join(earlier, earlier.c.run_id == RunInputProduct.run_id)
     )
-    return list(session.scalars(sa.select(whole.c.run_id).order_by(whole.c.run_id).limit(limit)))
+    again = sa.select(whole.c.run_id).cte("with_again", recursive=True)
+    again = again.union(sa.select(Run.id).join(again, again.c.run_id == Run.regenerates_run_id))
+    return list(session.scalars(sa.select(again.c.run_id).order_by(again.c.run_id).limit(limit)))
 
 
 def run_chunks(session: Session, pipeline: str, size: int) -> Iterator[list[RunId]]:

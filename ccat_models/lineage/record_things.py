@@ -16,6 +16,7 @@ from ccat_models.lineage.record import (
 )
 from ccat_models.lineage.record_packages import PackageRecord, RawFileRecord, TaintRecord
 from ccat_models.lineage.successors import successors_of
+from ccat_models.product.listing import of_removable
 from ccat_models.tables.base import PackageId, ProductId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import (
@@ -32,6 +33,7 @@ from ccat_models.tables.pipelines import (
 from ccat_models.tables.places import READABLE, DataLocation, DataProductPhysicalCopy
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.raw_data import PackageContent, RawDataFile, RawDataPackage
+from ccat_models.tables.space import RunSpace
 from ccat_models.tables.taints import PackageTaint
 
 AT_ONCE = 1000  # numbers in a statement
@@ -51,11 +53,12 @@ def products_of(
 ) -> dict[ProductId, ProductRecord]:
     """Return the products that runs made, and others that they read."""
     query = (
-        sa.select(DataProduct, Pipeline.name, ReductionStep.name, SubGroup.key)
+        sa.select(DataProduct, Pipeline.name, ReductionStep.name, SubGroup.key, *of_removable(DataProduct))
         .join(Run, Run.id == DataProduct.run_id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
+        .outerjoin(RunSpace, RunSpace.run_id == Run.id)
     )
     rows = {row[0].id: row for row in rows_of(session, query, DataProduct.run_id, run_ids)}
     rows |= {row[0].id: row for row in rows_of(session, query, DataProduct.id, set(read) - rows.keys())}
@@ -67,7 +70,7 @@ def products_of(
 
 
 def _product(row: sa.Row[Any], copies: list[tuple[str, str, bool]], by: ProductId | None) -> ProductRecord:
-    product, pipeline, step, key = row
+    product, pipeline, step, key, removed, restored_by = row
     there = next(((location, path) for location, path, readable in copies if readable), (None, None))
     return ProductRecord(
         id=product.id,
@@ -81,6 +84,8 @@ def _product(row: sa.Row[Any], copies: list[tuple[str, str, bool]], by: ProductI
         location=there[0],
         location_path=there[1],
         purged=bool(copies) and there[0] is None,
+        removed=removed,
+        restored_by=restored_by,
         superseded_by=by,
     )
 

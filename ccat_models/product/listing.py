@@ -12,14 +12,15 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.gaps import PackageChange, SubGroupChange, SubGroupGap
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
-from ccat_models.tables.products import DataProduct, DataProductType
+from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct, DataProductType
+from ccat_models.tables.space import RunSpace, SpaceState
 
 _RUN = "run:"
 
 
 @dataclass(frozen=True)
 class ProductRow:
-    """A product as a list shows it."""
+    """A product as a list shows it; `removed` tells what became of it where it is not there any more."""
 
     id: ProductId
     run_id: RunId
@@ -31,6 +32,15 @@ class ProductRow:
     size_bytes: int
     sha256: str
     created_at: datetime
+    removed: SpaceState | None
+    restored_by: RunId | None  # which run has made it again, the last time
+
+
+def of_removable(product: type[DataProduct]) -> tuple[sa.ColumnElement[SpaceState], sa.ColumnElement[RunId]]:
+    """Return what became of a product, and who has made it again, where `RunSpace` is joined to its run."""
+    removable = product.type.in_(REMOVABLE_TYPES)
+    state = sa.case((sa.and_(removable, RunSpace.state != SpaceState.PRESENT), RunSpace.state))
+    return state, sa.case((removable, RunSpace.restored_by_run_id))
 
 
 def list_products(
@@ -47,8 +57,9 @@ def list_products(
     query = (
         sa.select(DataProduct.id, DataProduct.run_id, Pipeline.name, ReductionStep.name, SubGroup.key)
         .add_columns(DataProduct.type, DataProduct.path, DataProduct.size_bytes, DataProduct.sha256)
-        .add_columns(DataProduct.created_at)
+        .add_columns(DataProduct.created_at, *of_removable(DataProduct))
         .join(Run, Run.id == DataProduct.run_id)
+        .outerjoin(RunSpace, RunSpace.run_id == Run.id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)

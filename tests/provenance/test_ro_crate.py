@@ -110,7 +110,8 @@ def test_all_that_happened_is_told(happened: Eventful, record: ProvenanceRecord,
     failed = read.get(f"#run-{happened.failed}")
     assert (failed["error"], failed["actionStatus"]) == ("science: made up", "http://schema.org/FailedActionStatus")
     (old,) = record.made_by(happened.superseded)
-    assert read.get(f"urn:ccat:product-{old.superseded_by}")["wasRevisionOf"].id == f"urn:ccat:product-{old.id}"
+    (revised,) = read.get(f"urn:ccat:product-{old.superseded_by}")["wasRevisionOf"]
+    assert revised.id == f"urn:ccat:product-{old.id}"
     said = {one["name"].split()[0]: one for one in read.root_dataset["mentions"] if one.type == "AssessAction"}
     assert set(said) == {"waiver", "taint", "lifted-taint"}
     assert (said["waiver"]["agent"]["name"], said["waiver"]["description"]) == ("ada", "a bright line")

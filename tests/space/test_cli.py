@@ -79,6 +79,11 @@ def test_purged_products_are_made_again_when_asked_for(terminal: Terminal) -> No
     clean = "letters/clean/executed_obs_unit=scan-0"
     assert "ccat regenerate" in terminal.ok("pin", clean, "--reason", "talk").out
     terminal.calls.unlink()
+    assert "purged" in terminal.ok("lineage", clean).out
+    assert {one["path"]: one["removed"] for one in terminal.json("lineage", clean)["products"]} == {
+        "text.txt": "PURGED",
+        "qa/numbers.json": None,
+    }
     first = terminal.ok("regenerate", clean).out
     assert "1 runs to make products again on their way" in first
     done = terminal.json("regenerate", clean, "--wait")
@@ -86,6 +91,13 @@ def test_purged_products_are_made_again_when_asked_for(terminal: Terminal) -> No
     assert terminal.called() == ["clean scan-0", "read scan-0"]
     assert terminal.json("regenerate", clean, "--wait")["requested"] == 0
     assert terminal.ok("space", "--check").out == "rows and disk agree\n"
+    lineage = terminal.json("lineage", clean)
+    assert [run["marks"] for run in lineage["runs"]] == [["restored by run 4"], ["restored by run 5"]]
+    assert {(one["removed"], one["restored_by"]) for one in lineage["products"]} == {(None, 5), (None, None)}
+    evidence = max(product["id"] for product in terminal.json("products"))
+    assert terminal.json("lineage", str(evidence))["runs"][-1]["marks"] == ["makes run 2's products again"]
+    (again,) = terminal.json("reproduce", str(evidence))["runs"]
+    assert (again["run_id"], again["outcome"], len(again["files"])) == (5, "identical", 2)
 
 
 def test_who_has_tainted_products_made_again_is_told(terminal: Terminal) -> None:

@@ -156,8 +156,13 @@ class Works:
         self, *runs: RunId, outputs: Mapping[str, str] = ONE_PRODUCT, numbers: Mapping[str, float] | None = None
     ) -> None:
         """Let the products of runs, and what they are made of, be made again: these products with these numbers."""
-        while any(answer.inputs for answer in request_again(self.cluster, "letters", runs, Wish("test")).values()):
+        while self.regenerate(*runs):
             self.complete(outputs=outputs, numbers=numbers)
+
+    def regenerate(self, *runs: RunId) -> list[RunId]:
+        """Request that the products of runs are made again; return the runs that are on their way to that."""
+        answers = request_again(self.cluster, "letters", runs, Wish("test"))
+        return [run for answer in answers.values() for run in answer.inputs]
 
     def set_enabled(self, *, enabled: bool) -> None:
         """Enable or disable the pipeline."""
