@@ -44,7 +44,7 @@ class AttemptsRunFacet(RunFacet):
 
 @attr.define
 class QualityRunFacet(RunFacet):
-    """What declared limits say of a run, with waivers."""
+    """What the limits in force say of a run, with waivers."""
 
     checks: Facts
 
@@ -91,8 +91,9 @@ def house_facets(record: ProvenanceRecord, run: RunRecord) -> dict[str, RunFacet
     }
     if run.regenerates is not None:
         facets["ccat_regeneration"] = RegenerationRunFacet(run.regenerates, run.restored, producer=PRODUCER)
-    if run.checks:
-        facets["ccat_quality"] = QualityRunFacet(_checks(run), producer=PRODUCER)
+    checks = _checks(run)
+    if checks:
+        facets["ccat_quality"] = QualityRunFacet(checks, producer=PRODUCER)
     if run.taints:
         facets["ccat_taints"] = TaintsRunFacet(_taints(record, run), producer=PRODUCER)
     return facets
@@ -128,6 +129,7 @@ def _checks(run: RunRecord) -> Facts:
             and {"by": check.waiver.waived_by, "reason": check.waiver.reason, "at": check.waiver.waived_at},
         }
         for check in run.checks
+        if check.superseded_at is None
     ]
 
 

@@ -1,9 +1,15 @@
 """The files of products as a browser gets them."""
 
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import uvicorn
 from starlette.testclient import TestClient
 
 from ccat_assets.links import Links, link, partition_url
@@ -12,6 +18,7 @@ from ccat_assets.product_server import product_server
 from ccat_models.tables.base import ProductId
 from ccat_models.tables.places import DataProductPhysicalCopy, DiskDataLocation, PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct
+from tests.support.attempts import eventually
 from tests.support.lab import Lab
 
 
@@ -40,6 +47,7 @@ def test_a_product_is_given_out_as_it_was_registered(lab: Lab, browser: TestClie
     assert (found.status_code, found.text) == (200, file_of(lab).read_text())
     assert found.headers["content-type"].startswith("text/plain")
     assert found.headers["content-disposition"] == "inline; filename*=UTF-8''text.txt"
+    assert found.headers["etag"] == f'"{hashlib.sha256(found.content).hexdigest()}"'
     assert found.headers["x-content-type-options"] == "nosniff"
     assert found.headers["content-security-policy"].startswith("sandbox;")
     assert browser.get(f"/products/{number}").text == found.text
@@ -86,16 +94,60 @@ def test_what_might_run_is_downloaded(lab: Lab, browser: TestClient, name: str, 
 
 def test_what_is_not_as_registered_is_not_given_out(lab: Lab, browser: TestClient) -> None:
     file, number = file_of(lab), number_of(lab, "science/text.txt")
+    was = file.read_text()
     file.write_text("other, and longer than before")
     found = browser.get(f"/products/{number}")
     assert (found.status_code, "registered with" in found.text) == (409, True)
+    file.write_text(was[::-1])
+    found = browser.get(f"/products/{number}")
+    assert (found.status_code, "its file has sha256 " in found.text, "etag" in found.headers) == (409, True, False)
     file.unlink()
     file.symlink_to("/etc/hostname")
     assert browser.get(f"/products/{number}").status_code == 410
     assert browser.get("/products/999").status_code == 404
     assert browser.get("/products/99999999999999999999").status_code == 404
+    assert browser.get(f"/products/{'9' * 5000}").status_code == 404
     assert browser.get("/products/x").status_code == 404
     assert browser.post(f"/products/{number}").status_code == 405
+
+
+@contextmanager
+def served(lab: Lab, small_bytes: int) -> Iterator[HTTPConnection]:
+    """Give a connection to the server behind a real port."""
+    config = uvicorn.Config(
+        product_server(lab.application.ops_db, small_bytes=small_bytes), port=0, log_level="critical"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    eventually(lambda: server.started)
+    connection = HTTPConnection("127.0.0.1", server.servers[0].sockets[0].getsockname()[1], timeout=10)
+    try:
+        yield connection
+    finally:
+        connection.close()
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_large_file_that_is_another_one_is_never_sent_to_its_end(
+    lab: Lab, browser: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del browser
+    monkeypatch.setattr("ccat_assets.product_server._BLOCK_BYTES", 4)
+    file, number = file_of(lab), number_of(lab, "science/text.txt")
+    was = file.read_bytes()
+    with served(lab, small_bytes=0) as connection:
+        connection.request("GET", f"/products/{number}")
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["etag"], answer.read()) == (200, None, was)
+        file.write_bytes(was[::-1])
+        connection.request("GET", f"/products/{number}")
+        answer = connection.getresponse()
+        with pytest.raises(IncompleteRead) as broken:
+            answer.read()
+    assert len(was) - 4 <= len(broken.value.partial) < len(was)
+    assert f"not sent to its end: `ccat verify {number}`" in caplog.text
 
 
 def test_what_is_purged_or_elsewhere_is_said_to_be_there(lab: Lab, browser: TestClient) -> None:

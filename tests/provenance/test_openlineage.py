@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from openlineage.client import facet_v2
 
 from ccat_assets.provenance.openlineage import openlineage_lines, run_uuid
-from ccat_models.lineage.record import ProvenanceRecord
+from ccat_models.lineage.record import CheckRecord, ProvenanceRecord
+from ccat_models.tables.base import RunId
 from tests.support.openlineage import RUN_EVENT
 from tests.support.provenance import SECRET, Eventful
 
@@ -92,6 +94,25 @@ def test_all_that_happened_is_told(happened: Eventful, record: ProvenanceRecord,
     taints = [one for facet in facets for one in facet.get("ccat_taints", {}).get("taints", [])]
     assert {(one["package"], one.get("liftedBy")) for one in taints} == {("scan-0", "ben"), ("scan-1", None)}
     assert SECRET not in json.dumps(events)
+
+
+def test_only_the_limits_in_force_are_told(record: ProvenanceRecord) -> None:
+    (run_id, run) = next((run_id, run) for run_id, run in record.runs.items() if run.checks)
+    old = replace(run.checks[0], name="old", superseded_at=run.checks[0].judged_at)
+    told = quality_of(record, run_id, (old, *run.checks))
+    assert [check["name"] for check in told["checks"]] == [check.name for check in run.checks]
+    assert quality_of(record, run_id, (old,)) is None
+
+
+def quality_of(record: ProvenanceRecord, run_id: RunId, checks: tuple[CheckRecord, ...]) -> Any:
+    runs = {**record.runs, run_id: replace(record.runs[run_id], checks=checks)}
+    events = [json.loads(line) for line in openlineage_lines(replace(record, runs=runs))]
+    (facets,) = (
+        event["run"]["facets"]
+        for event in events
+        if event["run"]["runId"] == run_uuid("ccat", run_id) and event["eventType"] != "START"
+    )
+    return facets.get("ccat_quality")
 
 
 def test_inputs_and_outputs_meet_by_name(happened: Eventful, events: list[Event]) -> None:
