@@ -23,7 +23,7 @@ from ccat_models.tables.pipelines import (
     ReductionStepRevision,
     SubGroup,
 )
-from ccat_models.tables.places import DataProductPhysicalCopy, DiskDataLocation, PhysicalCopyStatus
+from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, DiskDataLocation, PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct, QualityMetric
 from ccat_models.tables.raw_data import RawDataPackage
 
@@ -41,7 +41,7 @@ class ProductReport:
     path: str
     location_id: int | None  # whose disk that is
     host: str  # "" for this machine
-    purged: bool  # it was removed on purpose: lineage and checksum stay
+    purged: bool  # it is being removed or was, on purpose: lineage and checksum stay
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,10 @@ def _products(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[Pr
     )
     products: dict[RunId, dict[str, ProductReport]] = defaultdict(dict)
     for product, path, status, disk in session.execute(query).tuples():
-        there = status is PhysicalCopyStatus.PRESENT and disk is not None
-        report = _report(product, path or "", disk if there else None, purged=_is_purged(status))
-        if there or product.path not in products[product.run_id]:
+        purged, there = _is_purged(status), disk is not None and status in READABLE
+        known = products[product.run_id].get(product.path)
+        if there or known is None or (known.purged and not purged):
+            report = _report(product, path or "", disk if there else None, purged=purged)
             products[product.run_id][product.path] = report
     return defaultdict(list, {run_id: list(found.values()) for run_id, found in products.items()})
 
@@ -168,7 +169,7 @@ def _report(product: DataProduct, path: str, disk: DiskDataLocation | None, *, p
 
 
 def _is_purged(status: PhysicalCopyStatus | None) -> bool:
-    return status in (PhysicalCopyStatus.DELETED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
+    return status is not None and status not in READABLE
 
 
 def _metrics(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[QualityMetric]]:

@@ -8,7 +8,7 @@ from ccat_assets.checks import evaluations
 from ccat_assets.run_report import read_reports
 from ccat_models.pipeline.values import RESERVED_CHECKS
 from ccat_models.tables.base import RunId
-from ccat_models.tables.places import DataProductPhysicalCopy, PhysicalCopyStatus
+from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, PhysicalCopyStatus
 from ccat_models.tables.products import QualityMetric
 from tests.support.lab import Lab
 
@@ -59,14 +59,27 @@ def test_a_product_that_is_gone_or_changed_is_named(reduced: Lab) -> None:
     assert not checked(reduced)["products_present"].passed
 
 
-def test_a_product_that_was_purged_is_not_missed(reduced: Lab) -> None:
-    product_file(reduced).unlink()
-    with reduced.application.ops_db.write() as session:
-        copies = sa.update(DataProductPhysicalCopy).values(status=PhysicalCopyStatus.DELETED)
+def mark_copies(lab: Lab, status: PhysicalCopyStatus) -> None:
+    with lab.application.ops_db.write() as session:
+        copies = sa.update(DataProductPhysicalCopy).values(status=status)
         session.execute(copies.where(DataProductPhysicalCopy.path.contains("run-1/")))
+
+
+@pytest.mark.parametrize("status", [status for status in PhysicalCopyStatus if status not in READABLE])
+def test_a_product_that_is_purged_is_not_missed(reduced: Lab, status: PhysicalCopyStatus) -> None:
+    mark_copies(reduced, status)
+    product_file(reduced).unlink()
     found = checked(reduced)["products_present"]
-    assert found.passed
-    assert found.metadata["purged"].value == 2
+    assert (found.passed, found.metadata["products"].value, found.metadata["purged"].value) == (True, 0, 2)
+
+
+@pytest.mark.parametrize("status", READABLE)
+def test_a_product_that_can_be_read_is_looked_at(reduced: Lab, status: PhysicalCopyStatus) -> None:
+    mark_copies(reduced, status)
+    found = checked(reduced)["products_present"]
+    assert (found.passed, found.metadata["products"].value, found.metadata["purged"].value) == (True, 2, 0)
+    product_file(reduced).unlink()
+    assert not checked(reduced)["products_present"].passed
 
 
 def test_a_metric_beyond_its_limit_is_a_warning(reduced: Lab) -> None:
