@@ -39,13 +39,14 @@ OBSERVATORY_NAMES = (
     "k8s_namespace",
 )
 SECRETS = ("database_url", "ssh_passphrase", "openlineage_api_key", "s3_credentials")
+_WEB_ADDRESSES = ("products_url", "openlineage_url")  # shown in Dagit, so credentials in them are refused
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class Settings(BaseSettings):
     """Every value that an operator may set; paths left out lie below `home`."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     home: Path = Field(REPOSITORY / ".ccat", description="everything the program writes lies below")
     database_url: SecretStr | None = Field(None, description="ops-db; default: SQLite below home")
@@ -151,12 +152,19 @@ class Settings(BaseSettings):
                 raise ValueError(f"{lower} must not be above {upper}, got {less!r} and {more!r}")
         return self
 
-    @field_validator("products_url", "openlineage_url")
+    @field_validator(*_WEB_ADDRESSES)
     @classmethod
     def _web_address(cls, url: str) -> str:
-        if url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
-            raise ValueError("must be a web address, e.g. https://products.example.org")
+        if url and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", url):
+            raise ValueError("must be a web address without credentials or query, e.g. https://products.example.org")
         return url.rstrip("/")
+
+    @field_validator("openlineage_api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            raise ValueError("must be letters, digits and signs of ASCII without spaces")
+        return key
 
     @field_validator("home", "dagster_home", "pipeline_base_dir", "sif_cache_dir")
     @classmethod
@@ -243,7 +251,8 @@ def _reason(problem: Any, found: Mapping[str, tuple[Any, str]]) -> str:
         return f"settings: {problem['msg']}"
     name = str(problem["loc"][0])
     value, origin = found.get(name, (None, "default"))
-    shown = "(secret)" if name in SECRETS else repr(value)
+    may_hold_one = name in SECRETS or (name in _WEB_ADDRESSES and any(mark in str(value) for mark in "@?#"))
+    shown = "(secret)" if may_hold_one else repr(value)
     return f"{origin}: {name}: {problem['msg']}, got {shown}"
 
 

@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -24,10 +25,23 @@ EventsOf = Callable[[Session, Sequence[RunId]], Mapping[RunId, Sequence[RunEvent
 
 
 class Told(BaseModel):
-    """The sensor's cursor: the change up to which every end was told, and later ones that were told too, and when."""
+    """The sensor's cursor: the change up to which every end was told, and later ones that were told too, and when.
+
+    `rejected` counts the events that the receiver would not take.
+    """
 
     behind: int = 0
     also: dict[int, datetime] = {}
+    rejected: int = 0
+
+
+@dataclass
+class _Sent:
+    """The runs whose events arrived, how many of these were rejected, and why it went no further."""
+
+    ended: list[Ending] = field(default_factory=list)
+    rejected: int = 0
+    problem: str = ""
 
 
 def openlineage_sensor(
@@ -36,7 +50,8 @@ def openlineage_sensor(
     """Return the sensor that tells a receiver of the runs that ended, in order, each at least once.
 
     The cursor moves on with what has arrived. Where the process dies before that is stored, events are sent again; the
-    receiver knows them by their run's UUID. Without an answer nothing but this sensor waits.
+    receiver knows them by their run's UUID. Without an answer nothing but this sensor waits. An event that the receiver
+    rejects for what it is keeps no other one back.
     """
 
     @dg.sensor(
@@ -50,31 +65,38 @@ def openlineage_sensor(
         with ops_db().read() as session:
             ended = endings_after(session, told.behind, told=told.also, limit=RUNS_PER_TICK)
             events = events_of(session, [ending.run_id for ending in ended]) if ended else {}
-        sent, problem = _send(receiver, ended, events)
-        if sent:
-            context.update_cursor(_moved(told, sent, clock()).model_dump_json())
-        return dg.SkipReason(problem or (f"{len(sent)} runs were told of" if sent else "no run has ended"))
+        sent = _send(receiver, ended, events)
+        if sent.ended:
+            told = _moved(told, sent, clock())
+            context.update_cursor(told.model_dump_json())
+        return dg.SkipReason(_said(told, sent))
 
     return openlineage
 
 
-def _send(
-    receiver: OpenLineageReceiver, ended: Sequence[Ending], events: Mapping[RunId, Sequence[RunEvent]]
-) -> tuple[list[Ending], str]:
-    """Send until something does not arrive; return the runs whose events did, and what the matter was."""
-    sent: list[Ending] = []
+def _send(receiver: OpenLineageReceiver, ended: Sequence[Ending], events: Mapping[RunId, Sequence[RunEvent]]) -> _Sent:
+    """Send until something does not arrive."""
+    sent = _Sent()
     try:
         for ending in ended:
-            receiver.send(events[ending.run_id])
-            sent.append(ending)
+            for why in receiver.send(events[ending.run_id]):
+                _LOG.error("rejected, and not sent again: %s", why)
+                sent.rejected += 1
+            sent.ended.append(ending)
     except ReceiverUnavailable as error:
         _LOG.error("events are kept for the next tick: %s", error)
-        return sent, str(error)
-    return sent, ""
+        sent.problem = str(error)
+    return sent
 
 
-def _moved(told: Told, sent: Sequence[Ending], now: datetime) -> Told:
+def _said(told: Told, sent: _Sent) -> str:
+    said = sent.problem or (f"{len(sent.ended)} runs were told of" if sent.ended else "no run has ended")
+    return f"{said}; events that were rejected so far: {told.rejected}, see the log" if told.rejected else said
+
+
+def _moved(told: Told, sent: _Sent, now: datetime) -> Told:
     """Return the cursor behind what was sent and is settled; the rest is remembered one by one."""
-    also = told.also | {one.change_id: one.at for one in sent}
+    also = told.also | {one.change_id: one.at for one in sent.ended}
     behind = max([told.behind, *(number for number, at in also.items() if at < now - _SETTLES_AFTER)])
-    return Told(behind=behind, also={number: at for number, at in also.items() if number > behind})
+    later = {number: at for number, at in also.items() if number > behind}
+    return Told(behind=behind, also=later, rejected=told.rejected + sent.rejected)

@@ -145,11 +145,28 @@ WRONG = [
     ("CCAT_WORKFLOW_MANAGER_USER", "x", "choose from: CCAT_WORKFLOW_MANAGER_HPC_BACKEND, "),
     ("CCAT_POLL_SECONDS", "0", "environment CCAT_POLL_SECONDS: poll_seconds: Input should be greater than 0, got '0'"),
     ("CCAT_HPC_BACKEND", "slurmm", "hpc_backend: Input should be 'local'"),
+    (
+        "CCAT_OPENLINEAGE_URL",
+        "https://ada:hidden-word@lineage.example.org",
+        "openlineage_url: Value error, must be a web address without credentials or query, e.g. https://products",
+    ),
+    (
+        "CCAT_OPENLINEAGE_URL",
+        "https://lineage.example.org/?key=hidden-word",
+        "openlineage_url: Value error, must be a ",
+    ),
+    ("CCAT_OPENLINEAGE_URL", "https://hidden-word@lineage.example.org", "https://products.example.org, got (secret)"),
+    ("CCAT_OPENLINEAGE_URL", "nowhere", "got 'nowhere'"),
+    ("CCAT_PRODUCTS_URL", "https://hidden-word@products.example.org/x", "products_url: Value error, must be a web "),
+    ("CCAT_OPENLINEAGE_API_KEY", "hidden-word\nx", "openlineage_api_key: Value error, must be letters, digits and "),
+    ("CCAT_USER", "u" * 201, "environment CCAT_USER: user: String should have at most 200 characters, got 'uuu"),
     (DATABASE, "hidden-word", "environment CCAT_DATABASE_URL: database_url: Value error, must be a URL, e.g. "),
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=[name for name, _, _ in WRONG])
+@pytest.mark.parametrize(
+    ("name", "value", "message"), WRONG, ids=[f"{name}={value[:20]!r}" for name, value, _ in WRONG]
+)
 @pytest.mark.parametrize("command", ["settings", "doctor", "init", "runs"])
 def test_a_wrong_variable_is_refused_with_the_choices(
     terminal: Terminal, command: str, name: str, value: str, message: str

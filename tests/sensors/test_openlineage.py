@@ -150,10 +150,39 @@ def test_it_is_off_until_a_receiver_is_named(tmp_path: Path) -> None:
     assert "sesame" not in repr(OpenLineageReceiver("http://lineage.example.org", "sesame"))
 
 
-@pytest.mark.parametrize("url", ["lineage.example.org", "ftp://lineage.example.org", "http://"])
-def test_an_address_that_cannot_be_one_is_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(ValueError, match="openlineage_url"):
+@pytest.mark.parametrize("url", ["lineage.example.org", "ftp://lineage.example.org", "http://", "http://ada:word@host"])
+def test_an_address_that_cannot_be_one_or_holds_a_secret_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ValueError, match="openlineage_url") as refused:
         Settings(home=tmp_path, openlineage_url=url)
+    assert url not in str(refused.value), "a traceback shows nothing of it"
+
+
+def test_an_event_that_is_rejected_keeps_no_other_back(
+    works: Works, heard: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = works.in_flight()
+    heard.answers = {uuid(second): 422}
+    works.complete(first, second)
+    ticks = Ticks(works, heard.url)
+    assert ticks.tick() == "2 runs were told of; events that were rejected so far: 2, see the log"
+    assert caplog.text.count("rejected, and not sent again: ") == 2
+    assert f"run {uuid(second)} COMPLETE: " in caplog.text
+    works.complete(third)
+    heard.answers = {}
+    assert ticks.tick() == "1 runs were told of; events that were rejected so far: 2, see the log"
+    assert ends(heard) == [(uuid(first), "COMPLETE"), (uuid(third), "COMPLETE")]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 503])
+def test_a_refusal_that_is_not_for_the_event_s_sake_is_asked_again(works: Works, heard: Receiver, status: int) -> None:
+    first, second, _ = works.in_flight()
+    works.complete(first, second)
+    heard.answers = {uuid(first): status}
+    ticks = Ticks(works, heard.url)
+    assert f": {status} " in ticks.tick()
+    assert (ends(heard), ticks.cursor) == ([], None)
+    heard.answers = {}
+    assert ticks.tick() == "2 runs were told of"
 
 
 def uuid(run_id: int) -> str:

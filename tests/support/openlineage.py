@@ -57,13 +57,17 @@ RUN_EVENT: dict[str, Any] = {
 
 @dataclass
 class Receiver:
-    """What arrived: events in order, with which authorisation and where; it answers 503 after so many, if any."""
+    """What arrived: events in order, with which authorisation and where; it answers 503 after so many, if any.
+
+    To events of a run in `answers` it gives that status.
+    """
 
     url: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
     authorisations: list[str | None] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)
     refuses_after: int | None = None
+    answers: dict[str, int] = field(default_factory=dict)
 
     @property
     def ends(self) -> list[tuple[str, str]]:
@@ -95,7 +99,11 @@ def _handler(heard: Receiver) -> type[BaseHTTPRequestHandler]:
             if not self.path.endswith("/api/v1/lineage") or full:
                 self.send_error(503)
                 return
-            heard.events.append(json.loads(body))
+            event = json.loads(body)
+            if event["run"]["runId"] in heard.answers:
+                self.send_error(heard.answers[event["run"]["runId"]])
+                return
+            heard.events.append(event)
             heard.paths.add(self.path)
             heard.authorisations.append(self.headers["Authorization"])
             self.send_response(201)
