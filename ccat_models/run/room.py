@@ -109,7 +109,7 @@ def _missing_packages(
         .where(RunInputPackage.run_id.in_(runs))
     )
     read = sa.select(RunInputPackage.raw_data_package_id).where(RunInputPackage.run_id.in_(runs))
-    there = readable_directories(session, read, location_id)
+    there = {package_id for package_id, _ in readable_directories(session, read, location_id)}
     found: dict[RunId, dict[PackageId, int]] = defaultdict(dict)
     for run_id, package_id, size in session.execute(reads).tuples():
         if package_id not in there:
