@@ -17,7 +17,9 @@ from ccat_models.tables.execution import IN_FLIGHT, FailureClass
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.places import PhysicalCopyStatus
+from ccat_models.tables.places import RawDataPackagePhysicalCopy as PackageCopy
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
+from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
 from resources.attempt_store import AttemptStore
 from resources.cluster import Cluster
@@ -116,6 +118,14 @@ class World:
         """Take a scan that is there out of the archive."""
         self.works.observatory.withdraw(number)
         self.scans.discard(number)
+
+    def have_raw(self, number: int, *, there: bool) -> None:
+        """Let the only copy of a scan's package be lost, or found again."""
+        named = sa.select(RawDataPackage.id).where(RawDataPackage.name == f"scan-{number}").scalar_subquery()
+        status = PhysicalCopyStatus.STAGED if there else PhysicalCopyStatus.DELETED
+        with self.cluster.ops_db.write() as session:
+            changed = sa.update(PackageCopy).where(PackageCopy.raw_data_package_id == named).values(status=status)
+            session.execute(changed.execution_options(synchronize_session=False))
 
     def flying(self) -> list[RunId]:
         """Return the runs in flight, oldest first."""

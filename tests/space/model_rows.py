@@ -32,6 +32,9 @@ _PRODUCTS = (
     .add_columns(PhysicalCopy.checksum_verified_at)
     .join(PhysicalCopy, PhysicalCopy.data_product_id == DataProduct.id)
 )
+_READABLE = sa.select(PhysicalCopy.raw_data_package_id).where(
+    PhysicalCopy.raw_data_package_id.is_not(None), PhysicalCopy.status != PhysicalCopyStatus.DELETED
+)
 _SPACES = sa.select(RunSpace.run_id, RunSpace.state, RunSpace.size_bytes)
 _COPIES = {  # of removable products, by the state of their run
     SpaceState.PRESENT: PhysicalCopyStatus.PRESENT,
@@ -78,6 +81,7 @@ class Rows:
         self.runs = {row.id: row for row in rows[Run]}
         self.spaces = {row.run_id: row for row in rows[RunSpace]}
         self.packages = {row.id: row for row in rows[RawDataPackage]}
+        self.readable = set(session.scalars(_READABLE))
         self.gaps = {(row.step_id, row.sub_group_id): row for row in rows[SubGroupGap]}
         self.pinned = {row.run_id for row in rows[ProductPin] if row.unpinned_at is None}
         self.requests = rows[RerunRequest]
@@ -112,19 +116,24 @@ class Rows:
             run = self.spaces[run].replaced_by_run_id
         return run
 
-    def can_be_made(self, run: int) -> bool:
-        """Say whether a run's products can be made again, whatever of what it read must be made again for that."""
+    def can_be_made(self, run: int, *, now: bool = False) -> bool:
+        """Say whether a run's products can be made again, whatever of what it read must be made again for that.
+
+        `now` asks whether the raw data can be read now, too.
+        """
         for link in self.read_packages[run]:
             package = self.packages[link.raw_data_package_id]
             if package.state is not PackageState.ARCHIVED or package.checksum != link.checksum:
                 return False
-        return all(self.is_to_be_had(producer) for producer in self.read[run])
+            if now and package.id not in self.readable:
+                return False
+        return all(self.is_to_be_had(producer, now=now) for producer in self.read[run])
 
-    def is_to_be_had(self, run: int) -> bool:
+    def is_to_be_had(self, run: int, *, now: bool = False) -> bool:
         """Say whether a run's products are there or can be made again."""
         run = self.instead(run)
         state = self.state(run)
-        return state is SpaceState.PRESENT or (state in _ABSENT and self.can_be_made(run))
+        return state is SpaceState.PRESENT or (state in _ABSENT and self.can_be_made(run, now=now))
 
     def is_spent(self, run: int) -> bool:
         """Say whether to make a run's products again, or what they are made of, was tried in vain since last asked."""
@@ -199,7 +208,7 @@ class Rows:
             "pinned": run in self.pinned,
             "being read": any(self.runs[reader].status in IN_FLIGHT for reader in self.readers[run]),
             "unverified": any(row.checksum_verified_at is None for row in products if row.data_location_id == HERE),
-            "cannot be made again": not self.can_be_made(run),
+            "cannot be made again": not self.can_be_made(run, now=True),
             "needed": run in needed,
         }
         return [reason for reason, holds in against.items() if holds]

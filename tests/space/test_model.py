@@ -26,8 +26,7 @@ from tests.support.ops_db import empty
 from tests.support.works import Works, release
 
 LONGER = int(os.environ.get("SPACE_MODEL_LIVES", "0"))  # noqa: TID251 - so many lives more, in the night
-TIMES_A_LIFE, QUIET, BUSY = 12, 64, 6
-EVENTS_A_LIFE = TIMES_A_LIFE * (QUIET + BUSY)
+LIVES, STEPS_A_LIFE = 56, 200
 NUMBERS = range(12)
 STEPS = range(3)
 AMOUNTS = (1, 100, 200, 400, ALL, ALL)
@@ -35,41 +34,39 @@ HOW = ("same", "same", "same", "other", "less", "more")
 BADLY = (*FailureClass, FailureClass.SCIENCE, FailureClass.INFRASTRUCTURE, True, False)
 MEANWHILE = ("", "", "finish", "purge", "visit", "begin", "complete")
 Event = tuple[Any, ...]
-# What may happen, with which values; how often in quiet times, and how often in busy ones, compared with the others.
-EVENTS: dict[str, tuple[int, int, tuple[Sequence[Any], ...]]] = {
-    "scan": (0, 5, (range(4), ("counts", "counts", "others"))),
-    "withdraw": (0, 1, (NUMBERS,)),
-    "declare": (0, 1, (STEPS, range(2), RETENTIONS, "ckkr")),
-    "wait": (15, 2, (range(3),)),
-    "pin": (5, 0, (NUMBERS,)),
-    "unpin": (12, 0, (NUMBERS,)),
-    "doubt": (1, 0, (NUMBERS,)),
-    "verify": (8, 0, (NUMBERS,)),
-    "archive": (12, 0, (NUMBERS,)),
-    "visit": (0, 7, ()),
-    "ensure": (0, 1, (STEPS, ("", "force", "force", "retry"))),
-    "begin": (3, 2, (NUMBERS,)),
-    "complete": (1, 8, (NUMBERS, HOW)),
-    "complete_some": (0, 6, (range(1, 6),)),
-    "end_badly": (0, 2, (NUMBERS, BADLY)),
-    "purge": (0, 4, (AMOUNTS, BORDERS, MEANWHILE, NUMBERS)),
-    "purge_in_part": (0, 1, (BORDERS, (True, False))),
-    "finish": (5, 0, ()),
-    "regenerate": (0, 2, (NUMBERS,)),
-    "make_again": (0, 1, (NUMBERS, HOW)),
-    "rest": (0, 1, ((True, False),)),
+# What may happen, how often compared with the others, and with which values.
+EVENTS: dict[str, tuple[int, tuple[Sequence[Any], ...]]] = {
+    "scan": (12, (range(4), ("counts", "counts", "others"))),
+    "withdraw": (3, (NUMBERS,)),
+    "lose_raw": (4, (range(4),)),
+    "find_raw": (20, (range(4),)),
+    "declare": (6, (STEPS, range(2), RETENTIONS, "ckkr")),
+    "wait": (120, (range(3),)),
+    "pin": (30, (NUMBERS,)),
+    "unpin": (140, (NUMBERS,)),
+    "doubt": (10, (NUMBERS,)),
+    "verify": (100, (NUMBERS,)),
+    "archive": (100, (NUMBERS,)),
+    "visit": (45, ()),
+    "ensure": (8, (STEPS, ("", "force", "force", "retry"))),
+    "begin": (40, (NUMBERS,)),
+    "complete": (100, (NUMBERS, HOW)),
+    "complete_some": (30, (range(1, 6),)),
+    "end_badly": (12, (NUMBERS, BADLY)),
+    "purge": (55, (AMOUNTS, BORDERS, MEANWHILE, NUMBERS)),
+    "purge_in_part": (8, (BORDERS, (True, False))),
+    "finish": (60, ()),
+    "regenerate": (20, (NUMBERS,)),
+    "make_again": (60, (NUMBERS, HOW)),
+    "rest": (5, ((True, False),)),
 }
 
 
 def events(life: int) -> tuple[str, list[Event]]:
-    """Return the graph of a life and what happens in it, the same every time; what takes long comes in short bursts."""
+    """Return the graph of a life and what happens in it, the same every time."""
     dice = random.Random(life)
-    happens: list[Event] = []
-    for _ in range(TIMES_A_LIFE):
-        for busy, count in enumerate((QUIET, BUSY)):
-            names = dice.choices(list(EVENTS), [weights[busy] for *weights, _ in EVENTS.values()], k=count)
-            happens += [(name, *map(dice.choice, EVENTS[name][-1])) for name in names]
-    return dice.choice(list(GRAPHS)), happens
+    names = dice.choices(list(EVENTS), [weight for weight, _ in EVENTS.values()], k=STEPS_A_LIFE)
+    return dice.choice(list(GRAPHS)), [(name, *map(dice.choice, EVENTS[name][-1])) for name in names]
 
 
 class Life:
@@ -108,6 +105,12 @@ class Life:
     def withdraw(self, number: int) -> None:
         if self.world.scans:
             self.world.withdraw(sorted(self.world.scans)[number % len(self.world.scans)])
+
+    def lose_raw(self, number: int) -> None:
+        self.world.have_raw(number, there=False)
+
+    def find_raw(self, number: int) -> None:
+        self.world.have_raw(number, there=True)
 
     def declare(self, which: int, cell: int, keep: str, new: str) -> None:
         name = self._step(which)
@@ -177,6 +180,7 @@ class Life:
 
     def purge(self, wanted: int, border: str, meanwhile: str, number: int) -> None:
         freed = self.world.purge(wanted, self._passing(wanted, border, meanwhile, number))
+        self.done["purges"] += freed.freed_runs > 0
         self.done["runs purged"] += freed.freed_runs
         if freed.purge_id is None:
             check_choice(self._rows(), wanted)
@@ -196,7 +200,12 @@ class Life:
             self._check_new(standing=False)
 
     def make_again(self, number: int, how: str) -> None:
-        """Make a run's products again: they can be, unless what they are made of is gone or it was tried in vain."""
+        """Make a run's products again: they can be, unless what they are made of is gone or it was tried in vain.
+
+        Where nothing was purged, that is done first.
+        """
+        if not self._one(SpaceState.PURGED, number):
+            self.purge(ALL, "", "", 0)
         for run in self._one(SpaceState.PURGED, number):
             self.world.finish()
             rows = self._rows()
@@ -278,32 +287,31 @@ class Life:
 
 
 @pytest.mark.slow
-def test_lives(shared_ops_db: OpsDb, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    lives = (12 if shared_ops_db.is_sqlite else 1) + LONGER
+@pytest.mark.parametrize("shared_ops_db", [pytest.param("postgresql", marks=pytest.mark.real)], indirect=True)
+def test_lives_on_the_database_of_production(shared_ops_db: OpsDb, tmp_path: Path) -> None:
+    """What hypothesis does on the embedded one takes too long here."""
     done = Counter[str]()
-    gc.freeze()  # what is imported is large and stays
-    try:
-        for number in range(lives):
-            graph, happens = events(number)
-            life = Life(shared_ops_db, tmp_path, graph)
-            life.live(happens)
-            done += life.done
-    finally:
-        gc.unfreeze()
-    record_property("done", dict(done))
-    assert done["events"] == lives * (EVENTS_A_LIFE + 1)
+    for number in range(2 + LONGER):
+        graph, happens = events(number)
+        life = Life(shared_ops_db, tmp_path / f"life-{number}", graph)
+        life.live([("rest", False), *happens])
+        done += life.done
+    assert done["events"] == (2 + LONGER) * (STEPS_A_LIFE + 2)
+    assert min(done["runs purged"], done["runs to make again"]) >= 2, done
 
 
 @st.composite
-def busy_events(draw: st.DrawFn) -> Event:
-    """Draw something that may happen in busy times."""
-    names = [name for name, (_, busy, _) in EVENTS.items() for _ in range(busy)]
-    name = draw(st.sampled_from(names))
+def possible_events(draw: st.DrawFn) -> Event:
+    """Draw something that may happen."""
+    name = draw(st.sampled_from([name for name, (weight, _) in EVENTS.items() for _ in range(weight)]))
     return (name, *(draw(st.sampled_from(values)) for values in EVENTS[name][-1]))
 
 
-def test_lives_that_hypothesis_thinks_up(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
-    """Busy lives, short ones: most of the steps are those of the seeded lives, which hypothesis would cut short."""
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_lives_that_hypothesis_thinks_up(
+    sqlite_ops_db: OpsDb, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     done = Counter[str]()
 
     class Machine(RuleBasedStateMachine):
@@ -311,26 +319,34 @@ def test_lives_that_hypothesis_thinks_up(sqlite_ops_db: OpsDb, tmp_path: Path) -
         def begin(self, graph: str) -> None:
             done["lives"] += 1
             self.life = Life(sqlite_ops_db, tmp_path / f"life-{done['lives']}", graph)
+            self.life.rest(then_purge=False)
 
-        @rule(event=busy_events())
+        @rule(event=possible_events())
         def happens(self, event: Event) -> None:
             self.life.happen(event)
-            done["events"] += 1
+            done["steps"] += 1
 
         def teardown(self) -> None:
             self.life.live([])
+            done.update(self.life.done)
 
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=3 + LONGER,
-            stateful_step_count=40,
-            deadline=None,
-            derandomize=True,
-            database=None,
-            phases=(Phase.generate,),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    assert done["lives"] >= 3
-    assert done["events"] >= 40
+    gc.freeze()  # what is imported is large and stays
+    try:
+        run_state_machine_as_test(
+            Machine,
+            settings=settings(
+                max_examples=LIVES + LONGER,
+                stateful_step_count=STEPS_A_LIFE,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                phases=(Phase.generate,),
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        gc.unfreeze()
+    record_property("done", dict(done))
+    assert done["steps"] >= 10_000, done
+    assert done["runs purged"] >= 400, done
+    assert done["runs to make again"] >= 120, done
