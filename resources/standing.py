@@ -26,7 +26,7 @@ def visit(cluster: Cluster) -> Visit | None:
     """Follow what has changed and create the runs that pipelines of this location ask for; None for nothing to do.
 
     Any number of processes may do so at any time, and die at any time: each of its transactions leaves noted what it
-    has not done.
+    has not done. Raises an ExceptionGroup of what went wrong with single pipelines, once the others were visited.
     """
     ops_db, now = cluster.ops_db, cluster.clock()
     with ops_db.read() as session:
@@ -37,11 +37,16 @@ def visit(cluster: Cluster) -> Visit | None:
     cluster.passing("packages followed")
     with ops_db.read() as session:
         names = pipelines_to_visit(session, cluster.location_id, now)
-    found = Visit()
+    found, failed = Visit(), dict[str, Exception]()
     for name in names:
-        while _visit_pipeline(cluster, name, found):
-            cluster.passing("some runs requested")
+        try:
+            while _visit_pipeline(cluster, name, found):
+                cluster.passing("some runs requested")
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one pipeline holds up no other: see below
+            failed[name] = error
         cluster.passing("pipeline visited")
+    if failed:
+        raise ExceptionGroup(f"pipelines that could not be visited: {', '.join(failed)}", list(failed.values()))
     return found
 
 

@@ -31,7 +31,10 @@ def begin_round(session: Session, pipeline_id: int, *, by: str, now: datetime) -
 
 
 def fire_trigger(session: Session, pipeline: PipelineView, now: datetime) -> None:
-    """Begin a pipeline's round if its time has come, and note when its trigger fires next."""
+    """Begin a pipeline's round if its time has come, and note when its trigger fires next.
+
+    A trigger counts from when it was declared, whoever came late to it; what was due before it was changed still fires.
+    """
     trigger = _trigger(pipeline)
     row = session.get(PipelineRound, pipeline.pipeline_id)
     if row is None and trigger is None:
@@ -40,12 +43,20 @@ def fire_trigger(session: Session, pipeline: PipelineView, now: datetime) -> Non
     row.is_new = False
     if trigger is None:
         row.trigger = row.next_at = None
-    elif row.trigger != " ".join(trigger):
-        row.trigger, row.next_at = " ".join(trigger), next_time(*trigger, now)
-    elif pipeline.enabled and row.next_at is not None and row.next_at <= now:
-        row.begun_at, row.begun_by, row.ended_at = now, f"cron {row.trigger}", None
+        session.flush()
+        return
+    words, due = " ".join(trigger), row.trigger if _is_overdue(row, now) else None
+    if row.trigger != words:
+        row.trigger, row.next_at = words, next_time(*trigger, pipeline.applied_at)
+        due = due or (words if _is_overdue(row, now) else None)
+    if pipeline.enabled and due is not None:
+        row.begun_at, row.begun_by, row.ended_at = now, f"cron {due}", None
         row.next_at = next_time(*trigger, now)
     session.flush()
+
+
+def _is_overdue(row: PipelineRound, now: datetime) -> bool:
+    return row.next_at is not None and row.next_at <= now
 
 
 def round_begun(session: Session, pipeline: PipelineView) -> datetime | None:
@@ -93,4 +104,4 @@ def _row(session: Session, pipeline_id: int) -> PipelineRound:
 def _trigger(pipeline: PipelineView) -> tuple[str, str] | None:
     if pipeline.trigger_type is not TriggerType.CRON:
         return None
-    return pipeline.trigger_config["expression"], pipeline.trigger_config["time_zone"]
+    return " ".join(pipeline.trigger_config["expression"].split()), pipeline.trigger_config["time_zone"]

@@ -25,7 +25,8 @@ def checked_cron(expression: str) -> str:
         raise ValueError(f"cron expression must have 5 fields (minute hour day month weekday), has {len(fields)}")
     values = [_values(text, *field) for text, field in zip(fields, _FIELDS, strict=True)]
     _, _, days, months, _ = values
-    if fields[4] == "*" and all(_DAYS_OF_MONTH[month - 1] < min(days) for month in months):
+    any_weekday = fields[4].startswith("*")  # as cronsim and Debian's cron have it: the day of the month must match too
+    if any_weekday and all(_DAYS_OF_MONTH[month - 1] < min(days) for month in months):
         raise ValueError(f"cron expression never fires: no day {min(days)} in those months")
     return expression
 

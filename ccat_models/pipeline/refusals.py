@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from ccat_models.errors import Refused
 from ccat_models.pipeline.digests import canonical_json
 from ccat_models.pipeline.document import CODE_IDENTITY
+from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import (
     DataGrouping,
@@ -48,6 +49,14 @@ def _own(session: Session, old: Mapping[str, Any], new: Mapping[str, Any], pipel
         if runs:
             change = f"{old['data_grouping']} to {new['data_grouping']}"
             yield f"data_grouping: cannot change from {change}: used by {_list(runs)}; declare another pipeline"
+    place = "processing_location"
+    if place in old and old[place] != new[place]:  # who moves runs on finds them by their pipeline's location
+        runs = _count_by_pipeline(session, here, Run.status.in_(IN_FLIGHT))
+        if runs:
+            yield (
+                f"{place}: cannot change from {old[place]} to {new[place]} while {_list(runs)} in flight: let them end "
+                f"(`ccat pipeline disable {pipeline}`) or cancel them (`ccat cancel`), then apply again"
+            )
     for name, step in new["steps"].items():
         group_by = _group_by(session, pipeline, name)
         runs = {} if group_by in (None, step["group_by"]) else _count_by_pipeline(session, here, _step_named(name))

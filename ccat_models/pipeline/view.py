@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -65,6 +66,7 @@ class PipelineView:
     name: str
     revision: int
     revision_id: int
+    applied_at: datetime
     enabled: bool
     mode: PipelineMode
     trigger_type: TriggerType
@@ -162,6 +164,7 @@ def _pipeline(revision: PipelineRevision, steps: Iterable[StepView]) -> Pipeline
         name=pipeline.name,
         revision=revision.number,
         revision_id=revision.id,
+        applied_at=revision.applied_at,
         enabled=pipeline.enabled,
         mode=revision.mode,
         trigger_type=revision.trigger_type,

@@ -1,5 +1,6 @@
 """Pipelines that ask by themselves, visit by visit, with a clock of our own; their runs are ended by hand."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,6 +45,18 @@ def until_idle(works: Works) -> None:
     """Visit, and let what is asked for complete, until nothing is."""
     while visit(works.cluster) is not None or works.in_flight():
         works.complete()
+
+
+def stumble_at(border: str) -> Callable[[str], None]:
+    """Return what is told of borders between transactions, and raises at the first of a name."""
+    stumbled = list[str]()
+
+    def passing(at: str) -> None:
+        if at == border and not stumbled:
+            stumbled.append(at)
+            raise ValueError(at)
+
+    return passing
 
 
 def test_new_packages_are_followed_to_the_last_step_without_a_hand(works: Works) -> None:
@@ -135,6 +148,43 @@ def test_cron_runs_missed_ticks_once_and_later_steps_follow(works: Works) -> Non
         row = session.scalars(sa.select(PipelineRound)).one()
     assert (row.next_at, row.trigger) == (datetime(2026, 4, 7, 18, tzinfo=UTC), "0 18 * * * UTC")
     assert row.ended_at == works.cluster.clock()
+
+
+def test_a_tick_that_passes_before_anybody_comes_is_run_once(works: Works) -> None:
+    scans(works, 0)
+    works.declare(READ, **DAILY)
+    works.observatory.clock.pass_seconds(8 * 3600)  # the daemon is down, and comes at eight in the evening
+    assert created(works) == {"read": 1}
+    works.complete()
+    works.observatory.clock.pass_seconds(60)
+    works.observatory.scan(0, "corrected")
+    assert created(works) == {}, "once"
+
+
+@pytest.mark.parametrize("expression", ["0 19 * * *", "0  18 * * *", "0 6 * * *"])
+def test_what_is_overdue_fires_although_the_trigger_was_changed(works: Works, expression: str) -> None:
+    scans(works, 0)
+    works.declare(READ, **DAILY)
+    assert created(works) == {}
+    works.observatory.clock.pass_seconds(8 * 3600)
+    works.declare(READ, mode="standing", trigger={"type": "cron", "expression": expression})
+    assert created(works) == {"read": 1}
+    works.complete()
+    works.observatory.clock.pass_seconds(60)
+    works.observatory.scan(0, "corrected")
+    assert created(works) == {}, "once"
+
+
+def test_a_pipeline_that_cannot_be_visited_holds_up_no_other(works: Works) -> None:
+    scans(works, 0)
+    works.declare(READ, **CONTINUOUS)
+    works.declare(step("see"), name="alpha", data_grouping="all-data", priority=5, **CONTINUOUS)
+    works.cluster = replace(works.cluster, passing=stumble_at("some runs requested"))
+    with pytest.raises(ExceptionGroup, match="pipelines that could not be visited: alpha"):
+        visit(works.cluster)
+    assert len(works.in_flight()) == 2, "what alpha had asked for stays asked for"
+    works.complete()
+    assert visit(works.cluster) is not None
 
 
 def test_a_round_waits_for_cooldowns_and_an_edit_keeps_it(works: Works) -> None:

@@ -14,6 +14,7 @@ NOON = datetime(2026, 4, 1, 12, tzinfo=UTC)
         ("0 12 * * *", datetime(2026, 4, 2, 12, tzinfo=UTC)),
         ("*/15 0-23/2 1,15 jan-MAR sun", datetime(2027, 1, 1, tzinfo=UTC)),
         ("0 0 29 2 *", datetime(2028, 2, 29, tzinfo=UTC)),
+        ("0 0 29 2 */7", datetime(2032, 2, 29, tzinfo=UTC)),
         ("0 0 31 2 mon", datetime(2027, 2, 1, tzinfo=UTC)),
         ("0 0 31 2-3 *", datetime(2027, 3, 31, tzinfo=UTC)),
         ("59 23 31 12 7", datetime(2026, 12, 6, 23, 59, tzinfo=UTC)),
@@ -54,6 +55,8 @@ def test_a_clock_that_is_changed_makes_nothing_fire_twice_or_never(expression: s
         ("0 6, * * *", "cron hour '' must be *, a value, a range a-b, or one of */n and a-b/n"),
         ("² 6 * * *", "cron minute '²' must lie within 0-59, in rising order"),
         ("0 0 30 2 *", "cron expression never fires: no day 30 in those months"),
+        ("0 0 30 2 */2", "cron expression never fires: no day 30 in those months"),
+        ("0 0 31 4 *,1", "cron expression never fires: no day 31 in those months"),
     ],
 )
 def test_any_other_is_refused_with_its_field(expression: str, message: str) -> None:

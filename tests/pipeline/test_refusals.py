@@ -1,8 +1,10 @@
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from ccat_models.errors import Refused
+from ccat_models.tables.execution import ExecutedReductionStep, RunStatus
 from resources.ops_db import OpsDb
 from tests.pipeline.world import ARCHIVED, CO43, LATER, add_run, declared, dump, grouping, put, step, version
 
@@ -107,12 +109,27 @@ def test_a_step_that_was_left_out_returns_only_with_its_cut(world: OpsDb) -> Non
     )
 
 
+def test_a_pipeline_moves_only_where_nothing_of_it_is_in_flight(world: OpsDb) -> None:
+    prepare(world)
+    before = dump(world)
+    with pytest.raises(Refused) as caught:
+        put(world, declared(processing_location="cluster"))
+    assert str(caught.value) == (
+        "processing_location: cannot change from local to cluster while 2 runs of pipeline chai in flight: "
+        "let them end (`ccat pipeline disable chai`) or cancel them (`ccat cancel`), then apply again"
+    )
+    assert dump(world) == before
+    with world.write() as session:
+        session.execute(sa.update(ExecutedReductionStep).values(status=RunStatus.CANCELLED))
+    applied = put(world, declared(processing_location="cluster"))
+    assert [str(one) for one in applied.differences] == ["processing_location: local → cluster"]
+
+
 def test_with_runs_everything_else_may_change(world: OpsDb) -> None:
     prepare(world)
     flags = version(withdrawn=True, released=False, cosmetic=True, reprocess_from="0.9.0")
     changes: dict[str, Any] = {
         "description": "anew",
-        "processing_location": "cluster",
         "priority": 3,
         "software": [{"name": "calibration", "versions": [flags, version("1.1.0")]}],
         "steps": [step(version="1.1.0", version_policy="latest", cooldown_seconds=1, parameters={"a": 1})],
@@ -122,7 +139,6 @@ def test_with_runs_everything_else_may_change(world: OpsDb) -> None:
     assert [str(one) for one in applied.differences] == [
         'description: "" → anew',
         "priority: 0 → 3",
-        "processing_location: local → cluster",
         "steps.calibrate.final: false → true",
         "steps.calibrate.cooldown_seconds: 0 → 1",
         'steps.calibrate.version: "1.0.0" → "1.1.0"',

@@ -12,7 +12,7 @@ from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines, lo
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.pipelines import FanIn, Keep, PipelineMode, TriggerType, VersionPolicy
 from resources.ops_db import OpsDb
-from tests.pipeline.world import declared, grouping, put, step
+from tests.pipeline.world import NOON, declared, grouping, put, step
 
 LAST = {
     "description": "the map",
@@ -53,6 +53,7 @@ def test_a_view_holds_all_that_was_declared(world: OpsDb) -> None:
         name="chai",
         revision=2,
         revision_id=view.revision_id,
+        applied_at=NOON,
         enabled=False,
         mode=PipelineMode.AD_HOC,
         trigger_type=TriggerType.MANUAL,
