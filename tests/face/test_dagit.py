@@ -137,6 +137,7 @@ def test_the_lineage_starts_at_the_archive(served: Dagit, window: Page) -> None:
     window.get_by_role("button", name="All", exact=True).click()
     for text in ("calibrate", "baseline", "chai-ngc253-co43"):
         window.get_by_text(text).first.wait_for()
+    shoot(window, "graph")
 
 
 def test_a_backfill_from_dagit_runs_nothing_that_is_up_to_date(served: Dagit, demo: tuple[Path, str]) -> None:
@@ -171,7 +172,6 @@ def test_a_walk_from_the_graph_to_the_archive(served: Dagit, window: Page) -> No
     graph = window.locator("foreignObject")
     graph.get_by_text("chai_ngc253", exact=True).first.click()
     graph.get_by_text("map", exact=True).first.wait_for()
-    shoot(window, "graph")
     graph.get_by_text("map", exact=True).first.dblclick()
     window.get_by_role("link", name="View in Asset Catalog").click()
     window.get_by_text("Grid every scan into one cube").first.wait_for()

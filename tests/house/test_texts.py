@@ -49,3 +49,13 @@ def test_an_offence_is_seen(text: str) -> None:
 @pytest.mark.parametrize("text", ["/home of the data", "sha256 of /workflow/input", "the root of the tree"])
 def test_innocent_text_is_let_through(text: str) -> None:
     assert offences(text) == []
+
+
+def test_every_picture_of_the_documentation_is_on_a_page() -> None:
+    kept = {path.resolve() for path in (ROOT / "docs" / "images").iterdir()}
+    shown = {
+        (page.parent / name).resolve()
+        for page in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    }
+    assert kept == shown
