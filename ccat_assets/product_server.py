@@ -88,7 +88,10 @@ def _file(ops_db: OpsDb, text: str, small_bytes: int) -> Response:
 
 
 def _open(product: DataProduct, root: str, path: str) -> BufferedReader:
-    handle = open_inside(os.fsencode(root), path)
+    try:
+        handle = open_inside(os.fsencode(root), path)
+    except OSError as error:
+        raise _NotGivenOut(503, f"its file cannot be read now: {error}") from error
     if handle is None:
         raise _NotGivenOut(410, f"its file is gone from {root}")
     file = os.fdopen(handle, "rb")

@@ -42,7 +42,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Found:
-    """What an attempt has left so far; `problem` says why its files cannot be believed."""
+    """What an attempt has left so far; `problem` says why its files cannot be believed, `trouble` why not read now."""
 
     claimed: bool
     heartbeat_age_seconds: float | None
@@ -50,11 +50,12 @@ class Found:
     problem: str | None
     output_directory: str | None
     numbers: Mapping[str, str] = field(default_factory=dict)  # the text of each qa/*.json by its path
+    trouble: str | None = None
 
     @property
     def is_silent(self) -> bool:
         """Say whether the attempt has not told how it ended."""
-        return self.result_text is None and self.problem is None
+        return self.result_text is None and self.problem is None and self.trouble is None
 
     def lives(self, within: timedelta) -> bool:
         """Say whether the attempt's wrapper gave a sign of life so lately that it is alive."""
@@ -66,6 +67,8 @@ class Found:
 
         Raises ResultUnreadable where it cannot be believed and OutputsUnusable where its files are not what it says.
         """
+        if self.trouble is not None:
+            raise OutputsUnusable(self.trouble)
         if self.result_text is not None:
             result = parse_result(self.result_text.encode(), str(place / "result.json"), submission_key)
         if self.problem is not None:
@@ -273,6 +276,7 @@ def _found(seen: Mapping[str, Any]) -> Found:
         problem=seen["problem"],
         output_directory=seen["output_directory"],
         numbers=seen["numbers"],
+        trouble=seen["trouble"],
     )
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import DataError
+
 from ccat_models.contract.result import Result
 from ccat_models.product.collect import Collected, register
 from ccat_models.run import attempt as attempts_of
@@ -36,6 +38,8 @@ def collect(cluster: Cluster, attempt: OpenAttempt, found: Found, ending: Ending
             _register(cluster, attempt, directory, found, result)
         else:
             _ended_badly(cluster, attempt, result, ending)
+    except (DataError, OverflowError) as error:
+        fail(cluster, attempt, FailureClass.COLLECTION, f"{directory}: ops-db cannot hold what it left: {error!s:.300}")
     except (ResultUnreadable, OutputsUnusable) as error:  # one attempt's bad files must not hold up the others
         fail(cluster, attempt, FailureClass.COLLECTION, str(error))
 

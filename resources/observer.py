@@ -114,7 +114,7 @@ def _look(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[tuple[OpenA
 def _collect_marked(cluster: Cluster, marked: Sequence[OpenAttempt]) -> None:
     """Collect attempts that say they have ended, but for those of whose end the back end may know more."""
     for attempt, seen in _look(cluster, marked):
-        if not seen.is_silent and not needs_explanation(attempt, seen):
+        if not seen.is_silent and seen.trouble is None and not needs_explanation(attempt, seen):
             collect(cluster, attempt, seen, None)
 
 
@@ -124,7 +124,9 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
     The back end's accounts are asked once, about no more attempts than it answers for in one go.
     """
     # The queue first, the directories after it: a job that ends in between is then seen next time, never as missing.
-    looked_at = _look(cluster, gone)
+    found = _look(cluster, gone)
+    looked_at = [(attempt, seen) for attempt, seen in found if seen.trouble is None]
+    _give_up_unread(cluster, [(attempt, seen.trouble) for attempt, seen in found if seen.trouble is not None])
     silent = _given_up(cluster, [(attempt, seen) for attempt, seen in looked_at if seen.is_silent])
     cluster.passing("looked at")
     lost, never_began = _claimed(cluster, silent[:_ASKED_AT_A_TIME])
@@ -152,10 +154,7 @@ def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, 
 def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> list[tuple[OpenAttempt, Found]]:
     """Note which attempts are missing; return those that were so for too long and whose wrappers do not live."""
     now, timing = cluster.clock(), cluster.timing
-    newly = [attempt.id for attempt, _ in silent if attempt.missing_since is None]
-    if newly:
-        with cluster.ops_db.write() as session:
-            attempts_of.missing(session, newly, now)
+    _note_missing(cluster, [attempt for attempt, _ in silent])
     return [
         (attempt, seen)
         for attempt, seen in silent
@@ -163,6 +162,25 @@ def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> 
         and now - attempt.missing_since > timing.lost_after
         and not seen.lives(timing.alive_within)
     ]
+
+
+def _note_missing(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> None:
+    newly = [attempt.id for attempt in attempts if attempt.missing_since is None]
+    if newly:
+        with cluster.ops_db.write() as session:
+            attempts_of.missing(session, newly, cluster.clock())
+
+
+def _give_up_unread(cluster: Cluster, troubled: Sequence[tuple[OpenAttempt, str]]) -> None:
+    """Wait for what the disk does not give now; after a grace the attempt has failed, or is cancelled."""
+    _note_missing(cluster, [attempt for attempt, _ in troubled])
+    for attempt, trouble in troubled:
+        since = cluster.clock() - (attempt.missing_since or cluster.clock())
+        if since > cluster.timing.unread_after:
+            ending = Ending(FailureClass.COLLECTION, trouble)
+            _lose(cluster, attempt, ending, f"not to be read for {int(since.total_seconds())} s")
+        else:
+            _LOG.warning("%s: %s: asking again later", cluster.name, trouble)
 
 
 def _claimed(

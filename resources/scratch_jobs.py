@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ccat_models.contract.result import Result
@@ -152,6 +152,8 @@ class ScratchJobs:
         self.heard(len(self._ended), sum(job.state is JobState.RUNNING for job in jobs.values()))
 
     def _see(self, one: _Sent, seen: Found, job: Job | None) -> None:
+        if seen.trouble is not None and not self._is_given_up(one):
+            return
         if not seen.is_silent:
             self._end(one, _ended(one, seen))
         elif job is not None and job.ending is not None and job.ending.lingers:
@@ -182,10 +184,17 @@ class ScratchJobs:
             self._end(one, Ended(problem=f"sent {MOST_SENDS} times, and {self.cluster.backend.name} never knew of it"))
 
     def _is_lost(self, one: _Sent, seen: Found) -> bool:
-        now, timing = self.cluster.clock(), self.cluster.timing
-        if one.missing_since is None:
-            one.missing_since = now
-        return now - one.missing_since > timing.lost_after and not seen.lives(timing.alive_within)
+        timing = self.cluster.timing
+        return self._missing(one) > timing.lost_after and not seen.lives(timing.alive_within)
+
+    def _is_given_up(self, one: _Sent) -> bool:
+        """Say whether the disk has not given what a job left for too long."""
+        return self._missing(one) > self.cluster.timing.unread_after
+
+    def _missing(self, one: _Sent) -> timedelta:
+        now = self.cluster.clock()
+        one.missing_since = one.missing_since or now
+        return now - one.missing_since
 
     def _end(self, one: _Sent, ended: Ended) -> None:
         self._ended[one.key] = ended

@@ -7,6 +7,7 @@ answers for a whole batch: what it costs does not grow with the distance.
 
 import base64
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -22,14 +23,22 @@ LARGEST_RESULT_BYTES = 16 << 20
 LARGEST_NUMBERS_BYTES = 1 << 20  # of one qa/*.json
 REHASH_LIMIT_BYTES = 64 << 20  # larger files keep the checksum that the node computed
 LONGEST_LOOK_SECONDS = 20.0
+LONGEST_LOOK_AT_ONE_SECONDS = 5.0  # one attempt's many files must not keep the others waiting
 LARGEST_ANSWER_BYTES = 32 << 20
 BLOCK_BYTES = 1 << 20
 NOTE_EVERY_SECONDS = 2.0  # how far the reading of a large file is
 FORGOTTEN_AFTER_SECONDS = 120.0  # a large file is read for as long as somebody asks for it
+NOT_TO_BE_HAD = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
+)  # no such regular file; with any other error it may be read later
 
 
 class Bad(Exception):
     """Raised for what must not be used or believed; the message names the file."""
+
+
+class OutOfTimeError(Exception):
+    """Raised where the rest of an attempt is for the next look."""
 
 
 def write_whole(path: bytes, content: bytes, mode: int = 0o644) -> None:
@@ -86,6 +95,8 @@ def job_of(root: bytes) -> Dict[str, str]:
             job = json.loads(file.read().decode("utf-8"))
         return {name: str(job[name]) for name in ("submission_key", "output_directory")}
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno not in NOT_TO_BE_HAD:
+            raise
         raise Bad("%s: not a job: %r" % (os.fsdecode(path), error)) from error
 
 
@@ -102,21 +113,24 @@ def link(path: bytes, target: bytes) -> None:
 
 
 def open_inside(root: bytes, relative: str) -> Optional[int]:
-    """Open a regular file, refusing a symbolic link at every step below the root; None where that cannot be done."""
+    """Open a regular file, refusing a symbolic link at every step below the root; None where there is no such file.
+
+    Raises OSError where that cannot be told now.
+    """
     parts = [os.fsencode(part) for part in relative.split("/")]
     if any(part in (b"", b".", b"..") for part in parts):
         return None
     try:
         directory = open_directory(root, parts[:-1])
-    except OSError:
-        return None
-    try:
-        # a pipe must not block whoever opens it
-        handle = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-    except OSError:
-        return None
-    finally:
-        os.close(directory)
+        try:
+            # a pipe must not block whoever opens it
+            handle = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        if error.errno in NOT_TO_BE_HAD:
+            return None
+        raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         return None
@@ -198,20 +212,38 @@ def heartbeat_age(root: bytes) -> Optional[float]:
     return max(0.0, time.time() - max(times)) if times else None
 
 
-def look(directory: str) -> Dict[str, Any]:
-    """Return what an attempt has left so far; of one that completed, its outputs are compared and its numbers read."""
+def look(directory: str, end: float) -> Optional[Dict[str, Any]]:
+    """Return what an attempt has left so far; of one that completed, its outputs are compared and its numbers read.
+
+    None where there was no time for all of its outputs: the next look goes on behind those that have been compared.
+    """
     root = os.fsencode(directory)
-    found = {"result": None, "problem": None, "output_directory": None, "numbers": {}}  # type: Dict[str, Any]
+    found = {"result": None, "problem": None, "trouble": None, "output_directory": None, "numbers": {}}  # type: Any
     found.update(claimed=os.path.lexists(os.path.join(root, b"claim")), heartbeat_age=heartbeat_age(root))
     try:
-        if os.path.lexists(os.path.join(root, b"result.json")):
-            collect(root, found)
+        if is_there(os.path.join(root, b"result.json")):
+            collect(root, found, end)
     except Bad as bad:
         found["problem"] = str(bad)
-    return found
+    except OutOfTimeError:
+        return None
+    except OSError as error:  # it may be read later
+        found["trouble"] = "%s: %s" % (directory, error)
+    return dict(found)
 
 
-def collect(root: bytes, found: Dict[str, Any]) -> None:
+def is_there(path: bytes) -> bool:
+    """Say whether there is anything at a path; raise OSError where that cannot be told now."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno in NOT_TO_BE_HAD:
+            return False
+        raise
+    return True
+
+
+def collect(root: bytes, found: Dict[str, Any], end: float) -> None:
     """Add result.json, the output directory, and the numbers of qa/*.json."""
     shown = os.fsdecode(root)
     content = read_whole(root, "result.json", LARGEST_RESULT_BYTES)
@@ -222,8 +254,7 @@ def collect(root: bytes, found: Dict[str, Any]) -> None:
         result = json.loads(found["result"])
         outputs = result["outputs"] if result["outcome"] == "completed" else []
         kinds = [(output["path"] + "", output["type"]) for output in outputs]
-        for output in outputs:
-            verify(root, output)
+        verify_all(root, outputs, hashlib.sha256(content).hexdigest(), end)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return  # whoever reads the result says what is wrong with it
     found["output_directory"] = job_of(root)["output_directory"]
@@ -231,6 +262,28 @@ def collect(root: bytes, found: Dict[str, Any]) -> None:
         if kind == "qa_metric" and path.endswith(".json"):
             numbers = read_whole(root, path, LARGEST_NUMBERS_BYTES)
             found["numbers"][path] = (numbers or b"").decode("utf-8", "replace")
+
+
+def verify_all(root: bytes, outputs: List[Dict[str, Any]], result: str, end: float) -> None:
+    """Compare outputs until the time is over, one at least, and note how many of this result have been compared."""
+    note = os.path.join(root, b"claim", b"compared.json")
+    done = compared(note, result)
+    for number, output in enumerate(outputs[done:], done + 1):
+        verify(root, output)
+        if number < len(outputs) and time.monotonic() > end:
+            with contextlib.suppress(OSError):  # where nothing can be noted, the rest is compared now
+                write_whole(note, json.dumps({"result": result, "compared": number}).encode("ascii"))
+                raise OutOfTimeError
+
+
+def compared(note: bytes, result: str) -> int:
+    """Return how many outputs of a result an earlier look has compared."""
+    try:
+        with open(note, "rb") as file:
+            told = json.loads(file.read().decode("ascii"))
+        return int(told["compared"]) if told["result"] == result else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def answer_lay_out(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -249,7 +302,7 @@ def answer_claim(request: Dict[str, Any]) -> Dict[str, Any]:
     claimed = []
     for directory in request["directories"]:
         claim = os.path.join(os.fsencode(directory), b"claim")
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(OSError):  # where it cannot be made, it is not ours
             os.makedirs(claim)
             claimed.append(directory)
             os.utime(claim, (0, 0))  # no sign of life
@@ -258,11 +311,20 @@ def answer_claim(request: Dict[str, Any]) -> Dict[str, Any]:
 
 def answer_look(request: Dict[str, Any]) -> Dict[str, Any]:
     """Look at attempts; those for which there is no time or room now are left out of the answer."""
-    found, size, end = {}, 0, time.monotonic() + LONGEST_LOOK_SECONDS
+    found = {}  # type: Dict[str, Any]
+    room, end = LARGEST_ANSWER_BYTES, time.monotonic() + LONGEST_LOOK_SECONDS
     for directory in request["directories"]:
-        found[directory] = look(directory)
-        size += len(found[directory]["result"] or "") + sum(map(len, found[directory]["numbers"].values()))
-        if size > LARGEST_ANSWER_BYTES or time.monotonic() > end:
+        seen = look(directory, min(end, time.monotonic() + LONGEST_LOOK_AT_ONE_SECONDS))
+        if seen is not None:
+            size = len(json.dumps(seen))  # as it will be sent: what is no ASCII takes up to six times its size
+            if size > LARGEST_ANSWER_BYTES:
+                problem = "%s: result.json and qa/*.json take %d bytes of an answer, which may have %d"
+                seen.update(result=None, numbers={}, problem=problem % (directory, size, LARGEST_ANSWER_BYTES))
+                size = len(json.dumps(seen))
+            if size > room and found:
+                break
+            found[directory], room = seen, room - size
+        if time.monotonic() > end:
             break
     return {"found": found}
 
@@ -271,7 +333,7 @@ def answer_marks(request: Dict[str, Any]) -> Dict[str, Any]:
     """Forget marks that have been seen to, and answer with the names of those that are there."""
     marks = os.fsencode(request["directory"])
     for name in request["forget"]:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it is seen again
             os.unlink(os.path.join(marks, os.fsencode(name)))
     try:
         names = os.listdir(marks)
@@ -379,14 +441,14 @@ def forget(note: bytes) -> None:
 def answer_hash(request: Dict[str, Any]) -> Dict[str, Any]:
     """Read a large file to its end and leave its checksum in a note, unless nobody asks for it any more."""
     note = os.fsencode(request["note"])
-    handle = open_inside(os.fsencode(request["root"]), request["path"])
-    if handle is None:
-        told = {"sha256": None, "problem": "no regular file any more"}  # type: Dict[str, Any]
-    else:
-        try:
+    try:
+        handle = open_inside(os.fsencode(request["root"]), request["path"])
+        if handle is None:
+            told = {"sha256": None, "problem": "no regular file any more"}  # type: Dict[str, Any]
+        else:
             told = {"sha256": sha256_for(note, handle)}
-        except OSError as error:
-            told = {"sha256": None, "problem": str(error)}
+    except OSError as error:
+        told = {"sha256": None, "problem": str(error)}
     if os.path.exists(note + b".asked"):
         write_whole(note, json.dumps(told).encode("ascii"))
     return told

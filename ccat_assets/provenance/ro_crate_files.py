@@ -66,7 +66,10 @@ def missing(record: ProvenanceRecord, copies: Collection[ProductId]) -> list[Pro
 def _take(product: ProductRecord, root: str, path: str, directory: Path) -> Path:
     place = directory / place_of(product)
     place.parent.mkdir(parents=True, exist_ok=True)
-    handle = open_inside(os.fsencode(root), path)
+    try:
+        handle = open_inside(os.fsencode(root), path)
+    except OSError as error:
+        raise Refused(f"product {product.id} ({product.name}): its file cannot be read now: {error}") from error
     if handle is None:
         raise Refused(f"product {product.id} ({product.name}): its file is gone: see `ccat verify {product.id}`")
     with os.fdopen(handle, "rb") as source, place.open("wb") as target:

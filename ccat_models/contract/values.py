@@ -33,12 +33,19 @@ def _relative_path(path: str) -> str:
     return path
 
 
+def _without_nul(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL does not keep
+
+
+LARGEST_COUNT = 2**53 - 1  # which JSON, ops-db and whoever adds some up hold exactly
+
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(_utc)]
 RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_relative_path)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SubmissionKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Name = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=0)]
+Text = Annotated[str, AfterValidator(_without_nul)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Identifier = Annotated[int, Field(ge=1)]
 
 

@@ -1,13 +1,17 @@
 """What was left behind is believed only as far as it can be checked."""
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from ccat_models.product import collect
 from ccat_models.product.collect import register
@@ -15,7 +19,7 @@ from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from ccat_models.tables.places import DataProductPhysicalCopy
 from ccat_models.tables.products import DataProduct, QualityMetric
 from tests.run.bench import Bench
-from tests.support.works import made_up, start
+from tests.support.works import NO_RETRIES, made_up, start
 
 TEXT = "output/science/text.txt"
 NUMBERS = "output/qa/numbers.json"
@@ -63,6 +67,21 @@ def without_job(directory: Path) -> None:
     (directory / "job.json").unlink()
 
 
+def result_with(**fields: Any) -> Callable[[Path], None]:
+    """Return what makes a result say something else."""
+
+    def write(directory: Path) -> None:
+        result = json.loads((directory / "result.json").read_text())
+        (directory / "result.json").write_text(json.dumps(result | fields))
+
+    return write
+
+
+def listed_twice(directory: Path) -> None:
+    result = json.loads((directory / "result.json").read_text())
+    result_with(outputs=result["outputs"] * 2)(directory)
+
+
 def qa(content: str, name: str = NUMBERS) -> Callable[[Path], None]:
     """Return what writes a qa file as if the program had done so."""
 
@@ -96,6 +115,13 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "linked": (linked, "not a regular file of this attempt"),
     "in a linked directory": (linked_directory, "not a regular file of this attempt"),
     "job removed": (without_job, "job.json"),
+    "much memory": (result_with(peak_memory_bytes=10**30), "peak_memory_bytes: "),
+    "large exit code": (result_with(outcome="failed", exit_code=10**30, outputs=[]), "exit_code: "),
+    "large signal": (result_with(outcome="failed", exit_code=None, signal=10**30, outputs=[]), "signal: "),
+    "long host": (result_with(host="h" * 201), "host: "),
+    "long job id": (result_with(job_id="1" * 65), "job_id: "),
+    "much time": (result_with(wall_seconds=1e308), "wall_seconds: "),
+    "listed twice": (listed_twice, "is there twice"),
     "qa: words": (qa('{"letters": "many"}'), "letters must be a finite number or a boolean, got 'many'"),
     "qa: not a number": (qa('{"letters": NaN}'), "letters must be a finite number or a boolean, got nan"),
     "qa: beyond floats": (qa(f'{{"letters": 1{"0" * 400}}}'), "letters must be a finite number or a boolean, got 1000"),
@@ -166,6 +192,75 @@ def test_registering_again_changes_nothing(bench: Bench) -> None:
     assert answers == [True, False]
     assert count(bench, DataProduct, DataProductPhysicalCopy) == [1, 1]
     assert bench.run().status_changed_at == bench.works.observatory.clock() - timedelta(seconds=1)
+
+
+def test_what_text_columns_do_not_hold_is_replaced(bench: Bench) -> None:
+    bench.declare("a", retries=NO_RETRIES)
+    bench.works.request()
+    (directory,) = bench.until_written()
+    result_with(outcome="launch_failed", exit_code=None, outputs=[], message="a\0b", host="no\0de")(directory)
+    bench.tick()
+    (attempt,) = bench.attempts()
+    assert "a\N{REPLACEMENT CHARACTER}b" in (attempt.failure_message or "")
+    assert attempt.host == "no\N{REPLACEMENT CHARACTER}de"
+
+
+def test_what_ops_db_cannot_hold_fails_its_attempt_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.declare("a", "b", retries=NO_RETRIES)
+    bench.works.request()
+    bench.until_written()
+    insert, calls = collect._insert_copies, []
+
+    def overflow_once(session: Session, *arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            session.execute(sa.update(DataProduct).values(size_bytes=10**30))
+        insert(session, *arguments)
+
+    monkeypatch.setattr(collect, "_insert_copies", overflow_once)
+    bench.tick()
+    assert bench.statuses() == ["FAILED", "COMPLETED"]
+    assert "ops-db cannot hold what it left" in (bench.run().failure_message or "")
+
+
+def refuse_to_open(patch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Let an attempt's result be beyond reach, as on a file server that has been restarted."""
+    opened, inode = os.open, directory.stat().st_ino
+
+    def failing(path: Any, *arguments: Any, **named: Any) -> int:
+        if path == b"result.json" and os.fstat(named["dir_fd"]).st_ino == inode:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return opened(path, *arguments, **named)
+
+    patch.setattr(os, "open", failing)
+
+
+def test_what_the_disk_does_not_give_now_is_waited_for_and_holds_up_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.declare("a", "b", retries=NO_RETRIES)
+    bench.works.request()
+    bad, _ = bench.until_written()
+    with monkeypatch.context() as patch:
+        refuse_to_open(patch, bad)
+        for _ in range(3):
+            bench.tick(600)
+        waiting, other = bench.statuses()
+        assert (waiting, other) == ("SUBMITTED", "COMPLETED")
+    bench.tick()
+    assert bench.statuses() == ["COMPLETED", "COMPLETED"]
+
+
+def test_what_the_disk_does_not_give_for_an_hour_has_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.declare("a", retries=NO_RETRIES)
+    bench.works.request()
+    (bad,) = bench.until_written()
+    refuse_to_open(monkeypatch, bad)
+    bench.tick()
+    bench.tick(3601)
+    run = bench.run()
+    assert (run.status, run.failure_class) == (RunStatus.FAILED, FailureClass.COLLECTION)
+    assert run.failure_message == f"{bad}: [Errno 116] Stale file handle; not to be read for 3601 s"
 
 
 @pytest.mark.parametrize("place", ["_insert_copies", "_insert_metrics", "ended_well"])
