@@ -78,10 +78,20 @@ def _cancel(cluster: Cluster, jobs: Sequence[Job]) -> None:
 
 
 def _end_lingering(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
-    """End attempts whose jobs will never run, and see to it that they never do; one that has begun is left alone."""
-    barred, _ = bar(cluster, attempts)
+    """End attempts whose jobs will never run, and see to it that they never do.
+
+    One that had begun, and was sent back to the queue, may have left a result, or may run since just now. What cannot
+    be looked at now is seen to once its job is gone.
+    """
+    barred, begun = bar(cluster, attempts)
     for attempt in barred:
         _lose(cluster, attempt, jobs[attempt.submission_key].ending, "it never began")
+    for attempt, seen in _look(cluster, begun):
+        if seen.is_silent and seen.claimed:
+            if not seen.lives(cluster.timing.alive_within):
+                _lose(cluster, attempt, jobs[attempt.submission_key].ending, "it had begun")
+        elif seen.trouble is None:
+            collect(cluster, attempt, seen, jobs[attempt.submission_key].ending)
 
 
 def _record(cluster: Cluster, sent: Sequence[OpenAttempt], alive: Mapping[str, Job]) -> None:

@@ -1,6 +1,7 @@
 """Jobs that vanish, and attempts that ask for more."""
 
 import signal
+import time
 from dataclasses import replace
 
 import psutil
@@ -85,6 +86,25 @@ def test_a_job_that_begins_at_the_moment_it_is_given_up_is_not_lost(bench: Bench
     bench.behind(real)
     assert bench.until_ended() == ["COMPLETED"]
     assert bench.called() == {"scan-0 1": 1}
+
+
+@pytest.mark.parametrize("left", ["a result", "nothing"])
+def test_a_job_that_had_begun_and_is_held_in_the_queue_again(bench: Bench, left: str) -> None:
+    bench.declare("a", retries=NO_RETRIES)
+    bench.behind(fake := FakeDoubtfulBackEnd(real := bench.local, queued=[]))
+    bench.works.request()
+    bench.tick()
+    assert fake.queued
+    real.submit(fake.queued[0])
+    (directory,) = bench.directories()
+    while real.find([Sent(attempt.submission_key) for attempt in bench.attempts()]):
+        time.sleep(0.02)
+    if left == "nothing":
+        (directory / "result.json").unlink()
+    fake.never = True
+    bench.tick()
+    assert bench.statuses() == ["COMPLETED" if left == "a result" else "FAILED"]
+    assert bench.run().failure_message == (None if left == "a result" else "bad constraints; it had begun")
 
 
 def test_many_jobs_lost_at_once_are_asked_about_a_hundred_at_a_time(bench: Bench) -> None:
