@@ -19,10 +19,10 @@ class Timing:
     lease: timedelta = timedelta(seconds=30)
     resend_after: timedelta = timedelta(seconds=5)  # a job in doubt that the back end does not know is sent again
     lost_after: timedelta = timedelta(seconds=10)  # a job that is nowhere and has no result is lost
-    unread_after: timedelta = timedelta(hours=1)  # a result or outputs that the disk does not give are given up
     observe_every: timedelta = timedelta(0)  # the back end is asked no more often
     alive_within: timedelta = timedelta(0)  # a wrapper with a sign of life so young is alive, whatever the queue says
     stuck_after: timedelta = timedelta(seconds=30)  # a run that nothing makes room for, and nothing moves, has failed
+    unread_after: timedelta = timedelta(hours=1)  # a result or outputs that the disk does not give are given up
 
 
 def _go_on(step: str) -> None:

@@ -12,7 +12,9 @@ from resources.slurm.parse import compress
 
 LARGEST_SCRIPT_BYTES = 4 * 1024**2  # slurm.conf(5), max_script_size
 JOB_ID_VARIABLE = "CCAT_JOB_ID"  # SLURM_JOB_ID is another number for each task
-MARGIN_MINUTES = 2  # the wrapper ends its program by itself; Slurm looks at time limits every half minute or so
+# The wrapper ends its program by itself, but images are verified before and outputs are hashed after it; and Slurm
+# looks at time limits every half minute or so. Long jobs leave much to hash, and must still fit into a partition.
+_LEAST_MARGIN_MINUTES, _LARGEST_MARGIN_MINUTES = 2, 30
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 
 
@@ -35,6 +37,12 @@ class Site:
 def job_name(batch_key: str) -> str:
     """Return the name by which a batch is found again when the reply to its submission was lost."""
     return f"ccat-{_checked_key(batch_key)}"
+
+
+def minutes_of_job(time_limit_seconds: float) -> int:
+    """Return the time limit of a job whose program may take so long: a tenth more, and from 2 to 30 minutes."""
+    minutes = math.ceil(time_limit_seconds / 60)
+    return minutes + min(max(_LEAST_MARGIN_MINUTES, math.ceil(minutes / 10)), _LARGEST_MARGIN_MINUTES)
 
 
 def render(batch: Batch, site: Site) -> str:
@@ -78,7 +86,7 @@ def _sizes(shape: Shape, chosen: Mapping[str, str]) -> list[str]:
     if "mem-per-cpu" not in chosen:
         words.append(f"--mem={max(1, math.ceil(shape.memory_gb * 1024))}M")
     if shape.time_limit_seconds is not None:
-        words.append(f"--time={math.ceil(shape.time_limit_seconds / 60) + MARGIN_MINUTES}")
+        words.append(f"--time={minutes_of_job(shape.time_limit_seconds)}")
     if shape.gpus and "gres" not in chosen:
         words.append(f"--gres=gpu:{int(shape.gpus)}")
     return words

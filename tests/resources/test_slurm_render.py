@@ -137,3 +137,9 @@ def test_a_script_that_is_too_large_for_slurm_is_refused(monkeypatch: pytest.Mon
 def test_the_wrapper_ends_its_program_before_slurm_does() -> None:
     assert "#SBATCH --time=4\n" in render(SMALL, SITE)
     assert "--time" not in render(replace(SMALL, shape=replace(SMALL.shape, time_limit_seconds=None)), SITE)
+
+
+@pytest.mark.parametrize(("hours", "minutes"), [(1 / 60, 3), (0.5, 33), (2, 132), (23.5, 1440), (100, 6030)])
+def test_a_job_has_time_to_hash_what_its_program_made(hours: float, minutes: int) -> None:
+    shape = replace(SMALL.shape, time_limit_seconds=hours * 3600)
+    assert f"#SBATCH --time={minutes}\n" in render(replace(SMALL, shape=shape), SITE)

@@ -10,7 +10,7 @@
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=16282M
-#SBATCH --time=122
+#SBATCH --time=132
 #SBATCH --gres=gpu:2
 #SBATCH --account=ccat
 #SBATCH --constraint=rome&ib
