@@ -2,7 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from resources.errors import ResourceError, SubmissionDoubtful, SubmissionPostponed, SubmissionRefused
+from resources.errors import (
+    ResourceError,
+    SubmissionDoubtful,
+    SubmissionPostponed,
+    SubmissionRefused,
+    SubmissionTooLarge,
+)
 from resources.shell import Completed
 from resources.slurm.replies import submitted_id
 
@@ -33,6 +39,15 @@ def test_what_slurm_was_seen_to_refuse_is_refused(recorded: str) -> None:
         POLICY,
         f"sbatch: error: AssocMaxSubmitJobLimit\n{POLICY}",
         f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{POLICY}",
+    ],
+)
+def test_what_fewer_jobs_might_pass_is_too_large(stderr: str) -> None:
+    assert error_of(stderr) is SubmissionTooLarge
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    [
         f"{FAILED}Required partition not available (inactive or drain)",
         f"{FAILED}System submissions disabled",
         f"{UNABLE}\n{FAILED}Resource temporarily unavailable",
