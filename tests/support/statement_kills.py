@@ -41,7 +41,11 @@ WATCHED = frozenset(
     str(ROOT / name)
     for name in (
         "resources/executor.py",
+        "resources/visit.py",
         "resources/submitter.py",
+        "resources/unsent.py",
+        "resources/claims.py",
+        "resources/sender.py",
         "resources/preparation.py",
         "resources/batches.py",
         "resources/observer.py",
