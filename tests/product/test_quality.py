@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ccat_models.errors import CcatError, InvalidDeclaration, NotFound, Refused
-from ccat_models.product.quality import waive
+from ccat_models.product.quality import find_failing, waive
+from ccat_models.run.listing import RunRow, list_runs
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
 from tests.support.ops_db import empty
@@ -58,6 +59,32 @@ def test_an_older_good_product_stays_what_later_steps_read(works: Works) -> None
     works.complete(numbers={"rms_k": 0.8})
     assert reasons(works)[0] == "quality_blocked"
     assert works.gaps("read")["scan-0"].current_run_id == 1
+
+
+def test_a_path_means_the_newest_run_that_fails_the_check_and_is_not_waived(works: Works) -> None:
+    let_pass(works)
+    for content, rms_k in (("second", 0.8), ("third", 0.4)):
+        works.observatory.scan(0, content)
+        works.request()
+        works.complete(works.in_flight()[0], numbers={"rms_k": rms_k, "gain": 0.5})
+    runs = [row.id for row in reversed(listed(works)) if row.step == "read"]
+    where = "letters/read/executed_obs_unit=scan-0"
+    assert meant(works, where) == runs[1], "the third passes, the first is waived"
+    assert meant(works, f"{where}/science/text.txt") == runs[1]
+    assert meant(works, where, "gain") == runs[2], "all fail it"
+    assert meant(works, f"run:{runs[0]}") == runs[0]
+    let_pass(works, run=runs[1])
+    assert meant(works, where) == runs[2], "none fails it any more: the current one"
+
+
+def meant(works: Works, text: str, name: str = "rms_k") -> RunId:
+    with works.cluster.ops_db.read() as session:
+        return find_failing(session, text, name)
+
+
+def listed(works: Works) -> list[RunRow]:
+    with works.cluster.ops_db.read() as session:
+        return list_runs(session)
 
 
 def test_a_waiver_makes_it_a_result(works: Works) -> None:
