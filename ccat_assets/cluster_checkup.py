@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -148,19 +148,28 @@ def _partition(cluster: _Cluster) -> Finding:
     if done.exit_code:
         return Finding("partition", "broken", f"sinfo: {_words_of(done)}")
     rows = [line.split("|") for line in done.stdout.splitlines() if line.count("|") == 3]
-    wanted = cluster.settings.slurm_partition
+    wanted = [name for name in (cluster.settings.slurm_partition or "").split(",") if name]
     names = sorted({row[0].rstrip("*") for row in rows})
-    chosen = [row for row in rows if row[0].rstrip("*") == wanted or (not wanted and row[0].endswith("*"))]
-    if not chosen:
-        shown = f"no partition {wanted!r}" if wanted else "no partition is the cluster's default"
+    unknown = [name for name in wanted if name not in names]
+    chosen = [row for row in rows if row[0].rstrip("*") in wanted or (not wanted and row[0].endswith("*"))]
+    if unknown or not chosen:
+        shown = f"no partition {unknown[0]!r}" if unknown else "no partition is the cluster's default"
         return Finding("partition", "broken", _mend(shown, f"setting slurm_partition: one of {', '.join(names)}"))
-    name, state, limit, nodes = chosen[0]
-    allocated, idle, _, total = nodes.split("/")  # and those that take no jobs
-    taking = int(allocated) + int(idle)
-    said = f"{name.rstrip('*')} is {state}, {taking} of {total} nodes take jobs, time limit {limit}"
-    if state != "up":
-        return Finding("partition", "broken", _mend(said, "setting slurm_partition, or ask the cluster's operators"))
-    return Finding("partition", "ok" if taking else "note", said if taking else _mend(said, "`sinfo -R` says why"))
+    return _state_of(chosen)
+
+
+def _state_of(rows: Sequence[Sequence[str]]) -> Finding:
+    """Say how partitions are: jobs run in any of those that are named, as long as one of them is up."""
+    said, up, taking = [], False, 0
+    for name, state, limit, nodes in rows:
+        allocated, idle, _, total = nodes.split("/")  # and those that take no jobs
+        taken = int(allocated) + int(idle)
+        said.append(f"{name.rstrip('*')} is {state}, {taken} of {total} nodes take jobs, time limit {limit}")
+        up, taking = up or state == "up", taking + (taken if state == "up" else 0)
+    text = "; ".join(said)
+    if not up:
+        return Finding("partition", "broken", _mend(text, "setting slurm_partition, or ask the cluster's operators"))
+    return Finding("partition", "ok" if taking else "note", text if taking else _mend(text, "`sinfo -R` says why"))
 
 
 def _options_of_every_job(settings: Settings) -> list[str]:

@@ -94,6 +94,14 @@ def test_a_partition_that_is_not_there_is_told_with_those_that_are(away: Termina
     assert "invalid partition specified: nope" in found["job options"]
 
 
+def test_jobs_may_go_to_any_of_several_partitions(away: Terminal) -> None:
+    code, found = findings(away, SLURM_PARTITION="short,debug")
+    assert (code, found["partition"][0]) == (0, "ok"), found
+    said = sorted(found["partition"][1].split("; "))
+    assert [one.partition(",")[0] for one in said] == ["debug is up", "short is up"]
+    assert "no partition 'nope'" in broken(away, SLURM_PARTITION="debug,nope")["partition"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
