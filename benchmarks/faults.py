@@ -1,6 +1,7 @@
 """`python -m benchmarks.faults [OPTIONS]`: run the fault suite, print what each fault did, write faults.json.
 
-The options are those of pytest, whose exit code this ends with.
+The options are those of pytest, whose exit code this ends with; where it was content but less than `LEAST_FAULTS` were
+tried, lost or duplicated anything, or ended wrongly, it ends with 1.
 """
 
 import json
@@ -18,6 +19,7 @@ from tests.support.fault_table import COLUMNS
 
 RESULTS = Path(__file__).with_name("faults.json")
 ROOT = Path(__file__).parents[1]
+LEAST_FAULTS = 300
 Rows = Mapping[str, Mapping[str, int]]
 
 
@@ -29,7 +31,15 @@ def main(arguments: list[str]) -> int:
         rows = merged(json.loads(path.read_text()) for path in sorted(Path(directory).glob("*.json")))
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     Console(width=140).print(table(rows))
-    return exit_code
+    complaints = [] if arguments else complaints_about(rows["total"])  # with options, it may be a part of the suite
+    Console(width=140, stderr=True).print(*complaints, sep="\n")
+    return exit_code or int(bool(complaints))
+
+
+def complaints_about(total: Mapping[str, int]) -> list[str]:
+    """Return why the whole suite has not shown what it is there to show."""
+    few = [f"{total['tried']} faults were tried, of at least {LEAST_FAULTS}"] if total["tried"] < LEAST_FAULTS else []
+    return few + [f"{total[bad]} {bad}" for bad in ("lost", "duplicated", "wrong") if total[bad]]
 
 
 def merged(parts: Iterable[Rows]) -> dict[str, dict[str, int]]:
