@@ -59,6 +59,26 @@ def test_wrong_answers_while_jobs_wait_and_run_change_nothing(
     assert len(trial.attempts()) == SLOTS + 4, "none was given up"
 
 
+@pytest.mark.parametrize("fault", LIES)
+def test_wrong_answers_about_jobs_that_vanished_cost_no_more_than_their_attempts(
+    slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, fault: Fault
+) -> None:
+    world = FaultyLab(sqlite_ops_db, tmp_path, slurm_cluster, timing=IMPATIENT)
+    trial = world.trial(8, seconds=8, retries=PATIENT)
+    world.lab.until(lambda: len(trial.running_ids()) == 8)
+    trial.kill_wrappers(2)
+    world.lab.until(lambda: world.commands.count()["sacct"] > 0)  # of which a stale answer is a repetition
+    world.commands.inject("sacct", fault, every=1)
+    trial.kill_wrappers(4)  # two of them are dead
+    world.lab.until(lambda: world.struck_by(fault, program="sacct") > 0)
+    look_for(1, world.lab)
+    world.commands.clear()
+    world.lab.until_ended()
+    name, struck = f"sacct: {fault.value}, of jobs that vanished", world.struck_by(fault, program="sacct")
+    trial.judge(fault_table, name, {"COMPLETED": 8}, tried=struck)
+    assert len(trial.attempts()) == 8 + 4
+
+
 @pytest.mark.parametrize("fault", [Fault.EMPTY, Fault.OTHER_CLUSTER])
 def test_jobs_that_are_given_up_too_early_never_run_beside_those_that_follow(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, fault: Fault

@@ -8,7 +8,7 @@ from resources.local_shell import LocalShell
 from resources.ops_db import OpsDb
 from resources.slurm.backend import Limits
 from tests.support.fault_checks import Trial
-from tests.support.fault_slurm import FaultyCommands
+from tests.support.fault_slurm import Fault, FaultyCommands
 from tests.support.slurm_cluster import SlurmCluster
 from tests.support.slurm_lab import SlurmLab
 
@@ -39,7 +39,11 @@ class FaultyLab:
     @property
     def struck(self) -> int:
         """Return how many calls misbehaved."""
-        return sum(call.fault is not None for call in self.commands.calls())
+        return self.struck_by(*Fault)
+
+    def struck_by(self, *faults: Fault, program: str | None = None) -> int:
+        """Return how many calls, of one program or of all, misbehaved like this."""
+        return sum(call.fault in faults and program in (None, call.program) for call in self.commands.calls())
 
 
 def look_for(seconds: float, lab: SlurmLab) -> None:
