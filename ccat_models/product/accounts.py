@@ -28,6 +28,7 @@ def wrong_accounts(session: Session, location_id: int) -> dict[RunId, tuple[int 
         sa.select(real.c.run_id, RunSpace.size_bytes, real.c.size_bytes)
         .outerjoin(RunSpace, RunSpace.run_id == real.c.run_id)
         .join(Run, Run.id == real.c.run_id)
+        .where(sa.or_(RunSpace.run_id.is_(None), RunSpace.data_location_id == location_id))
         .where(differs, Run.status == RunStatus.COMPLETED)
         .order_by(real.c.run_id)
     )
@@ -40,7 +41,8 @@ def set_right(session: Session, location_id: int, run_ids: Collection[RunId], no
         there = set(session.scalars(sa.select(RunSpace.run_id).where(RunSpace.run_id.in_(chunk)).with_for_update()))
         for run_id in sorted(set(chunk) - there):
             note_space(session, run_id, location_id, now)
-        rows = session.execute(_real(location_id).where(DataProduct.run_id.in_(chunk))).mappings().all()
+        here = sa.select(RunSpace.run_id).where(RunSpace.run_id.in_(chunk), RunSpace.data_location_id == location_id)
+        rows = session.execute(_real(location_id).where(DataProduct.run_id.in_(here))).mappings().all()
         session.execute(sa.update(RunSpace), [dict(row) for row in rows])
 
 

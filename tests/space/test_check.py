@@ -4,13 +4,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from ccat_models.product.accounts import set_right, wrong_accounts
 from ccat_models.product.copies import select_named
 from ccat_models.product.pins import pin
+from ccat_models.tables.base import RunId
 from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import RunSpace, SpaceState
 from resources.space_check import Discrepancy, SpaceCheck
 from resources.space_judgement import Wrong
+from tests.space.test_retention import copy_elsewhere
 from tests.space.tiny import Died, Tiny
 
 NOW = timedelta(0)
@@ -175,6 +178,24 @@ def test_accounts_are_set_right(tiny: Tiny) -> None:
     with tiny.cluster.ops_db.read() as session:
         again = session.get_one(RunSpace, first.run_id)
         assert (again.size_bytes, again.removable_bytes) == sizes
+
+
+def test_accounts_of_another_location_are_left_alone(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    copy_elsewhere(tiny)
+    tiny.purge()
+    before = accounts(tiny)
+    with tiny.cluster.ops_db.write() as session:
+        assert wrong_accounts(session, 9) == {}
+        set_right(session, 9, before, tiny.cluster.clock())
+    assert accounts(tiny) == before
+    assert found(tiny) == []
+
+
+def accounts(tiny: Tiny) -> dict[RunId, int]:
+    with tiny.cluster.ops_db.read() as session:
+        return dict(session.execute(sa.select(RunSpace.run_id, RunSpace.size_bytes)).tuples().all())
 
 
 def test_staged_raw_data_is_looked_for(tiny: Tiny) -> None:
