@@ -80,18 +80,18 @@ def _cancel(cluster: Cluster, jobs: Sequence[Job]) -> None:
 def _end_lingering(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
     """End attempts whose jobs will never run, and see to it that they never do.
 
-    One that had begun, and was sent back to the queue, may have left a result, or may run since just now. What cannot
-    be looked at now is seen to once its job is gone.
+    One that had begun, and was sent back to the queue, may have left a result, or may run since just now: where there
+    is none it is given the time that any job has whose end is not known.
     """
     barred, begun = bar(cluster, attempts)
     for attempt in barred:
         _lose(cluster, attempt, jobs[attempt.submission_key].ending, "it never began")
-    for attempt, seen in _look(cluster, begun):
-        if seen.is_silent and seen.claimed:
-            if not seen.lives(cluster.timing.alive_within):
-                _lose(cluster, attempt, jobs[attempt.submission_key].ending, "it had begun")
-        elif seen.trouble is None:
+    looked_at = [(attempt, seen) for attempt, seen in _look(cluster, begun) if seen.trouble is None]
+    for attempt, seen in looked_at:
+        if not seen.is_silent:
             collect(cluster, attempt, seen, jobs[attempt.submission_key].ending)
+    for attempt, _ in _given_up(cluster, [(attempt, seen) for attempt, seen in looked_at if seen.is_silent]):
+        _lose(cluster, attempt, jobs[attempt.submission_key].ending, "it had begun")
 
 
 def _record(cluster: Cluster, sent: Sequence[OpenAttempt], alive: Mapping[str, Job]) -> None:

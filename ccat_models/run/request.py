@@ -166,7 +166,7 @@ def _insert_runs(
             *(known.c[name] for name in from_gap.values()),
         )
         .where(known.c.step_id == step.step_id, is_actionable(known), *conditions)
-        .order_by(known.c.sub_group_id)
+        .order_by(sa.func.coalesce(known.c.latest_run_id, 0), known.c.sub_group_id)  # who waits longest comes first
     )
     if limit is not None:
         rows = rows.limit(limit)

@@ -16,7 +16,7 @@ from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.run.regenerate import regenerate, runs_lacked
 from ccat_models.run.request import create_runs
 from ccat_models.sub_group.follow import packages_changed
-from ccat_models.tables.base import RunId, SubGroupId
+from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.pipelines import Pipeline, PipelineMode, PipelineRevision, ReductionStep, TriggerType
 
 REQUESTED_BY = "standing"
@@ -56,6 +56,7 @@ def request_gaps(
 ) -> Mapping[str, Mapping[RunId, SubGroupId]]:
     """Create the runs that a pipeline asks for by itself, no more than `limit`; return them by step.
 
+    Later steps come first: they end what was begun, and free the room it takes, before more is begun.
     `sub_group_gap` must have been looked at in this transaction, a request's.
     """
     begun = round_begun(session, pipeline)
@@ -68,7 +69,7 @@ def request_gaps(
         "at_location": at_location,
     }
     created: dict[str, dict[RunId, SubGroupId]] = defaultdict(dict)
-    for step in pipeline.steps:
+    for step in _last_first(pipeline.steps):
         left = limit - sum(map(len, created.values()))
         if left <= 0:
             break
@@ -78,6 +79,13 @@ def request_gaps(
         for name, runs in _make_again(session, pipeline, step, asking).items():
             created[name].update(runs)
     return {name: runs for name, runs in created.items() if runs}
+
+
+def _last_first(steps: Sequence[StepView]) -> list[StepView]:
+    depths: dict[StepId, int] = {}
+    for step in steps:  # upstreams come first
+        depths[step.step_id] = 1 + max((depths[upstream] for upstream in step.upstream_ids), default=0)
+    return sorted(steps, key=lambda step: -depths[step.step_id])
 
 
 def _make_again(

@@ -248,6 +248,28 @@ def test_caps_hold_what_is_too_much_and_the_important_go_first(works: Works) -> 
     assert created(works) == {}
 
 
+def test_what_was_begun_is_ended_before_more_is_begun(works: Works) -> None:
+    scans(works, *range(6))
+    works.declare(READ, step("clean", depends_on=["read"]), max_in_flight=2, **CONTINUOUS)
+    rounds = []
+    while asked := created(works):
+        rounds.append(asked)
+        works.complete()
+    assert rounds == [{"read": 2}, {"clean": 2}] * 3
+
+
+def test_a_sub_group_that_changes_all_the_time_starves_no_other(works: Works) -> None:
+    scans(works, *range(3))
+    works.declare(step("read", max_in_flight=1), **CONTINUOUS)
+    for number in range(6):
+        assert created(works) == {"read": 1}
+        works.complete()
+        works.observatory.scan(0, f"corrected {number}")
+    with works.cluster.ops_db.read() as session:
+        runs = session.execute(sa.select(Run.sub_group_id, sa.func.count()).group_by(Run.sub_group_id)).tuples().all()
+    assert sorted(count for _, count in runs) == [1, 1, 4]
+
+
 def test_an_open_circuit_stops_a_step_until_it_is_reset(works: Works) -> None:
     scans(works, *range(6))
     works.declare(step("read", circuit_threshold=2, max_in_flight=2), **CONTINUOUS)

@@ -103,8 +103,11 @@ def test_a_job_that_had_begun_and_is_held_in_the_queue_again(bench: Bench, left:
         (directory / "result.json").unlink()
     fake.never = True
     bench.tick()
-    assert bench.statuses() == ["COMPLETED" if left == "a result" else "FAILED"]
-    assert bench.run().failure_message == (None if left == "a result" else "bad constraints; it had begun")
+    assert bench.statuses() == ["COMPLETED" if left == "a result" else "SUBMITTED"]
+    assert bench.until_ended() == ["COMPLETED" if left == "a result" else "FAILED"]
+    assert bench.run().failure_message == (
+        None if left == "a result" else "not in the queue and without a result for 1 s; it had begun"
+    )
 
 
 def test_many_jobs_lost_at_once_are_asked_about_a_hundred_at_a_time(bench: Bench) -> None:
