@@ -16,10 +16,11 @@ from ccat_models.gap.evaluate import Asked, judge
 from ccat_models.gap.history import circuit_failures
 from ccat_models.gap.reason_counts import note_counts
 from ccat_models.gap.table import ANEW, COLUMNS, TOUCHED, changed, gap_now, sub_group_gap, touched
+from ccat_models.pipeline.forget import forget_gaps
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.sub_group.follow import packages_changed
 from ccat_models.tables.base import StepId
-from ccat_models.tables.gaps import StepLook, SubGroupChange
+from ccat_models.tables.gaps import StepLook, SubGroupChange, SubGroupGap
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.pipelines import ReductionStep, SubGroupMember
 from ccat_models.temporary import analyze
@@ -45,7 +46,7 @@ def look(session: Session, pipeline: PipelineView, now: datetime, *, many: int =
     """
     table.start(session)
     whole = _take_changes(session, pipeline, now)
-    _forget_other_steps(session, pipeline)
+    _forget_other_steps(session, pipeline, now)
     looked = Looked()
     for step in pipeline.steps:
         circuit_open = _judge(session, pipeline, step, whole, looked, now)
@@ -102,13 +103,13 @@ def _take_changes(session: Session, pipeline: PipelineView, now: datetime) -> se
     return whole
 
 
-def _forget_other_steps(session: Session, pipeline: PipelineView) -> None:
+def _forget_other_steps(session: Session, pipeline: PipelineView, now: datetime) -> None:
     """Forget the gaps of steps that the pipeline's current revision does not have any more."""
     others = sa.select(ReductionStep.id).where(
         ReductionStep.pipeline_id == pipeline.pipeline_id,
         ReductionStep.id.not_in([step.step_id for step in pipeline.steps]),
     )
-    session.execute(sa.delete(sub_group_gap).where(sub_group_gap.c.step_id.in_(others)))
+    forget_gaps(session, SubGroupGap.step_id.in_(others), now)
     session.execute(_quietly(sa.delete(StepLook).where(StepLook.step_id.in_(others))))
 
 

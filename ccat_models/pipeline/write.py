@@ -1,11 +1,14 @@
 """The rows of one applied declaration; records are added, never edited."""
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.pipeline.application import Application
 from ccat_models.pipeline.diff import differences
 from ccat_models.pipeline.document import Document
+from ccat_models.pipeline.forget import forget_gaps
 from ccat_models.pipeline.known import Known
 from ccat_models.pipeline.versions import parse_version, version_rank
 from ccat_models.pipeline.write_steps import write_steps
@@ -89,16 +92,16 @@ def _write_grouping(session: Session, application: Application, known: Known) ->
         row.instrument_module_id = (
             None if declared.instrument_module is None else known.modules[declared.instrument_module]
         )
-        _forget_sub_groups(session, row)
+        _forget_sub_groups(session, row, application.now)
     session.flush()
     return row.id
 
 
-def _forget_sub_groups(session: Session, grouping: DataGrouping) -> None:
+def _forget_sub_groups(session: Session, grouping: DataGrouping, now: datetime) -> None:
     """Delete what the old rules led to; there are no runs, and the next refresh finds what the new ones lead to."""
     partitionings = sa.select(Partitioning.id).where(Partitioning.data_grouping_id == grouping.id)
     sub_groups = sa.select(SubGroup.id).where(SubGroup.partitioning_id.in_(partitionings))
     session.execute(sa.delete(RerunRequest).where(RerunRequest.sub_group_id.in_(sub_groups)))
-    session.execute(sa.delete(SubGroupGap).where(SubGroupGap.sub_group_id.in_(sub_groups)))
+    forget_gaps(session, SubGroupGap.sub_group_id.in_(sub_groups), now)
     session.execute(sa.delete(SubGroupMember).where(SubGroupMember.partitioning_id.in_(partitionings)))
     session.execute(sa.delete(SubGroup).where(SubGroup.partitioning_id.in_(partitionings)))

@@ -1,6 +1,6 @@
 """Pipelines that ask by themselves, visit by visit, with a clock of our own; their runs are ended by hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from ccat_models.gap.answer import gaps
+from ccat_models.gap.reason_changes import newest_counts
 from ccat_models.gap.rounds import begin_round
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.pipeline.view import load_pipeline
@@ -383,3 +384,26 @@ def test_nothing_that_was_noted_is_left_behind(works: Works) -> None:
         assert session.scalars(sa.select(SubGroupChange)).all() == []
         steps = set(session.scalars(sa.select(sub_group_gap.c.step_id)))
     assert steps == {1}
+
+
+def test_what_is_not_asked_about_any_more_is_counted_no_longer(works: Works) -> None:
+    def counted() -> list[Mapping[str, int]]:
+        with works.cluster.ops_db.read() as session:
+            return [counts for _, counts in sorted(newest_counts(session).items())]
+
+    def chosen(operator: str, value: str) -> dict[str, Any]:
+        rule = {"table": "RawDataPackage", "column": "name", "operator": operator, "value": value}
+        return {"name": "some", "rules": [rule]}
+
+    scans(works, 0, 1, 2)
+    works.declare(step("read"), step("see"), data_grouping=chosen("like", "scan-%"))
+    visit(works.cluster)
+    assert counted() == [{"missing": 3}] * 2
+    works.observatory.clock.pass_seconds(600)
+    works.declare(step("read"), data_grouping=chosen("like", "scan-%"))
+    visit(works.cluster)
+    assert counted() == [{"missing": 3}, {"missing": 0}], "a step was left out"
+    works.observatory.clock.pass_seconds(600)
+    works.declare(step("read"), step("see"), data_grouping=chosen("eq", "scan-1"))
+    visit(works.cluster)
+    assert counted() == [{"missing": 1}] * 2, "it is back, and the rules choose fewer"
