@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+import sqlalchemy as sa
+
 from ccat_models.product.accounts import set_right, wrong_accounts
 from ccat_models.product.copies import note_unverified
 from ccat_models.product.disk_rows import (
@@ -25,13 +27,15 @@ from ccat_models.product.purge import Purpose, mark
 from ccat_models.product.removable import pick
 from ccat_models.raw.staging import STAGED_DIRECTORY
 from ccat_models.tables.base import RunId
+from ccat_models.tables.pipelines import Pipeline
 from ccat_models.tables.places import PhysicalCopyStatus
 from resources.attempt_store import Wanted
 from resources.cluster import Cluster
 from resources.lying_files import LyingFile
 from resources.purging import finish, unlink
-from resources.space_judgement import SKIP, Known, Seen, Wrong, judge, run_of, staged_of
+from resources.space_judgement import LEFT_ALONE, SKIP, Known, Seen, Wrong, judge, run_of, staged_of
 from resources.stager import staged_name
+from resources.workspace import path_component
 
 SETTLED_AFTER = timedelta(hours=1)  # whatever changed since may be somebody's who is at work
 _PAGE = 10_000  # files or rows
@@ -51,7 +55,7 @@ class Discrepancy:
     @property
     def is_open(self) -> bool:
         """Say whether somebody has to see to it."""
-        return not self.repaired and self.wrong is not Wrong.FAILED
+        return not self.repaired and self.wrong not in LEFT_ALONE
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,9 @@ class SpaceCheck:
             coming = packages_on_their_way(session, cluster.location_id) if is_staged else []
             staged = staged_copies(session, cluster.location_id) if is_staged else {}
             known = run_files(session, cluster.location_id, runs)
+            directories = {path_component(name) for name in session.scalars(sa.select(Pipeline.name))}
         names = {staged_name(name, checksum) for name, checksum in coming}
-        return Known(known, staged, names, cluster.clock() - self.settled_after)
+        return Known(known, staged, names, cluster.clock() - self.settled_after, directories)
 
     def _removed(self, found: Sequence[Discrepancy]) -> Iterator[Discrepancy]:
         """Yield what was found; what nobody needs is removed first."""

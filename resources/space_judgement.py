@@ -33,7 +33,11 @@ class Wrong(Enum):
     LEFT_OVER = "left over"
     ORPHAN = "orphan"
     ACCOUNT = "wrong account"
+    FOREIGN = "foreign"  # nothing is wrong: it does not lie where runs leave files, so it is somebody's
     FAILED = "of failed attempts"  # nothing is wrong: kept for whoever looks into the failure
+
+
+LEFT_ALONE = (Wrong.FOREIGN, Wrong.FAILED)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Known:
     staged: Mapping[str, tuple[int, PhysicalCopyStatus]]
     coming: Collection[str]  # directories of raw data on its way
     settled_before: datetime
+    directories: Collection[str]  # of the pipelines
 
 
 @dataclass
@@ -56,7 +61,7 @@ class Seen:
 
 def run_of(path: str) -> RunId | None:
     """Return the run in whose attempts a path lies."""
-    found = re.match(_ATTEMPT, path)
+    found = re.match(f"{_ATTEMPT}/", path)
     return None if found is None else RunId(int(found[1]))
 
 
@@ -96,7 +101,9 @@ def _judge_staged(name: str, known: Known, seen: Seen) -> Wrong | None:
 def _judge_unknown(path: str, known: Known) -> Wrong | None:
     found, run_id = _IN_ATTEMPT.match(path), run_of(path)
     status = None if run_id is None else known.runs.statuses.get(run_id)
-    if run_id is None or status is None:
+    if run_id is None or path.partition("/")[0] not in known.directories:
+        return Wrong.FOREIGN
+    if status is None:
         return Wrong.ORPHAN
     if status in IN_FLIGHT or found is None:
         return None

@@ -6,9 +6,10 @@ from ccat_assets.application import Application
 from ccat_assets.cli.output import console, print_json, print_table
 from ccat_assets.sizes import size_text
 from resources.space_check import Discrepancy, SpaceCheck
-from resources.space_judgement import Wrong
+from resources.space_judgement import LEFT_ALONE, Wrong
 
 _LISTED = 1000
+_KEPT = {Wrong.FAILED: "kept for whoever looks into it", Wrong.FOREIGN: "not of any run, left alone"}
 
 
 def check_space(app: Application, *, repair: bool, as_json: bool) -> None:
@@ -29,7 +30,7 @@ def check_space(app: Application, *, repair: bool, as_json: bool) -> None:
         print_json({"counts": found, "found": listed})
     else:
         _print(files, sizes, repaired, listed)
-    if any(repaired[wrong] < count for wrong, count in files.items() if wrong is not Wrong.FAILED):
+    if any(repaired[wrong] < count for wrong, count in files.items() if wrong not in LEFT_ALONE):
         raise typer.Exit(1)
 
 
@@ -41,7 +42,7 @@ def _print(files: Counter[Wrong], sizes: Counter[Wrong], repaired: Counter[Wrong
         )
         print_table("Rows and disk", ["what", "run", "path", "size", "", "detail"], rows)
     for wrong, count in files.items():
-        said = f", {repaired[wrong]} repaired" if wrong is not Wrong.FAILED else ": kept for whoever looks into it"
+        said = f": {_KEPT[wrong]}" if wrong in LEFT_ALONE else f", {repaired[wrong]} repaired"
         console.print(f"{count} {wrong.value}, {size_text(sizes[wrong])}{said}", markup=False)
     if not files:
         console.print("rows and disk agree")

@@ -64,12 +64,12 @@ def test_orphans_go_and_what_belongs_to_runs_stays(tiny: Tiny) -> None:
     tiny.run()
     base, kept = tiny.cluster.base, set(tiny.cluster.base.rglob("*"))
     beside = output(tiny, "read").with_name("beside.txt")
-    strays = [beside, base / "old" / "thing.dat", base / ".staged" / "gone-1" / "raw.dat"]
+    strays = [beside, base / ".staged" / "gone-1" / "raw.dat"]
     strays.append(base / "letters" / "x=y" / "read" / "run-99" / "attempt-1" / "output" / "lost.txt")
     for stray in strays:
         lay(stray)
     outside = lay(base.parent / "outside" / "precious.txt")
-    (base / "old" / "link").symlink_to(outside.parent)
+    (beside.parent / "link").symlink_to(outside.parent)
     mine = [lay(base / ".code" / "x" / "program.py"), lay(base / ".staged" / ".work" / "lock")]
     mine.append(lay(beside.parents[1].parent / "logs" / "more.log"))
     names = sorted(stray.name for stray in strays)
@@ -79,6 +79,24 @@ def test_orphans_go_and_what_belongs_to_runs_stays(tiny: Tiny) -> None:
     assert [stray for stray in strays if stray.exists()] == []
     assert [path for path in (outside, *mine, *kept) if not path.exists()] == []
     assert found(tiny) == []
+
+
+@ON_SQLITE
+def test_what_lies_where_no_run_leaves_files_is_foreign_and_left_alone(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    names = (
+        "top.txt",
+        "thesis/chapter1.tex",
+        "letters/notes.txt",
+        "letters/x=y/read/run-99/why.txt",
+        "letters/x=y/read/run-99/attempt-1",
+        "theirs/x=y/read/run-1/attempt-1/output/data.txt",
+    )
+    foreign = [lay(tiny.cluster.base / name) for name in names]
+    assert told(tiny, repair=True) == {(Wrong.FOREIGN, False): sorted(path.name for path in foreign)}
+    assert [path for path in foreign if not path.exists()] == []
+    assert not any(one.is_open for one in found(tiny))
 
 
 @ON_SQLITE
