@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from ccat_models.product.accounts import set_right, wrong_accounts
 from ccat_models.product.copies import note_unverified
 from ccat_models.product.disk_rows import (
+    Bad,
     CopyRow,
     can_be_purged,
     give_up,
@@ -32,7 +33,7 @@ from ccat_models.tables.places import PhysicalCopyStatus
 from resources.attempt_store import Wanted
 from resources.cluster import Cluster
 from resources.lying_files import LyingFile
-from resources.purging import finish, unlink
+from resources.purging import finish, look_at_all, unlink
 from resources.space_judgement import LEFT_ALONE, SKIP, Known, Seen, Wrong, judge, run_of, staged_of
 from resources.stager import staged_name
 from resources.workspace import path_component
@@ -140,7 +141,7 @@ class SpaceCheck:
         """Yield missing and different files; their runs are purged where these can be made again."""
         purged: Collection[RunId] = ()
         if self.repair and bad:
-            purged = self._purge({row.run_id for row, _ in bad if row.removable})
+            purged = self._purge([(row, size) for row, size in bad if row.removable])
         again = {row.id for row, _ in bad if row.removable and row.run_id in purged}
         if self.repair and bad:
             with self.cluster.ops_db.write() as session:
@@ -157,17 +158,20 @@ class SpaceCheck:
         if again:
             return f"{lies or 'not there'}: purged, and made again when it is needed"
         if self.repair and row.removable:
-            return f"{lies or 'given up'}: its run cannot be made again, or is pinned"
+            return f"{lies or 'given up'}: its run is kept, or cannot be made again"
         return "given up" if self.repair and not lies else lies
 
-    def _purge(self, run_ids: Collection[RunId]) -> Collection[RunId]:
+    def _purge(self, rows: Sequence[tuple[CopyRow, int | None]]) -> Collection[RunId]:
         """Purge what is left of runs that lack a file, so that it is made again when it is needed; return which."""
-        cluster = self.cluster
+        cluster, now = self.cluster, self.cluster.clock()
+        missing = {row.id for row, size in rows if size is None}
+        bad = Bad({row.run_id for row, _ in rows}, missing, {row.id for row, _ in rows} - missing)
         with cluster.ops_db.request() as session:
-            fit = can_be_purged(session, run_ids)
+            look_at_all(session, now)
+            fit = can_be_purged(session, cluster.location_id, bad, now)
             if fit:
                 purpose = Purpose(0, "check", "a file of each of these runs was missing or of another size")
-                mark(session, cluster.location_id, pick(session, fit), purpose, cluster.clock())
+                mark(session, cluster.location_id, pick(session, fit), purpose, now)
         finish(cluster)
         return fit
 

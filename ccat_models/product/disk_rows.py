@@ -8,17 +8,22 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.pipeline.revisions import last_revisions
+from ccat_models.product.kept import Cause, causes
 from ccat_models.raw.staging import STAGED_DIRECTORY, is_staged
 from ccat_models.run.made_of import not_to_be_made_again
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import ReductionStepRevision
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
-from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
+from ccat_models.tables.space import RunSpace, SpaceState
 from ccat_models.tables.staging import OPEN, StagingJob
+
+_OF_EACH = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # seen for the runs in question alone
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,15 @@ class CopyRow:
     status: PhysicalCopyStatus
     removable: bool
     changed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Bad:
+    """The copies of some runs that are missing, or have another size."""
+
+    run_ids: Collection[RunId]
+    missing: Collection[int]
+    different: Collection[int]
 
 
 @dataclass(frozen=True)
@@ -80,13 +94,37 @@ def give_up(session: Session, copy_ids: Collection[int]) -> None:
     )
 
 
-def can_be_purged(session: Session, run_ids: Collection[RunId]) -> set[RunId]:
-    """Return those of the runs whose products can be made again, and that nobody has pinned."""
-    pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None))
-    query = sa.select(RunSpace.run_id).where(
-        RunSpace.run_id.in_(run_ids), RunSpace.state == SpaceState.PRESENT, RunSpace.run_id.not_in(pinned)
+def can_be_purged(session: Session, location_id: int, bad: Bad, now: datetime) -> set[RunId]:
+    """Return those runs with bad copies that a purge may remove, or of which nothing is left that it would remove.
+
+    All of them can be made again, and nobody has pinned them. `sub_group_gap` must stand, in a request's transaction.
+    """
+    kept = causes(session, location_id, now)
+    again = (RunSpace.state == SpaceState.PRESENT, sa.not_(kept[Cause.PINNED]))
+    keeps = sa.or_(*(condition for cause, condition in kept.items() if cause not in _OF_EACH))
+    query = (
+        sa.select(RunSpace.run_id, keeps)
+        .join(ReductionStepRevision, ReductionStepRevision.step_id == RunSpace.step_id)
+        .where(ReductionStepRevision.id.in_(last_revisions()), RunSpace.run_id.in_(bad.run_ids), *again)
     )
-    return set(session.scalars(query)) - set(session.scalars(not_to_be_made_again(run_ids)))
+    left = _left(session, location_id, bad)
+    fit = {run for run, keeps in session.execute(query).tuples() if run not in left or not (keeps or left[run])}
+    return fit - set(session.scalars(not_to_be_made_again(fit)))
+
+
+def _left(session: Session, location_id: int, bad: Bad) -> dict[RunId, bool]:
+    """Return the runs that have removable files left, and whether one of these was not found to be as registered."""
+    query = (
+        sa.select(DataProduct.run_id, Copy.id, Copy.checksum_verified_at.is_(None))
+        .join(Copy, Copy.data_product_id == DataProduct.id)
+        .where(DataProduct.run_id.in_(bad.run_ids), DataProduct.type.in_(REMOVABLE_TYPES))
+        .where(Copy.data_location_id == location_id, Copy.status == PhysicalCopyStatus.PRESENT)
+    )
+    left: dict[RunId, bool] = {}
+    for run_id, copy_id, unverified in session.execute(query).tuples():
+        if copy_id not in bad.missing:
+            left[run_id] = left.get(run_id, False) or (unverified and copy_id not in bad.different)
+    return left
 
 
 def staged_copies(session: Session, location_id: int) -> dict[str, tuple[int, PhysicalCopyStatus]]:

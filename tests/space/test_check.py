@@ -11,6 +11,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import RunSpace, SpaceState
+from resources.ensure import Wish, ensure
 from resources.space_check import Discrepancy, SpaceCheck
 from resources.space_judgement import Wrong
 from tests.space.test_retention import copy_elsewhere
@@ -177,6 +178,20 @@ def test_what_cannot_be_made_again_is_given_up_alone(tiny: Tiny) -> None:
     assert output(tiny, "clean").read_text() == "other"
     assert tiny.state("read") == tiny.state("clean") == [P]
     assert told(tiny, repair=True) == {(Wrong.DIFFERENT, False): ["text.txt"]}
+
+
+def test_what_a_purge_would_keep_is_not_removed_for_a_file_that_is_missing(tiny: Tiny) -> None:
+    tiny.declare(0, 2, bulk="clean: 100000, join: 100000", end="    retention: {keep: always}\n")
+    tiny.run()
+    ensure(tiny.cluster, "letters", "join", None, Wish("test", force=True))
+    for step in ("clean", "join"):
+        output(tiny, step).unlink()
+    (_, repaired), *accounts = told(tiny, repair=True).items()
+    assert (repaired, len(accounts)) == (["text.txt", "text.txt"], 1)
+    assert output(tiny, "clean", "bulk.dat").exists(), "a run in flight reads it"
+    assert output(tiny, "join", "bulk.dat").exists(), "it is kept always"
+    assert tiny.state("clean") == [P, P]
+    assert tiny.state("join") == [P]
 
 
 def test_accounts_are_set_right(tiny: Tiny) -> None:
