@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from ccat_models.errors import Refused
 from ccat_models.product.accounts import set_right, wrong_accounts
 from ccat_models.product.copies import note_unverified
 from ccat_models.product.disk_rows import (
@@ -40,6 +41,7 @@ from resources.workspace import path_component
 
 SETTLED_AFTER = timedelta(hours=1)  # whatever changed since may be somebody's who is at work
 _PAGE = 10_000  # files or rows
+_FEW, _SHARE = 5, 0.1  # of the runs: where more of them lack a file, somebody has to look first
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,44 @@ class SpaceCheck:
     cluster: Cluster
     repair: bool = False
     settled_after: timedelta = SETTLED_AFTER
+    even_if_most_is_missing: bool = False
 
     def discrepancies(self) -> Iterator[Discrepancy]:
-        """Yield what is wrong; raise AskAgain where the location cannot be reached."""
+        """Yield what is wrong; raise AskAgain where the location cannot be reached, Refused where it seems empty."""
         if self.repair:
+            if not self.even_if_most_is_missing:
+                self._refuse_to_give_up_most()
             finish(self.cluster)
         seen = Seen()
         yield from self._lying(seen)
         yield from self._missing(seen)
         yield from self._missing_staged(seen)
         yield from self._accounts()
+
+    def _refuse_to_give_up_most(self) -> None:
+        """Raise Refused where so many runs lack a file that the disk itself seems to be missing."""
+        runs, lacking = set[RunId](), set[RunId]()
+        for page in self._present():
+            runs |= {row.run_id for row in page}
+            sizes = self._sizes([row.path for row in page])
+            lacking |= {row.run_id for row, size in zip(page, sizes, strict=True) if size != row.size_bytes}
+        if len(lacking) > max(_FEW, _SHARE * len(runs)):
+            raise Refused(
+                f"of {len(lacking)} of the {len(runs)} runs whose files should lie below {self.cluster.base}, some are "
+                "missing or differ, and would be given up: is the right disk mounted there? Nothing has been changed; "
+                "--even-if-most-is-missing repairs all the same"
+            )
+
+    def _present(self) -> Iterator[Sequence[CopyRow]]:
+        """Yield the copies that should be there, page after page."""
+        cluster, after = self.cluster, 0
+        while True:
+            with cluster.ops_db.read() as session:
+                page = present_copies(session, cluster.location_id, after=after, limit=_PAGE)
+            if not page:
+                return
+            yield page
+            after = page[-1].id
 
     def _lying(self, seen: Seen) -> Iterator[Discrepancy]:
         """Yield what lies there without a row that says so, page after page."""
@@ -124,13 +154,9 @@ class SpaceCheck:
 
     def _missing(self, seen: Seen) -> Iterator[Discrepancy]:
         """Yield the copies that are not where rows say, or have another size."""
-        cluster, after = self.cluster, 0
-        while True:
-            with cluster.ops_db.read() as session:
-                page = present_copies(session, cluster.location_id, after=after, limit=_PAGE)
-            if not page:
-                return
-            after, unseen = page[-1].id, [row for row in page if row.id not in seen.copies]
+        cluster = self.cluster
+        for page in self._present():
+            unseen = [row for row in page if row.id not in seen.copies]
             sizes = self._sizes([row.path for row in unseen])
             bad = {row.id: size for row, size in zip(unseen, sizes, strict=True) if size != row.size_bytes}
             with cluster.ops_db.read() as session:

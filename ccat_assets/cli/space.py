@@ -29,17 +29,22 @@ def space(
     history: Annotated[bool, typer.Option("--history", help="List the purges instead, the newest first.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare rows with the disk instead.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Set right what can be (with --check).")] = False,
+    even_if_most_is_missing: Annotated[
+        bool, typer.Option("--even-if-most-is-missing", help="Repair although many runs lack files (with --repair).")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what products take up, what a purge would free, and why the rest is kept."""
     if repair and not check:
         raise InvalidDeclaration("--repair needs --check: what should be repaired?")
+    if even_if_most_is_missing and not repair:
+        raise InvalidDeclaration("--even-if-most-is-missing needs --check --repair")
     if sum((of is not None, history, check)) > 1:
         raise InvalidDeclaration("say either PIPELINE[/STEP], --history or --check, one of these")
     summed = _by(by)
     app = ready()
     if check:
-        check_space(app, repair=repair, as_json=as_json)
+        check_space(app, repair=repair, even_if_most_is_missing=even_if_most_is_missing, as_json=as_json)
     elif history:
         _show_history(app, limit, as_json=as_json)
     elif of is not None:

@@ -12,11 +12,12 @@ _LISTED = 1000
 _KEPT = {Wrong.FAILED: "kept for whoever looks into it", Wrong.FOREIGN: "not of any run, left alone"}
 
 
-def check_space(app: Application, *, repair: bool, as_json: bool) -> None:
+def check_space(app: Application, *, repair: bool, even_if_most_is_missing: bool, as_json: bool) -> None:
     """Compare rows with the disk and print what is wrong; exit code 1 if something is and stays so."""
     files, sizes, repaired = Counter[Wrong](), Counter[Wrong](), Counter[Wrong]()
     listed: list[Discrepancy] = []
-    for one in SpaceCheck(app.cluster, repair).discrepancies():
+    check = SpaceCheck(app.cluster, repair, even_if_most_is_missing=even_if_most_is_missing)
+    for one in check.discrepancies():
         files[one.wrong] += 1
         sizes[one.wrong] += one.size_bytes
         repaired[one.wrong] += one.repaired

@@ -1,9 +1,11 @@
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from ccat_models.errors import Refused
 from ccat_models.product.accounts import set_right, wrong_accounts
 from ccat_models.product.copies import select_named
 from ccat_models.product.pins import pin
@@ -192,6 +194,25 @@ def test_what_a_purge_would_keep_is_not_removed_for_a_file_that_is_missing(tiny:
     assert output(tiny, "join", "bulk.dat").exists(), "it is kept always"
     assert tiny.state("clean") == [P, P]
     assert tiny.state("join") == [P]
+
+
+@ON_SQLITE
+def test_nothing_is_given_up_where_the_disk_is_not_mounted(tiny: Tiny) -> None:
+    tiny.declare(0, 2, 4)
+    tiny.run()
+    base = tiny.cluster.base
+    away = base.rename(base.with_name("away"))
+    base.mkdir()
+    with pytest.raises(Refused, match=f"of 7 of the 7 runs whose files should lie below {base},"):
+        found(tiny, repair=True)
+    assert len(told(tiny)[Wrong.MISSING, False]) == 14, "a check alone says what it sees"
+    base.rmdir()
+    away.rename(base)
+    assert found(tiny, repair=True) == []
+    shutil.rmtree(base / "letters")
+    check = SpaceCheck(tiny.cluster, repair=True, settled_after=NOW, even_if_most_is_missing=True)
+    assert {one.repaired for one in check.discrepancies()} == {True}
+    assert tiny.state("read") == [G, G, G]
 
 
 def test_accounts_are_set_right(tiny: Tiny) -> None:

@@ -138,6 +138,7 @@ def test_what_verify_finds_broken_is_no_longer_purged(terminal: Terminal) -> Non
     ("words", "message"),
     [
         (("space", "--repair"), "--repair needs --check"),
+        (("space", "--check", "--even-if-most-is-missing"), "--even-if-most-is-missing needs --check --repair"),
         (("space", "letters", "--history"), "say either PIPELINE[/STEP], --history or --check"),
         (
             ("space", "--by", "size"),
