@@ -7,6 +7,7 @@ class ResourceError(Exception):
     │   │   └── HostNotTrusted     its host key or our credentials are refused: an operator has to mend that
     │   ├── ShellDoubtful          a command or transfer began and its end is not known
     │   ├── BackEndUnavailable     the queue could not be read
+    │   ├── DiskNotThere           nothing lies where products should: the disk may not be mounted
     │   ├── ReceiverUnavailable    a receiver of events does not answer (resources.openlineage)
     │   ├── ArchiveUnavailable     an archive does not answer (resources.archive)
     │   ├── SubmissionPostponed    surely nothing was accepted, for a limit that will pass
@@ -43,6 +44,10 @@ class ShellDoubtful(AskAgain):
 
 class BackEndUnavailable(AskAgain):
     """Raise when a back end cannot say which jobs it has: no answer is not an empty answer."""
+
+
+class DiskNotThere(AskAgain):
+    """Raise where nothing of what should lie at a location does; never for single files that are missing."""
 
 
 class SubmissionPostponed(AskAgain):

@@ -15,6 +15,7 @@ from ccat_models.sub_group.follow import follow_packages
 from ccat_models.tables.base import RunId
 from ccat_models.tables.gaps import SubGroupChange, SubGroupGap
 from resources.cluster import Cluster
+from resources.mounted import check_mounted
 
 _RUNS_A_CALL = 200  # whose files are removed and confirmed together
 _FILES_A_CALL = 5_000
@@ -47,9 +48,11 @@ def removable(cluster: Cluster, wanted_bytes: int) -> list[StepPicked]:
 def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
     """Remove products to free so many bytes, or as many as may go; finish first what somebody has begun.
 
-    Raises AskAgain where the location cannot be reached: what is marked then is removed later.
+    Raises AskAgain where the location cannot be reached, or its disk does not seem to be there: what is marked then is
+    removed later.
     """
     finish(cluster)
+    check_mounted(cluster)
     with cluster.ops_db.request() as session:
         chosen, now = _choose(session, cluster, wanted_bytes), cluster.clock()
         if not chosen.runs:
@@ -59,14 +62,19 @@ def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed
     return replace(finish(cluster), purge_id=marked.id)
 
 
-def finish(cluster: Cluster) -> Freed:
-    """Remove the files of all runs that are marked, whoever has marked them, and confirm those that are gone."""
+def finish(cluster: Cluster, *, even_if_nothing_is_there: bool = False) -> Freed:
+    """Remove the files of all runs that are marked, whoever has marked them, and confirm those that are gone.
+
+    Raises AskAgain where the location cannot be reached, or its disk does not seem to be there.
+    """
     freed, last = Freed(), RunId(0)
     while True:
         with cluster.ops_db.read() as session:
             marked = marked_runs(session, cluster.location_id, after=last, limit=_RUNS_A_CALL)
         if not marked:
             return freed
+        if not (last or even_if_nothing_is_there):
+            check_mounted(cluster)
         freed, last = freed + _remove(cluster, marked), marked[-1].run_id
 
 

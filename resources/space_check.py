@@ -75,7 +75,7 @@ class SpaceCheck:
         if self.repair:
             if not self.even_if_most_is_missing:
                 self._refuse_to_give_up_most()
-            finish(self.cluster)
+            finish(self.cluster, even_if_nothing_is_there=self.even_if_most_is_missing)
         seen = Seen()
         yield from self._lying(seen)
         yield from self._missing(seen)
@@ -198,7 +198,7 @@ class SpaceCheck:
             if fit:
                 purpose = Purpose(0, "check", "a file of each of these runs was missing or of another size")
                 mark(session, cluster.location_id, pick(session, fit), purpose, now)
-        finish(cluster)
+        finish(cluster, even_if_nothing_is_there=self.even_if_most_is_missing)
         return fit
 
     def _missing_staged(self, seen: Seen) -> Iterator[Discrepancy]:

@@ -77,6 +77,13 @@ def present_copies(session: Session, location_id: int, *, after: int, limit: int
     return [CopyRow(*row) for row in session.execute(query.order_by(Copy.id).limit(limit)).tuples()]
 
 
+def newest_copies(session: Session, location_id: int, limit: int) -> list[str]:
+    """Return the paths of the newest copies that should be there, so many at most."""
+    here = (Copy.data_location_id == location_id, Copy.status == PhysicalCopyStatus.PRESENT)
+    query = sa.select(Copy.path).where(*here, Copy.data_product_id.is_not(None))
+    return list(session.scalars(query.order_by(Copy.id.desc()).limit(limit)))
+
+
 def still_present(session: Session, location_id: int, rows: Collection[CopyRow]) -> list[CopyRow]:
     """Return those of the copies that should still be there, and where they were."""
     query = _copies(location_id).where(Copy.id.in_([row.id for row in rows]))

@@ -1,5 +1,6 @@
 """A process that dies while it makes room, or makes again, loses nothing and does nothing twice."""
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from ccat_models.product.space import list_purges
 from ccat_models.tables.base import RunId
 from ccat_models.tables.space import SpaceState
 from resources.ensure import Wish
+from resources.errors import DiskNotThere
 from resources.purging import finish, unlink
 from tests.space.tiny import Died, Tiny
 
@@ -30,6 +32,27 @@ def test_a_purge_that_dies_is_finished_by_whoever_comes_next(embedded: Tiny, bor
     embedded.check_disk()
     embedded.run()
     assert embedded.called() == Counter()
+
+
+def test_nothing_is_taken_for_removed_while_the_disk_is_not_there(tiny: Tiny) -> None:
+    tiny.declare(0, 2)
+    tiny.run()
+    base = tiny.cluster.base
+    with pytest.raises(Died):
+        tiny.dying_at("purge marked").purge()
+    base.rename(base.with_name("elsewhere"))
+    base.mkdir()
+    for removing in (tiny.purge, lambda: finish(tiny.cluster)):
+        with pytest.raises(DiskNotThere, match=f"newest products is below {base}: see whether its disk is mounted"):
+            removing()
+    assert set(tiny.state("read")) == {SpaceState.MARKED}
+    for left in base.iterdir():  # programs that were asked
+        shutil.rmtree(left)
+    base.rmdir()
+    base.with_name("elsewhere").rename(base)
+    finish(tiny.cluster)
+    assert set(tiny.state("read")) == {SpaceState.PURGED}
+    tiny.check_disk()
 
 
 @pytest.mark.parametrize("border", BORDERS[:2])
