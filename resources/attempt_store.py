@@ -223,6 +223,10 @@ class AttemptStore:
         answer = self._ask({"do": "unlink", "root": str(self.base), "names": sorted(names)})
         return set(answer["gone"]), dict(answer["problems"])
 
+    def sizes(self, names: Sequence[str]) -> list[int | str | None]:
+        """Return the sizes of the first files, one at least: None where there is none, or why that cannot be told."""
+        return list(self._ask({"do": "sizes", "root": str(self.base), "names": list(names)})["sizes"])
+
     def tree(self, after: tuple[str, str] = ("", ""), *, limit: int, skip: str = r"(?!)") -> Tree:
         """Return the regular files that follow a place, `limit` at most, as far as there is time for; no link leads on.
 

@@ -31,7 +31,6 @@ from ccat_models.raw.staging import STAGED_DIRECTORY
 from ccat_models.tables.base import RunId
 from ccat_models.tables.pipelines import Pipeline
 from ccat_models.tables.places import PhysicalCopyStatus
-from resources.attempt_store import Wanted
 from resources.cluster import Cluster
 from resources.lying_files import LyingFile
 from resources.purging import finish, look_at_all, unlink
@@ -88,7 +87,8 @@ class SpaceCheck:
         for page in self._present():
             runs |= {row.run_id for row in page}
             sizes = self._sizes([row.path for row in page])
-            lacking |= {row.run_id for row, size in zip(page, sizes, strict=True) if size != row.size_bytes}
+            compared = zip(page, sizes, strict=True)
+            lacking |= {row.run_id for row, size in compared if size != row.size_bytes and not isinstance(size, str)}
         if len(lacking) > max(_FEW, _SHARE * len(runs)):
             raise Refused(
                 f"of {len(lacking)} of the {len(runs)} runs whose files should lie below {self.cluster.base}, some are "
@@ -125,7 +125,7 @@ class SpaceCheck:
                 [
                     Discrepancy(wrong, file.path, file.size_bytes, run_of(file.path))
                     for (file, wrong), size in zip(wrong, there, strict=True)
-                    if size is not None
+                    if isinstance(size, int)
                 ]
             )
 
@@ -161,7 +161,10 @@ class SpaceCheck:
             bad = {row.id: size for row, size in zip(unseen, sizes, strict=True) if size != row.size_bytes}
             with cluster.ops_db.read() as session:
                 rows = still_present(session, cluster.location_id, [row for row in unseen if row.id in bad])
-            yield from self._given_up([(row, bad[row.id]) for row in rows])
+            for row in rows:
+                if isinstance(problem := bad[row.id], str):
+                    yield Discrepancy(Wrong.UNREADABLE, row.path, row.size_bytes, row.run_id, detail=problem)
+            yield from self._given_up([(row, size) for row in rows if not isinstance(size := bad[row.id], str)])
 
     def _given_up(self, bad: Sequence[tuple[CopyRow, int | None]]) -> Iterator[Discrepancy]:
         """Yield missing and different files; their runs are purged where these can be made again."""
@@ -230,10 +233,9 @@ class SpaceCheck:
             detail = f"{'no account' if said is None else f'{said} bytes in its account'}, {size} by its products"
             yield Discrepancy(Wrong.ACCOUNT, "", abs(size - (said or 0)), run_id, self.repair, detail)
 
-    def _sizes(self, paths: Sequence[str]) -> list[int | None]:
-        """Return the sizes of files below the base, None for no regular file."""
-        sizes: list[int | None] = []
+    def _sizes(self, paths: Sequence[str]) -> list[int | str | None]:
+        """Return the sizes of files below the base, None for none, or why that cannot be told."""
+        sizes: list[int | str | None] = []
         while len(sizes) < len(paths):
-            wanted = [Wanted(self.cluster.base, path) for path in paths[len(sizes) : len(sizes) + _PAGE]]
-            sizes += [None if part is None else part.size_bytes for part in self.cluster.store.read(wanted)]
+            sizes += self.cluster.store.sizes(paths[len(sizes) : len(sizes) + _PAGE])
         return sizes

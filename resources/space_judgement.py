@@ -30,6 +30,7 @@ class Wrong(Enum):
 
     MISSING = "missing"
     DIFFERENT = "size differs"
+    UNREADABLE = "cannot be told"
     LEFT_OVER = "left over"
     ORPHAN = "orphan"
     ACCOUNT = "wrong account"

@@ -500,16 +500,64 @@ def answer_unlink(request: Dict[str, Any]) -> Dict[str, Any]:
 def unlink(root: bytes, relative: str) -> None:
     """Remove a file below a root, refusing a symbolic link at every step; one that is not there is removed already."""
     *above, name = [os.fsencode(part) for part in relative.split("/")]
+    inside(root, relative)
     try:
-        inside(root, relative)
         directory = open_directory(root, above)
-    except (FileNotFoundError, NotADirectoryError):
-        return
+    except OSError as error:
+        if is_none_there(root, above, error):
+            return
+        raise
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=directory)
     finally:
         os.close(directory)
+
+
+def is_none_there(root: bytes, above: List[bytes], error: OSError) -> bool:
+    """Say whether directories could not be opened because there are none; with any other error it cannot be told."""
+    if error.errno == errno.ENOTDIR:  # which a symbolic link is, too
+        with contextlib.suppress(FileNotFoundError):
+            for depth in range(len(above) + 1):
+                mode = os.lstat(os.path.join(root, *above[:depth])).st_mode
+                if not stat.S_ISDIR(mode):
+                    return stat.S_ISREG(mode)
+    return error.errno == errno.ENOENT
+
+
+def answer_sizes(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Answer with the size of each of these files, null for none, or why that cannot be told; as far as time allows."""
+    root, end = os.fsencode(request["root"]), time.monotonic() + LONGEST_LOOK_SECONDS
+    sizes = []  # type: List[Any]
+    for name in request["names"]:
+        try:
+            sizes.append(size_of(root, name))
+        except (Bad, OSError) as error:
+            sizes.append(str(error))
+        if time.monotonic() > end:
+            break
+    return {"sizes": sizes}
+
+
+def size_of(root: bytes, relative: str) -> Optional[int]:
+    """Return the size of a regular file below a root, None where there is nothing; raise where that cannot be told."""
+    *above, name = [os.fsencode(part) for part in relative.split("/")]
+    inside(root, relative)
+    try:
+        directory = open_directory(root, above)
+    except OSError as error:
+        if is_none_there(root, above, error):
+            return None
+        raise
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(directory)
+    if not stat.S_ISREG(found.st_mode):
+        raise Bad("%s: not a regular file" % relative)
+    return found.st_size
 
 
 def answer_tree(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -573,7 +621,7 @@ def answer_disk(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 _LOOKING = (answer_look, answer_marks, answer_missing, answer_read, answer_checksum, answer_hash)
-_SIZING = (answer_disk, answer_tree)
+_SIZING = (answer_disk, answer_sizes, answer_tree)
 _CHANGING = (answer_lay_out, answer_claim, answer_install, answer_remove, answer_unlink)
 ANSWERS = {one.__name__[len("answer_") :]: one for one in _LOOKING + _SIZING + _CHANGING}
 

@@ -215,6 +215,21 @@ def test_nothing_is_given_up_where_the_disk_is_not_mounted(tiny: Tiny) -> None:
     assert tiny.state("read") == [G, G, G]
 
 
+@ON_SQLITE
+def test_what_the_disk_does_not_tell_is_told_and_changes_nothing(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    step = output(tiny, "read").parents[4]
+    away = step.rename(tiny.cluster.base.parent / "away")
+    step.symlink_to(away)
+    wrong = {(Wrong.UNREADABLE, False): ["numbers.json", "text.txt"]}
+    assert told(tiny) == told(tiny, repair=True) == wrong
+    step.unlink()
+    away.rename(step)
+    assert found(tiny) == []
+    assert tiny.state("read") == [P]
+
+
 def test_accounts_are_set_right(tiny: Tiny) -> None:
     tiny.declare(0)
     tiny.run()
