@@ -24,6 +24,7 @@ from ccat_models.product.disk_rows import (
     run_files,
     staged_copies,
     still_present,
+    take_back,
 )
 from ccat_models.product.purge import Purpose, mark
 from ccat_models.product.removable import pick
@@ -84,7 +85,8 @@ class SpaceCheck:
     def _refuse_to_give_up_most(self) -> None:
         """Raise Refused where so many runs lack a file that the disk itself seems to be missing."""
         runs, lacking = set[RunId](), set[RunId]()
-        for page in self._present():
+        for rows in self._present():
+            page = [row for row in rows if not row.given_up]
             runs |= {row.run_id for row in page}
             sizes = self._sizes([row.path for row in page])
             compared = zip(page, sizes, strict=True)
@@ -158,6 +160,7 @@ class SpaceCheck:
         for page in self._present():
             unseen = [row for row in page if row.id not in seen.copies]
             sizes = self._sizes([row.path for row in unseen])
+            self._take_back(unseen, sizes)
             bad = {row.id: size for row, size in zip(unseen, sizes, strict=True) if size != row.size_bytes}
             with cluster.ops_db.read() as session:
                 rows = still_present(session, cluster.location_id, [row for row in unseen if row.id in bad])
@@ -166,12 +169,19 @@ class SpaceCheck:
                     yield Discrepancy(Wrong.UNREADABLE, row.path, row.size_bytes, row.run_id, detail=problem)
             yield from self._given_up([(row, size) for row in rows if not isinstance(size := bad[row.id], str)])
 
+    def _take_back(self, rows: Sequence[CopyRow], sizes: Sequence[int | str | None]) -> None:
+        back = [row.id for row, size in zip(rows, sizes, strict=True) if row.given_up and size == row.size_bytes]
+        if self.repair and back:
+            with self.cluster.ops_db.write() as session:
+                take_back(session, back)
+
     def _given_up(self, bad: Sequence[tuple[CopyRow, int | None]]) -> Iterator[Discrepancy]:
         """Yield missing and different files; their runs are purged where these can be made again."""
-        purged: Collection[RunId] = ()
-        if self.repair and bad:
-            purged = self._purge([(row, size) for row, size in bad if row.removable])
-        again = {row.id for row, _ in bad if row.removable and row.run_id in purged}
+        fit: Collection[RunId] = ()
+        if any(self.repair or row.given_up for row, _ in bad):
+            fit = self._purge([(row, size) for row, size in bad if row.removable])
+        bad = [(row, size) for row, size in bad if not row.given_up or row.run_id in fit]
+        again = {row.id for row, _ in bad if self.repair and row.removable and row.run_id in fit}
         if self.repair and bad:
             with self.cluster.ops_db.write() as session:
                 give_up(session, [row.id for row, size in bad if size is None and row.id not in again])
@@ -191,17 +201,21 @@ class SpaceCheck:
         return "given up" if self.repair and not lies else lies
 
     def _purge(self, rows: Sequence[tuple[CopyRow, int | None]]) -> Collection[RunId]:
-        """Purge what is left of runs that lack a file, so that it is made again when it is needed; return which."""
+        """Return the runs that lack a file and can be purged; with `repair`, purge what is left of them.
+
+        What they lack is made again when it is needed.
+        """
         cluster, now = self.cluster, self.cluster.clock()
         missing = {row.id for row, size in rows if size is None}
         bad = Bad({row.run_id for row, _ in rows}, missing, {row.id for row, _ in rows} - missing)
         with cluster.ops_db.request() as session:
             look_at_all(session, now)
             fit = can_be_purged(session, cluster.location_id, bad, now)
-            if fit:
+            if fit and self.repair:
                 purpose = Purpose(0, "check", "a file of each of these runs was missing or of another size")
                 mark(session, cluster.location_id, pick(session, fit), purpose, now)
-        finish(cluster, even_if_nothing_is_there=self.even_if_most_is_missing)
+        if self.repair:
+            finish(cluster, even_if_nothing_is_there=self.even_if_most_is_missing)
         return fit
 
     def _missing_staged(self, seen: Seen) -> Iterator[Discrepancy]:

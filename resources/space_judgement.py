@@ -87,6 +87,8 @@ def _judge_copy(file: LyingFile, copy: CopyRow, known: Known, seen: Seen) -> Wro
         if copy.size_bytes == file.size_bytes:
             seen.copies.add(copy.id)
         return None  # one of another size is told with those that are missing
+    if copy.given_up:
+        return None  # it is there again
     return Wrong.LEFT_OVER if copy.changed_at is None or copy.changed_at <= known.settled_before else None
 
 

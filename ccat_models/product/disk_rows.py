@@ -28,7 +28,10 @@ _OF_EACH = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # seen for the runs in questio
 
 @dataclass(frozen=True)
 class CopyRow:
-    """A product's copy at a location, its path relative to that; `changed_at` is when its run was purged."""
+    """A product's copy at a location, its path relative to that; `changed_at` is when its run was purged.
+
+    One that is given up was found to be missing, while its run is not purged.
+    """
 
     id: int
     run_id: RunId
@@ -37,6 +40,7 @@ class CopyRow:
     status: PhysicalCopyStatus
     removable: bool
     changed_at: datetime | None
+    given_up: bool
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,9 @@ def run_files(session: Session, location_id: int, run_ids: Collection[RunId]) ->
 
 
 def present_copies(session: Session, location_id: int, *, after: int, limit: int) -> list[CopyRow]:
-    """Return the copies that should be there and follow one, in the order of their numbers, so many at most."""
-    query = _copies(location_id).where(Copy.id > after, Copy.status == PhysicalCopyStatus.PRESENT)
+    """Return the copies that should be there and follow one, by their numbers, so many at most; also those given up."""
+    should = sa.or_(Copy.status == PhysicalCopyStatus.PRESENT, _is_given_up())
+    query = _copies(location_id).where(Copy.id > after, should)
     return [CopyRow(*row) for row in session.execute(query.order_by(Copy.id).limit(limit)).tuples()]
 
 
@@ -97,6 +102,16 @@ def give_up(session: Session, copy_ids: Collection[int]) -> None:
         sa.update(Copy)
         .where(Copy.id.in_(copy_ids), Copy.status == PhysicalCopyStatus.PRESENT)
         .values(status=PhysicalCopyStatus.DELETED, checksum_verified_at=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def take_back(session: Session, copy_ids: Collection[int]) -> None:
+    """Note that files which were given up are there again; whether they are as registered is not known."""
+    session.execute(
+        sa.update(Copy)
+        .where(Copy.id.in_(copy_ids), Copy.status == PhysicalCopyStatus.DELETED)
+        .values(status=PhysicalCopyStatus.PRESENT)
         .execution_options(synchronize_session=False)
     )
 
@@ -125,7 +140,10 @@ def _left(session: Session, location_id: int, bad: Bad) -> dict[RunId, bool]:
         sa.select(DataProduct.run_id, Copy.id, Copy.checksum_verified_at.is_(None))
         .join(Copy, Copy.data_product_id == DataProduct.id)
         .where(DataProduct.run_id.in_(bad.run_ids), DataProduct.type.in_(REMOVABLE_TYPES))
-        .where(Copy.data_location_id == location_id, Copy.status == PhysicalCopyStatus.PRESENT)
+        .where(
+            Copy.data_location_id == location_id,
+            Copy.status.in_((PhysicalCopyStatus.PRESENT, PhysicalCopyStatus.DELETED)),
+        )
     )
     left: dict[RunId, bool] = {}
     for run_id, copy_id, unverified in session.execute(query).tuples():
@@ -163,11 +181,16 @@ def give_up_staged(session: Session, copy_ids: Collection[int]) -> None:
     )
 
 
+def _is_given_up() -> sa.ColumnElement[bool]:
+    deleted = (Copy.status == PhysicalCopyStatus.DELETED, DataProduct.type.in_(REMOVABLE_TYPES))
+    return sa.and_(*deleted, RunSpace.state == SpaceState.PRESENT)
+
+
 def _copies(location_id: int) -> sa.Select[Any]:
     removable = sa.type_coerce(DataProduct.type.in_(REMOVABLE_TYPES), sa.Boolean)
     return (
         sa.select(Copy.id, DataProduct.run_id, Copy.path, DataProduct.size_bytes, Copy.status, removable)
-        .add_columns(RunSpace.changed_at)
+        .add_columns(RunSpace.changed_at, sa.func.coalesce(_is_given_up(), sa.false()))
         .join(DataProduct, DataProduct.id == Copy.data_product_id)
         .outerjoin(RunSpace, RunSpace.run_id == DataProduct.run_id)
         .where(Copy.data_location_id == location_id)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from ccat_models.errors import Refused
 from ccat_models.product.accounts import set_right, wrong_accounts
 from ccat_models.product.copies import select_named
-from ccat_models.product.pins import pin
+from ccat_models.product.pins import pin, unpin
 from ccat_models.tables.base import RunId
 from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
 from ccat_models.tables.raw_data import RawDataPackage
@@ -228,6 +228,33 @@ def test_what_the_disk_does_not_tell_is_told_and_changes_nothing(tiny: Tiny) -> 
     away.rename(step)
     assert found(tiny) == []
     assert tiny.state("read") == [P]
+
+
+def test_what_was_given_up_while_it_was_pinned_is_made_again_afterwards(tiny: Tiny) -> None:
+    tiny.declare(0)
+    tiny.run()
+    missing, back = output(tiny, "clean"), output(tiny, "read")
+    content = back.read_text()
+    steps = ["letters/read", "letters/clean"]
+    with tiny.cluster.ops_db.write() as session:
+        pin(session, select_named(session, steps), reason="x", by="x", now=tiny.cluster.clock())
+    missing.unlink()
+    back.unlink()
+    told(tiny, repair=True)
+    assert found(tiny) == []
+    lay(back, content)
+    assert told(tiny, repair=True) == {(Wrong.ACCOUNT, True): [""]}
+    with tiny.cluster.ops_db.write() as session:
+        unpin(session, select_named(session, steps), by="x", now=tiny.cluster.clock())
+    assert told(tiny) == {(Wrong.MISSING, False): ["text.txt"]}
+    assert told(tiny, repair=True)[Wrong.MISSING, True] == ["text.txt"]
+    assert (tiny.state("read"), tiny.state("clean")) == ([P], [G])
+    tiny.check_disk()
+    assert found(tiny) == []
+    tiny.called()
+    tiny.observatory.scan(2)
+    assert tiny.run().failed == []
+    assert tiny.called()["clean scan-0"] == 1
 
 
 def test_accounts_are_set_right(tiny: Tiny) -> None:
