@@ -1,7 +1,9 @@
 """What the runs of a step say about its sub-groups, as SQL."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
@@ -20,6 +22,8 @@ from ccat_models.tables.execution import (
 )
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import ReductionStepRevision
+
+_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -113,27 +117,36 @@ def rerun_requests(step: StepView) -> sa.Subquery:
 
 def circuit_failures(step: StepView) -> sa.ScalarSelect[int]:
     """Return how many runs of the step failed for the science since the last good one or the last reset."""
-    other = aliased(Run)
-    last_good = (
-        sa.select(sa.func.coalesce(sa.func.max(other.id), 0))
-        .where(other.step_id == step.step_id, other.status == RunStatus.COMPLETED, other.stands)
-        .scalar_subquery()
-    )
+    return sa.select(sa.func.count()).select_from(Run).where(*failed_in_a_row(step)).scalar_subquery()
+
+
+def failed_in_a_row(step: StepView) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return what holds of those runs: a row goes by when runs ended, a reset by which runs there were then."""
     last_reset = (
         sa.select(sa.func.coalesce(sa.func.max(CircuitReset.last_run_id), 0))
         .where(CircuitReset.step_id == step.step_id)
         .scalar_subquery()
     )
+    last_good = sa.func.coalesce(_last_good(step, "status_changed_at"), sa.literal(_BEFORE_ALL, Run.created_at.type))
+    later = sa.or_(Run.status_changed_at > last_good, Run.id > sa.func.coalesce(_last_good(step, "id"), 0))
     return (
-        sa.select(sa.func.count())
-        .select_from(Run)
-        .where(
-            Run.step_id == step.step_id,
-            Run.status == RunStatus.FAILED,
-            Run.failure_class.in_((FailureClass.SCIENCE, FailureClass.PERMANENT)),
-            Run.stands,
-            Run.id > last_good,
-            Run.id > last_reset,
-        )
+        Run.step_id == step.step_id,
+        Run.status == RunStatus.FAILED,
+        Run.failure_class.in_((FailureClass.SCIENCE, FailureClass.PERMANENT)),
+        Run.stands,
+        Run.status_changed_at >= last_good,
+        later,
+        Run.id > last_reset,
+    )
+
+
+def _last_good(step: StepView, column: str) -> sa.ScalarSelect[Any]:
+    """Return a column of the good run that ended last."""
+    other = aliased(Run)
+    return (
+        sa.select(getattr(other, column))
+        .where(other.step_id == step.step_id, other.status == RunStatus.COMPLETED, other.stands)
+        .order_by(other.status_changed_at.desc(), other.id.desc())
+        .limit(1)
         .scalar_subquery()
     )

@@ -6,10 +6,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.gap.history import circuit_failures
+from ccat_models.gap.history import failed_in_a_row
 from ccat_models.pipeline.view import StepView, list_pipelines, load_pipeline
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import CircuitReset, FailureClass, RunStatus
+from ccat_models.tables.execution import CircuitReset
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lengths import check_fits
 
@@ -58,18 +58,13 @@ def reset_circuit(session: Session, pipeline: str, step: str, *, by: str, now: d
 
 
 def _circuit(session: Session, pipeline: str, step: StepView) -> Circuit:
-    count = session.scalars(sa.select(circuit_failures(step))).one()
     query = (
         sa.select(Run.id, Run.status_changed_at, Run.failure_message)
-        .where(
-            Run.step_id == step.step_id,
-            Run.status == RunStatus.FAILED,
-            Run.failure_class.in_((FailureClass.SCIENCE, FailureClass.PERMANENT)),
-        )
-        .order_by(Run.id.desc())
-        .limit(count)  # those that count are the newest ones
+        .where(*failed_in_a_row(step))
+        .order_by(Run.status_changed_at, Run.id)
     )
-    counted = sorted(session.execute(query), key=lambda run: (run.status_changed_at, run.id)) if count else []
+    counted = session.execute(query).all()
+    count = len(counted)
     last = counted[-1] if counted else None
     return Circuit(
         pipeline=pipeline,

@@ -84,6 +84,7 @@ class ExecutedReductionStep(Base):
         ),
         sa.Index("ix_executed_reduction_step_step_sub_group", "step_id", "sub_group_id", "status"),
         sa.Index("ix_executed_reduction_step_step_status", "step_id", "status", "id"),
+        sa.Index("ix_executed_reduction_step_step_ended", "step_id", "status", "status_changed_at", "id"),
         sa.Index("ix_executed_reduction_step_software_version", "software_version_id", "id"),
         sa.Index("ix_executed_reduction_step_config", "config_id", "id"),
         sa.ForeignKeyConstraint(

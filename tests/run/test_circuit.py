@@ -100,6 +100,21 @@ def test_a_run_on_its_way_when_the_circuit_is_reset_counts_no_more(works: Works)
     assert circuit(works).failures == 0
 
 
+def test_runs_are_in_a_row_as_they_ended(works: Works) -> None:
+    works.ask("read")
+    first, *others, last = works.in_flight()
+    works.complete(last)
+    for run in others:
+        works.observatory.clock.pass_seconds(60)
+        works.fail(run)
+    found = circuit(works)
+    assert (found.failures, minutes_after_noon(found), found.last_failed_run) == (3, 2.0, others[-1])
+    assert works.reasons("read")["scan-0"] == "in_flight"
+    works.observatory.clock.pass_seconds(60)
+    works.complete(first)
+    assert circuit(works).failures == 0, "a good run is the last, although it was asked for first"
+
+
 @pytest.mark.parametrize("failures", [0, 1])
 def test_resetting_a_closed_circuit_changes_nothing(works: Works, failures: int) -> None:
     fail(works, *range(failures))

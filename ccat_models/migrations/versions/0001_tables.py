@@ -823,6 +823,12 @@ def create_tables() -> None:
     )
     op.create_index(op.f("ix_executed_reduction_step_status"), "executed_reduction_step", ["status"], unique=False)
     op.create_index(
+        "ix_executed_reduction_step_step_ended",
+        "executed_reduction_step",
+        ["step_id", "status", "status_changed_at", "id"],
+        unique=False,
+    )
+    op.create_index(
         "ix_executed_reduction_step_step_status", "executed_reduction_step", ["step_id", "status", "id"], unique=False
     )
     op.create_index(
