@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.gap.reasons import WANTED, Reason
+from ccat_models.gap.reasons import ACTIONABLE, WANTED, Reason
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.pipeline.cron import next_time
 from ccat_models.pipeline.view import PipelineView, StepView
@@ -72,12 +72,18 @@ def in_round(step: StepView, begun_at: datetime) -> sa.ColumnElement[bool]:
     return sa.func.coalesce(sub_group_gap.c.inputs_since <= begun_at, sa.true())
 
 
-def end_round(session: Session, pipeline: PipelineView, begun_at: datetime, now: datetime) -> bool:
-    """End a pipeline's round if nothing of it is on its way or left to run, now or later; say whether it has ended."""
+def end_round(
+    session: Session, pipeline: PipelineView, begun_at: datetime, now: datetime, *, makes_again: bool
+) -> bool:
+    """End a pipeline's round if nothing of it is on its way or left to run, now or later; say whether it has ended.
+
+    What waits for purged products is left to run only if something `makes_again` what is purged.
+    """
     steps = [step.step_id for step in pipeline.steps]
     flying = sa.select(sa.literal(1)).where(Run.step_id.in_(steps), Run.status.in_(IN_FLIGHT))
     gap = sub_group_gap.c
-    waits = gap.reason.in_([reason.value for reason in (*WANTED, *_LATER)])
+    wanted = WANTED if makes_again else ACTIONABLE
+    waits = gap.reason.in_([reason.value for reason in (*wanted, *_LATER)])
     left = [
         sa.select(sa.literal(1)).where(gap.step_id == step.step_id, gap.alive == 1, waits, in_round(step, begun_at))
         for step in pipeline.steps

@@ -75,6 +75,17 @@ def regenerate(
     return {name: made for name, made in created.items() if made}
 
 
+def can_go_on(session: Session, pipeline: PipelineView, runs: Runs) -> bool:
+    """Say whether there is a run that `regenerate` would create if it had a place: not all was tried in vain."""
+    steps = [step.step_id for step in pipeline.steps]
+    query = (
+        sa.select(Run.id)
+        .join(RunSpace, RunSpace.run_id == Run.id)
+        .where(Run.id.in_(sa.select(needed_runs(runs).c.run_id)), Run.step_id.in_(steps), *_can_be_made_again())
+    )
+    return bool(session.scalar(sa.select(query.exists())))
+
+
 def renew(session: Session, pipeline: PipelineView, runs: Runs, *, by: str, now: datetime) -> None:
     """Let what was to make again what the products of runs lack, and failed or was cancelled, be tried once more."""
     needed = needed_runs(runs)
@@ -167,7 +178,7 @@ def _create(
             Run.id,
         )
         .join(RunSpace, RunSpace.run_id == Run.id)
-        .where(Run.id.in_(wanted), Run.step_id == step.step_id, _purged(), _all_is_there(Run.id), ~_is_spent())
+        .where(Run.id.in_(wanted), Run.step_id == step.step_id, *_can_be_made_again())
         .order_by(Run.id)
         .limit(limit)
     )
@@ -180,6 +191,10 @@ def _create(
         note_use(session, step.step_id, min(created), now)
         session.execute(sa.insert(Attempt), _attempts(session, created, backend, now))
     return created
+
+
+def _can_be_made_again() -> Sequence[sa.ColumnElement[bool]]:
+    return _purged(), _all_is_there(Run.id), ~_is_spent()
 
 
 def _all_is_there(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:

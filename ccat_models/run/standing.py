@@ -13,7 +13,7 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.gap.rounds import in_round, round_begun, round_is_due
 from ccat_models.gap.table import is_actionable, sub_group_gap
 from ccat_models.pipeline.view import PipelineView, StepView
-from ccat_models.run.regenerate import regenerate, runs_lacked
+from ccat_models.run.regenerate import Runs, can_go_on, regenerate, runs_lacked
 from ccat_models.run.request import create_runs
 from ccat_models.sub_group.follow import packages_changed
 from ccat_models.tables.base import RunId, StepId, SubGroupId
@@ -88,13 +88,23 @@ def _last_first(steps: Sequence[StepView]) -> list[StepView]:
     return sorted(steps, key=lambda step: -depths[step.step_id])
 
 
+def makes_again(session: Session, pipeline: PipelineView) -> bool:
+    """Say whether runs can be created that make again what gaps of a pipeline wait for, as soon as there are places."""
+    lacked = [_lacked(session, pipeline, step) for step in pipeline.steps]
+    return any(can_go_on(session, pipeline, runs) for runs in lacked if runs is not None)
+
+
+def _lacked(session: Session, pipeline: PipelineView, step: StepView) -> Runs | None:
+    gap = sub_group_gap.c
+    its_own = sa.select(gap.sub_group_id).where(gap.step_id == step.step_id)
+    return runs_lacked(session, pipeline, step, its_own, sub_group_gap)
+
+
 def _make_again(
     session: Session, pipeline: PipelineView, step: StepView, asking: Mapping[str, Any]
 ) -> Mapping[str, Mapping[RunId, SubGroupId]]:
     """Create the runs that make again, as far as that can begin, what gaps of a step wait for; return them by step."""
-    gap = sub_group_gap.c
-    its_own = sa.select(gap.sub_group_id).where(gap.step_id == step.step_id)
-    lacked = runs_lacked(session, pipeline, step, its_own, sub_group_gap)
+    lacked = _lacked(session, pipeline, step)
     return {} if lacked is None else regenerate(session, pipeline, lacked, **asking)
 
 

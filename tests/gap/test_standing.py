@@ -407,3 +407,28 @@ def test_what_is_not_asked_about_any_more_is_counted_no_longer(works: Works) -> 
     works.declare(step("read"), step("see"), data_grouping=chosen("eq", "scan-1"))
     visit(works.cluster)
     assert counted() == [{"missing": 1}] * 2, "it is back, and the rules choose fewer"
+
+
+def test_a_round_ends_where_what_was_purged_was_made_again_in_vain(works: Works) -> None:
+    def has_ended() -> bool:
+        created(works)
+        with works.cluster.ops_db.read() as session:
+            return session.scalars(sa.select(PipelineRound.ended_at)).one() is not None
+
+    scans(works, 0)
+    works.declare(READ, JOIN, **DAILY)
+    visit(works.cluster)
+    works.observatory.clock.now = datetime(2026, 4, 1, 18, tzinfo=UTC)
+    visit(works.cluster)
+    works.complete(outputs={"text.txt": "text"})
+    until_idle(works)
+    assert has_ended()
+    assert works.purge()
+    works.declare(READ, {**JOIN, "parameters": {"smooth": 2}}, **DAILY)
+    works.observatory.clock.now = datetime(2026, 4, 2, 18, tzinfo=UTC)
+    assert created(works) == {"read": 1}, "it is made again"
+    assert not has_ended()
+    assert stands(works, "join") == {"source-1": "inputs_purged"}
+    works.fail(failure=FailureClass.INFRASTRUCTURE)
+    assert has_ended()
+    assert stands(works, "join") == {"source-1": "inputs_purged"}, "until somebody asks to try again"
