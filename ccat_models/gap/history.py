@@ -1,5 +1,6 @@
 """What the runs of a step say about its sub-groups, as SQL."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -120,7 +121,7 @@ def circuit_failures(step: StepView) -> sa.ScalarSelect[int]:
     return sa.select(sa.func.count()).select_from(Run).where(*failed_in_a_row(step)).scalar_subquery()
 
 
-def failed_in_a_row(step: StepView) -> tuple[sa.ColumnElement[bool], ...]:
+def failed_in_a_row(step: StepView) -> Sequence[sa.ColumnExpressionArgument[bool]]:
     """Return what holds of those runs: a row goes by when runs ended, a reset by which runs there were then."""
     last_reset = (
         sa.select(sa.func.coalesce(sa.func.max(CircuitReset.last_run_id), 0))
