@@ -47,9 +47,12 @@ def foresee(
         refresh_and_evaluate(session, cluster, view, wish)
         found = counts(session)
         listed = {step.name: list(gaps(session, step, limit=limit)) for step in view.steps} if limit else {}
+        most = cluster.max_in_flight
         if view.processing_location_id != cluster.location_id:
             capacity, unknown = None, f"it is run at processing location {view.processing_location_id}, not from here"
-        costs = cost(view, found, estimates(session, view), capacity)
+            most = None
+        places = [limit for limit in (capacity, most) if limit is not None]
+        costs = cost(view, found, estimates(session, view), min(places, default=None))
         session.rollback()
     return Plan(view, found, listed, costs, capacity, unknown), supposed
 

@@ -207,6 +207,15 @@ def test_the_location_caps_what_it_runs(works: Works) -> None:
     assert elsewhere.capacity_unknown == "it is run at processing location 1, not from here"
 
 
+@pytest.mark.parametrize(("most", "cap"), [(2, 2), (80, 50), (None, 50)])
+def test_so_many_runs_at_a_time_as_the_location_allows(works: Works, most: int | None, cap: int) -> None:
+    chain(works)
+    roomy = LocalBackEnd(works.cluster.base, 50, works.cluster.python)
+    plan = look(works, cluster=replace(works.cluster, backend=roomy, max_in_flight=most))
+    assert plan.capacity == 50
+    assert (plan.cost.steps["read"].cap, plan.cost.steps["read"].capped_by) == (cap, "location")
+
+
 class Silent(LocalBackEnd):
     """A back end whose queue cannot be read."""
 
