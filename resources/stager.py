@@ -105,7 +105,7 @@ class Stager:
         )
         self._archive_of = archive_of
         self._pace = pace or Pace()
-        self._told: dict[str, str] = {}  # trouble, by directory
+        self._told: set[str] = set()  # directories whose trouble was told
 
     def ask(self, parcels: Sequence[Parcel]) -> dict[int, Answer]:
         """Return by job how far packages are, and see to it that as many are brought as may be at a time."""
@@ -182,11 +182,10 @@ class Stager:
 
     def _tell(self, parcel: Parcel, answer: Answer | None) -> None:
         """Say once why a package does not come, though it is still waited for."""
-        trouble = answer.trouble if isinstance(answer, OnItsWay) else None
-        if trouble is None:
-            self._told.pop(parcel.directory, None)
-        elif self._told.get(parcel.directory) != trouble:
-            self._told[parcel.directory] = trouble
+        if isinstance(answer, Arrived | NotBrought):
+            self._told.discard(parcel.directory)
+        elif answer is not None and (trouble := answer.trouble) and parcel.directory not in self._told:
+            self._told.add(parcel.directory)
             _LOG.warning("package %s: from %s: %s: it is tried again", parcel.name, parcel.copy.location.name, trouble)
 
     def _seen(self, seen: Mapping[str, Any]) -> Answer | None:
