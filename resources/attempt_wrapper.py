@@ -45,7 +45,9 @@ APPTAINER_WORDS = (  # what apptainer 1.4 calls a thing that is missing or broke
 MEMORY_FILES = {1: ("memory.oom_control", "memory.limit_in_bytes"), 2: ("memory.events", "memory.max")}
 NO_MEMORY_LIMIT = 1 << 62  # version 1 writes "none" as the largest number of whole pages
 READ_NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-SIGNALLED_TOGETHER_SECONDS = 0.5
+SIGNALLED_TOGETHER_SECONDS = 2.0
+# Slurm wakes a job before it ends it, and apptainer 1.4 may tell the first of these signals as its program's end.
+SIGNALLED = (-signal.SIGTERM, 128 + signal.SIGTERM, 128 + signal.SIGCONT)
 NOT_VISIBLE_SECONDS = 20.0  # a network file system may show a node late what was written elsewhere
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -315,7 +317,7 @@ def wait_for(program: "subprocess.Popen[bytes]", job: Dict[str, Any], signals: S
             kill_group(program.pid, signal.SIGKILL)
             deadline = None
         signals.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-    if stopped is None and program.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM):
+    if stopped is None and program.returncode in SIGNALLED:
         return stopped_together(signals)
     return stopped
 

@@ -341,11 +341,15 @@ def test_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
     eventually(lambda: family_is_gone(tmp_path / "a"))
 
 
+SLEEP = "import os, time; open('../pid.tmp', 'w').write(str(os.getpid())); os.rename('../pid.tmp', '../pid'); time.sleep(60)"
+
+
 @pytest.mark.parametrize(("signalled", "outcome"), [(True, "cancelled"), (False, "failed")])
+@pytest.mark.parametrize("told", [None, 128 + signal.SIGTERM, 128 + signal.SIGCONT])
 def test_a_signal_to_the_whole_job_cancels_even_if_the_program_hears_it_first(
-    tmp_path: Path, signalled: bool, outcome: str
+    tmp_path: Path, signalled: bool, outcome: str, told: int | None
 ) -> None:
-    code = "import os, time; open('../pid.tmp', 'w').write(str(os.getpid())); os.rename('../pid.tmp', '../pid'); time.sleep(60)"
+    code = SLEEP if told is None else f"import os, signal; signal.signal(15, lambda *_: os._exit({told})); {SLEEP}"
     job = write_job(tmp_path / "a", python(code))
     wrapper = start_wrapper(job)
     eventually((job / "pid").exists)
@@ -355,7 +359,8 @@ def test_a_signal_to_the_whole_job_cancels_even_if_the_program_hears_it_first(
         wrapper.send_signal(signal.SIGTERM)
     finish(wrapper)
     result = result_of(job)
-    assert (result.outcome, result.signal) == (outcome, signal.SIGTERM)
+    assert (result.outcome, result.signal) == (outcome, signal.SIGTERM if told is None else None)
+    assert result.exit_code == told
 
 
 def test_time_limit_is_a_limit_whatever_the_program_then_says(tmp_path: Path) -> None:
