@@ -11,10 +11,10 @@ from ccat_assets.application import Application
 from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, error_console, print_json, print_table, ready
 from ccat_assets.cli.running import Interruption
-from ccat_assets.cli.verify import select
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.lineage.completed import current_runs
-from ccat_models.product.copies import runs_of
+from ccat_models.pipeline.view import load_pipeline
+from ccat_models.product.copies import runs_of, select_named
 from ccat_models.tables.base import RunId
 from resources.file_comparison import FileComparison, FileFinding
 from resources.reproduction import Reproducer
@@ -52,11 +52,11 @@ def reproduce(
 def _runs(app: Application, products: list[str], pipeline: str | None) -> list[RunId]:
     if bool(products) == (pipeline is not None):
         raise InvalidDeclaration("say which products: PRODUCT… or --pipeline, one of the two")
-    selection = select(app.ops_db, products, pipeline, None)
     with app.ops_db.read() as session:
         if pipeline is not None:
-            runs = current_runs(session, pipeline)
+            runs = current_runs(session, load_pipeline(session, pipeline).name)
         else:  # a run without products can be executed again, too
+            selection = select_named(session, products, even_none=True)
             runs = sorted({*selection.run_ids, *session.scalars(runs_of(selection))})
     if not runs:
         raise Refused(f"pipeline {pipeline}: has no run that counts, so there is nothing to reproduce")

@@ -14,6 +14,7 @@ from ccat_models.errors import Refused
 from ccat_models.product.listing import find_product
 from ccat_models.tables.base import PackageId, ProductId, RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.places import READABLE, DiskDataLocation, PhysicalCopy
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
@@ -78,25 +79,28 @@ class ProductFile:
     copies: Copies = Copies()
 
 
-def select_named(session: Session, texts: Sequence[str]) -> Selection:
+def select_named(session: Session, texts: Sequence[str], *, even_none: bool = False) -> Selection:
     """Return the products that texts name: a product's number, PIPELINE/STEP[/SUB_GROUP[/PATH]] or run:ID.
 
     Which of several runs is meant says `find_product`; without a path all its products are. Raises as that does, and
-    Refused for a run that has made none.
+    Refused for a run that has made none, unless it completed and `even_none` will do.
     """
     found = [find_product(session, text) for text in texts]
     for one in found:
         if one.product_id is None:
-            _check_products(session, one.run_id)
+            _check_products(session, one.run_id, even_none=even_none)
     return Selection(
         product_ids=tuple(one.product_id for one in found if one.product_id is not None),
         run_ids=tuple(one.run_id for one in found if one.product_id is None),
     )
 
 
-def _check_products(session: Session, run_id: RunId) -> None:
+def _check_products(session: Session, run_id: RunId, *, even_none: bool) -> None:
+    status = session.get_one(Run, run_id).status
+    if even_none and status is RunStatus.COMPLETED:
+        return
     if session.scalar(sa.select(DataProduct.id).where(DataProduct.run_id == run_id).limit(1)) is None:
-        raise Refused(f"run {run_id}: is {session.get_one(Run, run_id).status.value} and has made no products")
+        raise Refused(f"run {run_id}: is {status.value} and has made no products")
 
 
 def runs_of(selection: Selection) -> sa.Select[tuple[RunId]]:
