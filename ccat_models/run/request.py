@@ -84,6 +84,7 @@ def ask_again(
         )
         .outerjoin(Run, sa.and_(Run.step_id == step.step_id, Run.sub_group_id == SubGroup.id))
         .group_by(SubGroup.id)
+        .order_by(SubGroup.id)
     )
     for chunk in chunks(sub_groups):
         session.execute(
