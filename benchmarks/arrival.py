@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import databases
 
 if TYPE_CHECKING:
-    from resources.cluster import Cluster
-    from resources.executor import Executor
+    from resources.location import Cluster
     from resources.ops_db import OpsDb
+    from resources.run.executor import Executor
 
 SCANS = (1_000, 100_000)
 ARRIVALS = 5
@@ -43,7 +43,7 @@ def run_prepare(directory: Path, scans: int, urls: dict[str, str]) -> dict[str, 
     from ccat_models.pipeline.view import load_pipeline  # noqa: PLC0415
     from ccat_models.sub_group.follow import follow_packages  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
-    from resources.standing import visit  # noqa: PLC0415
+    from resources.request.standing import visit  # noqa: PLC0415
 
     begun, ops_db = time.monotonic(), OpsDb(urls["ops"])
     observe(ops_db, directory, scans, per_unit=10)
@@ -84,7 +84,7 @@ def _ticks(ops_db: "OpsDb", directory: Path, scans: int) -> Iterator[tuple[float
     import dagster as dg  # noqa: PLC0415
 
     from benchmarks.world import counting_statements  # noqa: PLC0415
-    from resources.executor import Executor  # noqa: PLC0415
+    from resources.run.executor import Executor  # noqa: PLC0415
     from sensors.gaps import gaps_sensor  # noqa: PLC0415
     from tests.support.observatory import SmallObservatory  # noqa: PLC0415
 
@@ -105,7 +105,7 @@ def _ticks(ops_db: "OpsDb", directory: Path, scans: int) -> Iterator[tuple[float
 def _await_end(executor: "Executor") -> None:
     """Let what is on its way complete, as the sensor of jobs would, and follow that."""
     from ccat_models.run.work import anything_to_do  # noqa: PLC0415
-    from resources.standing import visit  # noqa: PLC0415
+    from resources.request.standing import visit  # noqa: PLC0415
 
     cluster, in_flight = executor.cluster, True
     while in_flight:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from resources import attempt_wrapper, image_program, store_program
-from resources.outputs import file_sha256
+from resources.node import attempt_wrapper, image_program, store_program
+from resources.workspace.outputs import file_sha256
 
 FILE_BYTES = 1 << 30
 ROUNDS = 5  # in each of which everybody reads the file once; of which the median is shown

@@ -56,7 +56,7 @@ def _instance(directory: Path) -> "dg.DagsterInstance":
 
 def run_mirror(directory: Path, scans: int, urls: dict[str, str]) -> dict[str, Any]:
     """Mirror everything, then nothing and one more: by comparing all keys, and by what came after marks alone."""
-    from ccat_assets.partitions import sync_partitions  # noqa: PLC0415
+    from ccat_assets.dagit.partitions import sync_partitions  # noqa: PLC0415
     from ccat_models.sub_group.activity import Marks, read_marks  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resources.cluster import Cluster
+    from resources.location import Cluster
     from tests.support.slurm_cluster import SlurmCluster
     from tests.support.works import Works
 
@@ -125,8 +125,8 @@ def _works(directory: Path, environment: dict[str, str], scans: int, **options: 
     from datetime import timedelta  # noqa: PLC0415
 
     from ccat_models import migrations  # noqa: PLC0415
-    from resources.local_shell import LocalShell  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
+    from resources.shell.local import LocalShell  # noqa: PLC0415
     from tests.support.slurm_lab import QUICK, slurm_cluster_over  # noqa: PLC0415
     from tests.support.works import Works, release  # noqa: PLC0415
 
@@ -157,9 +157,9 @@ def _spent() -> float:
 
 
 def _run_pipeline(works: "Works", runs: int) -> dict[str, Any]:
-    from resources.attached import Attached  # noqa: PLC0415
-    from resources.ensure import Wish  # noqa: PLC0415
-    from resources.executor import Executor  # noqa: PLC0415
+    from resources.request.attached import Attached  # noqa: PLC0415
+    from resources.request.ensure import Wish  # noqa: PLC0415
+    from resources.run.executor import Executor  # noqa: PLC0415
 
     begun, attached = time.monotonic(), Attached(Executor(works.cluster), waiter="bench", poll_seconds=0.2)
     outcome = attached.run_pipeline("letters", Wish("bench", patient=True))
@@ -191,7 +191,7 @@ def run_trivial(directory: Path, environment: dict[str, str], runs: int) -> dict
 def run_submit(directory: Path, environment: dict[str, str], runs: int) -> dict[str, Any]:
     """Submit so many runs to a queue that starts none."""
     from ccat_models.tables.execution import RunStatus  # noqa: PLC0415
-    from resources.executor import Executor  # noqa: PLC0415
+    from resources.run.executor import Executor  # noqa: PLC0415
 
     works = _works(directory, environment, runs)
     works.declare(_step("calibrate"))
@@ -206,7 +206,7 @@ def run_submit(directory: Path, environment: dict[str, str], runs: int) -> dict[
 def run_scheduler_calls(directory: Path, environment: dict[str, str], runs: int) -> dict[str, Any]:
     """Watch so many jobs that wait, as an attached run does."""
     from ccat_models.tables.execution import RunStatus  # noqa: PLC0415
-    from resources.executor import Executor  # noqa: PLC0415
+    from resources.run.executor import Executor  # noqa: PLC0415
     from resources.slurm.backend import SlurmBackEnd  # noqa: PLC0415
 
     works = _works(directory, environment, runs)

@@ -6,10 +6,10 @@ from pathlib import Path
 import dagster as dg
 from dagster.components import DefsStateConfig, DefsStateConfigArgs
 
-from ccat_assets.application import Application
-from ccat_assets.build import build
-from ccat_assets.settings import load
-from ccat_assets.snapshot import Snapshot, read_snapshot
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.snapshot import Snapshot, read_snapshot
+from ccat_assets.wiring.application import Application
+from ccat_assets.wiring.settings import load
 from ccat_models.errors import Refused
 
 _LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ class ResourceError(Exception):
     │   ├── BackEndUnavailable     the queue could not be read
     │   ├── DiskNotThere           nothing lies where products should: the disk may not be mounted
     │   ├── ReceiverUnavailable    a receiver of events does not answer (resources.openlineage)
-    │   ├── ArchiveUnavailable     an archive does not answer (resources.archive)
+    │   ├── ArchiveUnavailable     an archive does not answer (resources.archive.port)
     │   ├── SubmissionPostponed    surely nothing was accepted, for a limit that will pass
     │   │   └── SubmissionTooLarge fewer jobs at a time might have been
     │   ├── SubmissionDoubtful     jobs may or may not have been accepted: find them by key before sending anything
@@ -18,9 +18,9 @@ class ResourceError(Exception):
     │   ├── SubmissionRefused      surely nothing was accepted
     │   └── UnsafePath             a name or path that must not be used
     ├── StagingFailed              an input is not where it should be: the attempt cannot begin
-    │   ├── ArchiveRefused         an archive refuses our credentials (resources.archive)
-    │   ├── NotInArchive           nothing lies where something should (resources.archive)
-    │   └── WrongBytes             something else lies there than was put there (resources.archive)
+    │   ├── ArchiveRefused         an archive refuses our credentials (resources.archive.port)
+    │   ├── NotInArchive           nothing lies where something should (resources.archive.port)
+    │   └── WrongBytes             something else lies there than was put there (resources.archive.port)
     ├── ResultUnreadable           the attempt's result cannot be believed: the attempt has failed
     └── OutputsUnusable            the attempt's files are not what its result says: the attempt has failed
     """

@@ -7,11 +7,11 @@ import dagster as dg
 from ccat_models.clock import Clock
 from ccat_models.run.cancel import abandon, stop_waiting
 from ccat_models.run.waiters import waiters
-from resources.holder import is_gone
 from resources.ops_db import OpsDb
+from resources.run.holder import is_gone
 
 INTERVAL_SECONDS = 30
-HOLDER_TAG = "ccat/holder"  # of a Dagster run: the process that executes it, as `resources.holder` names it
+HOLDER_TAG = "ccat/holder"  # of a Dagster run: the process that executes it, as `resources.run.holder` names it
 _AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 _OVER = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
 

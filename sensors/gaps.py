@@ -3,8 +3,8 @@ from threading import Lock
 
 import dagster as dg
 
-from resources.executor import Executor
-from resources.standing import Visit, visit
+from resources.request.standing import Visit, visit
+from resources.run.executor import Executor
 
 INTERVAL_SECONDS = 10
 

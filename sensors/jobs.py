@@ -3,7 +3,7 @@ from collections.abc import Callable
 import dagster as dg
 
 from ccat_models.run.work import anything_to_do
-from resources.executor import Executor
+from resources.run.executor import Executor
 
 INTERVAL_SECONDS = 5
 

@@ -20,12 +20,12 @@ from ccat_models.product.space import (
     read_space,
 )
 from ccat_models.raw.staging import Staged, read_staged
-from resources.cluster import Cluster
 from resources.errors import AskAgain
-from resources.purging import finish
-from resources.release import release_or_tell
-from resources.room import Usage, make_room, usage
-from resources.space_plan import kept_by_step
+from resources.location import Cluster
+from resources.raw.release import release_or_tell
+from resources.space.plan import kept_by_step
+from resources.space.purging import finish
+from resources.space.room import Usage, make_room, usage
 from sensors.cursor import read_cursor
 
 INTERVAL_SECONDS = 60

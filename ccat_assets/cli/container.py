@@ -7,7 +7,7 @@ import typer
 
 from ccat_assets.cli.output import AsJson, application, console, print_json
 from ccat_models.errors import InvalidDeclaration
-from resources.contract_check import Trial, check_contract
+from resources.product.contract_check import Trial, check_contract
 
 
 def check(

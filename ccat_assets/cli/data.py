@@ -7,8 +7,8 @@ from ruamel.yaml.error import YAMLError
 
 from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
-from ccat_assets.examples import EXAMPLES, make_catalogue
-from ccat_assets.ingest import ingest_folder
+from ccat_assets.operate.examples import EXAMPLES, make_catalogue
+from ccat_assets.operate.ingest import ingest_folder
 from ccat_assets.sizes import size_text
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.grouping.presets import PRESETS

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ccat_assets.application import Application
 from ccat_assets.cli.output import error_console, ready
 from ccat_assets.cli.output_file import disk_asked, in_place_of, write_lines
+from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.lineage.record_reading import read_record
 from ccat_models.lineage.record_scope import find_scope

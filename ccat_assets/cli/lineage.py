@@ -14,8 +14,8 @@ from ccat_assets.cli.lineage_tree import tree_lines
 from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, ready
 from ccat_assets.cli.output_file import write_lines
-from ccat_assets.lineage_picture import dot, picture_of
-from ccat_assets.lineage_svg import svg
+from ccat_assets.provenance.lineage_picture import dot, picture_of
+from ccat_assets.provenance.lineage_svg import svg
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.lineage.closure import ancestor_runs, lineage_of, packages_read, producers_read
 from ccat_models.lineage.summary import summary_of

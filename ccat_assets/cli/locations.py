@@ -6,11 +6,11 @@ import sqlalchemy as sa
 import typer
 from sqlalchemy.orm import Session
 
-from ccat_assets.archiving import archive_packages
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
-from ccat_assets.initialise import local_site
-from ccat_assets.s3_credentials import s3_variables
+from ccat_assets.operate.archiving import archive_packages
+from ccat_assets.operate.initialise import local_site
 from ccat_assets.sizes import size_text
+from ccat_assets.wiring.s3_credentials import s3_variables
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.raw.locations import list_locations, where
 from ccat_models.tables.lengths import check_fits

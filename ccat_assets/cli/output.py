@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ccat_assets.application import Application
-from ccat_assets.settings import load
+from ccat_assets.wiring.application import Application
+from ccat_assets.wiring.settings import load
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 

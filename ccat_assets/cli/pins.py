@@ -10,7 +10,7 @@ from ccat_assets.sizes import size_text
 from ccat_models.product import pins as pins_of
 from ccat_models.product.copies import select_named
 from ccat_models.tables.space import NOT_THERE
-from resources import pinning
+from resources.space import pinning
 
 
 def pin(

@@ -5,7 +5,7 @@ import typer
 
 from ccat_assets.cli.options import MOST, number
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
-from ccat_assets.declare import apply_file, plan_file
+from ccat_assets.operate.declare import apply_file, plan_file
 from ccat_models.pipeline.diff import render_differences
 from ccat_models.pipeline.export import export as export_text
 from ccat_models.pipeline.switch import switch

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy.orm import Session
 
-from ccat_assets.application import Application
 from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, console, plain, print_json, print_table, ready
 from ccat_assets.cli.software import Cosmetic, ReprocessFrom, explain
-from ccat_assets.declare import digests_of, read_file
+from ccat_assets.operate.declare import digests_of, read_file
 from ccat_assets.sizes import size_text
+from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.gap.answer import StepCounts
 from ccat_models.pipeline.apply import Applied, apply
@@ -18,8 +18,8 @@ from ccat_models.pipeline.diff import render_differences
 from ccat_models.pipeline.release import Released, suppose
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.product.estimate import StepCost
-from resources.ensure import Wish
-from resources.foresight import Plan, foresee
+from resources.request.ensure import Wish
+from resources.request.plan_ahead import Plan, foresee
 
 Supposed = Released | Applied | None
 _NONE = StepCounts({}, 0, 0)

@@ -6,24 +6,24 @@ from typing import Annotated
 
 import typer
 
-from ccat_assets.application import Application
 from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.cli.running import Interruption
 from ccat_assets.cli.space import print_kept
 from ccat_assets.sizes import size_text
+from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.product.copies import runs_of, select_named
 from ccat_models.product.space import By, Scope, read_space
 from ccat_models.raw.staging import read_staged
 from ccat_models.tables.base import RunId
 from ccat_models.tables.space import NOT_THERE, SpaceState
-from resources.ensure import Wish
-from resources.purging import Freed
-from resources.regeneration import Again, Regenerator, outcomes, purged_here, request_again
-from resources.room import make_room, usage
-from resources.space_plan import Plan, kept, plan
-from resources.watermarks import Amount
+from resources.request.ensure import Wish
+from resources.request.regeneration import Again, Regenerator, outcomes, purged_here, request_again
+from resources.space.plan import Plan, kept, plan
+from resources.space.purging import Freed
+from resources.space.room import make_room, usage
+from resources.workspace.watermarks import Amount
 
 What = Annotated[list[str], typer.Argument(help=PRODUCT)]
 _GOALS = "--to SIZE|PERCENT, --free SIZE|PERCENT or --all"

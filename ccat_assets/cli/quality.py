@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ccat_assets.application import Application
 from ccat_assets.cli.options import PRODUCT, at_most
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
+from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.lineage.taint import TouchedStep, lift, list_taints
 from ccat_models.lineage.taint import taint as taint_packages

@@ -7,19 +7,19 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ccat_assets.application import Application
 from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, error_console, print_json, print_table, ready
 from ccat_assets.cli.running import Interruption
+from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.lineage.completed import current_runs
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.product.copies import runs_of, select_named
 from ccat_models.tables.base import RunId
-from resources.file_comparison import FileComparison, FileFinding
-from resources.reproduction import Reproducer
-from resources.reproduction_report import Outcome, Reproduction, Surroundings
-from resources.scratch_jobs import Heard
+from resources.product.comparison import FileComparison, FileFinding
+from resources.product.reproduction import Reproducer
+from resources.product.reproduction_report import Outcome, Reproduction, Surroundings
+from resources.product.scratch_jobs import Heard
 
 
 def reproduce(

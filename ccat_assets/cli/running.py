@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ccat_assets.application import Application
 from ccat_assets.cli.output import AsJson, console, error_console, print_json, ready
+from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.gap.reasons import MEANING, Reason
 from ccat_models.run.listing import RunRow, list_runs
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ENDED, RunStatus
-from resources.attached import Attached, Outcome
-from resources.ensure import Ensured, Wish, ensure, ensure_pipeline
+from resources.request.attached import Attached, Outcome
+from resources.request.ensure import Ensured, Wish, ensure, ensure_pipeline
 
 PipelineName = Annotated[str, typer.Argument(help="Name of the pipeline.")]
 IgnoreCooldown = Annotated[bool, typer.Option("--ignore-cooldown", help="Do not wait for cooldowns.")]
@@ -121,7 +121,7 @@ def _shown_by(bar: Progress, pipeline: str) -> Callable[[Mapping[RunId, RunStatu
 
 def publish_all(app: Application, *, quiet: bool) -> int:
     """Show in Dagit what ops-db knows and Dagster does not."""
-    from ccat_assets.publish import publish_to_home  # noqa: PLC0415 - Dagster takes seconds to import
+    from ccat_assets.dagit.publish import publish_to_home  # noqa: PLC0415 - Dagster takes seconds to import
 
     count = publish_to_home(app)
     if count and not quiet:

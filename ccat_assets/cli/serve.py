@@ -18,7 +18,7 @@ def serve(
     """Give out the files of products to browsers: Dagit's links lead here (setting products_url)."""
     import uvicorn  # noqa: PLC0415 - only this command needs it
 
-    from ccat_assets.product_server import product_server  # noqa: PLC0415
+    from ccat_assets.api.product_server import product_server  # noqa: PLC0415
 
     app = ready()
     if with_parent:

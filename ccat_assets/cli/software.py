@@ -11,9 +11,9 @@ from ccat_models.pipeline.digests import CodeDigest
 from ccat_models.pipeline.parts import SoftwareVersionDeclaration
 from ccat_models.pipeline.release import Released
 from ccat_models.pipeline.standings import VersionRow, list_versions
+from resources.container.image_digest import image_sha256
 from resources.errors import StagingFailed
-from resources.image_digest import image_sha256
-from resources.software import code_sha256
+from resources.workspace.software import code_sha256
 
 Name = Annotated[str, typer.Argument(help="Name of the program.")]
 Version = Annotated[str, typer.Argument(help="X.Y.Z")]

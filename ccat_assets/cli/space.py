@@ -5,18 +5,18 @@ from typing import Annotated
 
 import typer
 
-from ccat_assets.application import Application
 from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.cli.space_check import check_space
 from ccat_assets.sizes import size_text
+from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.product.kept import Held
 from ccat_models.product.space import By, PurgeRow, Scope, SpaceRow, list_purges, location_name, read_space
 from ccat_models.raw.staging import Staged, read_staged
-from resources.room import Usage, usage
-from resources.space_plan import Plan, kept, plan
+from resources.space.plan import Plan, kept, plan
+from resources.space.room import Usage, usage
 
 _BAR = 20  # characters
 _BYS = ", ".join(by.value for by in By)

@@ -2,11 +2,11 @@ from collections import Counter
 
 import typer
 
-from ccat_assets.application import Application
 from ccat_assets.cli.output import console, print_json, print_table
 from ccat_assets.sizes import size_text
-from resources.space_check import Discrepancy, SpaceCheck
-from resources.space_judgement import LEFT_ALONE, Wrong
+from ccat_assets.wiring.application import Application
+from resources.space.check import Discrepancy, SpaceCheck
+from resources.space.judgement import LEFT_ALONE, Wrong
 
 _LISTED = 1000
 _KEPT = {Wrong.FAILED: "kept for whoever looks into it", Wrong.FOREIGN: "not of any run, left alone"}

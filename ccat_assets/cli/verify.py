@@ -13,7 +13,7 @@ from ccat_models.errors import InvalidDeclaration
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.product.copies import Selection, select_named
 from resources.ops_db import OpsDb
-from resources.verification import FINE, Finding, Heard, Verification, Verified, hear_nothing
+from resources.product.verification import FINE, Finding, Heard, Verification, Verified, hear_nothing
 
 _LISTED = 1000
 

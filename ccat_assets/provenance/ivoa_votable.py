@@ -8,7 +8,7 @@ from ccat_assets.provenance.ivoa import instances_of
 from ccat_assets.provenance.ivoa_instances import Row
 from ccat_assets.provenance.ivoa_json import STANDARD
 from ccat_assets.provenance.ivoa_model import CLASSES, PREFIX, Kind
-from ccat_assets.xml_text import xml_text
+from ccat_assets.provenance.xml_text import xml_text
 from ccat_models.lineage.record import ProvenanceRecord
 
 

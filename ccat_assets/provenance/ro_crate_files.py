@@ -17,7 +17,7 @@ from ccat_models.lineage.record_things import rows_of
 from ccat_models.pipeline.export import export
 from ccat_models.tables.base import ProductId
 from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, DiskDataLocation
-from resources.store_program import open_inside
+from resources.node.store_program import open_inside
 
 _BLOCK_BYTES = 1 << 20
 

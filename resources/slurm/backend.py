@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ccat_models.tables.execution import FailureClass
 from resources.backend import Batch, Ending, Job, JobState, Sent
 from resources.errors import BackEndUnavailable, ShellDoubtful, SubmissionDoubtful, SubmissionPostponed
-from resources.shell import Completed, Shell
+from resources.shell.port import Completed, Shell
 from resources.slurm.commands import Commands
 from resources.slurm.parse import (
     SACCT_FORMAT,

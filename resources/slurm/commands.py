@@ -1,7 +1,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from resources.shell import Completed, Shell
+from resources.shell.port import Completed, Shell
 
 # Slurm's commands take filters and options from the environment (SQUEUE_PARTITION, SBATCH_TIMELIMIT, SLURM_CLUSTERS,
 # etc.), which outrank a script's own lines and would silently shorten a list: none gets through. `timeout` ends a

@@ -9,7 +9,7 @@ from resources.errors import (
     SubmissionRefused,
     SubmissionTooLarge,
 )
-from resources.shell import Completed
+from resources.shell.port import Completed
 from resources.slurm.parse import Malformed, parse_submitted
 from resources.slurm.states import NEVER_ALLOWED
 

@@ -9,9 +9,9 @@ import pytest
 
 from ccat_models.tables.places import PhysicalCopyStatus
 from ccat_models.tables.staging import Status
-from resources.local_shell import LocalShell
+from resources.archive.stager import Pace
 from resources.ops_db import OpsDb
-from resources.stager import Pace
+from resources.shell.local import LocalShell
 from tests.support.not_run import not_run
 from tests.support.rgw import ARCHIVIST, Keys, S3Server
 from tests.support.slurm_cluster import SlurmCluster

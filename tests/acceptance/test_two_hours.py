@@ -15,7 +15,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.products import DataProduct
 from resources.ops_db import OpsDb
-from resources.standing import visit
+from resources.request.standing import visit
 from tests.support.life import TICK_SECONDS, FromScratch, Life
 from tests.support.works import Works
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ccat_assets.archiving import pack
+from ccat_assets.operate.archiving import pack
 from ccat_models.errors import Refused
 from ccat_models.tables.raw_data import RawDataFile
 from tests.support.archives import sha256_of

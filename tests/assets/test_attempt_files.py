@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ccat_assets.attempt_files import read_tail, size_inside, thumbnail_png
+from ccat_assets.dagit.attempt_files import read_tail, size_inside, thumbnail_png
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from ccat_assets.checks import evaluations
-from ccat_assets.run_report import read_reports
+from ccat_assets.dagit.checks import evaluations
+from ccat_assets.dagit.run_report import read_reports
 from ccat_models.pipeline.values import RESERVED_CHECKS
 from ccat_models.tables.base import RunId
 from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, PhysicalCopyStatus

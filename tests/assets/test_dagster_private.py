@@ -1,6 +1,6 @@
 import dagster as dg
 
-from ccat_assets.dagster_private import report_planned
+from ccat_assets.dagit.dagster_private import report_planned
 
 
 def test_planned_partitions_are_kept_as_dagster_keeps_its_own() -> None:

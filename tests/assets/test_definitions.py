@@ -6,9 +6,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ccat_assets.build import build
-from ccat_assets.names import step_key, step_names
-from ccat_assets.snapshot import Snapshot
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.names import step_key, step_names
+from ccat_assets.dagit.snapshot import Snapshot
 from ccat_models.pipeline.values import RESERVED_CHECKS
 from tests.support.lab import Lab
 from tests.support.programs import pipeline_yaml

@@ -9,17 +9,17 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from ccat_assets import checks, metadata
-from ccat_assets.application import Application
-from ccat_assets.attempt_files import Files, picture_of, read_tail, size_inside
-from ccat_assets.publish import publish
-from ccat_assets.run_report import RunReport, read_reports
+from ccat_assets.dagit import checks, metadata
+from ccat_assets.dagit.attempt_files import Files, picture_of, read_tail, size_inside
+from ccat_assets.dagit.publish import publish
+from ccat_assets.dagit.run_report import RunReport, read_reports
+from ccat_assets.wiring.application import Application
 from ccat_models.tables.base import RunId
 from ccat_models.tables.places import DiskDataLocation
-from resources import store_program
-from resources.attempt_store import AttemptStore
-from resources.cluster import Cluster
 from resources.errors import ShellUnavailable
+from resources.location import Cluster
+from resources.node import store_program
+from resources.workspace.store import AttemptStore
 from tests.support.lab import Lab
 from tests.support.login_node import LoginNode
 from tests.support.programs import REDUCE

@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from ccat_assets.budget import Budget
-from ccat_assets.names import raw_key
-from ccat_assets.partitions import hide_partitions, sync_partitions
-from ccat_assets.publish import show_ended
+from ccat_assets.dagit.budget import Budget
+from ccat_assets.dagit.names import raw_key
+from ccat_assets.dagit.partitions import hide_partitions, sync_partitions
+from ccat_assets.dagit.publish import show_ended
 from ccat_models.sub_group.activity import sights
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import SubGroup, SubGroupMember
-from resources.ensure import Wish, ensure, ensure_pipeline
+from resources.request.ensure import Wish, ensure, ensure_pipeline
 from tests.support.lab import Lab
 from tests.support.observatory import NOON
 from tests.support.programs import pipeline_yaml

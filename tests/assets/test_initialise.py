@@ -3,9 +3,9 @@ import subprocess  # noqa: TID251 - processes that open an instance at the same 
 import sys
 from pathlib import Path
 
-from ccat_assets.application import Application
-from ccat_assets.initialise import initialise
-from ccat_assets.settings import Settings
+from ccat_assets.operate.initialise import initialise
+from ccat_assets.wiring.application import Application
+from ccat_assets.wiring.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 OPENS = """

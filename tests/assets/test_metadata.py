@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from ccat_assets.metadata import MOST_PLOTS, metadata_of, tags_of
-from ccat_assets.publish import publish
-from ccat_assets.run_report import ROWS_SHOWN, read_reports
+from ccat_assets.dagit.metadata import MOST_PLOTS, metadata_of, tags_of
+from ccat_assets.dagit.publish import publish
+from ccat_assets.dagit.run_report import ROWS_SHOWN, read_reports
 from ccat_models.tables.base import RunId
 from ccat_models.tables.products import DataProduct
-from resources.software import code_sha256
+from resources.workspace.software import code_sha256
 from tests.support.lab import Lab
 from tests.support.programs import pipeline_yaml
 

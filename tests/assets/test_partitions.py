@@ -1,6 +1,6 @@
 import sqlalchemy as sa
 
-from ccat_assets.partitions import KEYS_IN_ONE_CALL, sync_partitions
+from ccat_assets.dagit.partitions import KEYS_IN_ONE_CALL, sync_partitions
 from ccat_models.tables.pipelines import Partitioning, SubGroup
 from tests.support.lab import Lab
 from tests.support.observatory import NOON

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 import uvicorn
 from starlette.testclient import TestClient
 
-from ccat_assets.links import Links, link, partition_url
-from ccat_assets.names import step_key
-from ccat_assets.product_server import product_server
+from ccat_assets.api.product_server import product_server
+from ccat_assets.dagit.links import Links, link, partition_url
+from ccat_assets.dagit.names import step_key
 from ccat_models.tables.base import ProductId
 from ccat_models.tables.places import DataProductPhysicalCopy, DiskDataLocation, PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct
@@ -134,7 +134,7 @@ def test_a_large_file_that_is_another_one_is_never_sent_to_its_end(
     lab: Lab, browser: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del browser
-    monkeypatch.setattr("ccat_assets.product_server._BLOCK_BYTES", 4)
+    monkeypatch.setattr("ccat_assets.api.product_server._BLOCK_BYTES", 4)
     file, number = file_of(lab), number_of(lab, "science/text.txt")
     was = file.read_bytes()
     with served(lab, small_bytes=0) as connection:

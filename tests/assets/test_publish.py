@@ -7,9 +7,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ccat_assets.metadata import materialization
-from ccat_assets.publish import PUBLISHER_TAG, publish, publish_to_home
-from ccat_assets.run_report import read_reports
+from ccat_assets.dagit.metadata import materialization
+from ccat_assets.dagit.publish import PUBLISHER_TAG, publish, publish_to_home
+from ccat_assets.dagit.run_report import read_reports
 from ccat_models.run.cancel import wait_for
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
@@ -22,10 +22,10 @@ DIES = """
 import os, sys
 from pathlib import Path
 import dagster as dg
-from ccat_assets.application import Application
-from ccat_assets.names import step_key
-from ccat_assets.publish import publish
-from ccat_assets.settings import load
+from ccat_assets.wiring.application import Application
+from ccat_assets.dagit.names import step_key
+from ccat_assets.dagit.publish import publish
+from ccat_assets.wiring.settings import load
 from ccat_models.clock import system_clock
 with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
     def clock():
@@ -141,7 +141,7 @@ def test_what_a_dagster_run_waits_for_is_its_own_to_tell(lab: Lab) -> None:
 def test_what_cannot_be_shown_is_an_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.declare("a")
     lab.run_without_dagster()
-    monkeypatch.setattr("ccat_assets.assets.materialization", lambda report: report.nothing)
+    monkeypatch.setattr("ccat_assets.dagit.step_assets.materialization", lambda report: report.nothing)
     with pytest.raises(RuntimeError, match=r"letters/read: nothing was shown, see Dagster run [0-9a-f-]{36}"):
         publish(lab.application, lab.instance)
     assert lab.unpublished() == 3

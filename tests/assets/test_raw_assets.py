@@ -3,8 +3,8 @@ from collections import Counter
 import dagster as dg
 import sqlalchemy as sa
 
-from ccat_assets.names import raw_key
-from ccat_assets.raw_assets import observe_raw
+from ccat_assets.dagit.names import raw_key
+from ccat_assets.dagit.raw_assets import observe_raw
 from ccat_models.tables.raw_data import RawDataPackage
 from tests.support.lab import Lab
 from tests.support.observatory import NOON

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from ccat_assets.application import Application
-from ccat_assets.settings import load
+from ccat_assets.wiring.application import Application
+from ccat_assets.wiring.settings import load
 from ccat_models.gap.reasons import MEANING, Reason
-from resources.standing import visit
+from resources.request.standing import visit
 from tests.support.cli import Terminal
 
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from ccat_assets.clusters import shell_of
-from ccat_assets.settings import Settings
+from ccat_assets.wiring.locations import shell_of
+from ccat_assets.wiring.settings import Settings
 from ccat_models.errors import InvalidDeclaration
-from resources.ssh import SshShell
+from resources.shell.ssh import SshShell
 
 
 def settings(tmp_path: Path, jump: str) -> Settings:

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ccat_assets.s3_credentials import s3_variables
-from ccat_assets.settings import load
+from ccat_assets.wiring.s3_credentials import s3_variables
+from ccat_assets.wiring.settings import load
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.tables.places import PhysicalCopyStatus
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
-from resources.attached import Attached
-from resources.ensure import Wish
-from resources.executor import Executor
+from resources.request.attached import Attached
+from resources.request.ensure import Wish
+from resources.run.executor import Executor
 from tests.conformance.yard import SMALL, Yard, await_end, is_up, output_of, processes
 from tests.support.apptainer import Image
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from ccat_assets.clusters import site_of
-from ccat_assets.settings import load
+from ccat_assets.wiring.locations import site_of
+from ccat_assets.wiring.settings import load
 from ccat_models.run.work import open_attempts, take_up
 from ccat_models.tables.execution import Attempt
-from resources.attempt_store import AttemptStore
-from resources.batches import batches_of
-from resources.preparation import prepare
+from resources.run.batches import batches_of
+from resources.run.preparation import prepare
 from resources.slurm.render import render
+from resources.workspace.store import AttemptStore
 from tests.conformance.yard import SMALL, Yard, output_of
 from tests.support.apptainer import Image
 from tests.support.works import step

@@ -8,8 +8,8 @@ import pytest
 
 from ccat_models.product.copies import Selection
 from ccat_models.tables.base import RunId
-from resources.reproduction import Reproducer
-from resources.verification import Finding, Verification
+from resources.product.reproduction import Reproducer
+from resources.product.verification import Finding, Verification
 from tests.conformance.yard import Yard, output_of
 from tests.support.apptainer import Image
 

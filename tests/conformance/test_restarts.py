@@ -12,8 +12,8 @@ from tests.support.tree import PROGRAMS
 SUBMIT_AND_DIE = """
 import os, signal
 import sqlalchemy as sa
-from ccat_assets.application import Application
-from ccat_assets.settings import load
+from ccat_assets.wiring.application import Application
+from ccat_assets.wiring.settings import load
 from ccat_models.tables.execution import Attempt, AttemptState
 app = Application(load().settings)
 def open_ones():

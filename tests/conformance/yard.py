@@ -10,15 +10,15 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
-from ccat_assets.clusters import cluster_of
-from ccat_assets.settings import load
+from ccat_assets.wiring.locations import cluster_of
+from ccat_assets.wiring.settings import load
 from ccat_models.clock import system_clock
 from ccat_models.run.cancel import request_cancel
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.products import DataProduct, QualityMetric
-from resources.cluster import Cluster
+from resources.location import Cluster
 from resources.ops_db import OpsDb
 from tests.support.apptainer import Image
 from tests.support.login_node import LoginNode

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
 
-from ccat_assets.settings import load
+from ccat_assets.wiring.settings import load
 from tests.docs.fragments import check_json, check_yaml
 from tests.docs.pages import ROOT, Block
 from tests.support.cli import Said, Terminal

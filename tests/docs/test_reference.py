@@ -9,7 +9,7 @@ import typer
 from pydantic import BaseModel, Field
 
 from ccat_assets.cli.app import app
-from ccat_assets.settings import Settings
+from ccat_assets.wiring.settings import Settings
 from ccat_models.gap.reasons import Reason
 from ccat_models.grouping.operators import OPERATORS
 from ccat_models.run.remedies import REMEDIES

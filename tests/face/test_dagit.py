@@ -11,10 +11,10 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page
 
-from ccat_assets.application import Application
-from ccat_assets.examples import observe_chai
-from ccat_assets.ingest import ingest_folder
-from ccat_assets.settings import Settings
+from ccat_assets.operate.examples import observe_chai
+from ccat_assets.operate.ingest import ingest_folder
+from ccat_assets.wiring.application import Application
+from ccat_assets.wiring.settings import Settings
 from tests.support import tree
 from tests.support.browser import chromium, page
 from tests.support.dagit import Dagit, dagit, hurry

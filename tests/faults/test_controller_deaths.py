@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.local_shell import LocalShell
 from resources.ops_db import OpsDb
+from resources.shell.local import LocalShell
 from resources.slurm.backend import Limits
 from tests.support.fault_checks import PATIENT, Trial, begun_at_most_once, take_back_nodes
 from tests.support.fault_slurm import Fault

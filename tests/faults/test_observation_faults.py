@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ccat_models.tables.execution import FailureClass
-from resources.local_shell import LocalShell
 from resources.ops_db import OpsDb
+from resources.shell.local import LocalShell
 from tests.support.apptainer import Image, apptainer_image
 from tests.support.fault_checks import PATIENT, Trial, begun_at_most_once, in_image, nothing_left
 from tests.support.fault_slurm import Fault

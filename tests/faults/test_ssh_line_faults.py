@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from resources.ops_db import OpsDb
+from resources.shell.ssh import SshShell
 from resources.slurm.backend import Limits
-from resources.ssh import SshShell
 from tests.support.fault_checks import Trial, nothing_left
 from tests.support.fault_table import FaultTable
 from tests.support.faulty_lab import CALM

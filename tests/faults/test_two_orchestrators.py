@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.local_shell import LocalShell
 from resources.ops_db import OpsDb
+from resources.shell.local import LocalShell
 from tests.support.fault_checks import Trial, nothing_left
 from tests.support.fault_table import FaultTable
 from tests.support.rivals import Rivals

@@ -19,9 +19,9 @@ from ccat_models.gap.table import gap_now, sub_group_gap
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.tables.execution import IN_FLIGHT, RunStatusHistory
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from resources.ensure import Wish, refresh_and_evaluate
 from resources.ops_db import OpsDb
-from resources.standing import visit
+from resources.request.ensure import Wish, refresh_and_evaluate
+from resources.request.standing import visit
 from tests.support.visit_kills import COMMIT
 from tests.support.works import Works, release, step
 
@@ -35,9 +35,9 @@ PATIENCE_SECONDS = 120.0
 RIVAL = """
 import os, random, sys, time
 from pathlib import Path
-from resources.ensure import Wish, ensure_pipeline
+from resources.request.ensure import Wish, ensure_pipeline
 from resources.ops_db import OpsDb
-from resources.standing import visit
+from resources.request.standing import visit
 from tests.support.clusters import local_cluster
 from tests.support.observatory import FakeClock
 url, base, kind, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])

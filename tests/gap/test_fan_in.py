@@ -3,7 +3,7 @@
 import pytest
 
 from ccat_models.gap.reasons import Reason
-from resources.ensure import Wish, ensure_pipeline
+from resources.request.ensure import Wish, ensure_pipeline
 from tests.support.works import Works, step
 
 READ = step("read")

@@ -18,10 +18,10 @@ from ccat_models.pipeline.view import load_pipeline
 from ccat_models.pipeline.yaml_source import parse
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.gaps import PackageChange, SubGroupChange
-from resources.ensure import Wish, refresh_and_evaluate
 from resources.errors import BackEndUnavailable
-from resources.foresight import Plan, foresee
-from resources.local import LocalBackEnd
+from resources.local.backend import LocalBackEnd
+from resources.request.ensure import Wish, refresh_and_evaluate
+from resources.request.plan_ahead import Plan, foresee
 from tests.pipeline.world import dump
 from tests.support.works import Works, step
 

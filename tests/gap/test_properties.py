@@ -31,8 +31,8 @@ from ccat_models.tables.products import INPUT_TYPES, DataProduct
 from ccat_models.tables.quality import QualityCheck, QualityWaiver
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.taints import PackageTaint
-from resources.ensure import Wish, refresh_and_evaluate
 from resources.ops_db import OpsDb
+from resources.request.ensure import Wish, refresh_and_evaluate
 from tests.support.ops_db import empty
 from tests.support.works import Works, release, step
 

@@ -16,7 +16,7 @@ from ccat_models.pipeline.view import load_pipeline
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.gaps import PipelineRound, SubGroupChange
-from resources.standing import visit
+from resources.request.standing import visit
 from tests.support.works import Works, release, short, step
 
 CONTINUOUS: dict[str, Any] = {"mode": "standing", "trigger": {"type": "continuous"}}

@@ -22,8 +22,8 @@ from ccat_models.run.circuit import reset_circuit
 from ccat_models.run.request import ask_again
 from ccat_models.tables import Base
 from ccat_models.tables.base import RunId, SubGroupId
-from resources.ensure import Wish, ensure
 from resources.ops_db import OpsDb
+from resources.request.ensure import Wish, ensure
 from tests.support.ops_db import empty
 from tests.support.shared_db import shared_ops_db
 from tests.support.works import Works, step

@@ -2,8 +2,8 @@
 
 import xml.etree.ElementTree as ET
 
-from ccat_assets.lineage_picture import MOST_BOXES, Box, Picture, Shape, picture_of
-from ccat_assets.lineage_svg import svg
+from ccat_assets.provenance.lineage_picture import MOST_BOXES, Box, Picture, Shape, picture_of
+from ccat_assets.provenance.lineage_svg import svg
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
 from tests.support.lineages import Drawn, fill

@@ -1,6 +1,6 @@
 import pytest
 
-from resources.apptainer import Bind, apptainer_command
+from resources.container.apptainer import Bind, apptainer_command
 from resources.errors import UnsafePath
 
 

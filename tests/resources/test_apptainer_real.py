@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ccat_models.contract.result import Result
-from resources.attempt_plan import AttemptPlan, SoftwarePlan, render_job
-from resources.attempt_store import AttemptStore, Layout
+from resources.workspace.plan import AttemptPlan, SoftwarePlan, render_job
+from resources.workspace.store import AttemptStore, Layout
 from tests.support.apptainer import Image
 from tests.support.attempts import alive, eventually, finish, result_of, start_in, start_wrapper
 from tests.support.plans import SUB_GROUP, plan

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from resources.archive import Archive, ArchiveRefused, ArchiveUnavailable, NotInArchive, WrongBytes
-from resources.disk_archive import DiskArchive
+from resources.archive.disk import DiskArchive
+from resources.archive.port import Archive, ArchiveRefused, ArchiveUnavailable, NotInArchive, WrongBytes
 from resources.errors import AskAgain, StagingFailed, UnsafePath
 from tests.support.archives import SMALLEST_PART_BYTES, Lent, disk_archive, s3_archive, sha256_of
 from tests.support.postgres import free_port

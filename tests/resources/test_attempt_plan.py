@@ -6,8 +6,8 @@ import jsonschema
 import pytest
 
 from ccat_models.contract import schemas
-from resources.attempt_plan import RenderedAttempt, SoftwarePlan, render_job
 from resources.errors import ChangeRequest, UnsafePath
+from resources.workspace.plan import RenderedAttempt, SoftwarePlan, render_job
 from tests.support.plans import plan
 
 GOLDENS = Path(__file__).parent / "goldens"

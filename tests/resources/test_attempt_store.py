@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from resources.attempt_plan import RenderedAttempt, SoftwarePlan, render_job
-from resources.attempt_store import AttemptStore, Layout, Need
 from resources.errors import OutputsUnusable, ResultUnreadable
-from resources.workspace import AttemptDirectory
+from resources.workspace.directories import AttemptDirectory
+from resources.workspace.plan import RenderedAttempt, SoftwarePlan, render_job
+from resources.workspace.store import AttemptStore, Layout, Need
 from tests.support.attempts import KEY, python, run
 from tests.support.batches import read_result
 from tests.support.plans import attempt_directory, plan

@@ -13,7 +13,7 @@ import pytest
 from ccat_models.contract.values import DIRECTORY_TYPES
 from ccat_models.run.retry import classify
 from ccat_models.tables.execution import FailureClass
-from resources import attempt_wrapper
+from resources.node import attempt_wrapper
 from tests.support.attempts import (
     KEY,
     WRAPPER,

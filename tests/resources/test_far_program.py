@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from resources import store_program
-from resources.attempt_store import AttemptStore
 from resources.errors import ShellDoubtful
-from resources.far_program import FarProgram
-from resources.local_shell import LocalShell
-from resources.shell import Completed
+from resources.node import store_program
+from resources.shell.far_program import FarProgram
+from resources.shell.local import LocalShell
+from resources.shell.port import Completed
+from resources.workspace.store import AttemptStore
 
 
 @dataclass

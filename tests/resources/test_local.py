@@ -10,7 +10,7 @@ import pytest
 
 from resources.backend import BackEnd, Job, JobRequest, JobState
 from resources.errors import SubmissionDoubtful, SubmissionPostponed, SubmissionRefused
-from resources.local import LocalBackEnd
+from resources.local.backend import LocalBackEnd
 from tests.support.attempts import alive, eventually, python, write_job
 from tests.support.batches import batch, jobs, read_result, sent
 
@@ -24,7 +24,7 @@ SUBMIT_AND_HANG = """
 import sys, time
 from pathlib import Path
 from resources.backend import JobRequest
-from resources.local import LocalBackEnd
+from resources.local.backend import LocalBackEnd
 from tests.support.batches import batch
 base, attempt, key = sys.argv[1:]
 LocalBackEnd(Path(base), 4, sys.executable).submit(batch(JobRequest(key, Path(attempt))))

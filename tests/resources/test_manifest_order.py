@@ -3,7 +3,7 @@ from pathlib import Path
 from ccat_models.run.briefing import brief
 from ccat_models.run.work import open_attempts, take_up
 from resources.ops_db import OpsDb
-from resources.staging import Software, attempt_plan
+from resources.run.staging import Software, attempt_plan
 from tests.support.works import Works, short, step
 
 

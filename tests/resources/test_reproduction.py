@@ -24,17 +24,17 @@ from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.places import PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
-from resources.attached import Attached
 from resources.backend import Batch
-from resources.cluster import Cluster
-from resources.ensure import Wish
 from resources.errors import SubmissionPostponed
-from resources.executor import Executor
-from resources.file_comparison import FileFinding
-from resources.local import LocalBackEnd
+from resources.local.backend import LocalBackEnd
+from resources.location import Cluster
 from resources.ops_db import OpsDb
-from resources.reproduction import Reproducer
-from resources.reproduction_report import Outcome, Reproduction
+from resources.product.comparison import FileFinding
+from resources.product.reproduction import Reproducer
+from resources.product.reproduction_report import Outcome, Reproduction
+from resources.request.attached import Attached
+from resources.request.ensure import Wish
+from resources.run.executor import Executor
 from tests.support.attempts import eventually
 from tests.support.clusters import local_cluster
 from tests.support.doubtful import FakeDoubtfulBackEnd

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from resources.errors import ShellDoubtful, ShellUnavailable, UnsafePath
-from resources.local_shell import LocalShell
-from resources.shell import Completed, Shell
-from resources.ssh import SshShell
+from resources.shell.local import LocalShell
+from resources.shell.port import Completed, Shell
+from resources.shell.ssh import SshShell
 from tests.support.attempts import PATIENCE_SECONDS, python
 from tests.support.login_node import LoginNode
 

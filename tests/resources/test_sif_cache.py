@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from resources import image_program
+from resources.container.sif_cache import Filling, Ready, SifCache
 from resources.errors import StagingFailed
-from resources.local_shell import LocalShell
-from resources.sif_cache import Filling, Ready, SifCache
+from resources.node import image_program
+from resources.shell.local import LocalShell
 from tests.support.apptainer import Image
 from tests.support.attempts import PATIENCE_SECONDS, alive, eventually
 from tests.support.docker_archive import busybox_image, write_docker_archive, write_oci_archive

@@ -11,7 +11,7 @@ import pytest
 from ccat_models.tables.execution import FailureClass
 from resources.backend import Batch, Job, JobRequest, JobState, Sent, Shape
 from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionPostponed, SubmissionRefused
-from resources.local_shell import LocalShell
+from resources.shell.local import LocalShell
 from resources.slurm.backend import Limits, SlurmBackEnd
 from resources.slurm.render import Site
 from tests.support.attempts import WRAPPER, eventually, python, write_job

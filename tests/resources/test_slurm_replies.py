@@ -9,7 +9,7 @@ from resources.errors import (
     SubmissionRefused,
     SubmissionTooLarge,
 )
-from resources.shell import Completed
+from resources.shell.port import Completed
 from resources.slurm.replies import submitted_id
 
 RECORDED = (Path(__file__).parent / "goldens" / "slurm-22.05" / "sbatch-refused.txt").read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from resources.errors import ShellUnavailable
-from resources.local_shell import LocalShell
+from resources.shell.local import LocalShell
 from tests.support.attempts import eventually
 from tests.support.login_node import LoginNode
 from tests.support.ssh import connect, works
@@ -34,7 +34,7 @@ def test_closed_shell_leaves_no_thread(node: LoginNode) -> None:
 
 def test_interpreter_ends_though_a_connection_is_open(node: LoginNode) -> None:
     code = (
-        "import sys; from pathlib import Path; from resources.ssh import SshShell, SshTarget\n"
+        "import sys; from pathlib import Path; from resources.shell.ssh import SshShell, SshTarget\n"
         f"target = SshTarget('127.0.0.1', {node.user!r}, Path({str(node.known_hosts)!r}), {node.port}, Path({str(node.client_key)!r}))\n"
         "print(SshShell(target).run(['echo', 'here']).stdout)"
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from resources.errors import ShellDoubtful, ShellUnavailable
-from resources.ssh import SshShell
-from resources.ssh_connection import SshConnection, is_alive
+from resources.shell.ssh import SshShell
+from resources.shell.ssh_connection import SshConnection, is_alive
 from tests.support.attempts import eventually, python
 from tests.support.login_node import LoginNode
 from tests.support.relay import FlakyRelay

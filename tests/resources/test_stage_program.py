@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from resources import stage_program
+from resources.node import stage_program
 from tests.support.archives import sha256_of, tar_of
 from tests.support.attempts import PATIENCE_SECONDS, eventually
 

@@ -14,8 +14,8 @@ from ccat_models.raw.staging import ArchivedCopy
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.places import S3DataLocation
 from ccat_models.tables.raw_data import RawDataFile
-from resources.local_shell import LocalShell
-from resources.stager import Answer, Arrived, NotBrought, OnItsWay, Pace, Parcel, Stager, staged_name
+from resources.archive.stager import Answer, Arrived, NotBrought, OnItsWay, Pace, Parcel, Stager, staged_name
+from resources.shell.local import LocalShell
 from tests.support.archives import Lent, s3_archive, sha256_of, tar_of
 from tests.support.attempts import PATIENCE_SECONDS
 from tests.support.relay import FlakyRelay

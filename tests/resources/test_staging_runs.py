@@ -16,9 +16,9 @@ from ccat_models.tables.gaps import SubGroupGap
 from ccat_models.tables.places import DiskDataLocation, LocationType, PhysicalCopyStatus
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.staging import Status
-from resources.local_shell import LocalShell
 from resources.ops_db import OpsDb
-from resources.release import release
+from resources.raw.release import release
+from resources.shell.local import LocalShell
 from tests.support.archives import tar_of
 from tests.support.attempts import eventually
 from tests.support.slurm_lab import RealLab

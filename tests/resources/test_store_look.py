@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from resources import store_program
-from resources.attempt_store import AttemptStore, Found
 from resources.errors import OutputsUnusable
-from resources.local_shell import LocalShell
+from resources.node import store_program
+from resources.shell.local import LocalShell
+from resources.workspace.store import AttemptStore, Found
 
 
 def attempt(base: Path, name: str, outputs: dict[str, bytes] | None = None) -> Path:

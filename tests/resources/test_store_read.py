@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.attempt_store import AttemptStore, Part, Wanted
+from resources.workspace.store import AttemptStore, Part, Wanted
 
 
 @pytest.fixture

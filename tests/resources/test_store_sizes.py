@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.attempt_store import AttemptStore
+from resources.workspace.store import AttemptStore
 
 
 @pytest.fixture

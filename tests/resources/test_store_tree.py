@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from resources import store_program
-from resources.attempt_store import AttemptStore
+from resources.node import store_program
+from resources.workspace.store import AttemptStore
 
 PATHS = ("top", "a/1", "a/2", "a/b/3", "a/skipped/4", "z/5", ".hidden/6")
 

@@ -13,13 +13,14 @@ from ccat_models.product.copies import Selection, note_verified, select_named
 from ccat_models.tables.base import ProductId, RunId
 from ccat_models.tables.places import DiskDataLocation, PhysicalCopy, PhysicalCopyStatus
 from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
-from resources import store_program, verification
-from resources.attempt_store import Actual, AttemptStore, Expected
-from resources.ensure import Wish
-from resources.local_shell import LocalShell
+from resources.node import store_program
 from resources.ops_db import OpsDb
-from resources.regeneration import request_again
-from resources.verification import FINE, Comparer, Finding, Registered, Verification
+from resources.product import verification
+from resources.product.verification import FINE, Comparer, Finding, Registered, Verification
+from resources.request.ensure import Wish
+from resources.request.regeneration import request_again
+from resources.shell.local import LocalShell
+from resources.workspace.store import Actual, AttemptStore, Expected
 from tests.support.ops_db import empty
 from tests.support.shared_db import shared_ops_db
 from tests.support.works import Works, step

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.errors import UnsafePath
-from resources.workspace import AttemptDirectory, path_component, safe_component
+from resources.workspace.directories import AttemptDirectory, path_component, safe_component
 from tests.support.plans import attempt_directory
 
 ALLOWED = set(string.ascii_letters + string.digits + "._=+%-")

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from resources.attempt_store import AttemptStore
-from resources.wrapper_file import wrapper_text
+from resources.shell.wrapper_file import wrapper_text
+from resources.workspace.store import AttemptStore
 from tests.support.attempts import WRAPPER
 
 

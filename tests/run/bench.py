@@ -14,9 +14,9 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.backend import BackEnd, Sent
-from resources.cluster import Timing
-from resources.executor import Executor
-from resources.local import LocalBackEnd
+from resources.local.backend import LocalBackEnd
+from resources.location import Timing
+from resources.run.executor import Executor
 from tests.support.works import Works, step
 
 PATIENCE_SECONDS = 30.0

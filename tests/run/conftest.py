@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from resources.attached import Attached
-from resources.cluster import Cluster, Timing
-from resources.executor import Executor
+from resources.location import Cluster, Timing
 from resources.ops_db import OpsDb
+from resources.request.attached import Attached
+from resources.run.executor import Executor
 from tests.run.bench import Bench
 from tests.support.apptainer import apptainer_image
 from tests.support.clusters import local_cluster

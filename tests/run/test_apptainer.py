@@ -4,8 +4,8 @@ import pytest
 import sqlalchemy as sa
 
 from ccat_models.tables.execution import Attempt
-from resources.attached import Attached
-from resources.ensure import Wish
+from resources.request.attached import Attached
+from resources.request.ensure import Wish
 from tests.support.apptainer import Image
 from tests.support.observatory import SmallObservatory
 

@@ -11,8 +11,8 @@ from ccat_models.run.cancel import request_cancel
 from ccat_models.run.submission import MOST_SENDS
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, AttemptState
-from resources import store_program
-from resources.attempt_store import AttemptStore
+from resources.node import store_program
+from resources.workspace.store import AttemptStore
 from tests.run.bench import Bench
 from tests.support.doubtful import FakeDoubtfulBackEnd
 from tests.support.works import NO_RETRIES

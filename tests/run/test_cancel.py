@@ -8,8 +8,8 @@ import pytest
 from ccat_models.run.cancel import abandon, request_cancel, wait_for
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import FailureClass, RunStatus
-from resources.attached import Attached
-from resources.ensure import Wish
+from resources.request.attached import Attached
+from resources.request.ensure import Wish
 from tests.run.bench import Bench
 from tests.support.doubtful import FakeDoubtfulBackEnd
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from ccat_models.run.cancel import request_cancel
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import AttemptState, ObserverLease
-from resources.executor import Executor
+from resources.run.executor import Executor
 from tests.run.bench import Bench
 from tests.support.doubtful import FakeDoubtfulBackEnd
 from tests.support.works import NO_RETRIES

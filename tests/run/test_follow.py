@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from ccat_models.errors import NotFound
 from ccat_models.tables.gaps import PipelineRound
-from resources.attached import Attached
-from resources.ensure import Wish, ensure, ensure_pipeline
+from resources.request.attached import Attached
+from resources.request.ensure import Wish, ensure, ensure_pipeline
 from tests.run.bench import Bench
 from tests.support.works import step
 

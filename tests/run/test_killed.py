@@ -30,10 +30,10 @@ VICTIM = """
 import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
-from resources.attached import Attached
-from resources.cluster import Timing
-from resources.ensure import Wish
-from resources.executor import Executor
+from resources.request.attached import Attached
+from resources.location import Timing
+from resources.request.ensure import Wish
+from resources.run.executor import Executor
 from resources.ops_db import OpsDb
 from tests.support.clusters import local_cluster
 url, base, border, count = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])

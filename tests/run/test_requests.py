@@ -9,7 +9,7 @@ from benchmarks.world import counting_statements
 from ccat_models.pipeline.view import PipelineView
 from ccat_models.run.request import free_places
 from ccat_models.tables.execution import RerunRequest
-from resources.ensure import Wish, ensure, ensure_pipeline
+from resources.request.ensure import Wish, ensure, ensure_pipeline
 from tests.run.bench import Bench
 from tests.support.programs import pipeline_yaml
 from tests.support.works import step

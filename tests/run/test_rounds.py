@@ -14,8 +14,8 @@ from ccat_models.errors import NotFound
 from ccat_models.gap.reasons import Reason
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import RunStatus
-from resources.attached import Attached, Outcome
-from resources.ensure import Ensured, Wish, ensure
+from resources.request.attached import Attached, Outcome
+from resources.request.ensure import Ensured, Wish, ensure
 from tests.run.bench import Bench
 from tests.support.programs import pipeline_yaml
 
@@ -30,9 +30,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from resources.attached import Attached
-from resources.ensure import Wish
-from resources.executor import Executor
+from resources.request.attached import Attached
+from resources.request.ensure import Wish
+from resources.run.executor import Executor
 from resources.ops_db import OpsDb
 from tests.support.clusters import local_cluster
 url, base, waiter, *keys = sys.argv[1:]

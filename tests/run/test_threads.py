@@ -7,8 +7,8 @@ from threading import Thread
 import sqlalchemy as sa
 
 from ccat_models.tables.execution import ObserverLease
-from resources.executor import Executor
 from resources.ops_db import OpsDb
+from resources.run.executor import Executor
 from tests.support.works import Works
 
 

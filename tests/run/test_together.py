@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import ObserverLease
-from resources.executor import Executor
+from resources.run.executor import Executor
 from tests.run.bench import Bench
 
 ASK = """
 import sys
 from pathlib import Path
-from resources.ensure import Wish, ensure_pipeline
-from resources.executor import Executor
+from resources.request.ensure import Wish, ensure_pipeline
+from resources.run.executor import Executor
 from resources.ops_db import OpsDb
 from tests.support.clusters import local_cluster
 url, base, what = sys.argv[1], Path(sys.argv[2]), sys.argv[3]

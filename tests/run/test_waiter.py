@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, wait_for
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunWaiter
-from resources.attached import Attached
-from resources.ensure import Wish, ensure
 from resources.ops_db import OpsDb
+from resources.request.attached import Attached
+from resources.request.ensure import Wish, ensure
 from tests.run.bench import Bench
 from tests.run.test_killed import run_victim
 from tests.support.observatory import SmallObservatory

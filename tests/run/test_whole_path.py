@@ -5,8 +5,8 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.lineage.closure import lineage_of
 from ccat_models.product.listing import find_run_of
 from ccat_models.run.listing import history_of
-from resources.attached import Attached
-from resources.ensure import Wish
+from resources.request.attached import Attached
+from resources.request.ensure import Wish
 from tests.support.observatory import SmallObservatory
 from tests.support.programs import pipeline_yaml
 

@@ -8,13 +8,13 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from ccat_assets.build import build
-from ccat_assets.names import step_key
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.names import step_key
 from ccat_models.run.cancel import wait_for
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import IN_FLIGHT, RunStatus, RunWaiter
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from resources.ensure import Wish, ensure_pipeline
+from resources.request.ensure import Wish, ensure_pipeline
 from sensors.dagster_runs import HOLDER_TAG
 from tests.support.lab import Lab
 from tests.support.ticks import Ticks
@@ -25,11 +25,11 @@ QUIET = "no run has died"
 MATERIALIZES = """
 import sys
 import dagster as dg
-from ccat_assets.application import Application
-from ccat_assets.build import build
-from ccat_assets.names import step_key
-from ccat_assets.settings import load
-from ccat_assets.snapshot import read_snapshot
+from ccat_assets.wiring.application import Application
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.names import step_key
+from ccat_assets.wiring.settings import load
+from ccat_assets.dagit.snapshot import read_snapshot
 with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
     app = Application(load().settings)
     with app.ops_db.read() as session:

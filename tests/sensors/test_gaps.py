@@ -3,7 +3,7 @@ import sqlalchemy as sa
 
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import ObserverLease, RunStatus
-from resources.executor import Executor
+from resources.run.executor import Executor
 from sensors.gaps import gaps_sensor
 from tests.support.lab import Lab
 from tests.support.ticks import Ticks

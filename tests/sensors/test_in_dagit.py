@@ -10,8 +10,8 @@ import dagster as dg
 import psutil
 import pytest
 
-from ccat_assets.names import raw_key
-from ccat_assets.publish import publish
+from ccat_assets.dagit.names import raw_key
+from ccat_assets.dagit.publish import publish
 from resources.ops_db import OpsDb
 from tests.support.dagit import Dagit
 from tests.support.lab import Lab

@@ -3,7 +3,7 @@ import time
 import sqlalchemy as sa
 
 from ccat_models.tables.execution import ObserverLease
-from resources.ensure import Wish, ensure_pipeline
+from resources.request.ensure import Wish, ensure_pipeline
 from tests.support.lab import Lab
 from tests.support.ticks import Ticks
 

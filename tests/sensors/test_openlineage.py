@@ -8,11 +8,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ccat_assets.application import Application
-from ccat_assets.build import build
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.snapshot import Snapshot
 from ccat_assets.provenance.openlineage import events_by_run, run_uuid
-from ccat_assets.settings import Settings
-from ccat_assets.snapshot import Snapshot
+from ccat_assets.wiring.application import Application
+from ccat_assets.wiring.settings import Settings
 from ccat_models.run.endings import endings_after
 from ccat_models.tables.execution import FailureClass
 from resources.openlineage import OpenLineageReceiver

@@ -3,9 +3,9 @@ from typing import Any
 
 import dagster as dg
 
-from ccat_assets.build import build
-from ccat_assets.names import overview_key
-from resources.ensure import Wish, ensure_pipeline
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.names import overview_key
+from resources.request.ensure import Wish, ensure_pipeline
 from tests.support.lab import Lab
 from tests.support.observatory import FakeClock
 from tests.support.ticks import Ticks

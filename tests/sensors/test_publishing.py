@@ -11,18 +11,18 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from ccat_assets.attempt_files import Files
-from ccat_assets.budget import Budget
-from ccat_assets.build import build
-from ccat_assets.links import Links
-from ccat_assets.metadata import materialization
-from ccat_assets.publish import due, show_ended
-from ccat_assets.run_report import RunReport
+from ccat_assets.dagit.attempt_files import Files
+from ccat_assets.dagit.budget import Budget
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.links import Links
+from ccat_assets.dagit.metadata import materialization
+from ccat_assets.dagit.publish import due, show_ended
+from ccat_assets.dagit.run_report import RunReport
 from ccat_models.clock import system_clock
 from ccat_models.tables.base import StepId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import FailureClass, RunStatus
-from resources.ensure import Wish, ensure_pipeline
+from resources.request.ensure import Wish, ensure_pipeline
 from sensors.publishing import publishing_sensor
 from tests.support.lab import Lab
 from tests.support.observatory import NOON, FakeClock
@@ -34,9 +34,9 @@ KEYS = [f"executed_obs_unit=scan-{number}" for number in range(4)]
 PUBLISHES = """
 import sys
 import dagster as dg
-from ccat_assets.application import Application
-from ccat_assets.publish import publish
-from ccat_assets.settings import load
+from ccat_assets.wiring.application import Application
+from ccat_assets.dagit.publish import publish
+from ccat_assets.wiring.settings import load
 with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
     print("begins", flush=True)
     publish(Application(load().settings), instance)
@@ -46,19 +46,19 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
 DIES = """
 import os, sys
 import dagster as dg
-import ccat_assets.assets
-from ccat_assets.application import Application
-from ccat_assets.build import build
-from ccat_assets.metadata import materialization
-from ccat_assets.settings import load
-from ccat_assets.snapshot import read_snapshot
+import ccat_assets.dagit.step_assets
+from ccat_assets.wiring.application import Application
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.metadata import materialization
+from ccat_assets.wiring.settings import load
+from ccat_assets.dagit.snapshot import read_snapshot
 told = []
 def dying(report, *rest):
     told.append(report)
     if len(told) > int(sys.argv[2]):
         os.kill(os.getpid(), 9)
     return materialization(report, *rest)
-ccat_assets.assets.materialization = dying
+ccat_assets.dagit.step_assets.materialization = dying
 with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
     app = Application(load().settings)
     with app.ops_db.read() as session:
@@ -124,7 +124,7 @@ def test_a_full_dagster_run_is_not_waited_for(lab: Lab, monkeypatch: pytest.Monk
     ended(lab, ago=0, count=2)
     at_noon = replace(lab.application, clock=FakeClock())
     assert not due(at_noon, lab.instance)
-    monkeypatch.setattr("ccat_assets.unpublished._ENOUGH", 2)
+    monkeypatch.setattr("ccat_assets.dagit.unpublished._ENOUGH", 2)
     assert due(at_noon, lab.instance)
 
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_shown_is_not_tried_each_time_and_holds_nothing_up(
             told.append(report)
             return materialization(report, files, links) if len(told) > 1 else report.nothing  # type: ignore[attr-defined]
 
-        patched.setattr("ccat_assets.assets.materialization", but_the_first)
+        patched.setattr("ccat_assets.dagit.step_assets.materialization", but_the_first)
         with pytest.raises(RuntimeError, match="letters/read: nothing was shown"):
             watch.tick()
     assert lab.shown("clean") == {KEYS[0]: 1}

@@ -6,10 +6,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_assets.names import raw_key
+from ccat_assets.dagit.names import raw_key
 from ccat_models.sub_group.activity import Marks
 from ccat_models.tables.gaps import PackageChange
-from resources.ensure import Wish, ensure_pipeline
+from resources.request.ensure import Wish, ensure_pipeline
 from sensors.raw_data import Mirror, raw_data_sensor
 from tests.support.lab import Lab
 from tests.support.ticks import Ticks
@@ -144,7 +144,7 @@ def test_a_tick_that_dies_is_done_again(lab: Lab, monkeypatch: pytest.MonkeyPatc
     lab.declare("a", "b")
     members_follow(lab)
     with monkeypatch.context() as patched:
-        patched.setattr("ccat_assets.raw_assets._arrival_shown", lambda *_: 1 / 0)
+        patched.setattr("ccat_assets.dagit.raw_assets._arrival_shown", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             watch.tick()
     assert (watch.cursor, observed(lab)) == (None, [])

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from ccat_models.tables.base import StepId
 from ccat_models.tables.gaps import ReasonCount, SubGroupGap
 from ccat_models.tables.pipelines import SubGroup
-from resources.ensure import Wish, ensure_pipeline
+from resources.request.ensure import Wish, ensure_pipeline
 from tests.support.lab import Lab
 from tests.support.observatory import FakeClock
 from tests.support.ticks import Ticks

@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from ccat_assets.publish import publish
+from ccat_assets.dagit.publish import publish
 from ccat_models.clock import system_clock
 from tests.support.lab import Lab
 from tests.support.ticks import Ticks

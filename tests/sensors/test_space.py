@@ -6,13 +6,13 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from ccat_assets.build import build
-from ccat_assets.names import space_key, step_key
-from ccat_assets.settings import Settings
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.names import space_key, step_key
+from ccat_assets.wiring.settings import Settings
 from ccat_models.product.copies import select_named
 from ccat_models.product.pins import unpin
-from resources.pinning import pin
-from resources.purging import purge
+from resources.space.pinning import pin
+from resources.space.purging import purge
 from tests.space.programs import pipeline_yaml, write_program
 from tests.support.lab import Lab
 from tests.support.observatory import FakeClock

@@ -21,11 +21,11 @@ from ccat_models.tables.places import RawDataPackagePhysicalCopy as PackageCopy
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
-from resources.attempt_store import AttemptStore
-from resources.cluster import Cluster
-from resources.ensure import Wish, ensure
-from resources.purging import Freed, finish, purge
-from resources.standing import visit
+from resources.location import Cluster
+from resources.request.ensure import Wish, ensure
+from resources.request.standing import visit
+from resources.space.purging import Freed, finish, purge
+from resources.workspace.store import AttemptStore
 from tests.space.model_program import Reading
 from tests.space.tiny import ALL, Died
 from tests.support.works import NO_RETRIES, Works, made_up, start, step

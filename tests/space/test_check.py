@@ -13,9 +13,9 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import RunSpace, SpaceState
-from resources.ensure import Wish, ensure
-from resources.space_check import Discrepancy, SpaceCheck
-from resources.space_judgement import Wrong
+from resources.request.ensure import Wish, ensure
+from resources.space.check import Discrepancy, SpaceCheck
+from resources.space.judgement import Wrong
 from tests.space.test_retention import copy_elsewhere
 from tests.space.tiny import Died, Tiny
 

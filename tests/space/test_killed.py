@@ -10,9 +10,9 @@ from ccat_models.product.purge import marked_runs
 from ccat_models.product.space import list_purges
 from ccat_models.tables.base import RunId
 from ccat_models.tables.space import SpaceState
-from resources.ensure import Wish
 from resources.errors import DiskNotThere
-from resources.purging import finish, unlink
+from resources.request.ensure import Wish
+from resources.space.purging import finish, unlink
 from tests.space.tiny import Died, Tiny
 
 BORDERS = ("purge marked", "purged files removed", "purge confirmed")

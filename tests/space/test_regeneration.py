@@ -3,7 +3,7 @@ from collections import Counter
 from ccat_models.gap.reasons import Reason
 from ccat_models.run.cancel import request_cancel
 from ccat_models.tables.space import SpaceState
-from resources.ensure import Wish, ensure
+from resources.request.ensure import Wish, ensure
 from tests.space.tiny import Tiny
 
 P, G, L = SpaceState.PRESENT, SpaceState.PURGED, SpaceState.LOST

@@ -9,8 +9,8 @@ from ccat_models.tables.places import RawDataPackagePhysicalCopy as PackageCopy
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import ProductPin, SpaceState
-from resources.ensure import Wish, ensure
-from resources.space_plan import kept
+from resources.request.ensure import Wish, ensure
+from resources.space.plan import kept
 from tests.space.tiny import Tiny
 
 P, G = SpaceState.PRESENT, SpaceState.PURGED

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ccat_assets.settings import load
+from ccat_assets.wiring.settings import load
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.run.room import admit
 from ccat_models.run.work import take_up
@@ -14,8 +14,8 @@ from ccat_models.tables.places import RawDataPackagePhysicalCopy as PackageCopy
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import SpaceState
 from resources.ops_db import OpsDb
-from resources.room import Usage
-from resources.watermarks import Amount, Watermarks
+from resources.space.room import Usage
+from resources.workspace.watermarks import Amount, Watermarks
 from tests.space.tiny import Tiny
 from tests.support.ops_db import empty
 from tests.support.works import Works, step

@@ -7,8 +7,8 @@ from ccat_models.product.overview import read_overviews
 from ccat_models.product.pins import list_pins, pin, unpin
 from ccat_models.product.space import By, Scope, list_purges, read_space
 from ccat_models.tables.space import RunSpace, SpaceState
-from resources.purging import removable
-from resources.space_plan import kept, plan
+from resources.space.plan import kept, plan
+from resources.space.purging import removable
 from tests.space.tiny import ALL, Tiny
 
 G = SpaceState.PURGED

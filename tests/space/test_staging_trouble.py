@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from resources.local_shell import LocalShell
-from resources.room import make_room
-from resources.stager import Stager
+from resources.archive.stager import Stager
+from resources.shell.local import LocalShell
+from resources.space.room import make_room
 from tests.space.tiny import ALL, Tiny
 from tests.support.archives import disk_archive
 

@@ -15,9 +15,9 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputProduct
 from ccat_models.tables.space import RunSpace, SpaceState
-from resources.ensure import Wish
 from resources.ops_db import OpsDb
-from resources.regeneration import request_again
+from resources.request.ensure import Wish
+from resources.request.regeneration import request_again
 from tests.support.ops_db import empty
 from tests.support.shared_db import shared_ops_db
 from tests.support.works import Works, step

@@ -18,12 +18,12 @@ from ccat_models.tables.pipelines import ReductionStep, SubGroup
 from ccat_models.tables.places import DataProductPhysicalCopy, PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.space import RunSpace, SpaceState
-from resources.attached import Attached, Outcome
-from resources.cluster import Cluster, Timing
-from resources.ensure import Wish, ensure_pipeline, refresh_and_evaluate
-from resources.executor import Executor
+from resources.location import Cluster, Timing
 from resources.ops_db import OpsDb
-from resources.purging import Freed, purge
+from resources.request.attached import Attached, Outcome
+from resources.request.ensure import Wish, ensure_pipeline, refresh_and_evaluate
+from resources.run.executor import Executor
+from resources.space.purging import Freed, purge
 from tests.space.programs import pipeline_yaml, write_program
 from tests.support.clusters import local_cluster
 from tests.support.observatory import SmallObservatory

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.apptainer import find_apptainer
+from resources.container.apptainer import find_apptainer
 from tests.support.not_run import not_run
 
 MAKE_IMAGE = Path(__file__).with_name("make_image.sh")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from resources.archive import Archive
-from resources.disk_archive import DiskArchive
-from resources.s3_archive import Bucket, Credentials, S3Archive
+from resources.archive.disk import DiskArchive
+from resources.archive.port import Archive
+from resources.archive.s3 import Bucket, Credentials, S3Archive
 from tests.support.rgw import ARCHIVIST, Keys, S3Server
 
 VARIABLES = ("CCAT_S3_COLOGNE_ACCESS_KEY_ID", "CCAT_S3_COLOGNE_SECRET_ACCESS_KEY")

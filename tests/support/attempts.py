@@ -12,12 +12,12 @@ import pytest
 
 from ccat_models.contract.job import Job
 from ccat_models.contract.result import Result
-from resources import attempt_wrapper
-from resources.workspace import parse_result
+from resources.node import attempt_wrapper
+from resources.workspace.directories import parse_result
 from tests.support.not_run import not_run
 
 KEY = "6f0c0de5"
-WRAPPER = Path(__file__).parents[2] / "resources" / "attempt_wrapper.py"
+WRAPPER = Path(__file__).parents[2] / "resources" / "node" / "attempt_wrapper.py"
 PATIENCE_SECONDS = 20.0
 
 

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from ccat_models.contract.result import Result
-from resources.attempt_store import AttemptStore
 from resources.backend import Batch, Job, JobRequest, JobState, Sent, Shape
+from resources.workspace.store import AttemptStore
 
 
 def batch(*requests: JobRequest, key: str = "b" * 32) -> Batch:

@@ -3,13 +3,13 @@ from pathlib import Path
 from typing import Any
 
 from ccat_models.clock import Clock, system_clock
-from resources.apptainer import find_apptainer
-from resources.attempt_store import AttemptStore
-from resources.cluster import Cluster, Timing
-from resources.local import LocalBackEnd
-from resources.local_shell import LocalShell
+from resources.container.apptainer import find_apptainer
+from resources.container.sif_cache import SifCache
+from resources.local.backend import LocalBackEnd
+from resources.location import Cluster, Timing
 from resources.ops_db import OpsDb
-from resources.sif_cache import SifCache
+from resources.shell.local import LocalShell
+from resources.workspace.store import AttemptStore
 
 
 def local_cluster(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ccat_models.tables.execution import FailureClass
 from resources.backend import Batch, Ending, Job, JobState, Sent
 from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionRefused, SubmissionTooLarge
-from resources.local import LocalBackEnd
+from resources.local.backend import LocalBackEnd
 from tests.support.observatory import FakeClock
 
 

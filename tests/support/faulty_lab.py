@@ -3,9 +3,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from resources.cluster import Timing
-from resources.local_shell import LocalShell
+from resources.location import Timing
 from resources.ops_db import OpsDb
+from resources.shell.local import LocalShell
 from resources.slurm.backend import Limits
 from tests.support.fault_checks import Trial
 from tests.support.fault_slurm import Fault, FaultyCommands

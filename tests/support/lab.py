@@ -10,20 +10,20 @@ import dagster as dg
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from ccat_assets.application import Application
-from ccat_assets.batch import BatchConfig
-from ccat_assets.build import build
-from ccat_assets.names import StepName, step_names
-from ccat_assets.partitions import sync_partitions
-from ccat_assets.publish import run_config
-from ccat_assets.settings import Settings
-from ccat_assets.snapshot import Snapshot, read_snapshot
+from ccat_assets.dagit.batch import BatchConfig
+from ccat_assets.dagit.build import build
+from ccat_assets.dagit.names import StepName, step_names
+from ccat_assets.dagit.partitions import sync_partitions
+from ccat_assets.dagit.publish import run_config
+from ccat_assets.dagit.snapshot import Snapshot, read_snapshot
+from ccat_assets.wiring.application import Application
+from ccat_assets.wiring.settings import Settings
 from ccat_models.pipeline.view import list_pipelines
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
-from resources.attached import Attached, Outcome
-from resources.ensure import Wish, refresh_and_evaluate
 from resources.ops_db import OpsDb
+from resources.request.attached import Attached, Outcome
+from resources.request.ensure import Wish, refresh_and_evaluate
 from tests.support.observatory import SmallObservatory
 from tests.support.programs import pipeline_yaml, write_programs
 

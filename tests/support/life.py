@@ -21,8 +21,8 @@ from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStepConfig
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
-from resources.ensure import Wish, ensure
-from resources.standing import visit
+from resources.request.ensure import Wish, ensure
+from resources.request.standing import visit
 from tests.support.works import Works, release, step
 
 TICK_SECONDS = 30

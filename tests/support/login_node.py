@@ -13,7 +13,7 @@ from typing import Self
 import psutil
 import pytest
 
-from resources.ssh_target import SshTarget
+from resources.shell.ssh_target import SshTarget
 from tests.support import tree
 from tests.support.not_run import not_run
 from tests.support.postgres import free_port

@@ -33,7 +33,7 @@ from ccat_models.tables.places import (
 )
 from ccat_models.tables.raw_data import PackageState, RawDataFile, RawDataPackage
 from resources.ops_db import OpsDb
-from resources.software import code_sha256
+from resources.workspace.software import code_sha256
 
 NOON = datetime(2026, 4, 1, 12, tzinfo=UTC)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ccat_models.contract.manifest import InputFile, UpstreamProduct
-from resources.attempt_plan import AttemptPlan, InputSource, SoftwarePlan, UpstreamSource
-from resources.workspace import AttemptDirectory
+from resources.workspace.directories import AttemptDirectory
+from resources.workspace.plan import AttemptPlan, InputSource, SoftwarePlan, UpstreamSource
 
 SUB_GROUP = "executed_obs_unit=NGC253-0001+line=CO%284-3%29"
 

@@ -12,8 +12,8 @@ from ccat_models.lineage.taint import lift, taint
 from ccat_models.product.quality import waive
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, FailureClass
-from resources.ensure import Wish, ensure
 from resources.ops_db import OpsDb
+from resources.request.ensure import Wish, ensure
 from tests.support.works import NO_RETRIES, Works, step
 
 SECOND = "executed_obs_unit=scan-1"

@@ -18,9 +18,9 @@ ORCHESTRATOR = """
 import os, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
-from resources.cluster import Timing
-from resources.executor import Executor
-from resources.local_shell import LocalShell
+from resources.location import Timing
+from resources.run.executor import Executor
+from resources.shell.local import LocalShell
 from resources.ops_db import OpsDb
 from resources.slurm.backend import Limits
 from tests.support.slurm_lab import slurm_cluster_over

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.apptainer import find_apptainer
+from resources.container.apptainer import find_apptainer
 from tests.support.apptainer import MAKE_IMAGE, REMEDY, Image, make_image
 from tests.support.not_run import not_run
 

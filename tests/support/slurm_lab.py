@@ -13,15 +13,15 @@ import sqlalchemy as sa
 from ccat_models.clock import system_clock
 from ccat_models.tables.execution import Attempt, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from resources.attempt_store import AttemptStore
-from resources.cluster import Cluster, Timing
-from resources.executor import Executor
+from resources.container.sif_cache import SifCache
+from resources.location import Cluster, Timing
 from resources.ops_db import OpsDb
-from resources.shell import Shell
-from resources.sif_cache import SifCache
+from resources.run.executor import Executor
+from resources.shell.port import Shell
+from resources.shell.wrapper_file import wrapper_path
 from resources.slurm.backend import Limits, SlurmBackEnd
 from resources.slurm.render import JOB_ID_VARIABLE, Site
-from resources.wrapper_file import wrapper_path
+from resources.workspace.store import AttemptStore
 from tests.support.works import Works, step
 
 PATIENCE_SECONDS = 90.0

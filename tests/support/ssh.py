@@ -1,6 +1,6 @@
 import time
 
-from resources.ssh import SshShell, SshTarget
+from resources.shell.ssh import SshShell, SshTarget
 
 
 class Clock:

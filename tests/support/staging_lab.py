@@ -10,9 +10,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from ccat_assets.archives import archive_of
-from ccat_assets.s3_credentials import S3Credentials, s3_variables
-from ccat_assets.settings import Settings
+from ccat_assets.wiring.archives import archive_of
+from ccat_assets.wiring.s3_credentials import S3Credentials, s3_variables
+from ccat_assets.wiring.settings import Settings
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.run.request import ask_again
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -21,9 +21,9 @@ from ccat_models.tables.places import LocationType, PhysicalCopyStatus, S3DataLo
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.staging import StagingJob
-from resources.cluster import Cluster
-from resources.shell import Shell
-from resources.stager import Pace, Stager
+from resources.archive.stager import Pace, Stager
+from resources.location import Cluster
+from resources.shell.port import Shell
 from tests.support.archives import tar_of
 from tests.support.rgw import ARCHIVIST, Keys, S3Server
 from tests.support.slurm_lab import RealLab

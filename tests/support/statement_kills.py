@@ -28,29 +28,29 @@ import sqlalchemy as sa
 from ccat_models.run.cancel import request_cancel
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from resources.cluster import Cluster
 from resources.errors import ShellDoubtful
-from resources.executor import Executor
-from resources.local_shell import LocalShell
+from resources.location import Cluster
 from resources.ops_db import OpsDb
-from resources.shell import Completed
+from resources.run.executor import Executor
+from resources.shell.local import LocalShell
+from resources.shell.port import Completed
 from tests.support.slurm_lab import slurm_cluster_over
 
 ROOT = Path(__file__).parents[2]
 WATCHED = frozenset(
     str(ROOT / name)
     for name in (
-        "resources/executor.py",
-        "resources/visit.py",
-        "resources/submitter.py",
-        "resources/unsent.py",
-        "resources/claims.py",
-        "resources/sender.py",
-        "resources/preparation.py",
-        "resources/batches.py",
-        "resources/observer.py",
-        "resources/collector.py",
-        "resources/attempt_store.py",
+        "resources/run/executor.py",
+        "resources/run/visit.py",
+        "resources/run/submitter.py",
+        "resources/run/unsent.py",
+        "resources/run/claims.py",
+        "resources/run/sender.py",
+        "resources/run/preparation.py",
+        "resources/run/batches.py",
+        "resources/run/observer.py",
+        "resources/run/collector.py",
+        "resources/workspace/store.py",
         "resources/slurm/backend.py",
         "ccat_models/run/attempt.py",
         "ccat_models/run/work.py",

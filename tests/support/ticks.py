@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from ccat_assets.build import build
+from ccat_assets.dagit.build import build
 from tests.support.lab import Lab
 
 

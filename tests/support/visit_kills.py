@@ -26,9 +26,9 @@ from ccat_models.tables import Base
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.gaps import PackageChange, SubGroupChange
 from ccat_models.tables.pipelines import SubGroup
-from resources.ensure import Wish, refresh_and_evaluate
 from resources.ops_db import OpsDb
-from resources.standing import visit
+from resources.request.ensure import Wish, refresh_and_evaluate
+from resources.request.standing import visit
 from tests.support.clusters import local_cluster
 from tests.support.observatory import FakeClock
 from tests.support.ops_db import empty

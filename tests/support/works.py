@@ -23,11 +23,11 @@ from ccat_models.tables.base import AttemptId, RunId
 from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, CircuitReset, FailureClass, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline
-from resources.cluster import Cluster
-from resources.ensure import Ensured, Wish, ensure, ensure_pipeline, refresh_and_evaluate
+from resources.location import Cluster
 from resources.ops_db import OpsDb
-from resources.purging import purge
-from resources.regeneration import request_again
+from resources.request.ensure import Ensured, Wish, ensure, ensure_pipeline, refresh_and_evaluate
+from resources.request.regeneration import request_again
+from resources.space.purging import purge
 from tests.support.clusters import local_cluster
 from tests.support.observatory import SmallObservatory
 from tests.support.programs import write_programs

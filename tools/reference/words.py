@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from ccat_assets.settings import OBSERVATORY_NAMES, OBSERVATORY_PREFIX, PREFIX, SECRETS, Settings
+from ccat_assets.wiring.settings import OBSERVATORY_NAMES, OBSERVATORY_PREFIX, PREFIX, SECRETS, Settings
 from ccat_models.contract.exit_codes import ExitStatus, exit_status
 from ccat_models.contract.result import Result
 from ccat_models.contract.values import DIRECTORY_TYPES

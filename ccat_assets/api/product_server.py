@@ -1,0 +1,140 @@
+"""Gives out the files of products to browsers, from this machine's disks: whole ones are as they were registered.
+
+A small file is compared with its registered sha256 before anything of it is sent. A large one is while it is sent: if
+it is another one, its end is not sent and the connection breaks off, so that no browser takes it for the product.
+"""
+
+import hashlib
+import logging
+import mimetypes
+import os
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from ccat_models.tables.base import number_in
+from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, DiskDataLocation
+from ccat_models.tables.products import DataProduct
+from resources.node.store_program import open_inside
+from resources.ops_db import OpsDb
+
+_BLOCK_BYTES = 1 << 20
+_SMALL_BYTES = 64 << 20  # read and compared in a fraction of a second
+# Shown by a browser itself; all others are downloaded. A product may be anything: nothing of it may run as ours.
+_SHOWN = ("image/png", "image/jpeg", "text/plain", "application/json", "application/pdf")
+_SAFE = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; img-src 'self'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+_LOG = logging.getLogger(__name__)
+
+
+class _NotGivenOut(Exception):
+    """Why a product's file is not given out, and with which status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class _Other(Exception):
+    """A file is not what is registered, and has been sent but for its end."""
+
+
+def product_server(ops_db: OpsDb, *, small_bytes: int = _SMALL_BYTES) -> Starlette:
+    """Return the application: GET /products/NUMBER[/PATH] answers with the product's file.
+
+    One of no more than `small_bytes` is compared before it is sent.
+    """
+
+    def product(request: Request) -> Response:
+        number = request.path_params["number"]
+        try:
+            return _file(ops_db, number, small_bytes)
+        except _NotGivenOut as problem:
+            return PlainTextResponse(f"product {number}: {problem}\n", status_code=problem.status)
+
+    return Starlette(routes=[Route("/products/{number}", product), Route("/products/{number}/{path:path}", product)])
+
+
+def _file(ops_db: OpsDb, text: str, small_bytes: int) -> Response:
+    with ops_db.read() as session:
+        number = number_in(text)
+        product = None if number is None else session.get(DataProduct, number)
+        if product is None:
+            raise _NotGivenOut(404, "no such product")
+        copy = DataProductPhysicalCopy
+        copies = (
+            sa.select(copy.path, copy.status, DiskDataLocation.path, DiskDataLocation.host)
+            .join(DiskDataLocation, DiskDataLocation.id == copy.data_location_id)
+            .where(copy.data_product_id == number)
+            .order_by(DiskDataLocation.host, DiskDataLocation.id)
+        )
+        found = session.execute(copies).tuples().all()
+    here = [(root, path) for path, status, root, host in found if status in READABLE and not host]
+    if not here:
+        where = ", ".join(f"{host or 'this machine'}: {status.value}" for _, status, _, host in found)
+        raise _NotGivenOut(410, f"no copy on a disk of this machine ({where or 'no copy at all'})")
+    return _response(product, _open(product, *here[0]), is_small=product.size_bytes <= small_bytes)
+
+
+def _open(product: DataProduct, root: str, path: str) -> BufferedReader:
+    try:
+        handle = open_inside(os.fsencode(root), path)
+    except OSError as error:
+        raise _NotGivenOut(503, f"its file cannot be read now: {error}") from error
+    if handle is None:
+        raise _NotGivenOut(410, f"its file is gone from {root}")
+    file = os.fdopen(handle, "rb")
+    size = os.fstat(handle).st_size
+    if size != product.size_bytes:
+        file.close()
+        raise _NotGivenOut(409, f"its file has {size} bytes, registered with {product.size_bytes}: `ccat verify`")
+    return file
+
+
+def _response(product: DataProduct, file: BufferedReader, *, is_small: bool) -> Response:
+    if is_small:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != product.sha256:
+            file.close()
+            raise _NotGivenOut(409, f"its file has sha256 {found}, registered with {product.sha256}: `ccat verify`")
+        file.seek(0)
+    name = PurePosixPath(product.path).name
+    kind = "text/plain" if name.endswith(".log") else mimetypes.guess_type(name)[0] or "application/octet-stream"
+    way = "inline" if kind in _SHOWN else "attachment"
+    headers = {
+        **_SAFE,
+        "Content-Length": str(product.size_bytes),
+        "Content-Disposition": f"{way}; filename*=UTF-8''{quote(name)}",
+        **({"ETag": f'"{product.sha256}"'} if is_small else {}),  # of a large one nobody knows yet that it is true
+    }
+    return StreamingResponse(_blocks(product, file), media_type=kind, headers=headers)
+
+
+def _blocks(product: DataProduct, file: BufferedReader) -> Iterator[bytes]:
+    """Yield what a file holds, the last block only once the whole is known to be what is registered."""
+    digest = hashlib.sha256()
+    with file:
+        block = file.read(_BLOCK_BYTES)
+        digest.update(block)
+        while following := file.read(_BLOCK_BYTES):
+            yield block
+            block = following
+            digest.update(block)
+        if digest.hexdigest() != product.sha256:
+            problem = (
+                f"product {product.id}: its file has sha256 {digest.hexdigest()}, registered with {product.sha256}"
+            )
+            _LOG.error("%s: not sent to its end: `ccat verify %s`", problem, product.id)
+            raise _Other(problem)
+        yield block

@@ -1,0 +1,143 @@
+"""Reading what a program left, which may be anything: nothing is followed out of its directory."""
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from resources.errors import AskAgain, ShellUnavailable
+from resources.location import Cluster
+from resources.workspace.store import AttemptStore, Part, Wanted
+
+_CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\t\n\x20-\x7e\xa0-\U0010ffff]")
+_LARGEST_IMAGE_BYTES = 20_000_000
+_LARGEST_IMAGE_PIXELS = 50_000_000
+
+
+_HERE = AttemptStore.here(Path("/"))  # whatever this machine can read
+
+
+class Read(Protocol):
+    """Reads parts of files, in the order asked for; raises AskAgain where their disk cannot be reached now."""
+
+    def __call__(self, wanted: Sequence[Wanted]) -> list[Part | None]:
+        """Return what was wanted."""
+
+
+class Files:
+    """Files of many runs, read in few calls however far away they lie.
+
+    Those of a cluster's own location are read where its jobs work, all others from this machine's disks. What was
+    foreseen is read ahead, in the order in which it will be asked for. A disk that could not be reached once is not
+    tried again.
+    """
+
+    def __init__(self, cluster: Cluster | None = None, foreseen: Iterable[tuple[int | None, Wanted]] = ()) -> None:
+        listed = list(foreseen)
+        self._location_id = None if cluster is None else cluster.location_id
+        self._far = None if cluster is None else _ReadAhead(cluster.store, self._of(listed))
+        self._here = _ReadAhead(_HERE, [])
+
+    def at(self, location_id: int | None, host: str = "") -> Read:
+        """Return what reads files of a data location; raise ShellUnavailable for one that nothing here reaches."""
+        if self._far is not None and location_id == self._location_id:
+            return self._far
+        if host:
+            raise ShellUnavailable(f"{host}: data location {location_id} is not the one that is served here")
+        return self._here
+
+    def _of(self, listed: Iterable[tuple[int | None, Wanted]]) -> list[Wanted]:
+        return [wanted for location_id, wanted in listed if location_id == self._location_id]
+
+
+class _ReadAhead:
+    def __init__(self, store: AttemptStore, foreseen: Sequence[Wanted]) -> None:
+        self._store = store
+        self._foreseen = list(foreseen)
+        self._read: dict[Wanted, Part | None] = {}
+        self._error: AskAgain | None = None
+
+    def __call__(self, wanted: Sequence[Wanted]) -> list[Part | None]:
+        return [self._one(one) for one in wanted]
+
+    def _one(self, wanted: Wanted) -> Part | None:
+        if self._error is not None:
+            raise self._error
+        if wanted not in self._read:
+            self._fetch(wanted)
+        return self._read.pop(wanted)
+
+    def _fetch(self, wanted: Wanted) -> None:
+        """Read a file and what is foreseen after it; what nobody asked for of the last time is forgotten."""
+        foreseen = self._foreseen[self._foreseen.index(wanted) :] if wanted in self._foreseen else []
+        try:
+            found = self._store.read(foreseen or [wanted])
+        except AskAgain as error:
+            self._error = error
+            raise
+        if foreseen:
+            self._read, self._foreseen = {}, foreseen[len(found) :]
+        self._read |= zip(foreseen or [wanted], found, strict=False)
+
+
+def size_of(root: Path, relative: str) -> Wanted:
+    """Return what has to be read to know a file's size."""
+    return Wanted(root, relative)
+
+
+def size_inside(root: Path, relative: str, read: Read = _HERE.read) -> int | None:
+    """Return the size in bytes of a regular file below a directory, None where there is none."""
+    (found,) = read([size_of(root, relative)])
+    return None if found is None else found.size_bytes
+
+
+def tail_of(root: Path, relative: str, max_bytes: int) -> Wanted:
+    """Return what has to be read to show a text file's end."""
+    return Wanted(root, relative, max_bytes, from_end=True)
+
+
+def read_tail(root: Path, relative: str, *, lines: int, max_bytes: int, read: Read = _HERE.read) -> str:
+    """Return the last lines of a text file below a directory, without control characters; "" for no such file."""
+    (found,) = read([tail_of(root, relative, max_bytes)])
+    if found is None:
+        return ""
+    kept = _CONTROL.sub("", found.content.decode("utf-8", errors="replace")).splitlines()
+    cut = found.size_bytes > max_bytes
+    return "\n".join((kept[1:] if cut and len(kept) > 1 else kept)[-lines:])
+
+
+def picture_of(root: Path, relative: str) -> Wanted:
+    """Return what has to be read to draw a picture."""
+    return Wanted(root, relative, _LARGEST_IMAGE_BYTES)
+
+
+def thumbnail_png(root: Path, relative: str, *, max_bytes: int, read: Read = _HERE.read) -> bytes | None:
+    """Return a PNG below a directory, made smaller until it fits; None for what cannot be shown."""
+    (found,) = read([picture_of(root, relative)])
+    if found is None or found.size_bytes > _LARGEST_IMAGE_BYTES:
+        return None
+    try:
+        return _shrunk(found.content, max_bytes)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None  # not a PNG after all: it stays a product, it is only not drawn
+
+
+def _shrunk(content: bytes, max_bytes: int) -> bytes | None:
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        if image.width * image.height > _LARGEST_IMAGE_PIXELS:
+            return None
+        if len(content) <= max_bytes:
+            image.verify()
+            return content
+        picture = image.convert("RGB")
+    for width in (640, 480, 360, 240, 160):
+        smaller = picture.copy()
+        smaller.thumbnail((width, width))
+        target = io.BytesIO()
+        smaller.quantize(64).save(target, format="PNG", optimize=True)
+        if target.tell() <= max_bytes:
+            return target.getvalue()
+    return None

@@ -1,0 +1,65 @@
+from functools import partial
+
+import dagster as dg
+
+from ccat_assets.dagit.batch import WAITER_PREFIX
+from ccat_assets.dagit.catalogue import definitions_of
+from ccat_assets.dagit.mirror import mirror_of, reasons_observed
+from ccat_assets.dagit.needed_runs import needed_runs
+from ccat_assets.dagit.overview import overview_shown
+from ccat_assets.dagit.publish import due, show_decided, show_due
+from ccat_assets.dagit.snapshot import Snapshot
+from ccat_assets.dagit.space import purged_shown, space_shown
+from ccat_assets.provenance.openlineage import events_by_run
+from ccat_assets.wiring.application import Application
+from resources.openlineage import OpenLineageReceiver
+from resources.ops_db import OpsDb
+from sensors.dagster_runs import dagster_runs_sensor
+from sensors.decisions import decisions_sensor
+from sensors.gaps import gaps_sensor
+from sensors.jobs import jobs_sensor
+from sensors.openlineage import openlineage_sensor
+from sensors.overview import overview_sensor
+from sensors.publishing import publishing_sensor
+from sensors.raw_data import raw_data_sensor
+from sensors.reasons import reasons_sensor
+from sensors.retention import retention_sensor
+from sensors.space import Describe, space_sensor
+
+
+def build(snapshot: Snapshot, application: Application) -> dg.Definitions:
+    """Return all that Dagster knows of a snapshot; the application is what its runs and sensors work with."""
+    return dg.Definitions.merge(definitions_of(snapshot, application), dg.Definitions(sensors=_sensors(application)))
+
+
+def _sensors(application: Application) -> list[dg.SensorDefinition]:
+    clock, days = application.clock, application.settings.dagster_retention_days
+
+    def ops_db() -> OpsDb:
+        return application.cluster.ops_db  # asked for when it is needed: it refuses a database that is not current
+
+    sensors = [
+        raw_data_sensor(ops_db, mirror_of(application), clock),
+        gaps_sensor(lambda: application.executor),
+        jobs_sensor(lambda: application.executor),
+        publishing_sensor(partial(due, application), partial(show_due, application), clock),
+        decisions_sensor(ops_db, partial(show_decided, application)),
+        overview_sensor(ops_db, overview_shown, clock),
+        reasons_sensor(ops_db, reasons_observed, clock),
+        space_sensor(lambda: application.cluster, Describe(purged_shown, space_shown), clock),
+        dagster_runs_sensor(ops_db, WAITER_PREFIX, clock),
+        retention_sensor(days, partial(needed_runs, application), clock),
+    ]
+    receiver = _receiver(application)
+    if receiver is not None:
+        events_of = partial(events_by_run, application.settings.openlineage_namespace)
+        sensors.append(openlineage_sensor(ops_db, receiver, events_of, clock))
+    return sensors
+
+
+def _receiver(application: Application) -> OpenLineageReceiver | None:
+    settings = application.settings
+    if not settings.openlineage_url:
+        return None
+    key = settings.openlineage_api_key
+    return OpenLineageReceiver(settings.openlineage_url, None if key is None else key.get_secret_value())

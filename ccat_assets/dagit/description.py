@@ -1,0 +1,56 @@
+"""What an asset is, in words."""
+
+from ccat_assets.dagit.snapshot import GroupingSnapshot, PipelineSnapshot, StepSnapshot
+
+_POLICIES = {
+    "pinned": "exactly this version",
+    "compatible": "the newest release of this major version; what any of them made stays good",
+    "latest": "the newest release, whose products replace those of older ones",
+}
+_FAN_IN = {"any": "as soon as there is anything", "all": "once everything is there"}
+
+
+def describe_step(pipeline: PipelineSnapshot, step: StepSnapshot) -> str:
+    """Return a step's description as Markdown."""
+    per = ", ".join(step.group_by)
+    reads = ", ".join(step.upstreams)
+    source = f"the products of {reads}, {_FAN_IN[step.fan_in]}" if reads else f"the raw data of {pipeline.grouping}"
+    how = f"image {step.image}" if step.image else "plain process, no container"
+    facts = [
+        f"**Software** {step.software} {step.version} ({how}): {_POLICIES[step.version_policy]}",
+        f"**One run per** {per}" if per else "**One run** for all data together",
+        f"**Reads** {source}",
+        f"**Cooldown** {duration(step.cooldown_seconds)} between two runs of a sub-group"
+        if step.cooldown_seconds
+        else "**No cooldown**",
+        *(
+            [f"**Settles** {duration(step.settle_seconds)}: so long no input may have come before it runs"]
+            if step.settle_seconds
+            else []
+        ),
+        "**Final step**: its products are kept" if step.final else "**Intermediate step**: its products may be purged",
+    ]
+    if step.metrics:
+        facts.append(f"**Quality metrics** {', '.join(step.metrics)}")
+    if not pipeline.enabled:
+        facts.append("**Disabled**: nothing is run")
+    return "\n\n".join([step.description or f"Step {step.name}.", "\n".join(f"- {fact}" for fact in facts)])
+
+
+def describe_raw(grouping: GroupingSnapshot) -> str:
+    """Return the description of a data grouping's raw data as Markdown."""
+    rules = [
+        f"- {rule.get('table')}.{rule.get('column')} {rule.get('operator')} `{rule.get('value')}`"
+        for rule in grouping.rules
+    ]
+    return "\n\n".join(
+        [grouping.description or f"Raw data {grouping.name}.", "Archived packages with\n" + "\n".join(rules)]
+    )
+
+
+def duration(seconds: int) -> str:
+    """Return a time as people say it, e.g. "1 d", "90 min"."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,76 @@
+"""An asset for each pipeline that shows it at a glance."""
+
+from collections import Counter
+
+import dagster as dg
+
+from ccat_assets.dagit.metadata import table
+from ccat_assets.dagit.names import overview_key, step_names
+from ccat_assets.dagit.snapshot import Snapshot
+from ccat_assets.sizes import size_text
+from ccat_models.product.overview import Overview, StepOverview
+from ccat_models.run.remedies import REMEDIES
+
+_MESSAGE_CHARACTERS = 500
+_DESCRIPTION = (
+    "**{name}** at a glance, brought up to date each minute in which something changed: why sub-groups are, or are not,"
+    " going to be run, runs on their way, failures of the last seven days, and what lies on disk."
+)
+
+
+def overview_assets(snapshot: Snapshot) -> list[dg.AssetSpec]:
+    """Return one asset a pipeline, beside its steps; nothing materializes it but its sensor."""
+    groups = {name.pipeline: name.group for name in step_names(snapshot)}
+    return [
+        dg.AssetSpec(
+            key=overview_key(pipeline.name),
+            description=_DESCRIPTION.format(name=pipeline.name),
+            group_name=groups[pipeline.name],
+            owners=list(pipeline.owners),
+            kinds={"dashboard"},
+        )
+        for pipeline in snapshot.pipelines
+    ]
+
+
+def overview_shown(overview: Overview) -> dg.AssetMaterialization:
+    """Return the event that shows a pipeline as it is now; Dagit draws its numbers over time."""
+    reasons = sum((Counter(step.reasons) for step in overview.steps), Counter[str]())
+    failures = {f"failed/{one.failure.value}": one.count for one in overview.failures}
+    numbers = {
+        **{f"reason/{reason}": count for reason, count in sorted(reasons.items())},
+        "in_flight": sum(step.in_flight for step in overview.steps),
+        "failed_in_7_days": sum(failures.values()),
+        **failures,
+        "products": sum(step.products for step in overview.steps),
+        "disk_bytes": sum(step.size_bytes for step in overview.steps),
+        "purged_runs": sum(step.purged_runs for step in overview.steps),
+    }
+    columns = {"class": "string", "runs": "int", "newest_run": "int", "message": "string", "remedy": "string"}
+    rows = [
+        (one.failure.value, one.count, one.newest, one.message[:_MESSAGE_CHARACTERS], REMEDIES[one.failure].remedy)
+        for one in overview.failures
+    ]
+    return dg.AssetMaterialization(
+        asset_key=overview_key(overview.pipeline),
+        description="the pipeline as it is now",
+        metadata={
+            "steps": _steps(overview),
+            **({"failures": table(columns, rows)} if rows else {}),
+            **{name: dg.MetadataValue.int(number) for name, number in numbers.items()},
+        },
+    )
+
+
+def _steps(overview: Overview) -> dg.TableMetadataValue:
+    columns = {"step": "string", "sub_groups": "int", "up_to_date": "int", "others": "string"}
+    columns |= {"in_flight": "int", "products": "int", "on_disk": "string", "purged_runs": "int"}
+    return table(columns, [_row(step) for step in overview.steps])
+
+
+def _row(step: StepOverview) -> tuple[str | int, ...]:
+    others = {reason: count for reason, count in step.reasons.items() if reason != "up_to_date"}
+    said = ", ".join(f"{count} {reason}" for reason, count in sorted(others.items(), key=lambda pair: -pair[1]))
+    total, up_to_date = sum(step.reasons.values()), step.reasons.get("up_to_date", 0)
+    on_disk = step.products, size_text(step.size_bytes), step.purged_runs
+    return step.step, total, up_to_date, said, step.in_flight, *on_disk

@@ -1,0 +1,112 @@
+"""Sub-groups as Dagster's partitions: one definition a data grouping and group_by, whatever steps share it."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_assets.dagit.budget import Budget
+from ccat_assets.dagit.snapshot import Snapshot
+from ccat_models.chunks import chunks
+from ccat_models.clock import Clock, system_clock
+from ccat_models.sub_group.activity import Marks, come_into_sight, in_sight, sights
+from ccat_models.sub_group.keys import ALL
+
+_FASTER_ONES = 20  # that may add the same keys; each of them is faster once
+KEYS_IN_ONE_CALL = 10_000  # Dagster's SQLite storage fails with "too many SQL variables" on larger ones
+OBSERVATIONS = ("executed_obs_unit",)
+
+
+def partitions_name(grouping: str, group_by: Sequence[str]) -> str:
+    """Return the name of the keys in Dagster, whose instance has one room of names for all code locations."""
+    return f"ccat_{grouping}:{'+'.join(group_by)}"
+
+
+class Partitions:
+    """Gives steps that share their sub-groups the same definition object, which makes their edge one to one.
+
+    `group_by: []` has its one key `all` from the beginning: a static definition, which nobody has to add a key to.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._observed = {
+            pipeline.grouping
+            for pipeline in snapshot.pipelines
+            for step in pipeline.steps
+            if step.group_by == OBSERVATIONS
+        }
+        self._all = dg.StaticPartitionsDefinition([ALL])
+        self._dynamic: dict[str, dg.DynamicPartitionsDefinition] = {}
+
+    def of(self, grouping: str, group_by: Sequence[str]) -> dg.PartitionsDefinition[str]:
+        """Return the definition of a data grouping cut by these dimensions."""
+        if not group_by:
+            return self._all
+        name = partitions_name(grouping, group_by)
+        return self._dynamic.setdefault(name, dg.DynamicPartitionsDefinition(name=name))
+
+    def of_raw(self, grouping: str) -> dg.PartitionsDefinition[str] | None:
+        """Return the definition of a grouping's raw data: by observation where any step is, else none."""
+        return self.of(grouping, OBSERVATIONS) if grouping in self._observed else None
+
+
+def add_keys(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> None:
+    """Add those of at most 10,000 keys that Dagster lacks, whoever else adds the same ones at the same time."""
+    for _ in range(_FASTER_ONES):
+        try:
+            return instance.add_dynamic_partitions(name, keys)
+        except sa.exc.IntegrityError:  # Dagster's SQLite storage reads, then inserts: somebody was faster in between
+            continue
+    return instance.add_dynamic_partitions(name, keys)
+
+
+def sync_partitions(
+    instance: dg.DagsterInstance,
+    session: Session,
+    *,
+    clock: Clock = system_clock,
+    after: Marks | None = None,
+    budget: Budget | None = None,
+) -> int:
+    """Add the keys of sub-groups in sight that Dagster lacks and return how many; it removes none.
+
+    After marks, what may have come into sight since is added without a look at what Dagster has. Where the budget was
+    spent some may be missing.
+    """
+    added, limit = 0, budget or Budget()
+    for sight in sights(session, clock()):
+        name = partitions_name(sight.grouping, sight.group_by)
+        known = set(instance.get_dynamic_partitions(name)) if after is None else set()
+        keys = session.scalars(in_sight(sight) if after is None else come_into_sight(sight, after))
+        missing = (key for key in keys if key not in known)
+        for chunk in chunks(missing, KEYS_IN_ONE_CALL):
+            if limit.spent:
+                return added
+            add_keys(instance, name, chunk)
+            added += len(chunk)
+    return added
+
+
+def hide_partitions(
+    instance: dg.DagsterInstance, session: Session, *, clock: Clock = system_clock, budget: Budget | None = None
+) -> int:
+    """Remove the keys of sub-groups that are beyond their pipelines' horizon from Dagster and return how many.
+
+    What Dagster holds of them stays in its history, and is shown again when they come back.
+    """
+    removed, limit = 0, budget or Budget()
+    for sight in sights(session, clock()):
+        if sight.since is None:
+            continue
+        name = partitions_name(sight.grouping, sight.group_by)
+        shown = instance.get_dynamic_partitions(name)
+        near = set(session.scalars(in_sight(sight)))
+        for key in shown:
+            if key in near:
+                continue
+            if limit.spent:
+                return removed
+            instance.delete_dynamic_partition(name, key)
+            removed += 1
+    return removed

@@ -1,0 +1,191 @@
+"""Showing in Dagit what was run without it."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import dagster as dg
+import sqlalchemy as sa
+
+from ccat_assets.dagit.batch import BatchConfig
+from ccat_assets.dagit.budget import Budget
+from ccat_assets.dagit.catalogue import definitions_of
+from ccat_assets.dagit.names import StepName, step_names
+from ccat_assets.dagit.partitions import add_keys, partitions_name, sync_partitions
+from ccat_assets.dagit.raw_assets import observe_raw
+from ccat_assets.dagit.snapshot import Snapshot, read_snapshot
+from ccat_assets.dagit.step_assets import KEYS_PER_RUN
+from ccat_assets.dagit.unpublished import keys_by_step, steps_due, unpublished_keys, unpublished_runs
+from ccat_assets.wiring.application import Application
+from ccat_models.tables.base import RunId, StepId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.pipelines import SubGroup
+from resources.run.holder import is_gone
+
+PUBLISHER_TAG = "ccat/publisher"
+_TICK_SECONDS = 15.0  # Dagster waits a minute for a sensor's tick
+_TELLS_ITSELF = timedelta(minutes=10)
+_BEGUN = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    name: StepName
+    partitions: str | None  # the name of its keys in Dagster; None where it has a single one
+    keys: Sequence[str]
+
+
+class _NothingShownError(Exception):
+    """A Dagster run that was to show something showed nothing."""
+
+
+def publish_to_home(application: Application, *, progress: Progress | None = None) -> int:
+    """Publish to the Dagster instance of these settings; see `publish`."""
+    with dg.DagsterInstance.from_config(str(application.settings.dagster_directory)) as instance:
+        return publish(application, instance, progress=progress)
+
+
+def publish(application: Application, instance: dg.DagsterInstance, *, progress: Progress | None = None) -> int:
+    """Show sub-groups, raw data and every run that has ended and that Dagster does not know; see `show_ended`."""
+    with application.ops_db.read() as session:
+        sync_partitions(instance, session, clock=application.clock)
+        observe_raw(instance, session, clock=application.clock)
+    return show_ended(application, instance, progress=progress)
+
+
+def show_ended(
+    application: Application,
+    instance: dg.DagsterInstance,
+    *,
+    steps: Collection[StepId] | None = None,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Show every run, or those of some steps, that has ended and that Dagster does not know; return how many.
+
+    One short Dagster run for up to 100 sub-groups of a step, which runs nothing. Whoever does this may be killed at any
+    time and do it again: each run of ops-db is materialized once. It stops between two Dagster runs where the budget is
+    spent. `progress` is told how many are shown so far. Raises RuntimeError, once all others are shown, for what
+    Dagster takes the events of but does not come to their end.
+    """
+    _end_abandoned(instance)
+    with application.ops_db.read() as session:
+        keys = unpublished_keys(session, application.clock(), steps)
+        snapshot = read_snapshot(session) if keys else Snapshot()
+    batches = list(_batches(snapshot, keys))
+    if not batches:
+        return 0
+    job = definitions_of(snapshot, application).resolve_implicit_global_asset_job_def()
+    shown, limit, problems = 0, budget or Budget(), []
+    for batch in batches:
+        if limit.spent:
+            break
+        try:
+            shown += _publish_batch(application, instance, job, batch)
+        except _NothingShownError as problem:
+            problems.append(str(problem))
+        if progress is not None:
+            progress(shown)
+    if problems:
+        raise RuntimeError("\n".join(problems))
+    return shown
+
+
+def due(application: Application, instance: dg.DagsterInstance) -> Mapping[StepId, datetime]:
+    """Return the steps that have enough to show, and since when it waits.
+
+    What ended while a Dagster run of its step is at work is left to that run for a while: it may be about to show it.
+    """
+    now = application.clock()
+    with application.cluster.ops_db.read() as session:
+        waiting = steps_due(session, now)
+        names = step_names(read_snapshot(session)) if waiting else []
+    at_work = _at_work(instance) if waiting else frozenset()
+    busy = {name.step_id for name in names if name.asset_key in at_work}
+    return {step: since for step, since in waiting.items() if step not in busy or since <= now - _TELLS_ITSELF}
+
+
+def show_due(application: Application, instance: dg.DagsterInstance, steps: Collection[StepId]) -> int:
+    """Show what the steps have to show, as much of it as a sensor's tick has time for."""
+    return show_ended(application, instance, steps=steps, budget=Budget(_TICK_SECONDS))
+
+
+def show_decided(application: Application, instance: dg.DagsterInstance, run_ids: Sequence[RunId]) -> None:
+    """Show on the checks of completed runs what was decided about them: one short Dagster run for each of their steps.
+
+    Dagster takes one result a check and partition from outside of its runs, ever. Raises RuntimeError where it does not
+    come to its end.
+    """
+    with application.ops_db.read() as session:
+        snapshot = read_snapshot(session)
+        query = sa.select(Run.id, Run.step_id, SubGroup.key).join(SubGroup, SubGroup.id == Run.sub_group_id)
+        found = session.execute(query.where(Run.id.in_(run_ids)).order_by(Run.id)).tuples().all()
+    job = definitions_of(snapshot, application).resolve_implicit_global_asset_job_def()
+    for batch in _batches(snapshot, keys_by_step((step_id, key) for _, step_id, key in found)):
+        runs = [int(run_id) for run_id, step_id, key in found if step_id == batch.name.step_id and key in batch.keys]
+        result = _execute(application, instance, job, batch, BatchConfig(keys=list(batch.keys), decided=runs))
+        if not result.success:
+            raise RuntimeError(f"{batch.name.pipeline}/{batch.name.step}: see Dagster run {result.run_id}")
+
+
+def _at_work(instance: dg.DagsterInstance) -> Collection[dg.AssetKey]:
+    """Return the assets of Dagster runs that are being executed, but for those of publishers."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    return {key for run in runs if PUBLISHER_TAG not in run.tags for key in run.asset_selection or ()}
+
+
+def run_config(name: StepName, config: BatchConfig) -> dict[str, object]:
+    """Return the configuration of a run of one step."""
+    return {"ops": {name.op: {"config": config.model_dump(exclude_none=True)}}}
+
+
+def _batches(snapshot: Snapshot, keys: Mapping[StepId, list[str]]) -> Iterator[_Batch]:
+    cuts = {
+        step.step_id: (pipeline.grouping, step.group_by) for pipeline in snapshot.pipelines for step in pipeline.steps
+    }
+    for name in step_names(snapshot):
+        waiting = keys.get(StepId(name.step_id), [])
+        grouping, group_by = cuts[name.step_id]
+        partitions = partitions_name(grouping, group_by) if group_by else None
+        for start in range(0, len(waiting), KEYS_PER_RUN):
+            yield _Batch(name, partitions, waiting[start : start + KEYS_PER_RUN])
+
+
+def _publish_batch(application: Application, instance: dg.DagsterInstance, job: dg.JobDefinition, batch: _Batch) -> int:
+    name, keys = batch.name, batch.keys
+    with application.ops_db.read() as session:
+        before = unpublished_runs(session, application.clock(), name.step_id, keys)
+    if not before:  # somebody else was faster
+        return 0
+    result = _execute(application, instance, job, batch, BatchConfig(keys=list(keys), publish_only=True))
+    with application.ops_db.read() as session:
+        left = before & unpublished_runs(session, application.clock(), name.step_id, keys)  # others may end meanwhile
+    if left == before:
+        raise _NothingShownError(f"{name.pipeline}/{name.step}: nothing was shown, see Dagster run {result.run_id}")
+    return len(before - left)
+
+
+def _execute(
+    application: Application, instance: dg.DagsterInstance, job: dg.JobDefinition, batch: _Batch, config: BatchConfig
+) -> dg.ExecuteInProcessResult:
+    if batch.partitions is not None:  # new ones, or such as had gone out of sight
+        add_keys(instance, batch.partitions, batch.keys)
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=[batch.name.asset_key],
+        partition_key=batch.keys[0],
+        # Failures of the runs shown make the Dagster run fail, which is no news for whoever publishes.
+        run_config={**run_config(batch.name, config), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={PUBLISHER_TAG: application.executor.holder},
+        raise_on_error=False,
+    )
+
+
+def _end_abandoned(instance: dg.DagsterInstance) -> None:
+    """End the Dagster runs of publishers that died: no daemon watches over them, they would run for good."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(_BEGUN))):
+        holder = run.tags.get(PUBLISHER_TAG)
+        if holder is not None and is_gone(holder):
+            instance.report_run_failed(run, "the process that published died; what it did not show is shown anew")

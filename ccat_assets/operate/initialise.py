@@ -1,0 +1,92 @@
+import shutil
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_assets.wiring.application import LOCAL_LOCATION, Application
+from ccat_assets.wiring.settings import REPOSITORY
+from ccat_models.errors import Refused
+from ccat_models.migrations import current, head, upgrade
+from ccat_models.tables.places import DiskDataLocation, LocationType, Site
+
+_DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+
+
+def initialise(app: Application) -> list[str]:
+    """Make what is missing below CCAT_HOME and in ops-db; return what was done, nothing the second time.
+
+    Raises Refused where the database's own location named "local" lies somewhere else than these settings say.
+    """
+    settings, done = app.settings, []
+    here = [settings.home, settings.dagster_directory, settings.home / "logs"]
+    if not settings.ssh_host:  # else it lies where the login node sees it, and is made there when it is needed
+        here.append(settings.workspace)
+    for directory in here:
+        if not directory.is_dir():
+            directory.mkdir(parents=True)
+            done.append(f"made {directory}")
+    if current(app.ops_db.engine) != head():
+        upgrade(app.ops_db.engine)
+        done.append(f"migrated ops-db to {head()}")
+    with app.ops_db.write() as session:
+        done += _places(session, str(settings.workspace))
+    return [*done, *_instance(settings.dagster_directory)]
+
+
+def _instance(home: Path) -> list[str]:
+    file, done = home / "dagster.yaml", []
+    if not file.is_file():
+        shutil.copyfile(REPOSITORY / "dagster.yaml", file)
+        done.append(f"wrote {file}")
+    if _is_embedded(file) and not all(home.joinpath(database).is_file() for database in _DATABASES):
+        _make_databases(home)
+        done = done or [f"made Dagster's databases in {home}"]
+    return done
+
+
+def _is_embedded(file: Path) -> bool:
+    """Say whether Dagster keeps everything below its home, as it does where no storage is named."""
+    names = [line.partition(":")[0] for line in file.read_text(encoding="utf-8").splitlines()]
+    return not any(name.endswith("storage") and not name.startswith((" ", "#")) for name in names)
+
+
+def _make_databases(home: Path) -> None:
+    """Make Dagster's databases before two programs do so at once: both would stamp their revision, and one would die.
+
+    It takes a second or two.
+    """
+    import dagster  # noqa: PLC0415 - takes a second to import, and is needed once
+
+    with dagster.DagsterInstance.from_config(str(home)) as instance:
+        instance.get_runs_count()
+        instance.all_asset_keys()
+        instance.all_instigator_state()
+
+
+def _places(session: Session, workspace: str) -> list[str]:
+    location = session.scalar(sa.select(DiskDataLocation).where(DiskDataLocation.name == LOCAL_LOCATION))
+    if location is not None:
+        if location.path != workspace:
+            raise Refused(
+                f"data location {LOCAL_LOCATION!r} of ops-db lies in {location.path}, but pipeline_base_dir is "
+                f"{workspace}: products would be lost from sight"
+            )
+        return []
+    site = local_site(session)
+    session.add(
+        DiskDataLocation(
+            site_id=site.id, name=LOCAL_LOCATION, location_type=LocationType.PROCESSING, path=workspace, priority=10
+        )
+    )
+    return [f"registered data location {LOCAL_LOCATION!r} in {workspace}"]
+
+
+def local_site(session: Session) -> Site:
+    """Return the site that this machine is, made if need be."""
+    site = session.scalar(sa.select(Site).where(Site.short_name == "local"))
+    if site is None:
+        site = Site(short_name="local", name="this machine")
+        session.add(site)
+        session.flush()
+    return site

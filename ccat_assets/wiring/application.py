@@ -1,0 +1,61 @@
+"""The composition root: settings in, working parts out; everything is wired here and once."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import sqlalchemy as sa
+
+from ccat_assets.wiring.locations import cluster_of
+from ccat_assets.wiring.settings import Settings
+from ccat_models.clock import Clock, system_clock
+from ccat_models.errors import NotFound, Refused
+from ccat_models.migrations import is_current
+from ccat_models.tables.places import DataLocation, LocationType
+from resources.location import Cluster
+from resources.ops_db import OpsDb
+from resources.run.executor import Executor
+
+LOCAL_LOCATION = "local"
+
+
+@dataclass(frozen=True)
+class Application:
+    """The parts of one process."""
+
+    settings: Settings
+    clock: Clock = system_clock
+
+    @cached_property
+    def ops_db(self) -> OpsDb:
+        """Return the database as it is, migrated or not."""
+        return OpsDb(self.settings.ops_db_url)
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """Return where this process runs jobs; raise Refused for a database that is not there or not current."""
+        self.check_database()
+        return cluster_of(self.settings, self.ops_db, self._location_id(), self.clock)
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Return what moves this cluster's runs on."""
+        return Executor(self.cluster)
+
+    def check_database(self) -> None:
+        """Raise Refused, saying what to do, where the database is missing or of another version."""
+        url = self.ops_db.url
+        if self.ops_db.is_sqlite and url.database and not self.settings.home.joinpath(url.database).is_file():
+            raise Refused(f"no ops-db at {url.database}: run `ccat init` first")
+        if not is_current(self.ops_db.engine):
+            raise Refused(f"ops-db {url.render_as_string()} is not of this version: run `ccat init` to migrate it")
+
+    def _location_id(self) -> int:
+        wanted = self.settings.processing_location_id
+        with self.ops_db.read() as session:
+            processing = sa.select(DataLocation).where(DataLocation.location_type == LocationType.PROCESSING)
+            locations = session.scalars(processing.order_by(DataLocation.id)).all()
+        for location in locations:
+            if location.id == wanted or (wanted is None and location.name == LOCAL_LOCATION):
+                return location.id
+        name = LOCAL_LOCATION if wanted is None else str(wanted)
+        raise NotFound("processing location", name, [f"{where.id} ({where.name})" for where in locations])

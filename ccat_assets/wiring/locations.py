@@ -1,0 +1,164 @@
+"""From settings to the cluster that runs the jobs: this machine, or Slurm here or behind a login node."""
+
+import getpass
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from ccat_assets.wiring.archives import archive_of
+from ccat_assets.wiring.settings import Settings
+from ccat_models.clock import Clock
+from ccat_models.errors import InvalidDeclaration
+from resources.archive.stager import Pace, Stager
+from resources.container.apptainer import find_apptainer
+from resources.container.sif_cache import SifCache
+from resources.local.backend import LocalBackEnd
+from resources.location import Cluster, Timing
+from resources.ops_db import OpsDb
+from resources.shell.local import LocalShell
+from resources.shell.port import Shell
+from resources.shell.ssh import SshShell, SshTarget
+from resources.shell.wrapper_file import wrapper_path
+from resources.slurm.backend import Limits, SlurmBackEnd
+from resources.slurm.render import JOB_ID_VARIABLE, Site
+from resources.workspace.store import AttemptStore
+from resources.workspace.watermarks import Amount, Watermarks
+
+
+def cluster_of(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) -> Cluster:
+    """Return the cluster that the settings describe; opens no connection."""
+    if settings.hpc_backend == "slurm":
+        return _slurm(settings, ops_db, location_id, clock)
+    apptainer = find_apptainer()
+    return Cluster(
+        ops_db=ops_db,
+        backend=LocalBackEnd(settings.workspace, settings.local_slots, str(settings.python)),
+        store=AttemptStore.here(settings.workspace),
+        images=_images(settings, LocalShell(), str(settings.python), apptainer or ""),
+        location_id=location_id,
+        clock=clock,
+        python=str(settings.python),
+        apptainer=apptainer,
+        timing=_timing(settings, Timing()),
+        max_in_flight=settings.max_in_flight,
+        watermarks=_watermarks(settings),
+        stager=_stager(settings, LocalShell(), str(settings.python)),
+        staging_keep=timedelta(hours=settings.staging_keep_hours),
+    )
+
+
+def shell_of(settings: Settings) -> Shell:
+    """Return the shell of the machine that has Slurm's commands."""
+    if not settings.ssh_host:
+        return LocalShell()
+    return SshShell(_target(settings))
+
+
+def site_of(settings: Settings) -> Site:
+    """Return what every job's script has in common."""
+    return Site(
+        base=settings.workspace,
+        wrapper=wrapper_path(settings.workspace),
+        python=settings.slurm_python,
+        partition=settings.slurm_partition or None,
+        account=settings.slurm_account or None,
+        qos=settings.slurm_qos or None,
+        constraint=settings.slurm_constraint or None,
+        options=settings.slurm_options,
+        setup=settings.slurm_setup,
+        throttle=settings.slurm_throttle,
+    )
+
+
+def _slurm(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) -> Cluster:
+    shell = shell_of(settings)
+    patient = Timing(
+        lease=timedelta(seconds=300),  # longer than any single call may take
+        resend_after=timedelta(seconds=30),
+        lost_after=timedelta(seconds=60),
+        stuck_after=timedelta(seconds=300),
+        observe_every=timedelta(seconds=settings.observe_seconds),
+        alive_within=timedelta(seconds=settings.alive_seconds),
+    )
+    limits = Limits(jobs_in_queue=settings.slurm_max_jobs, cluster=settings.slurm_cluster or None)
+    return Cluster(
+        ops_db=ops_db,
+        backend=SlurmBackEnd(shell, site_of(settings), limits),
+        store=AttemptStore.over(shell, settings.workspace, settings.slurm_python)
+        if settings.ssh_host
+        else AttemptStore.here(settings.workspace),
+        images=_images(settings, shell, settings.slurm_python, settings.slurm_apptainer),
+        location_id=location_id,
+        clock=clock,
+        python=settings.slurm_python,
+        apptainer=settings.slurm_apptainer,
+        job_id_variable=JOB_ID_VARIABLE,
+        marked=True,
+        timing=_timing(settings, patient),
+        max_in_flight=settings.max_in_flight,
+        watermarks=_watermarks(settings),
+        stager=_stager(settings, shell, settings.slurm_python),
+        staging_keep=timedelta(hours=settings.staging_keep_hours),
+    )
+
+
+def _images(settings: Settings, shell: Shell, python: str, apptainer: str) -> SifCache:
+    return SifCache(shell, settings.sif_cache, python, apptainer, insecure_registries=settings.insecure_registries)
+
+
+def _watermarks(settings: Settings) -> Watermarks:
+    limit, high, low = (
+        None if not text else Amount.parse(text)
+        for text in (settings.space_limit, settings.space_high, settings.space_low)
+    )
+    return Watermarks(None if limit is None else limit.of(0), high, low)
+
+
+def _stager(settings: Settings, shell: Shell, python: str) -> Stager:
+    pace = Pace(
+        settings.staging_parallel,
+        settings.staging_mb_per_second,
+        settings.data_mover,
+        patience_seconds=settings.staging_patience_hours * 3600,
+    )
+    return Stager(shell, settings.workspace, python, partial(archive_of, settings), pace)
+
+
+def _timing(settings: Settings, default: Timing) -> Timing:
+    def chosen(seconds: float | None, otherwise: timedelta) -> timedelta:
+        return otherwise if seconds is None else timedelta(seconds=seconds)
+
+    return Timing(
+        lease=chosen(settings.lease_seconds, default.lease),
+        resend_after=chosen(settings.resend_after_seconds, default.resend_after),
+        lost_after=chosen(settings.lost_after_seconds, default.lost_after),
+        stuck_after=default.stuck_after,
+        observe_every=default.observe_every,
+        alive_within=default.alive_within,
+    )
+
+
+def _target(settings: Settings) -> SshTarget:
+    node = _account(settings, settings.ssh_host, settings.ssh_port, settings.ssh_user)
+    return replace(node, jump=_jump(settings)) if settings.ssh_jump else node
+
+
+def _jump(settings: Settings) -> SshTarget:
+    user, _, address = settings.ssh_jump.rpartition("@")
+    host, _, port = address.partition(":")
+    if not host or (port and not port.isdigit()):
+        raise InvalidDeclaration(f"ssh_jump: must be [user@]host[:port], got {settings.ssh_jump!r}")
+    return _account(settings, host, int(port or 22), user or settings.ssh_user)
+
+
+def _account(settings: Settings, host: str, port: int, user: str) -> SshTarget:
+    return SshTarget(
+        host=host,
+        port=port,
+        user=user or getpass.getuser(),
+        key_file=settings.ssh_key_file,
+        use_agent=settings.ssh_agent,
+        known_hosts=settings.ssh_known_hosts or Path(),
+        passphrase=settings.ssh_passphrase,
+    )

@@ -1,0 +1,202 @@
+"""Packages on their way to a cluster's disk: what each one's source is, and how far it is."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccat_models.raw.staging import STAGED_DIGITS, STAGED_DIRECTORY, ArchivedCopy
+from ccat_models.tables.places import DataLocation
+from ccat_models.tables.raw_data import RawDataFile
+from resources.archive.port import Archive
+from resources.errors import StagingFailed
+from resources.node import stage_program
+from resources.shell.far_program import FarProgram
+from resources.shell.port import Shell
+from resources.workspace.directories import path_component
+
+_LOG = logging.getLogger(__name__)
+ABANDONED_SECONDS = 7 * 24 * 3600.0
+_LONGEST_NAME = 200
+
+REMEDIES: Mapping[str, str] = {
+    "unreachable": "what came so far is kept: the next attempt resumes there once the archive answers",
+    "refused": "the archive refuses to be read: check {access}",
+    "expired": "the signed address ran out: the next attempt resumes with a new one",
+    "missing": "the copy on record is not there: mend the archive, or the record of its copy (`ccat locations`)",
+    "wrong": "what came was removed, the next attempt brings it anew: if that ends alike, the archived copy is damaged",
+    "full": "what came was removed: make room with `ccat purge`, or give the disk more, then retry",
+    "unsafe": "nothing of it was kept: have the package packed anew (`ccat archive`)",
+    "killed": "see what ends processes there: have `data_mover` run them in a job with enough memory and time",
+    "broken": "see whether the staging directory can be written and the data mover runs",
+}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much is brought at a time: packages, MB per second of all together; and where the work is done."""
+
+    parallel: int = 4
+    mb_per_second: float | None = None
+    mover: tuple[str, ...] = ()  # words before the worker's command, e.g. srun and its options
+    retry_seconds: tuple[float, ...] = stage_program.RETRY_SECONDS  # waits for a server that does not answer
+    patience_seconds: float = 0.0  # how long it is waited for in all, where no other archive has the package
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A package that is to be brought, by a staging job, from a copy in an archive."""
+
+    name: str
+    checksum: str
+    job_id: int
+    copy: ArchivedCopy
+    files: Sequence[RawDataFile]
+
+    @property
+    def directory(self) -> str:
+        """Return the name of its directory below the staged ones."""
+        return staged_name(self.name, self.checksum)
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A package that is in place, whole and verified; `transferred` counts the bytes of broken lines too."""
+
+    transferred: int
+
+
+@dataclass(frozen=True)
+class OnItsWay:
+    """A package that somebody brings now, or that waits for its turn: ask again."""
+
+    transferred: int = 0
+    total: int | None = None
+    begun: bool = True
+    trouble: str | None = None  # why nothing comes just now
+
+
+@dataclass(frozen=True)
+class NotBrought:
+    """A package that could not be brought; told once, and the next question tries again."""
+
+    message: str
+    transferred: int = 0
+
+
+Answer = Arrived | OnItsWay | NotBrought
+
+
+class Stager:
+    """Brings packages into one directory of the machine that a shell reaches."""
+
+    def __init__(
+        self,
+        shell: Shell,
+        base: Path,
+        python: str,
+        archive_of: Callable[[DataLocation], Archive],
+        pace: Pace | None = None,
+    ) -> None:
+        directory = base / STAGED_DIRECTORY
+        self._program = FarProgram(
+            shell, Path(stage_program.__file__), directory / ".program", python, [str(directory)]
+        )
+        self._archive_of = archive_of
+        self._pace = pace or Pace()
+        self._told: set[str] = set()  # directories whose trouble was told
+
+    def ask(self, parcels: Sequence[Parcel]) -> dict[int, Answer]:
+        """Return by job how far packages are, and see to it that as many are brought as may be at a time."""
+        found = self._ask([{"name": parcel.directory, "job": parcel.job_id} for parcel in parcels])
+        seen, answers = found["packages"], {}
+        absent = [parcel for parcel in parcels if seen[parcel.directory]["state"] == "absent"]
+        items: list[dict[str, Any]] = []
+        for parcel in absent:
+            if len(items) == found["free"]:
+                break
+            try:
+                items.append({"name": parcel.directory, "job": parcel.job_id, "source": self._source(parcel)})
+            except StagingFailed as error:
+                answers[parcel.job_id] = NotBrought(f"package {parcel.name}: {error}")
+        seen = {**seen, **(self._ask(items)["packages"] if items else {})}
+        told = {parcel.job_id: self._answer(parcel, seen[parcel.directory]) for parcel in parcels}
+        return {**told, **answers}
+
+    def look(self, directories: Mapping[int, str]) -> dict[int, Answer | None]:
+        """Return by job how far packages are that nobody waits for; None for one that nobody brings any more."""
+        if not directories:
+            return {}
+        seen = self._ask([{"name": name, "job": job} for job, name in directories.items()])["packages"]
+        return {job: self._seen(seen[name]) for job, name in directories.items()}
+
+    def sweep(self, older_than_seconds: float = ABANDONED_SECONDS) -> None:
+        """Remove what is left of packages that nobody has gone on with for so long."""
+        self._do({"do": "sweep", "older_than_seconds": older_than_seconds})
+
+    def release(self, directories: Mapping[str, int | None]) -> set[str]:
+        """Remove packages that these jobs have brought; return the names of those that are gone."""
+        if not directories:
+            return set()
+        return set(self._do({"do": "release", "packages": list(directories.items())})["gone"])
+
+    def _ask(self, items: Collection[dict[str, Any]]) -> dict[str, Any]:
+        pace = self._pace
+        return self._do(
+            {
+                "do": "ask",
+                "packages": list(items),
+                "parallel": pace.parallel,
+                "mb_per_second": pace.mb_per_second,
+                "mover": list(pace.mover),
+                "retry_seconds": list(pace.retry_seconds),
+            }
+        )
+
+    def _do(self, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self._program.ask(request)
+        if problem := answer.get("problem"):
+            raise StagingFailed(f"{problem['message']}: {REMEDIES[problem['kind']]}")
+        return answer
+
+    def _source(self, parcel: Parcel) -> dict[str, Any]:
+        archive, copy = self._archive_of(parcel.copy.location), parcel.copy
+        paths = [copy.path] if copy.packed else [f"{copy.path}/{file.path}" for file in parcel.files]
+        return {
+            "packed": copy.packed,
+            "files": [[file.path, file.size_bytes, file.sha256] for file in parcel.files],
+            "from": [archive.address(path) for path in paths],
+            "patience_seconds": self._pace.patience_seconds if copy.alone else 0.0,
+        }
+
+    def _answer(self, parcel: Parcel, seen: Mapping[str, Any]) -> Answer:
+        answer = self._seen(seen)
+        self._tell(parcel, answer)
+        if not isinstance(answer, NotBrought):
+            return answer or OnItsWay(begun=False)
+        location = parcel.copy.location
+        remedy = REMEDIES[seen["kind"]].format(access=self._archive_of(location).access)
+        message = f"package {parcel.name}: from {location.name}: {answer.message}: {remedy}"
+        return NotBrought(message, answer.transferred)
+
+    def _tell(self, parcel: Parcel, answer: Answer | None) -> None:
+        """Say once why a package does not come, though it is still waited for."""
+        if isinstance(answer, Arrived | NotBrought):
+            self._told.discard(parcel.directory)
+        elif answer is not None and (trouble := answer.trouble) and parcel.directory not in self._told:
+            self._told.add(parcel.directory)
+            _LOG.warning("package %s: from %s: %s: it is tried again", parcel.name, parcel.copy.location.name, trouble)
+
+    def _seen(self, seen: Mapping[str, Any]) -> Answer | None:
+        if seen["state"] == "ready":
+            return Arrived(seen["transferred"])
+        if seen["state"] == "fetching":
+            return OnItsWay(seen["transferred"], seen["total"], trouble=seen["trouble"])
+        return NotBrought(seen["message"], seen["transferred"]) if seen["state"] == "failed" else None
+
+
+def staged_name(package: str, checksum: str) -> str:
+    """Return the name of a package's staged directory: what it holds never changes under one name."""
+    name = path_component(package)
+    return f"{name[:_LONGEST_NAME]}-{checksum[:STAGED_DIGITS]}"

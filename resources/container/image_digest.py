@@ -1,0 +1,30 @@
+"""The digest by which an image is known, as far as this machine can tell."""
+
+import hashlib
+from pathlib import Path
+
+from resources.errors import StagingFailed
+from resources.node import image_program
+
+
+def image_sha256(reference: str, given: str | None) -> str | None:
+    """Return the sha256 that an image is known by: of a file that is here, in the reference's own words, or as given.
+
+    None where nobody tells. Raises StagingFailed where two of them differ, for a file that cannot be read, and for what
+    is no reference to an image.
+    """
+    manifest = reference.rpartition("@sha256:")[2] if reference.startswith("docker:") and "@" in reference else None
+    try:
+        kind, path = image_program.parse(reference, given or manifest or "")
+    except image_program.Failed as error:
+        raise StagingFailed(f"image {image_program.without_credentials(reference)}: {error}") from error
+    if kind not in {"file", "docker-archive", "oci-archive"} or (given is not None and not Path(path).is_file()):
+        return given or manifest
+    try:
+        with Path(path).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StagingFailed(f"image {reference}: {error.strerror}") from error
+    if given is not None and given != found:
+        raise StagingFailed(f"image {reference}: has sha256 {found}, not the {given} that is given")
+    return found

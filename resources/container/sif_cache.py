@@ -1,0 +1,55 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.errors import StagingFailed
+from resources.node import image_program
+from resources.shell.far_program import FarProgram
+from resources.shell.port import Shell
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An image that is in the cache: its file, and the file's own sha256 for the wrapper to verify."""
+
+    path: Path
+    sif_sha256: str
+
+
+@dataclass(frozen=True)
+class Filling:
+    """An image that is on its way into the cache: ask again."""
+
+
+class SifCache:
+    """Images as SIF files in one directory of the machine that runs attempts, filled in when they are asked for.
+
+    `insecure_registries` are those host[:port] that are spoken to without TLS.
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        directory: Path,
+        python: str,
+        apptainer: str,
+        *,
+        insecure_registries: Sequence[str] = (),
+        fill_seconds: float = image_program.FILL_SECONDS,
+    ) -> None:
+        self._program = FarProgram(
+            shell, Path(image_program.__file__), directory / ".program", python, [str(directory), apptainer]
+        )
+        self._options = {"insecure_registries": list(insecure_registries), "time_limit_seconds": fill_seconds}
+
+    def ask(self, reference: str, sha256: str) -> Ready | Filling:
+        """Return where an image is, or that somebody fills it in now.
+
+        Raises StagingFailed where the last filling failed, once: the next call tries again.
+        """
+        answer = self._program.ask({"reference": reference, "sha256": sha256, **self._options})
+        if answer["state"] == "failed":
+            raise StagingFailed(f"image {image_program.without_credentials(reference)}: {answer['message']}")
+        if answer["state"] == "filling":
+            return Filling()
+        return Ready(Path(answer["path"]), answer["sha256"])

@@ -1,0 +1,152 @@
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from resources.backend import Batch, Ending, Job, JobRequest, JobState, Sent
+from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionPostponed, SubmissionRefused
+from resources.shell.wrapper_file import wrapper_path
+from resources.workspace.store import AttemptStore
+
+_CANCEL_ASKED = "cancel-asked"
+_READ_WRITE_OWN = 0o644
+
+
+@dataclass(frozen=True)
+class _Wrapper:
+    submission_key: str
+    attempt_directory: Path
+    process: psutil.Process
+
+
+class LocalBackEnd:
+    """Runs attempts as detached processes of this machine.
+
+    It remembers nothing: whoever looks, after whatever crash, finds the jobs in the process table by their command
+    line `PYTHON -I -S <base>/.wrapper/attempt_wrapper-….py ATTEMPT_DIRECTORY SUBMISSION_KEY`.
+    """
+
+    def __init__(self, base: Path, slots: int, python: str, kill_after_seconds: float = 30.0) -> None:
+        self._base = base.absolute()
+        self._slots = slots
+        self._python = python
+        self._kill_after_seconds = kill_after_seconds
+        self._children: set[int] = set()
+
+    @property
+    def name(self) -> str:
+        """Return "local"."""
+        return "local"
+
+    def capacity(self) -> int:
+        """Return the free slots."""
+        return max(0, self._slots - len(self._wrappers()))
+
+    @property
+    def largest_batch(self) -> int:
+        """Return the number of slots."""
+        return self._slots
+
+    def submit(self, batch: Batch) -> None:
+        """Start a wrapper for every request, detached, so that it outlives this process."""
+        free, requests = self.capacity(), batch.requests
+        if len(requests) > free:  # whoever else works here may have been faster: there will be room again
+            error = SubmissionRefused if len(requests) > self._slots else SubmissionPostponed
+            raise error(f"{len(requests)} jobs for {free} free slots of {self._slots}")
+        try:
+            wrapper = AttemptStore.here(self._base).install_wrapper()
+        except OSError as error:
+            raise SubmissionRefused(f"wrapper below {self._base}: {error}") from error
+        for number, request in enumerate(requests):
+            try:
+                self._children.add(self._start(wrapper, request))
+            except OSError as error:
+                refusal = SubmissionDoubtful if number else SubmissionRefused
+                raise refusal(f"{request.submission_key}: {self._python}: {error}") from error
+
+    def find(self, sent: Collection[Sent]) -> Mapping[str, Job]:
+        """Return those jobs whose wrapper is in the process table."""
+        keys = {job.submission_key for job in sent}
+        return {
+            wrapper.submission_key: Job(wrapper.submission_key, str(wrapper.process.pid), JobState.RUNNING)
+            for wrapper in self._wrappers()
+            if wrapper.submission_key in keys
+        }
+
+    def endings(self, gone: Collection[Sent]) -> Mapping[str, Ending]:
+        """Return nothing: what is gone from the process table is gone."""
+        del gone
+        return {}
+
+    def cancel(self, jobs: Collection[Job]) -> None:
+        """Send SIGTERM to the wrapper; after the grace period a later call sends SIGKILL."""
+        keys = {job.submission_key for job in jobs}
+        for wrapper in self._wrappers():
+            if wrapper.submission_key in keys:
+                number = self._cancel_signal(wrapper.attempt_directory)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    wrapper.process.send_signal(number)
+
+    def _cancel_signal(self, attempt_directory: Path) -> signal.Signals:
+        """Return how hard to press: the first call leaves a mark whose age any later process sees."""
+        mark = attempt_directory / _CANCEL_ASKED
+        if not mark.exists():
+            mark.touch()
+        waited_seconds = time.time() - mark.stat().st_mtime
+        return signal.SIGKILL if waited_seconds >= self._kill_after_seconds else signal.SIGTERM
+
+    def _start(self, wrapper: Path, request: JobRequest) -> int:
+        """Start one wrapper and return its process id; its own complaints go to logs/wrapper.log."""
+        log = request.attempt_directory / "logs" / "wrapper.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        arguments = [self._python, "-I", "-S", str(wrapper), str(request.attempt_directory), request.submission_key]
+        return os.posix_spawn(
+            self._python,
+            arguments,
+            {"PATH": os.environ.get("PATH", os.defpath)},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, _READ_WRITE_OWN),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
+        )
+
+    def _wrappers(self) -> list[_Wrapper]:
+        """Return the wrappers of all jobs below this base."""
+        self._reap()
+        try:
+            processes = list(psutil.process_iter(["cmdline", "uids", "status", "ppid"]))
+        except psutil.Error as error:
+            raise BackEndUnavailable(f"process table: {error}") from error
+        found = [wrapper for wrapper in map(self._wrapper, processes) if wrapper is not None]
+        pids = {wrapper.process.pid for wrapper in found}
+        # A wrapper's fork (its guard, its program before exec) shows the same command line.
+        return [wrapper for wrapper in found if wrapper.process.info["ppid"] not in pids]
+
+    def _wrapper(self, process: psutil.Process) -> _Wrapper | None:
+        """Return the wrapper that a live process of this user is, if it is one."""
+        command, uids = process.info["cmdline"], process.info["uids"]
+        prefix = str(wrapper_path(self._base).parent / "attempt_wrapper-")
+        if uids is None or uids.real != os.getuid() or process.info["status"] == psutil.STATUS_ZOMBIE:
+            return None
+        if not command or len(command) < 3 or not command[-3].startswith(prefix):
+            return None
+        return _Wrapper(command[-1], Path(command[-2]), process)
+
+    def _reap(self) -> None:
+        """Take leave of children that have ended: a zombie is not a running job."""
+        for pid in tuple(self._children):
+            try:
+                ended = os.waitpid(pid, os.WNOHANG)[0] == pid
+            except ChildProcessError:
+                ended = True
+            if ended:
+                self._children.discard(pid)

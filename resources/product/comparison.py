@@ -1,0 +1,103 @@
+"""What an attempt made the second time, compared with what is registered of the first."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ccat_models.contract.result import Output, Result
+from ccat_models.lineage.completed import CompletedRun
+from ccat_models.tables.products import DataProduct
+from resources.workspace.outputs import read_metrics
+from resources.workspace.store import Found
+
+
+class FileFinding(Enum):
+    """How a file of the second time stands to that of the first."""
+
+    IDENTICAL = "identical"
+    DIFFERS = "differs"
+    MISSING = "missing"
+    NEW = "new"
+
+
+@dataclass(frozen=True)
+class NumberDifference:
+    """A number of a qa/*.json that is not what it was; None where it is not there."""
+
+    name: str
+    recorded: float | None
+    now: float | None
+
+
+@dataclass(frozen=True)
+class FileComparison:
+    """A file as it is registered and as it was made the second time; None where there is none."""
+
+    path: str
+    finding: FileFinding
+    recorded_size_bytes: int | None
+    recorded_sha256: str | None
+    size_bytes: int | None
+    sha256: str | None
+    numbers: tuple[NumberDifference, ...] = ()
+
+
+def compare_files(recorded: CompletedRun, result: Result, found: Found, place: Path) -> tuple[FileComparison, ...]:
+    """Return every file of either time, in the order of paths; raise OutputsUnusable where numbers cannot be read."""
+    output_directory = found.output_directory or ""
+    made = {output.path.removeprefix(f"{output_directory}/"): output for output in result.outputs}
+    read = read_metrics(place, output_directory, found.numbers)
+    numbers = {path: {metric.name: metric.value for metric in metrics} for path, metrics in read.items()}
+    return tuple(
+        _compare(
+            path,
+            recorded.products.get(path),
+            made.get(path),
+            _differing(recorded.numbers.get(path, {}), numbers.get(path, {})),
+        )
+        for path in sorted({*recorded.products, *made})
+    )
+
+
+def differing_fields(recorded: Any, now: Any, place: str = "") -> Iterable[str]:
+    """Yield where two JSON values differ, by the names of their fields."""
+    if isinstance(recorded, dict) and isinstance(now, dict):
+        for name in sorted({*recorded, *now}):
+            inner = f"{place}.{name}" if place else name
+            yield from differing_fields(recorded.get(name), now.get(name), inner)
+    elif isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
+        for number, (one, other) in enumerate(zip(recorded, now, strict=True)):
+            yield from differing_fields(one, other, f"{place}[{number}]")
+    elif recorded != now:
+        yield place
+
+
+def _compare(
+    path: str, product: DataProduct | None, output: Output | None, numbers: tuple[NumberDifference, ...]
+) -> FileComparison:
+    if product is None:
+        finding = FileFinding.NEW
+    elif output is None:
+        finding = FileFinding.MISSING
+    else:
+        same = (product.size_bytes, product.sha256) == (output.size_bytes, output.sha256)
+        finding = FileFinding.IDENTICAL if same else FileFinding.DIFFERS
+    return FileComparison(
+        path=path,
+        finding=finding,
+        recorded_size_bytes=None if product is None else product.size_bytes,
+        recorded_sha256=None if product is None else product.sha256,
+        size_bytes=None if output is None else output.size_bytes,
+        sha256=None if output is None else output.sha256,
+        numbers=numbers if finding is FileFinding.DIFFERS else (),
+    )
+
+
+def _differing(recorded: Mapping[str, float], now: Mapping[str, float]) -> tuple[NumberDifference, ...]:
+    return tuple(
+        NumberDifference(name, recorded.get(name), now.get(name))
+        for name in sorted({*recorded, *now})
+        if recorded.get(name) != now.get(name)
+    )

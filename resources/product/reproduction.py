@@ -1,0 +1,278 @@
+"""Recorded attempts run again as they were, beside everything that is registered, and compared with it."""
+
+import contextlib
+import logging
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ccat_models.contract.manifest import Manifest
+from ccat_models.lineage.completed import CompletedRun, completed_runs
+from ccat_models.run.briefing import RunBriefing, brief
+from ccat_models.run.work import OpenAttempt
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
+from ccat_models.tables.pipelines import ReductionSoftwareVersion
+from resources.errors import AskAgain, OutputsUnusable, ResourceError, StagingFailed
+from resources.location import Cluster
+from resources.product.comparison import FileFinding, compare_files, differing_fields
+from resources.product.reproduction_report import Outcome, Reproduction, cannot, described, surroundings
+from resources.product.scratch_jobs import Ended, Heard, ScratchJobs
+from resources.product.verification import Comparer, Finding, Registered, hear_nothing
+from resources.run.batches import Prepared
+from resources.run.preparation import Shelf
+from resources.run.staging import Software, attempt_plan, needs_of
+from resources.workspace.plan import AttemptPlan, RenderedAttempt, render_job
+from resources.workspace.store import Layout, Wanted
+
+_LOG = logging.getLogger(__name__)
+_RUNS_AT_A_TIME = 500
+_LARGEST_MANIFEST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A run that is to be executed again."""
+
+    briefing: RunBriefing
+    record: CompletedRun
+    prepared: Prepared
+    rendered: RenderedAttempt
+    changes: tuple[str, ...]
+
+    @property
+    def plan(self) -> AttemptPlan:
+        return self.prepared.plan
+
+    @property
+    def directory(self) -> Path:
+        return self.plan.directory.path
+
+    @property
+    def key(self) -> str:
+        return self.prepared.attempt.submission_key
+
+
+@dataclass(frozen=True)
+class Reproducer:
+    """Executes runs again through their cluster's back end, in a directory of its own; ops-db is only read."""
+
+    cluster: Cluster
+    poll_seconds: float
+    keep: bool = False
+    verify_inputs: bool = True
+    heard: Heard = hear_nothing
+    sleep: Callable[[float], None] = time.sleep
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    @property
+    def scratch(self) -> Path:
+        """Return the directory below which everything happens."""
+        return self._all_scratch / self.name
+
+    @property
+    def _all_scratch(self) -> Path:
+        return self.cluster.base / ".reproduce"
+
+    def reproduce(self, run_ids: Sequence[RunId]) -> list[Reproduction]:
+        """Return how the second execution of each run went; the files of one that is identical are removed.
+
+        Whatever interrupts this ends the jobs first and removes all files, unless they are to be kept.
+        """
+        found: list[Reproduction] = []
+        try:
+            for first in range(0, len(run_ids), _RUNS_AT_A_TIME):
+                found += self._some(run_ids[first : first + _RUNS_AT_A_TIME], first)
+        except BaseException:
+            if not self.keep:
+                with contextlib.suppress(AskAgain):
+                    self._remove([self.scratch])
+            raise
+        if all(one.kept is None for one in found):
+            self._remove([self.scratch])
+        return found
+
+    def _some(self, run_ids: Sequence[RunId], before: int) -> list[Reproduction]:
+        with self.cluster.ops_db.read() as session:
+            briefings = brief(session, run_ids, self.cluster.location_id)
+            records = completed_runs(session, run_ids)
+        cases, problems = self._cases(briefings, records)
+        problems |= self._lay_out(cases)
+        found = {run: cannot(briefings[run], records.get(run), problem) for run, problem in problems.items()}
+        ready = {run: case for run, case in cases.items() if run not in problems}
+
+        def heard(ended: int, running: int) -> None:
+            self.heard(before + len(problems) + ended, running)
+
+        jobs = ScratchJobs(self.cluster, self.poll_seconds, heard, self.sleep)
+        ended = jobs.run([case.prepared for case in ready.values()])
+        found |= {run: self._compare(case, ended[case.key]) for run, case in ready.items()}
+        self._remove([case.directory.parent for run, case in ready.items() if found[run].kept is None])
+        return [found[run] for run in run_ids]
+
+    def _cases(
+        self, briefings: Mapping[RunId, RunBriefing], records: Mapping[RunId, CompletedRun]
+    ) -> tuple[dict[RunId, _Case], dict[RunId, str]]:
+        """Return the runs as they were executed, and why others cannot be."""
+        shelf = self._shelf([briefing.run.software_version for briefing in briefings.values()])
+        cases: dict[RunId, _Case] = {}
+        problems: dict[RunId, str] = {}
+        for run, briefing in briefings.items():
+            try:
+                cases[run] = self._case(shelf, briefing, records.get(run))
+            except AskAgain:
+                raise
+            except (ResourceError, OSError) as error:
+                problems[run] = str(error)
+        return self._with_recorded_manifests(cases), problems
+
+    def _shelf(self, versions: Sequence[ReductionSoftwareVersion]) -> Shelf:
+        """Return the software versions once no image of theirs is on its way any more."""
+        shelf = Shelf(self.cluster)
+        while True:
+            for version in versions:
+                with contextlib.suppress(StagingFailed):  # who needs it is told
+                    shelf.software(version)
+            if not shelf.look_again():
+                return shelf
+            self.sleep(self.poll_seconds)
+
+    def _case(self, shelf: Shelf, briefing: RunBriefing, record: CompletedRun | None) -> _Case:
+        """Return a run as it was executed; raise StagingFailed where that cannot be had any more."""
+        if record is None:
+            raise StagingFailed(f"run {briefing.run.id} has not completed: {briefing.run.status.value}")
+        if record.changed_inputs:
+            raise StagingFailed("; ".join(record.changed_inputs))
+        attempt = _as_open(record.attempt)
+        plan = attempt_plan(briefing, attempt, self.scratch, _ready(shelf, briefing.run.software_version))
+        plan = replace(plan, job_id_variable=self.cluster.job_id_variable)
+        rendered = render_job(plan, python=self.cluster.python, apptainer=self.cluster.apptainer or "apptainer")
+        # The key names the job: the program keeps seeing the recorded one, the back end gets another.
+        key = uuid.uuid4().hex
+        job = rendered.job.model_copy(update={"submission_key": key})
+        prepared = Prepared(replace(attempt, submission_key=key), plan, job)
+        return _Case(briefing, record, prepared, replace(rendered, job=job), ())
+
+    def _with_recorded_manifests(self, cases: Mapping[RunId, _Case]) -> dict[RunId, _Case]:
+        """Give programs what the first one was given, where that is still there, even if ops-db changed since."""
+        wanted = [
+            Wanted(Path(case.record.attempt.directory or ""), "config/manifest.json", _LARGEST_MANIFEST_BYTES)
+            for case in cases.values()
+        ]
+        texts: list[bytes | None] = []
+        while len(texts) < len(cases):
+            texts += [None if part is None else part.content for part in self.cluster.store.read(wanted[len(texts) :])]
+        return {run: _as_recorded(case, text) for (run, case), text in zip(cases.items(), texts, strict=True)}
+
+    def _lay_out(self, cases: Mapping[RunId, _Case]) -> dict[RunId, str]:
+        """Lay out attempts whose inputs are what they were; return why others cannot be."""
+        problems = self._changed_files(cases) if self.verify_inputs else {}
+        good = {run: case for run, case in cases.items() if run not in problems}
+        self.cluster.store.install_wrapper()
+        bad = self.cluster.store.lay_out(
+            [Layout(case.plan.directory, case.rendered, needs_of(case.plan)) for case in good.values()]
+        )
+        return problems | {run: bad[case.directory] for run, case in good.items() if case.directory in bad}
+
+    def _changed_files(self, cases: Mapping[RunId, _Case]) -> dict[RunId, str]:
+        """Return which inputs of runs are not what was read; each file is looked at once."""
+        inputs = {run: _input_files(case.plan) for run, case in cases.items()}
+        files = list(dict.fromkeys(file for some in inputs.values() for file in some))
+        compared = dict(zip(files, Comparer(self.cluster.store, sleep=self.sleep).compare(files), strict=True))
+        problems: dict[RunId, list[str]] = defaultdict(list)
+        for run, some in inputs.items():
+            for file, name in some.items():
+                said = compared[file]
+                if said.finding is not Finding.OK:
+                    problems[run].append(f"{name}: {file.path}: {said.finding.value} ({said.detail})")
+        return {run: "; ".join(some) for run, some in problems.items()}
+
+    def _compare(self, case: _Case, ended: Ended) -> Reproduction:
+        found = described(case.briefing, case.record, Outcome.FAILED, case.changes)
+        if ended.result is None or ended.found is None:
+            return replace(found, message=ended.problem, kept=case.directory)
+        found = replace(found, now=surroundings(ended.result))
+        if ended.result.outcome != "completed":
+            message = f"{ended.result.outcome}: {ended.result.message}"
+            return replace(found, message=message, kept=case.directory)
+        try:
+            files = compare_files(case.record, ended.result, ended.found, case.directory)
+        except OutputsUnusable as error:
+            return replace(found, message=str(error), kept=case.directory)
+        identical = all(file.finding is FileFinding.IDENTICAL for file in files)
+        outcome = Outcome.IDENTICAL if identical else Outcome.DIFFERS
+        kept = None if identical and not self.keep else case.directory
+        return replace(found, outcome=outcome, files=files, kept=kept)
+
+    def _remove(self, directories: Sequence[Path]) -> None:
+        left = {directory.relative_to(self._all_scratch).as_posix() for directory in directories}
+        while left:
+            gone = self.cluster.store.remove(self._all_scratch, left)
+            if not gone:
+                _LOG.warning("%s: not removed: %s", self._all_scratch, ", ".join(sorted(left)))
+                return
+            left -= gone
+
+
+def _ready(shelf: Shelf, version: ReductionSoftwareVersion) -> Software:
+    software = shelf.software(version)
+    if software is None:
+        raise StagingFailed(f"{version.image_reference}: its image is not there yet")
+    return software
+
+
+def _as_open(attempt: Attempt) -> OpenAttempt:
+    """Return a recorded attempt as one that nobody has sent."""
+    return OpenAttempt(
+        id=attempt.id,
+        run_id=attempt.run_id,
+        number=attempt.number,
+        submission_key=attempt.submission_key,
+        state=AttemptState.INTENDED,
+        run_status=RunStatus.STAGING_DATA,
+        directory=None,
+        sent_at=None,
+        missing_since=None,
+        cancel_requested_at=None,
+        resources=attempt.resources,
+        batch_key=None,
+        batch_index=None,
+        sends=0,
+        job_id=None,
+        evidence=None,
+    )
+
+
+def _as_recorded(case: _Case, text: bytes | None) -> _Case:
+    """Return a run with the manifest that it was given, its own directory's name replaced by the new one."""
+    now = case.rendered.manifest
+    first = str(case.record.attempt.directory)
+    try:
+        told = Manifest.model_validate_json((text or b"").replace(first.encode(), str(case.directory).encode()))
+    except ValidationError:
+        return case
+    if told.run != now.run:
+        return case
+    changes = tuple(differing_fields(told.model_dump(mode="json"), now.model_dump(mode="json")))
+    return replace(case, rendered=replace(case.rendered, manifest=told), changes=changes)
+
+
+def _input_files(plan: AttemptPlan) -> Mapping[Registered, str]:
+    """Return the files that an attempt reads, each with the name of the input that it belongs to."""
+    files = {
+        Registered(source.host_path, file.path, file.size_bytes, file.sha256): f"package {source.name}"
+        for source in plan.inputs
+        for file in source.files
+    }
+    return files | {
+        Registered(source.host_path, product.path, product.size_bytes, product.sha256): (
+            f"run {source.run_id} ({source.step} {source.sub_group_key})"
+        )
+        for source in plan.upstream
+        for product in source.products
+    }

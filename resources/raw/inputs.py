@@ -1,0 +1,242 @@
+"""Raw data that attempts read: where it lies, or that it is on its way from an archive."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ccat_models.chunks import chunks
+from ccat_models.raw import staging
+from ccat_models.raw.staging import STAGED_DIRECTORY, ArchivedCopy, Progress
+from ccat_models.run import staged_copies
+from ccat_models.run.briefing import PackageBriefing, RunBriefing
+from ccat_models.tables.base import PackageId
+from ccat_models.tables.places import DiskDataLocation
+from ccat_models.tables.raw_data import PackageContent
+from ccat_models.tables.staging import StagingJob
+from resources.archive.stager import Answer, Arrived, NotBrought, OnItsWay, Parcel, Stager
+from resources.errors import StagingFailed
+from resources.location import Cluster
+from resources.raw.release import remove
+
+_AT_A_TIME = 1_000
+
+
+@dataclass
+class RawInputs:
+    """The packages of one batch of attempts, each looked for once."""
+
+    directories: dict[PackageContent, str] = field(default_factory=dict)
+    problems: dict[PackageContent, str] = field(default_factory=dict)
+    on_their_way: set[PackageContent] = field(default_factory=set)
+
+    def of(self, briefing: RunBriefing) -> RunBriefing | None:
+        """Return a briefing with every package's directory, None while one is on its way; raise StagingFailed."""
+        for package in briefing.packages:
+            if package.content in self.problems:
+                raise StagingFailed(self.problems[package.content])
+        if any(package.content in self.on_their_way for package in briefing.packages):
+            return None
+        return replace(briefing, packages=tuple(self._placed(package) for package in briefing.packages))
+
+    def _placed(self, package: PackageBriefing) -> PackageBriefing:
+        return replace(package, directory=self.directories.get(package.content, package.directory))
+
+
+def bring_inputs(cluster: Cluster, briefings: Iterable[RunBriefing]) -> RawInputs:
+    """Look for what attempts read, and see to it that what lies in an archive alone is brought."""
+    read = {package.content: package for briefing in briefings for package in briefing.packages}
+    inputs = RawInputs(
+        problems={content: _other_content(package) for content, package in read.items() if package.replaced}
+    )
+    current = [package for package in read.values() if not package.replaced]
+    wanted = {package.content: package for package in current if package.directory is None}
+    if cluster.stager is not None:
+        for packages in chunks([package for package in current if _is_staged(cluster, package)], _AT_A_TIME):
+            wanted |= {package.content: package for package in _lost(cluster, cluster.stager, packages, inputs)}
+    for packages in chunks(wanted.values(), _AT_A_TIME):
+        _bring(cluster, packages, inputs)
+    return inputs
+
+
+def _is_staged(cluster: Cluster, package: PackageBriefing) -> bool:
+    return package.directory is not None and Path(package.directory).parent == cluster.base / STAGED_DIRECTORY
+
+
+def _lost(
+    cluster: Cluster, stager: Stager, packages: Sequence[PackageBriefing], inputs: RawInputs
+) -> list[PackageBriefing]:
+    """Return the packages whose staged copies are not there any more, and record that: they are brought anew."""
+    with cluster.ops_db.read() as session:
+        copies = staged_copies.staged(session, cluster.location_id, [package.id for package in packages])
+    known = {copy.job_id: copy for copy in copies if copy.job_id is not None}
+    try:
+        seen = stager.look({job: copy.path.rpartition("/")[2] for job, copy in known.items()})
+    except StagingFailed:  # whoever lays out looks for what is read, and tells
+        return []
+    lost = [known[job] for job, answer in seen.items() if answer is None or isinstance(answer, NotBrought)]
+    coming = {known[job].package_id for job, answer in seen.items() if isinstance(answer, OnItsWay)}
+    inputs.on_their_way |= {package.content for package in packages if package.id in coming}
+    if lost:
+        with cluster.ops_db.write() as session:
+            staged_copies.record_lost(session, [copy.copy_id for copy in lost])
+    gone = {copy.package_id for copy in lost}
+    return [package for package in packages if package.id in gone]
+
+
+def _bring(cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInputs) -> None:
+    _look(cluster, packages, inputs)
+    missing = [package for package in packages if package.content not in inputs.directories]
+    if cluster.stager is None:
+        inputs.problems |= {package.content: _nowhere(package) for package in missing}
+        return
+    try:
+        if _make_way(cluster, {package.id for package in missing}):
+            _look(cluster, missing, inputs)
+        _ask(cluster, cluster.stager, [one for one in missing if one.content not in inputs.directories], inputs)
+    except StagingFailed as error:  # of the whole directory, not of one package
+        _give_up(cluster, missing, str(error), inputs)
+
+
+def _look(cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInputs) -> None:
+    """Look which packages can be read as they lie."""
+    ids = [package.id for package in packages]
+    with cluster.ops_db.read() as session:
+        inputs.directories |= staging.readable_directories(session, ids, cluster.location_id)
+
+
+def _nowhere(package: PackageBriefing) -> str:
+    return (
+        f"package {package.name}: no copy that can be read here, and none in a long-term archive to bring it from: "
+        f"see `ccat locations`"
+    )
+
+
+def _other_content(package: PackageBriefing) -> str:
+    return (
+        f"package {package.name}: was delivered again with other content since the run was requested: what there is "
+        f"now is for a run that is requested now"
+    )
+
+
+def _copies(
+    cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInputs
+) -> dict[PackageContent, ArchivedCopy]:
+    """Return the copies that packages can be brought from; of the others it is told why not."""
+    with cluster.ops_db.read() as session:
+        copies = staging.archived_copies(session, [package.id for package in packages], cluster.location_id)
+    wanted = {package.content: package for package in packages}
+    inputs.problems |= {content: _nowhere(package) for content, package in wanted.items() if content not in copies}
+    return {content: copy for content, copy in copies.items() if content in wanted}
+
+
+def _make_way(cluster: Cluster, ids: Collection[PackageId]) -> bool:
+    """Help copies out that are going, and keep those that are only marked; say whether there were any of these."""
+    with cluster.ops_db.read() as session:
+        marked = [copy for copy in staged_copies.scheduled(session, cluster.location_id) if copy.package_id in ids]
+        going = staged_copies.being_removed(session, cluster.location_id, ids)
+    if marked:
+        with cluster.ops_db.write() as session:
+            staged_copies.take_back(session, cluster.location_id, [copy.package_id for copy in marked])
+    remove(cluster, going)
+    return bool(marked)
+
+
+def _ask(cluster: Cluster, stager: Stager, packages: Sequence[PackageBriefing], inputs: RawInputs) -> None:
+    """Ask how far packages are, and record what has changed since."""
+    copies = _copies(cluster, packages, inputs)
+    if not copies:
+        return
+    base = _checked_base(cluster)
+    jobs = _jobs(cluster, list(copies.values()))
+    parcels = {
+        jobs[package.id].id: Parcel(
+            package.name, package.checksum, jobs[package.id].id, copies[package.content], package.files
+        )
+        for package in packages
+        if package.content in copies
+    }
+    answers = stager.ask(list(parcels.values()))
+    cluster.passing("staging asked")
+    _record(cluster, jobs, answers, parcels)
+    for number, parcel in parcels.items():
+        content, answer = (parcel.copy.package_id, parcel.checksum), answers[number]
+        if isinstance(answer, Arrived):
+            inputs.directories[content] = str(base / STAGED_DIRECTORY / parcel.directory)
+        elif isinstance(answer, NotBrought):
+            inputs.problems[content] = answer.message
+        else:
+            inputs.on_their_way.add(content)
+
+
+def _give_up(cluster: Cluster, packages: Sequence[PackageBriefing], message: str, inputs: RawInputs) -> None:
+    inputs.problems |= {package.content: message for package in packages if package.content not in inputs.directories}
+    with cluster.ops_db.write() as session:
+        jobs = staging.open_jobs(session, [package.id for package in packages], cluster.location_id)
+        failures = {job.id: (message, job.bytes_transferred) for job in jobs.values()}
+        staging.record_failed(session, failures, cluster.clock())
+
+
+def _checked_base(cluster: Cluster) -> Path:
+    """Return where the copies lie; raise StagingFailed where the location's row and the settings do not agree."""
+    with cluster.ops_db.read() as session:
+        location = session.get_one(DiskDataLocation, cluster.location_id)
+    if Path(location.path) != cluster.base:
+        raise StagingFailed(
+            f"data location {location.name!r} lies in {location.path}, but pipeline_base_dir is {cluster.base}: "
+            f"what is staged would be lost from sight"
+        )
+    return cluster.base
+
+
+def _jobs(cluster: Cluster, copies: Sequence[ArchivedCopy]) -> dict[PackageId, StagingJob]:
+    """Return the open job of each package, made where there is none."""
+    ids = [copy.package_id for copy in copies]
+    with cluster.ops_db.read() as session:
+        jobs = staging.open_jobs(session, ids, cluster.location_id)
+    new = [copy for copy in copies if copy.package_id not in jobs]
+    if not new:
+        return jobs
+    with cluster.ops_db.write() as session:
+        staging.request_jobs(session, new, cluster.location_id, cluster.clock())
+        return staging.open_jobs(session, ids, cluster.location_id)
+
+
+def _record(
+    cluster: Cluster,
+    jobs: dict[PackageId, StagingJob],
+    answers: dict[int, Answer],
+    parcels: dict[int, Parcel],
+) -> None:
+    """Record in one transaction what has arrived, what failed, and how far the others are."""
+    arrived = {
+        number: (f"{STAGED_DIRECTORY}/{parcels[number].directory}", answer.transferred)
+        for number, answer in answers.items()
+        if isinstance(answer, Arrived)
+    }
+    failed = {
+        number: (answer.message, answer.transferred)
+        for number, answer in answers.items()
+        if isinstance(answer, NotBrought)
+    }
+    moved = _moved({job.id: job for job in jobs.values()}, answers)
+    if not (arrived or failed or moved):
+        return
+    with cluster.ops_db.write() as session:
+        staging.record_staged(session, arrived, cluster.location_id, cluster.clock())
+        staging.record_failed(session, failed, cluster.clock())
+        if moved:
+            staging.note_progress(session, moved, cluster.clock())
+    cluster.passing("staging recorded")
+
+
+def _moved(jobs: dict[int, StagingJob], answers: dict[int, Answer]) -> dict[int, Progress]:
+    """Return how far those packages are that are further than their jobs say."""
+    return {
+        number: Progress(answer.transferred, answer.total)
+        for number, answer in answers.items()
+        if isinstance(answer, OnItsWay) and answer.begun and _has_moved(jobs[number], answer)
+    }
+
+
+def _has_moved(job: StagingJob, answer: OnItsWay) -> bool:
+    return job.started_at is None or job.bytes_transferred != answer.transferred or job.bytes_total != answer.total

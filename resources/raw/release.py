@@ -1,0 +1,91 @@
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import accumulate
+
+from ccat_models.raw import staging
+from ccat_models.raw.staging import STAGED_DIRECTORY
+from ccat_models.run import staged_copies
+from ccat_models.run.staged_copies import StagedCopy, releasable
+from resources.archive.stager import Arrived, NotBrought, Stager, staged_name
+from resources.errors import ShellDoubtful, StagingFailed
+from resources.location import Cluster
+
+_LOG = logging.getLogger(__name__)
+AT_ONCE = timedelta(0)  # however lately it was used
+
+
+def release(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
+    """Remove staged copies that nobody needs, oldest use first, until so many bytes are free; return how many are.
+
+    All of them where no number is given. What an earlier call has begun is ended first. Safe to call again and by
+    several at once; raises AskAgain where the cluster's disk cannot be reached, with the rest to be done by the next
+    call.
+    """
+    if cluster.stager is None:
+        return 0
+    _take_in(cluster, cluster.stager)
+    cluster.stager.sweep()
+    kept = cluster.staging_keep if keep is None else keep
+    with cluster.ops_db.read() as session:
+        begun = staged_copies.being_removed(session, cluster.location_id)
+        marked = staged_copies.scheduled(session, cluster.location_id)
+        chosen = enough(releasable(session, cluster.location_id, cluster.clock(), kept), wanted_bytes)
+    if chosen:
+        with cluster.ops_db.write() as session:
+            staged_copies.mark(session, [copy.copy_id for copy in chosen])
+        cluster.passing("staged copies marked")
+    if chosen or marked:
+        with cluster.ops_db.write() as session:
+            staged_copies.settle(session, cluster.location_id)
+        cluster.passing("staged copies going")
+        with cluster.ops_db.read() as session:
+            begun = staged_copies.being_removed(session, cluster.location_id)
+    return remove(cluster, begun)
+
+
+def release_or_tell(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
+    """Release, or tell why that failed: what is wrong with staged data keeps no product from being removed."""
+    try:
+        return release(cluster, wanted_bytes, keep)
+    except (StagingFailed, ShellDoubtful) as error:
+        _LOG.warning("%s: staged raw data is left as it is: %s", cluster.name, error)
+        return 0
+
+
+def remove(cluster: Cluster, copies: Sequence[StagedCopy]) -> int:
+    """Remove copies that are on their way out, and record it; return how many bytes became free."""
+    if not copies or cluster.stager is None:
+        return 0
+    gone = cluster.stager.release({copy.path.rpartition("/")[2]: copy.job_id for copy in copies})
+    removed = [copy for copy in copies if copy.path.rpartition("/")[2] in gone]
+    cluster.passing("staged copies removed")
+    with cluster.ops_db.write() as session:
+        staged_copies.record_removed(session, [copy.copy_id for copy in removed])
+    return sum(copy.size_bytes for copy in removed)
+
+
+def _take_in(cluster: Cluster, stager: Stager) -> None:
+    """Record what became of packages that were being brought for runs which have ended since."""
+    with cluster.ops_db.read() as session:
+        jobs = staging.jobs_without_reader(session, cluster.location_id)
+    answers = stager.look({job.id: staged_name(job.package, job.checksum) for job in jobs})
+    arrived, failed = {}, {}
+    for job in jobs:
+        answer = answers[job.id]
+        if isinstance(answer, Arrived):
+            arrived[job.id] = (f"{STAGED_DIRECTORY}/{staged_name(job.package, job.checksum)}", answer.transferred)
+        elif isinstance(answer, NotBrought):
+            failed[job.id] = (answer.message, answer.transferred)
+        elif answer is None:
+            failed[job.id] = (staging.NOBODY_WAITED, 0)
+    if arrived or failed:
+        with cluster.ops_db.write() as session:
+            staging.record_staged(session, arrived, cluster.location_id, cluster.clock())
+            staging.record_failed(session, failed, cluster.clock())
+
+
+def enough(copies: Sequence[StagedCopy], wanted_bytes: int | None) -> list[StagedCopy]:
+    """Return the first copies that make so many bytes together, all where no number is given."""
+    before = accumulate((copy.size_bytes for copy in copies), initial=0)
+    return [copy for copy, so_far in zip(copies, before, strict=False) if wanted_bytes is None or so_far < wanted_bytes]

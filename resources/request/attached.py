@@ -1,0 +1,188 @@
+"""Waiting for runs: moving them on where this process holds the lease, reading ops-db where another one does."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from ccat_models.chunks import chunks
+from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, stop_waiting, wait_for
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import ENDED, ENDED_BADLY, RunStatus
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from resources.errors import AskAgain
+from resources.request.ensure import Ensured, Wish, ensure, ensure_pipeline, has_place
+from resources.run.executor import Executor
+from resources.space.purging import finish
+
+_LOG = logging.getLogger(__name__)
+
+Progress = Callable[[Mapping[RunId, RunStatus]], None]
+Sleep = Callable[[float], None]
+Look = Callable[[Wish], Mapping[str, Ensured]]
+
+
+def _say_nothing(statuses: Mapping[RunId, RunStatus]) -> None:
+    del statuses
+
+
+@dataclass
+class _Noted:
+    """What ops-db has been told of a waiter, and when last."""
+
+    runs: set[RunId] = field(default_factory=set)
+    at: datetime | None = None
+
+    def add(self, run_ids: Collection[RunId], at: datetime) -> None:
+        """Keep in mind that ops-db was told of these."""
+        self.runs.update(run_ids)
+        self.at = at
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Somebody who stays until the runs have ended; `waiter` is the name under which others see that."""
+
+    executor: Executor
+    waiter: str
+    poll_seconds: float
+    progress: Progress = _say_nothing
+    sleep: Sleep = time.sleep
+    _noted: _Noted = field(default_factory=_Noted)
+
+    def run_pipeline(self, pipeline: str, wish: Wish) -> "Outcome":
+        """Run what the pipeline lacks, upstreams first, until nothing more can be run; raise NotFound where none is."""
+
+        def look(wish: Wish) -> Mapping[str, Ensured]:
+            return ensure_pipeline(self.executor.cluster, pipeline, wish, waiter=self.waiter, brief=True)
+
+        return self._round_after_round(pipeline, look, wish)
+
+    def run_step(self, pipeline: str, step: str, keys: Collection[str] | None, wish: Wish) -> "Outcome":
+        """Run what these sub-groups of a step (all for None) lack, each at most once, until all had their turn.
+
+        Raises NotFound for an unknown pipeline, step or key, in which case nothing is changed.
+        """
+
+        def look(wish: Wish) -> Mapping[str, Ensured]:
+            return {step: ensure(self.executor.cluster, pipeline, step, keys, wish, waiter=self.waiter, brief=True)}
+
+        return self._round_after_round(pipeline, look, wish)
+
+    def _round_after_round(self, pipeline: str, look: Look, wish: Wish) -> "Outcome":
+        outcome = Outcome()
+        self._finish_purges()
+        with self._waiting():
+            while True:
+                answers = look(wish)
+                outcome.note(answers)
+                wish = replace(wish, force=False, retry=False)  # who forces once must not force again what was done
+                in_flight = {run for answer in answers.values() for run in answer.awaited}
+                left = [step for step, answer in answers.items() if answer.left]
+                if in_flight:
+                    self._noted.add(in_flight, self.executor.cluster.clock())
+                    self._until_some_end(in_flight, outcome)
+                elif left:
+                    self._until_a_place_is_free(pipeline, left)
+                else:
+                    if outcome.statuses:
+                        outcome.statuses.update(self._look(outcome.statuses))
+                    return outcome
+
+    def _finish_purges(self) -> None:
+        """Remove what somebody, who died since, had marked: what is marked is neither there nor made again."""
+        try:
+            finish(self.executor.cluster)
+        except AskAgain as error:
+            _LOG.warning("%s: %s: what is marked is removed later", self.executor.cluster.name, error)
+
+    def _until_a_place_is_free(self, pipeline: str, steps: Collection[str]) -> None:
+        """Wait while the runs of others take all that may be in flight."""
+        while True:
+            self.executor.tick()
+            self.progress({})
+            self.sleep(self.poll_seconds)
+            if has_place(self.executor.cluster, pipeline, steps):
+                return
+
+    def _until_some_end(self, in_flight: Collection[RunId], outcome: "Outcome") -> None:
+        """Wait until all ended, or until enough did that downstream steps may have work."""
+        begun = time.monotonic()
+        while True:
+            outcome.statuses.update(self._look(in_flight))
+            ended = sum(outcome.statuses[run] in ENDED for run in in_flight)
+            if ended == len(in_flight) or (ended and time.monotonic() - begun > 2):
+                return
+            self.sleep(self.poll_seconds)
+
+    def _look(self, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
+        cluster = self.executor.cluster
+        statuses: dict[RunId, RunStatus] = {}
+        self._note(run_ids)  # first of all: an interruption cancels what is noted here
+        self.executor.tick()
+        with cluster.ops_db.read() as session:
+            for chunk in chunks(run_ids):
+                found = session.execute(sa.select(Run.id, Run.status).where(Run.id.in_(chunk)))
+                statuses.update(found.tuples().all())
+        self.progress(statuses)
+        return statuses
+
+    def _note(self, run_ids: Collection[RunId]) -> None:
+        """Let others see that somebody waits here: at once for runs that are new, else before it is forgotten."""
+        cluster, noted = self.executor.cluster, self._noted
+        now = cluster.clock()
+        if noted.runs.issuperset(run_ids) and noted.at is not None and now - noted.at < FORGOTTEN_AFTER / 6:
+            return
+        with cluster.ops_db.write() as session:
+            wait_for(session, run_ids, self.waiter, now)
+        noted.add(run_ids, now)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        cluster = self.executor.cluster
+        self._noted.runs.clear()
+        try:
+            yield
+        except BaseException:
+            # Interrupted or broken: nobody here waits any more, so what nobody else wants must not go on.
+            with cluster.ops_db.write() as session:
+                cancelled = abandon(session, self.waiter, by=self.waiter, now=cluster.clock())
+            if cancelled:
+                self.executor.tick()
+            self.executor.release()
+            raise
+        with cluster.ops_db.write() as session:
+            stop_waiting(session, self.waiter)
+        self.executor.release()
+
+
+@dataclass
+class Outcome:
+    """What an attached run of a pipeline did."""
+
+    statuses: dict[RunId, RunStatus] = field(default_factory=dict)
+    created: Counter[str] = field(default_factory=Counter)
+    joined: Counter[str] = field(default_factory=Counter)
+    made_again: dict[RunId, str] = field(default_factory=dict)  # runs that made purged products again, and their steps
+    runs: dict[str, dict[str, RunId]] = field(default_factory=dict)  # waited for, by step and sub-group key: the last
+    last: Mapping[str, Ensured] = field(default_factory=dict)
+
+    def note(self, answers: Mapping[str, Ensured]) -> None:
+        """Add what one more look at the pipeline found."""
+        for step, answer in answers.items():
+            runs = self.runs.setdefault(step, {})
+            self.created[step] += len(answer.created)
+            self.joined[step] += sum(runs.get(key) != run for key, run in answer.joined.items())
+            runs.update(answer.in_flight)
+            self.made_again.update(answer.inputs)
+        self.last = answers
+
+    @property
+    def failed(self) -> list[RunId]:
+        """Return the runs that did not complete."""
+        return [run for run, status in self.statuses.items() if status in ENDED_BADLY]

@@ -1,0 +1,282 @@
+"""`ensure`: per sub-group publish what is up to date, join a run in flight, or create a run; always safe to repeat."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.chunks import chunks
+from ccat_models.errors import NotFound, Refused
+from ccat_models.gap.answer import StepCounts, counts, gaps
+from ccat_models.gap.evaluate import Asked, evaluate
+from ccat_models.gap.reasons import RENEWABLE, Reason
+from ccat_models.gap.rounds import begin_round
+from ccat_models.gap.table import gap_now, is_actionable
+from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
+from ccat_models.run.cancel import wait_for
+from ccat_models.run.regenerate import Runs, on_their_way, regenerate, renew, runs_lacked
+from ccat_models.run.request import ask_again, create_runs, free_places
+from ccat_models.sub_group.refresh import refresh
+from ccat_models.tables.base import RunId, StepId, SubGroupId
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunWaiter
+from ccat_models.tables.pipelines import Partitioning, SubGroup
+from resources.location import Cluster
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Who asks, and how: `force` runs again what is up to date, `retry` renews spent retry budgets.
+
+    With `follow`, whoever asks for a whole pipeline leaves it to others to run what its runs make possible.
+    """
+
+    by: str
+    ignore_cooldown: bool = False
+    patient: bool = False
+    force: bool = False
+    retry: bool = False
+    follow: bool = False
+
+
+@dataclass(frozen=True)
+class Ensured:
+    """What `ensure` found or did, by sub-group key."""
+
+    published: Mapping[str, RunId]  # up to date: the run whose products count
+    joined: Mapping[str, RunId]  # in flight already
+    created: Mapping[str, RunId]
+    held: Mapping[str, Reason]  # nothing can be run now, and why
+    counts: Mapping[StepId, StepCounts] = field(default_factory=dict)
+    left: int = 0  # how many of those that are held only lack a place in flight
+    inputs: Mapping[RunId, str] = field(default_factory=dict)  # runs that make purged inputs again, and their steps
+
+    @property
+    def in_flight(self) -> Mapping[str, RunId]:
+        """Return the runs that are on their way to the products."""
+        return {**self.joined, **self.created}
+
+    @property
+    def awaited(self) -> frozenset[RunId]:
+        """Return the runs to wait for."""
+        return frozenset((*self.joined.values(), *self.created.values(), *self.inputs))
+
+
+def refresh_and_evaluate(session: Session, cluster: Cluster, pipeline: PipelineView, wish: Wish) -> None:
+    """Bring memberships up to date and fill `gap_now`; in a request's or write transaction."""
+    now = cluster.clock()
+    for partitioning_id in sorted({step.partitioning_id for step in pipeline.steps}):
+        refresh(session, session.get_one(Partitioning, partitioning_id), now)
+    evaluate(session, pipeline, Asked(now, ignore_cooldown=wish.ignore_cooldown, patient=wish.patient))
+
+
+def ensure(
+    cluster: Cluster,
+    pipeline_name: str,
+    step_name: str,
+    keys: Collection[str] | None,
+    wish: Wish,
+    *,
+    waiter: str | None = None,
+    brief: bool = False,
+) -> Ensured:
+    """Make sure that each of the step's sub-groups (all for None) has, or will have, its products.
+
+    Who stays until the runs have ended is their `waiter`, and has each sub-group run at most once. A `brief` answer
+    tells what is up to date or held only once nothing is in flight or left. Raises NotFound for an unknown pipeline,
+    step or key, in which case nothing is changed.
+    """
+    with cluster.ops_db.request() as session:
+        pipeline = _served_here(cluster, load_pipeline(session, pipeline_name))
+        step = pipeline.step(step_name)
+        request = _Request(session, cluster, pipeline, wish, waiter, keys, once=waiter is not None)
+        refresh_and_evaluate(session, cluster, pipeline, wish)
+        request.refuse_unknown(step)
+        request.ask_again(step)
+        answer = request.answers([step], brief=brief)[step.name]
+    cluster.passing("runs requested")
+    return answer
+
+
+def ensure_pipeline(
+    cluster: Cluster, pipeline_name: str, wish: Wish, *, waiter: str | None = None, brief: bool = False
+) -> dict[str, Ensured]:
+    """Create every run that the pipeline can have now; return by step what was found or done.
+
+    Who stays until the runs have ended is their `waiter`. A `brief` answer tells what is up to date or held only once
+    nothing is in flight or left. Raises NotFound for an unknown pipeline.
+    """
+    with cluster.ops_db.request() as session:
+        pipeline = _served_here(cluster, load_pipeline(session, pipeline_name))
+        refresh_and_evaluate(session, cluster, pipeline, wish)
+        if wish.follow:
+            begin_round(session, pipeline.pipeline_id, by=wish.by, now=cluster.clock())
+        answers = _Request(session, cluster, pipeline, wish, waiter).answers(pipeline.steps, brief=brief)
+    cluster.passing("runs requested")
+    return answers
+
+
+def has_place(cluster: Cluster, pipeline_name: str, step_names: Collection[str]) -> bool:
+    """Say whether one of these steps may have one more run in flight; raise NotFound for one that is unknown."""
+    with cluster.ops_db.read() as session:
+        pipeline = load_pipeline(session, pipeline_name)
+        steps = [pipeline.step(name) for name in step_names]
+        return any(free_places(session, pipeline, step, cluster.max_in_flight) != 0 for step in steps)
+
+
+def _served_here(cluster: Cluster, pipeline: PipelineView) -> PipelineView:
+    """Return a pipeline that this cluster may run; raise Refused for one of another processing location."""
+    if pipeline.processing_location_id != cluster.location_id:
+        raise Refused(
+            f"pipeline {pipeline.name}: is run at processing location {pipeline.processing_location_id}, "
+            f"and this process serves {cluster.location_id} (setting processing_location_id)"
+        )
+    return pipeline
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One look at `gap_now` and what is made of it: for some sub-groups, or for all where `keys` is None."""
+
+    session: Session
+    cluster: Cluster
+    pipeline: PipelineView
+    wish: Wish
+    waiter: str | None
+    keys: Collection[str] | None = None
+    once: bool = False  # run nothing that the waiter has waited for already
+
+    def refuse_unknown(self, step: StepView) -> None:
+        """Raise NotFound, with some that are known, unless every key is one of the step's."""
+        if self.keys is None:
+            return
+        known = self._of(step, SubGroup.key).join(SubGroup, SubGroup.id == gap_now.c.sub_group_id)
+        unknown = sorted(set(self.keys) - set(self.session.scalars(known)))
+        if unknown:
+            choices = [gap.key for gap in gaps(self.session, step, limit=20)]
+            raise NotFound(f"sub-group of step {step.name}", ", ".join(unknown[:5]), choices)
+
+    def ask_again(self, step: StepView) -> None:
+        """Record what is forced or retried, where that changes what it is, and look again."""
+        wish, session, now = self.wish, self.session, self.cluster.clock()
+        if not (wish.force or wish.retry):
+            return
+        query = self._of(step, gap_now.c.sub_group_id)
+        if not wish.force:
+            query = query.where(gap_now.c.reason.in_([reason.value for reason in RENEWABLE]))
+        if asked := session.scalars(query).all():
+            ask_again(session, step, asked, force=wish.force, by=wish.by, now=now)
+            evaluate(session, self.pipeline, Asked(now, wish.ignore_cooldown, wish.patient))
+        lacked = self._lacked(step) if wish.retry else None
+        if lacked is not None:
+            renew(session, self.pipeline, lacked, by=wish.by, now=now)
+
+    def answers(self, steps: Sequence[StepView], *, brief: bool) -> dict[str, Ensured]:
+        """Create the runs that there is a place for and return what was found or done in each step."""
+        begun = {step.name: self._begin(step) for step in steps}
+        in_flight = {run for answer in begun.values() for run in answer.awaited}
+        if self.waiter is not None and in_flight:
+            wait_for(self.session, in_flight, self.waiter, self.cluster.clock())
+        if brief and (in_flight or any(answer.left for answer in begun.values())):
+            return begun
+        found = counts(self.session)
+        return {step.name: self._whole(step, replace(begun[step.name], counts=found)) for step in steps}
+
+    def _begin(self, step: StepView) -> Ensured:
+        on_their_way = (
+            self._of(step, SubGroup.key, gap_now.c.latest_run_id)
+            .join(SubGroup, SubGroup.id == gap_now.c.sub_group_id)
+            .where(gap_now.c.reason == Reason.IN_FLIGHT.value)
+            .order_by(SubGroup.key)
+        )
+        joined = {key: RunId(run) for key, run in self.session.execute(on_their_way)}
+        inputs = self._inputs(step)
+        created, left = self._create(step)
+        return Ensured({}, joined, created, {}, left=left, inputs=inputs)
+
+    def _inputs(self, step: StepView) -> dict[RunId, str]:
+        """Return the runs, asked for now or before, that make again what the step's sub-groups read and was purged."""
+        lacked = self._lacked(step)
+        if lacked is None:
+            return {}
+        regenerate(
+            self.session,
+            self.pipeline,
+            lacked,
+            backend=self.cluster.backend.name,
+            requested_by=self.wish.by,
+            now=self.cluster.clock(),
+            at_location=self.cluster.max_in_flight,
+        )
+        return dict(self.session.execute(on_their_way(lacked)).tuples().all())
+
+    def _lacked(self, step: StepView) -> Runs | None:
+        return runs_lacked(self.session, self.pipeline, step, self._of(step, gap_now.c.sub_group_id), gap_now)
+
+    def _whole(self, step: StepView, begun: Ensured) -> Ensured:
+        published, held, done = {}, {}, begun.in_flight
+        for gap in gaps(self.session, step, keys=self.keys):
+            if gap.reason is Reason.UP_TO_DATE and gap.acceptable_run_id is not None:
+                published[gap.key] = gap.acceptable_run_id
+            elif gap.key not in done:
+                held[gap.key] = gap.reason
+        return replace(begun, published=published, held=held)
+
+    def _create(self, step: StepView) -> tuple[dict[str, RunId], int]:
+        """Return the runs created, by key, and for how many more there was no place."""
+        wanted = self._wanted(step)
+        had = _has_been_waited_for(step, self.waiter) if self.once else sa.false()
+        tallied = wanted.with_only_columns(sa.func.count(), sa.func.count(sa.case((had, 1))))
+        total, again = self.session.execute(tallied).one()
+        if total == again:
+            return {}, 0
+        created: set[RunId] = set()
+        left = wanted.where(sa.not_(had)).order_by(gap_now.c.sub_group_id)
+        for only in [None] if self.keys is None and not again else chunks(self.session.scalars(left).all()):
+            made = self._create_runs(step, only)
+            created.update(made)
+            if not made:
+                break
+        return self._by_key(step, created), total - again - len(created)
+
+    def _wanted(self, step: StepView) -> sa.Select[Any]:
+        return self._of(step, gap_now.c.sub_group_id).where(is_actionable(gap_now))
+
+    def _create_runs(self, step: StepView, only: Collection[SubGroupId] | None) -> Mapping[RunId, SubGroupId]:
+        return create_runs(
+            self.session,
+            self.pipeline,
+            step,
+            backend=self.cluster.backend.name,
+            requested_by=self.wish.by,
+            now=self.cluster.clock(),
+            only=only,
+            at_location=self.cluster.max_in_flight,
+        )
+
+    def _by_key(self, step: StepView, created: Collection[RunId]) -> dict[str, RunId]:
+        if not created:
+            return {}
+        new = (Run.step_id == step.step_id, Run.id >= min(created))  # a request is alone in creating runs
+        query = sa.select(SubGroup.key, Run.id).join(SubGroup, SubGroup.id == Run.sub_group_id).where(*new)
+        return dict(self.session.execute(query.order_by(SubGroup.key)).tuples().all())
+
+    def _of(self, step: StepView, *columns: sa.SQLColumnExpression[Any]) -> sa.Select[Any]:
+        query = sa.select(*columns).select_from(gap_now).where(gap_now.c.step_id == step.step_id)
+        if self.keys is None:
+            return query
+        named = (SubGroup.partitioning_id == step.partitioning_id, SubGroup.key.in_(self.keys))
+        return query.where(gap_now.c.sub_group_id.in_(sa.select(SubGroup.id).where(*named)))
+
+
+def _has_been_waited_for(step: StepView, waiter: str | None) -> sa.ColumnElement[bool]:
+    return (
+        sa.select(sa.literal(1))
+        .select_from(RunWaiter)
+        .join(Run, Run.id == RunWaiter.run_id)
+        .where(RunWaiter.waiter == waiter, Run.step_id == step.step_id, Run.sub_group_id == gap_now.c.sub_group_id)
+        .correlate(gap_now)
+        .exists()
+    )

@@ -1,0 +1,42 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.gap.look import stands
+from ccat_models.gap.table import gap_now, sub_group_gap
+from ccat_models.pipeline.view import PipelineView, load_pipeline
+from resources.location import Cluster
+from resources.request.ensure import Wish, refresh_and_evaluate
+
+
+@dataclass(frozen=True)
+class GapsNow:
+    """A pipeline and its gaps as they are now: the rows of `known` in this session."""
+
+    session: Session
+    pipeline: PipelineView
+    known: sa.Table
+
+
+@contextmanager
+def gaps_now(cluster: Cluster, name: str, by: str) -> Iterator[GapsNow]:
+    """Give a pipeline's gaps to read, changing nothing; raise NotFound for an unknown pipeline.
+
+    Where nothing has changed since somebody looked, that is read; else they are evaluated, which takes seconds for a
+    million sub-groups, and forgotten: whoever takes changes for seen must also ask for the runs that follow from them.
+    """
+    with cluster.ops_db.read() as session:
+        pipeline = load_pipeline(session, name)
+        if stands(session, pipeline, cluster.clock()):
+            yield GapsNow(session, pipeline, sub_group_gap)
+            return
+    with cluster.ops_db.request() as session:
+        pipeline = load_pipeline(session, name)
+        refresh_and_evaluate(session, cluster, pipeline, Wish(by=by))
+        try:
+            yield GapsNow(session, pipeline, gap_now)
+        finally:
+            session.rollback()

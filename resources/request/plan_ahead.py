@@ -1,0 +1,64 @@
+"""What would be run and what it would cost, also after a change that is only supposed: nothing is changed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from ccat_models.gap.answer import Gap, StepCounts, counts, gaps
+from ccat_models.pipeline.view import PipelineView, load_pipeline
+from ccat_models.product.estimate import Cost, cost, estimates
+from ccat_models.tables.base import StepId
+from resources.errors import AskAgain
+from resources.location import Cluster
+from resources.request.ensure import Wish, refresh_and_evaluate
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pipeline as it would be, its sub-groups counted by reason, and what the coming runs cost.
+
+    `listed` holds the first sub-groups of each step, where any were asked for; `capacity` is how many more jobs the
+    location takes now, None for no limit or where `capacity_unknown` says why it cannot be told.
+    """
+
+    pipeline: PipelineView
+    counts: Mapping[StepId, StepCounts]
+    listed: Mapping[str, list[Gap]]
+    cost: Cost
+    capacity: int | None
+    capacity_unknown: str | None
+
+
+def foresee(
+    cluster: Cluster, name: str, wish: Wish, *, suppose: Callable[[Session], T], limit: int = 0
+) -> tuple[Plan, T]:
+    """Return what would be run after a supposed change, and what the change returned; everything is rolled back.
+
+    Raises NotFound for an unknown pipeline, and what the change raises.
+    """
+    capacity, unknown = _capacity(cluster)  # before the transaction: the back end may take its time
+    with cluster.ops_db.request() as session:
+        supposed = suppose(session)
+        view = load_pipeline(session, name)
+        refresh_and_evaluate(session, cluster, view, wish)
+        found = counts(session)
+        listed = {step.name: list(gaps(session, step, limit=limit)) for step in view.steps} if limit else {}
+        most = cluster.max_in_flight
+        if view.processing_location_id != cluster.location_id:
+            capacity, unknown = None, f"it is run at processing location {view.processing_location_id}, not from here"
+            most = None
+        places = [limit for limit in (capacity, most) if limit is not None]
+        costs = cost(view, found, estimates(session, view), min(places, default=None))
+        session.rollback()
+    return Plan(view, found, listed, costs, capacity, unknown), supposed
+
+
+def _capacity(cluster: Cluster) -> tuple[int | None, str | None]:
+    try:
+        return cluster.backend.capacity(), None
+    except AskAgain as error:
+        return None, str(error)

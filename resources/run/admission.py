@@ -1,0 +1,75 @@
+"""Letting runs in where a location's room is limited: as many as it holds, and room is made for those that wait."""
+
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from ccat_models.run import attempt as attempts_of
+from ccat_models.run.room import Admission, Waiting, admit
+from ccat_models.run.work import intended_attempt, take_up
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import FailureClass
+from resources.location import Cluster
+from resources.space.room import Usage, make_room, usage
+
+_LOG = logging.getLogger(__name__)
+_LOOK_AGAIN_SECONDS = 2.0  # whether something may go after all, where nothing could
+
+
+@dataclass
+class Doorkeeper:
+    """Says which runs may begin at a location; to be asked by the holder of the cluster's lease alone."""
+
+    cluster: Cluster
+    _made_room_at: float = float("-inf")
+    _stuck_since: datetime | None = None  # nothing is on its way and nothing may go: somebody may yet ask for more
+
+    def admitted(self, limit: int) -> Collection[RunId]:
+        """Return the runs there is room for, `limit` at most; make room for more if need be.
+
+        A run for which nothing has made room for a while, nothing being on its way, fails for want of room.
+        """
+        admission, used = self._admit(limit)
+        if admission.first is None or admission.run_ids or admission.on_their_way:
+            self._stuck_since = None
+        if admission.first is None or admission.run_ids:
+            return admission.run_ids
+        if time.monotonic() - self._made_room_at < _LOOK_AGAIN_SECONDS:
+            return ()
+        wanted = admission.first.needed_bytes - admission.free_bytes
+        if used.low_bytes is not None:
+            wanted = max(wanted, used.used_bytes - used.low_bytes)
+        freed = make_room(self.cluster, wanted, by="executor", reason=f"run {admission.first.run_id} waits for room")
+        self._made_room_at = float("-inf") if freed.freed_bytes else time.monotonic()
+        if freed.freed_bytes:
+            return self._admit(limit)[0].run_ids
+        if not admission.on_their_way and self._is_stuck():
+            self._refuse(admission.first, used)
+        return ()
+
+    def _is_stuck(self) -> bool:
+        now = self.cluster.clock()
+        self._stuck_since = self._stuck_since or now
+        return now - self._stuck_since >= self.cluster.timing.stuck_after
+
+    def _admit(self, limit: int) -> tuple[Admission, Usage]:
+        cluster = self.cluster
+        used = usage(cluster)
+        with cluster.ops_db.read() as session:
+            free = used.limit_bytes - used.used_bytes
+            return admit(session, cluster.location_id, free, limit, cluster.clock()), used
+
+    def _refuse(self, waiting: Waiting, used: Usage) -> None:
+        cluster, free = self.cluster, used.limit_bytes - used.used_bytes
+        message = (
+            f"no room: {waiting.needed_bytes} bytes are needed, {max(free, 0)} of {used.limit_bytes} are free, and "
+            "nothing more may go now: `ccat space` tells why; raise space_limit, or give up what is kept"
+        )
+        _LOG.warning("%s: run %d: %s", cluster.name, waiting.run_id, message)
+        with cluster.ops_db.write() as session:
+            now = cluster.clock()
+            if take_up(session, cluster.location_id, cluster.backend.name, 1, now, [waiting.run_id]):
+                attempt_id = intended_attempt(session, waiting.run_id)
+                attempts_of.failed(session, attempt_id, FailureClass.STAGING, message, now)

@@ -1,0 +1,79 @@
+"""Which attempts are sent together: those of one shape, and again together those that were."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ccat_models.contract.job import Job
+from ccat_models.run.work import LeftBehind, OpenAttempt
+from resources.backend import Batch, JobRequest, Sent, Shape
+from resources.workspace.plan import AttemptPlan
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An attempt whose directory is laid out."""
+
+    attempt: OpenAttempt
+    plan: AttemptPlan
+    job: Job
+
+
+def batches_of(prepared: Sequence[Prepared], largest: int) -> list[tuple[Batch, Sequence[Prepared]]]:
+    """Return batches of one shape and at most so many jobs, those first that were not tried for the longest time.
+
+    What may have been sent before keeps its batch's key and its place, whether or not the whole batch is sent again.
+    """
+    again: dict[str, list[Prepared]] = defaultdict(list)
+    new: dict[Shape, list[Prepared]] = defaultdict(list)
+    for item in prepared:
+        if item.attempt.batch_key is None:
+            new[shape_of(item)].append(item)
+        else:
+            again[item.attempt.batch_key].append(item)
+    batches: list[tuple[Batch, Sequence[Prepared]]] = [
+        (_batch(key, chunk, [item.attempt.batch_index or 0 for item in chunk]), chunk)
+        for key, items in again.items()
+        for chunk in _chunks(items, largest)
+    ]
+    batches += [
+        (_batch(uuid.uuid4().hex, chunk, range(len(chunk))), chunk)
+        for items in new.values()
+        for chunk in _chunks(items, largest)
+    ]
+    return sorted(batches, key=lambda batch: max(_tried_at(item) for item in batch[1]))
+
+
+def shape_of(item: Prepared) -> Shape:
+    """Return what an attempt needs of a node."""
+    resources = item.attempt.resources
+    return Shape(
+        cpus=item.plan.cpus,
+        memory_gb=item.plan.memory_gb,
+        time_limit_seconds=item.plan.time_limit_seconds,
+        gpus=int(resources.get("gpus", 0)),
+        options={str(name): str(value) for name, value in (resources.get("slurm") or {}).items()},
+    )
+
+
+def sent_as(attempt: OpenAttempt | LeftBehind) -> Sent:
+    """Return where to look for an attempt's job."""
+    return Sent(attempt.submission_key, attempt.batch_key or "", attempt.batch_index or 0, attempt.job_id)
+
+
+def _chunks(items: Sequence[Prepared], largest: int) -> list[Sequence[Prepared]]:
+    return [items[first : first + largest] for first in range(0, len(items), largest)]
+
+
+def _tried_at(item: Prepared) -> float:
+    """Return when an attempt was last about to be sent, in seconds; long ago for one that never was."""
+    return item.attempt.sent_at.timestamp() if item.attempt.sent_at else float("-inf")
+
+
+def _batch(key: str, items: Sequence[Prepared], indices: Sequence[int]) -> Batch:
+    requests = [
+        JobRequest(item.attempt.submission_key, item.plan.directory.path, index)
+        for item, index in zip(items, indices, strict=True)
+    ]
+    return Batch(key, shape_of(items[0]), requests)

@@ -1,0 +1,134 @@
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from threading import Lock
+
+from ccat_models.run.lease import note_observed, observed_at, release_lease, take_lease
+from ccat_models.run.work import (
+    anything_ready,
+    being_staged,
+    latest_wish_to_cancel,
+    left_behind,
+    open_attempts,
+    take_up,
+)
+from ccat_models.tables.execution import RunStatus
+from resources.backend import Job
+from resources.errors import AskAgain, LeaseLost
+from resources.location import Cluster
+from resources.run.admission import Doorkeeper
+from resources.run.holder import is_gone, own_name
+from resources.run.observer import ask, clear, observe, see_marks
+from resources.run.submitter import submit
+from resources.run.visit import Visit
+
+_LOG = logging.getLogger(__name__)
+BATCH = 1000
+_LEFT_FOR = timedelta(days=1)  # jobs of attempts that ended earlier are looked for no more
+_STAGED = (RunStatus.STAGING_DATA,)
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Moves the runs of one cluster on: takes them up, sends, observes and collects them.
+
+    Any number of processes may call `tick`; only the one that holds the cluster's lease acts. It keeps nothing in
+    memory: whatever a process that died had begun, the next one finds in ops-db and asks the back end about. Threads
+    of one process share its lease: one of them acts at a time.
+    """
+
+    cluster: Cluster
+    holder: str = field(default_factory=own_name)
+    _turn: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    @cached_property
+    def _doorkeeper(self) -> Doorkeeper:
+        return Doorkeeper(self.cluster)
+
+    def tick(self) -> bool:
+        """Do what is to be done now; say whether it was for the caller to do."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            return self._tick()
+        finally:
+            self._turn.release()
+
+    def release(self) -> None:
+        """Give the lease to whoever comes next, unless another thread acts under it, which then gives it back."""
+        if not self._turn.acquire(blocking=False):
+            return
+        try:
+            with self.cluster.ops_db.write() as session:
+                release_lease(session, self.cluster.name, self.holder)
+        finally:
+            self._turn.release()
+
+    def _tick(self) -> bool:
+        cluster = self.cluster
+        now = cluster.clock()
+        with cluster.ops_db.write() as session:
+            lease = take_lease(session, cluster.name, self.holder, now, cluster.timing.lease, is_gone)
+        if lease is None:
+            return False
+        cluster.passing("lease taken")
+        try:
+            self._act(Visit(cluster, lease))
+        except LeaseLost as error:
+            _LOG.warning("%s: %s: leaving it to who acts now", cluster.name, error)
+            return False
+        except AskAgain as error:
+            _LOG.warning("%s: %s: asking again later", cluster.name, error)
+        return True
+
+    def _act(self, visit: Visit) -> None:
+        cluster = self.cluster
+        see_marks(cluster)
+        jobs = self._observe() if self._is_time() else None
+        self._take_up(visit)
+        with cluster.ops_db.read() as session:
+            staging = open_attempts(session, cluster.location_id, cluster.backend.name, statuses=_STAGED)
+        if staging:
+            submit(visit, staging, jobs)
+
+    def _observe(self) -> Mapping[str, Job]:
+        """Ask the back end about all jobs, record what it said, and return it."""
+        cluster = self.cluster
+        with cluster.ops_db.read() as session:
+            attempts = open_attempts(session, cluster.location_id, cluster.backend.name)
+            ended = left_behind(session, cluster.location_id, cluster.backend.name, cluster.clock() - _LEFT_FOR)
+        jobs = ask(cluster, attempts, ended)
+        observe(cluster, attempts, jobs)
+        clear(cluster, ended, jobs)
+        return jobs
+
+    def _is_time(self) -> bool:
+        """Say whether the back end may be asked again, and note that it is; a new wish to cancel cannot wait."""
+        cluster, now = self.cluster, self.cluster.clock()
+        if not cluster.timing.observe_every:
+            return True
+        with cluster.ops_db.read() as session:
+            last = observed_at(session, cluster.name)
+            wish = latest_wish_to_cancel(session, cluster.location_id, now)
+        # of a time that is still to come, another one's clock says nothing that could be waited for
+        if last is not None and abs(now - last) < cluster.timing.observe_every and (wish is None or wish < last):
+            return False
+        with cluster.ops_db.write() as session:
+            note_observed(session, cluster.name, now)
+        return True
+
+    def _take_up(self, visit: Visit) -> None:
+        cluster = self.cluster
+        with cluster.ops_db.read() as session:
+            if not anything_ready(session, cluster.location_id, cluster.clock()):
+                return
+            waiting = being_staged(session, cluster.location_id, cluster.backend.name)
+        capacity = cluster.backend.capacity()
+        free = (BATCH if capacity is None else min(capacity, BATCH)) - waiting
+        if free > 0:
+            only = None if cluster.watermarks.limit_bytes is None else self._doorkeeper.admitted(free)
+            with visit.write() as session:
+                take_up(session, cluster.location_id, cluster.backend.name, free, cluster.clock(), only)
+            cluster.passing("taken up")

@@ -1,0 +1,107 @@
+"""From rows to directories: what attempts need is found, and laid out where they will run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ccat_models.run.briefing import RunBriefing, brief
+from ccat_models.run.work import OpenAttempt
+from ccat_models.tables.base import AttemptId
+from ccat_models.tables.pipelines import ReductionSoftwareVersion
+from resources.container.sif_cache import Filling, Ready
+from resources.errors import AskAgain, ResourceError, StagingFailed
+from resources.location import Cluster
+from resources.raw.inputs import RawInputs, bring_inputs
+from resources.run.batches import Prepared
+from resources.run.staging import Software, attempt_plan, needs_of
+from resources.workspace.plan import render_job
+from resources.workspace.software import read_code
+from resources.workspace.store import Layout
+
+
+def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[Prepared], dict[AttemptId, str]]:
+    """Lay out attempts and return those that can be sent, and why others cannot be.
+
+    One whose image or raw data is still on its way is in neither.
+    """
+    if not attempts:
+        return [], {}
+    with cluster.ops_db.read() as session:
+        briefings = brief(session, [attempt.run_id for attempt in attempts], cluster.location_id)
+    cluster.store.install_wrapper()
+    inputs = bring_inputs(cluster, briefings.values())
+    shelf, prepared, layouts = Shelf(cluster), [], []
+    problems: dict[AttemptId, str] = {}
+    for attempt in attempts:
+        try:
+            laid_out = _lay_out(cluster, shelf, inputs, briefings[attempt.run_id], attempt)
+        except AskAgain:
+            raise
+        except (ResourceError, OSError) as error:
+            problems[attempt.id] = str(error)
+            continue
+        if laid_out is not None:
+            layouts.append(laid_out[0])
+            prepared.append(laid_out[1])
+    bad = cluster.store.lay_out(layouts)
+    cluster.passing("directories laid out")
+    problems |= {item.attempt.id: bad[item.plan.directory.path] for item in prepared if item.plan.directory.path in bad}
+    return [item for item in prepared if item.attempt.id not in problems], problems
+
+
+def _lay_out(
+    cluster: Cluster, shelf: "Shelf", inputs: RawInputs, briefing: RunBriefing, attempt: OpenAttempt
+) -> tuple[Layout, Prepared] | None:
+    software, placed = shelf.software(briefing.run.software_version), inputs.of(briefing)
+    if software is None or placed is None:
+        return None
+    plan = attempt_plan(placed, attempt, cluster.base, software)
+    marks = cluster.store.marks if cluster.marked else None
+    plan = replace(plan, job_id_variable=cluster.job_id_variable, ended_directory=marks)
+    rendered = render_job(plan, python=cluster.python, apptainer=cluster.apptainer or "apptainer")
+    return Layout(plan.directory, rendered, needs_of(plan)), Prepared(attempt, plan, rendered.job)
+
+
+@dataclass
+class Shelf:
+    """The software versions of one batch, each made ready once."""
+
+    cluster: Cluster
+    _ready: dict[int, Software | StagingFailed | None] = field(default_factory=dict)
+
+    def software(self, version: ReductionSoftwareVersion) -> Software | None:
+        """Return a version that is ready to run, None while its image is on its way; raise StagingFailed."""
+        if version.id not in self._ready:
+            try:
+                self._ready[version.id] = self._make_ready(version)
+            except StagingFailed as failure:
+                self._ready[version.id] = failure
+        found = self._ready[version.id]
+        if isinstance(found, StagingFailed):
+            raise found
+        return found
+
+    def look_again(self) -> bool:
+        """Forget which images are on their way, so that they are asked for again; say whether any were."""
+        on_their_way = [version_id for version_id, found in self._ready.items() if found is None]
+        for version_id in on_their_way:
+            del self._ready[version_id]
+        return bool(on_their_way)
+
+    def _make_ready(self, version: ReductionSoftwareVersion) -> Software | None:
+        image = None
+        if version.image_reference is not None:
+            image = self._image(version.image_reference, version.image_sha256 or "")
+            if image is None:
+                return None
+        code = None
+        if version.code_directory is not None and version.code_sha256 is not None:
+            files = read_code(version)
+            code = self.cluster.store.install_code(version.code_sha256, lambda: files)
+        return Software(image, code)
+
+    def _image(self, reference: str, sha256: str) -> Ready | None:
+        if self.cluster.apptainer is None:
+            where = self.cluster.backend.name
+            raise StagingFailed(f"{reference}: there is no apptainer to run it ({where} back end)")
+        answer = self.cluster.images.ask(reference, sha256)
+        return None if isinstance(answer, Filling) else answer

@@ -1,0 +1,114 @@
+"""Sending batches, at most one execution of each attempt: intent first, under the lease, then the back end."""
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ccat_models.run import attempt as attempts_of
+from ccat_models.tables.execution import FailureClass
+from resources.backend import Batch, Shape
+from resources.errors import (
+    ShellUnavailable,
+    SubmissionDoubtful,
+    SubmissionPostponed,
+    SubmissionRefused,
+    SubmissionTooLarge,
+)
+from resources.run import unsent
+from resources.run.batches import Prepared, batches_of
+from resources.run.visit import Visit
+
+_LOG = logging.getLogger(__name__)
+_MOST_DOUBTS = 3  # a back end that does not answer must not keep its jobs from being looked at
+Items = Sequence[Prepared]
+
+
+def send(visit: Visit, prepared: Items) -> None:
+    """Send attempts batch by batch; one that is put off or in doubt keeps no other from being sent."""
+    if prepared:
+        sending = _Sending(visit, deque(batches_of(prepared, visit.cluster.backend.largest_batch)))
+        while sending.waiting and sending.doubts < _MOST_DOUBTS:
+            sending.send_next()
+
+
+@dataclass
+class _Sending:
+    visit: Visit
+    waiting: deque[tuple[Batch, Items]]
+    full: set[Shape] = field(default_factory=set)  # of which not one job more is taken now
+    doubts: int = 0
+
+    def send_next(self) -> None:
+        """Send the next batch, as far as it may be sent, and record what the back end says."""
+        batch, items = self._committed(*self.waiting.popleft())
+        if not items:
+            return
+        try:
+            job_id = self.visit.cluster.backend.submit(batch)
+        except SubmissionDoubtful as doubt:
+            self._doubt(items, str(doubt))
+        except SubmissionTooLarge as limit:
+            self._put_off(items, str(limit))
+            self._halve(batch, items)
+        except SubmissionPostponed as reason:
+            self._put_off(items, str(reason))
+        except ShellUnavailable as error:
+            self._put_off(items, str(error))
+            raise
+        except SubmissionRefused as refusal:
+            unsent.fail(self.visit, FailureClass.INFRASTRUCTURE, [(item.attempt, str(refusal)) for item in items])
+        else:
+            self._record(batch, items, job_id)
+
+    def _committed(self, batch: Batch, items: Items) -> tuple[Batch, Items]:
+        """Commit the intent and return what may be sent of a batch, now that the lease is known to be ours."""
+        if batch.shape in self.full:
+            return batch, []
+        intents = [
+            attempts_of.Intent(
+                attempt_id=item.attempt.id,
+                directory=str(item.plan.directory.path),
+                runtime=item.job.runtime,
+                command=item.job.command,
+                batch_key=batch.key,
+                batch_index=request.index,
+            )
+            for item, request in zip(items, batch.requests, strict=True)
+        ]
+        with self.visit.write() as session:
+            committed = attempts_of.sending(session, intents, self.visit.cluster.clock())
+        self.visit.cluster.passing("intent committed")
+        kept = [pair for pair in zip(items, batch.requests, strict=True) if pair[0].attempt.id in committed]
+        return replace(batch, requests=[request for _, request in kept]), [item for item, _ in kept]
+
+    def _record(self, batch: Batch, items: Items, job_id: str | None) -> None:
+        cluster = self.visit.cluster
+        cluster.passing("sent")
+        accepted = {
+            (item.attempt.id, item.attempt.run_id): None if job_id is None else f"{job_id}_{request.index}"
+            for item, request in zip(items, batch.requests, strict=True)
+        }
+        with self.visit.write() as session:
+            attempts_of.sent(session, accepted, cluster.clock())
+        cluster.passing("sending recorded")
+
+    def _doubt(self, items: Items, reason: str) -> None:
+        """Note the doubt: the back end is asked by the batch's key before anything of it is sent again."""
+        self.doubts += 1
+        cluster = self.visit.cluster
+        _LOG.warning("%s: %s: asking before it is sent again", cluster.name, reason)
+        with self.visit.write() as session:
+            attempts_of.doubted(session, [item.attempt.id for item in items], reason, cluster.clock())
+
+    def _put_off(self, items: Items, reason: str) -> None:
+        _LOG.warning("%s: %s: sending it later", self.visit.cluster.name, reason)
+        with self.visit.write() as session:
+            attempts_of.postponed(session, [item.attempt.id for item in items], reason)
+
+    def _halve(self, batch: Batch, items: Items) -> None:
+        """Try half as many next; where not even one is taken, no more of that shape are tried now."""
+        if len(items) == 1:
+            self.full.add(batch.shape)
+        else:
+            self.waiting.extendleft(reversed(batches_of(items, (len(items) + 1) // 2)))

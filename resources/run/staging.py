@@ -1,0 +1,130 @@
+"""From a run's rows to the plan of its attempt, and what has to be there for it; touches nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ccat_models.contract.manifest import InputFile, UpstreamProduct
+from ccat_models.run.briefing import PackageBriefing, RunBriefing, UpstreamBriefing
+from ccat_models.run.work import OpenAttempt
+from resources.container.sif_cache import Ready
+from resources.errors import StagingFailed
+from resources.workspace.directories import AttemptDirectory
+from resources.workspace.plan import AttemptPlan, InputSource, SoftwarePlan, UpstreamSource
+from resources.workspace.store import Need
+
+
+@dataclass(frozen=True)
+class Software:
+    """A software version that is ready to run: its image in the cache, its code below the workspace's base."""
+
+    image: Ready | None = None
+    code_directory: Path | None = None
+
+
+def attempt_plan(briefing: RunBriefing, attempt: OpenAttempt, base: Path, software: Software) -> AttemptPlan:
+    """Return the plan of an attempt; raise StagingFailed where an input has no copy that the cluster can read."""
+    run, resources = briefing.run, attempt.resources
+    directory = AttemptDirectory(
+        base=base,
+        pipeline=briefing.pipeline,
+        sub_group_key=run.sub_group.key,
+        step=run.step.name,
+        run_id=run.id,
+        number=attempt.number,
+    )
+    return AttemptPlan(
+        directory=directory,
+        submission_key=attempt.submission_key,
+        revision=briefing.revision,
+        created_at=run.created_at,
+        final=run.step_revision.final,
+        dimensions=_dimensions(run.sub_group.dimensions),
+        software=replace(_software(briefing, software), nv=int(resources.get("gpus", 0)) > 0),
+        inputs=tuple(_input(package) for package in briefing.packages),
+        # Not as they ended: programs add up in the order of the manifest, and the same inputs give the same bytes.
+        upstream=tuple(sorted(map(_upstream, briefing.upstream), key=lambda item: (item.step, item.sub_group_key))),
+        parameters=run.config.parameters,
+        cpus=int(resources["cpus"]),
+        memory_gb=float(resources["memory_gb"]),
+        time_hours=float(resources["time_hours"]),
+        time_limit_seconds=float(resources["time_hours"]) * 3600,
+    )
+
+
+def needs_of(plan: AttemptPlan) -> list[Need]:
+    """Return what has to be there before the attempt can be laid out."""
+    packages = [
+        Need(source.host_path, f"package {source.name}: no copy can be read here ({source.host_path})")
+        for source in plan.inputs
+    ]
+    return packages + [
+        Need(
+            source.host_path,
+            f"run {source.run_id} ({source.step} {source.sub_group_key}): products are gone from {source.host_path}",
+        )
+        for source in plan.upstream
+    ]
+
+
+def output_directory(upstream: UpstreamBriefing) -> Path:
+    """Return where the products of a completed run lie."""
+    run = upstream.run
+    return Path(upstream.attempt_directory) / ("output" if run.step_revision.final else f"workspace/{run.step.name}")
+
+
+def _dimensions(dimensions: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "" if value is None else str(value) for name, value in dimensions.items()}
+
+
+def _software(briefing: RunBriefing, ready: Software) -> SoftwarePlan:
+    version = briefing.run.software_version
+    return SoftwarePlan(
+        name=version.software.name,
+        version=version.version,
+        command=tuple(version.command or ()),
+        image_reference=version.image_reference,
+        image_path=None if ready.image is None else ready.image.path,
+        image_sha256=None if ready.image is None else ready.image.sif_sha256,
+        code=tuple(version.code),
+        code_directory=ready.code_directory,
+        code_sha256=version.code_sha256,
+    )
+
+
+def _input(package: PackageBriefing) -> InputSource:
+    if package.directory is None:
+        raise StagingFailed(f"package {package.name}: no copy that can be read here ({package.directory})")
+    return InputSource(
+        package_id=package.id,
+        name=package.name,
+        host_path=Path(package.directory),
+        checksum=package.checksum,
+        executed_obs_unit=package.executed_obs_unit,
+        instrument=package.instrument,
+        instrument_module=package.instrument_module,
+        metadata=package.metadata,
+        files=tuple(InputFile(path=f.path, size_bytes=f.size_bytes, sha256=f.sha256) for f in package.files),
+    )
+
+
+def _upstream(upstream: UpstreamBriefing) -> UpstreamSource:
+    run, path = upstream.run, output_directory(upstream)
+    return UpstreamSource(
+        step=run.step.name,
+        sub_group_key=run.sub_group.key,
+        dimensions=_dimensions(run.sub_group.dimensions),
+        run_id=run.id,
+        host_path=path,
+        products=tuple(
+            UpstreamProduct(
+                product_id=product.id,
+                type=product.type.value,
+                path=product.path,
+                size_bytes=product.size_bytes,
+                sha256=product.sha256,
+            )
+            for product in upstream.products
+        ),
+    )

@@ -1,0 +1,56 @@
+"""What is done with attempts that are not known to be sent: accepted, ended, or laid out and handed to the sender."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ccat_models.run.submission import MOST_SENDS, Standing, Step, next_step
+from ccat_models.run.work import OpenAttempt
+from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
+from resources.backend import Job
+from resources.location import Cluster
+from resources.run import unsent
+from resources.run.preparation import prepare
+from resources.run.sender import send
+from resources.run.visit import Visit
+
+
+def submit(visit: Visit, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job] | None) -> None:
+    """Move on the attempts that are taken up and not known to be sent.
+
+    `jobs` are those that the back end was found to have, None where it was not asked.
+    """
+    cluster = visit.cluster
+    staging = [attempt for attempt in attempts if attempt.run_status is RunStatus.STAGING_DATA]
+    steps = _steps(cluster, staging, jobs)
+    unsent.accept(visit, steps[Step.ACCEPT], jobs or {})
+    unsent.cancel(visit, steps[Step.CANCEL])
+    given_up = f"sent {MOST_SENDS} times, and {cluster.backend.name} never knew of it"
+    unsent.fail(visit, FailureClass.INFRASTRUCTURE, [(attempt, given_up) for attempt in steps[Step.GIVE_UP]])
+    prepared, problems = prepare(cluster, steps[Step.SEND])
+    bad = [(attempt, problems[attempt.id]) for attempt in steps[Step.SEND] if attempt.id in problems]
+    unsent.fail(visit, FailureClass.STAGING, bad)
+    send(visit, prepared)
+
+
+def _steps(
+    cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job] | None
+) -> dict[Step, list[OpenAttempt]]:
+    """Return what to do with each attempt."""
+    doubtful = [attempt for attempt in attempts if attempt.state is AttemptState.SENDING and attempt.directory]
+    asked = [] if jobs is None else [attempt for attempt in doubtful if attempt.submission_key not in jobs]
+    found = cluster.store.look([Path(attempt.directory or "") for attempt in asked])
+    now, steps = cluster.clock(), defaultdict(list)
+    for attempt in attempts:
+        seen = found.get(Path(attempt.directory or ""))
+        looked_at = jobs is not None and (attempt.submission_key in jobs or seen is not None)
+        standing = Standing(
+            state=attempt.state,
+            cancel_requested=attempt.cancel_requested,
+            known=attempt.submission_key in (jobs or {}) if looked_at else None,
+            claimed=seen is not None and seen.claimed,
+            waited=now - (attempt.sent_at or now),
+            sends=attempt.sends,
+        )
+        steps[next_step(standing, cluster.timing.resend_after)].append(attempt)
+    return steps

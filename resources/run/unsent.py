@@ -1,0 +1,52 @@
+"""How attempts that are not known to be sent become something else: accepted, cancelled, or failed.
+
+None of them ends before its claim was taken: what a lost reply has sent would run all the same.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from ccat_models.run import attempt as attempts_of
+from ccat_models.run.work import OpenAttempt
+from ccat_models.tables.execution import FailureClass
+from resources.backend import Job
+from resources.run.claims import bar
+from resources.run.visit import Visit
+
+
+def accept(visit: Visit, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
+    """Record that the back end was found to have these attempts, or that they have begun."""
+    if not attempts:
+        return
+    cluster = visit.cluster
+    ids = {key: job.job_id for key, job in jobs.items()}
+    with visit.write() as session:
+        accepted = {(attempt.id, attempt.run_id): ids.get(attempt.submission_key) for attempt in attempts}
+        attempts_of.sent(session, accepted, cluster.clock())
+    cluster.passing("found to be sent")
+    # Whoever does not want them may be on his way out: they end now, not when the back end is asked next.
+    unwanted = [jobs[a.submission_key] for a in attempts if a.cancel_requested and a.submission_key in jobs]
+    if unwanted:
+        cluster.backend.cancel(unwanted)
+
+
+def cancel(visit: Visit, attempts: Sequence[OpenAttempt]) -> None:
+    """End attempts that nobody wants; those that have begun are accepted, and cancelled as any other job."""
+    if not attempts:
+        return
+    barred, begun = bar(visit.cluster, attempts)
+    with visit.write() as session:
+        for attempt in barred:
+            attempts_of.cancelled(session, attempt.id, attempt.run_id, visit.cluster.clock())
+    accept(visit, begun, {})
+
+
+def fail(visit: Visit, failure: FailureClass, failing: Sequence[tuple[OpenAttempt, str]]) -> None:
+    """End attempts as failed, each with its message; those that have begun are accepted."""
+    if not failing:
+        return
+    barred, begun = bar(visit.cluster, [attempt for attempt, _ in failing])
+    messages = {attempt.id: message for attempt, message in failing}
+    with visit.write() as session:
+        for attempt in barred:
+            attempts_of.failed(session, attempt.id, failure, messages[attempt.id], visit.cluster.clock())
+    accept(visit, begun, {})

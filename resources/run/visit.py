@@ -1,0 +1,29 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from ccat_models.run.lease import Lease, renew_lease
+from resources.errors import LeaseLost
+from resources.location import Cluster
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One time of acting on a cluster, under its lease; it is over once somebody else has taken that."""
+
+    cluster: Cluster
+    lease: Lease
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Give a session as `OpsDb.write` does, in a transaction that renews the lease; raise LeaseLost.
+
+        Nobody takes the lease before the transaction has ended.
+        """
+        cluster = self.cluster
+        with cluster.ops_db.write() as session:
+            if not renew_lease(session, self.lease, cluster.clock(), cluster.timing.lease):
+                raise LeaseLost(f"{self.lease.holder} stood still for longer than its lease")
+            yield session

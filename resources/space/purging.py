@@ -1,0 +1,129 @@
+"""Making room: what may go is marked in one transaction, removed where it lies, and confirmed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ccat_models.gap.look import is_due, look
+from ccat_models.pipeline.view import PipelineView, list_pipelines
+from ccat_models.product.purge import Marked, Purpose, confirm, mark, marked_runs, note_problem
+from ccat_models.product.removable import Picked, StepPicked, choose, picked_by_step
+from ccat_models.sub_group.follow import follow_packages
+from ccat_models.tables.base import RunId
+from ccat_models.tables.gaps import SubGroupChange, SubGroupGap
+from resources.location import Cluster
+from resources.space.mounted import check_mounted
+
+_RUNS_A_CALL = 200  # whose files are removed and confirmed together
+_FILES_A_CALL = 5_000
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What a purge has removed; `left_bytes` is marked and could not be removed yet, for the reason given."""
+
+    purge_id: int | None = None
+    freed_bytes: int = 0
+    freed_runs: int = 0
+    left_bytes: int = 0
+    problem: str | None = None
+
+    def __add__(self, more: "Freed") -> "Freed":
+        """Return what two pieces of work have removed together."""
+        sums = (self.freed_bytes + more.freed_bytes, self.freed_runs + more.freed_runs)
+        number = more.purge_id if self.purge_id is None else self.purge_id
+        return Freed(number, *sums, self.left_bytes + more.left_bytes, self.problem or more.problem)
+
+
+def removable(cluster: Cluster, wanted_bytes: int) -> list[StepPicked]:
+    """Return by step what a purge for so much room would remove now; no product is touched."""
+    with cluster.ops_db.request() as session:
+        _choose(session, cluster, wanted_bytes)
+        return picked_by_step(session)
+
+
+def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
+    """Remove products to free so many bytes, or as many as may go; finish first what somebody has begun.
+
+    Raises AskAgain where the location cannot be reached, or its disk does not seem to be there: what is marked then is
+    removed later.
+    """
+    finish(cluster)
+    check_mounted(cluster)
+    with cluster.ops_db.request() as session:
+        chosen, now = _choose(session, cluster, wanted_bytes), cluster.clock()
+        if not chosen.runs:
+            return Freed()
+        marked = mark(session, cluster.location_id, chosen, Purpose(wanted_bytes, by, reason), now)
+    cluster.passing("purge marked")
+    return replace(finish(cluster), purge_id=marked.id)
+
+
+def finish(cluster: Cluster, *, even_if_nothing_is_there: bool = False) -> Freed:
+    """Remove the files of all runs that are marked, whoever has marked them, and confirm those that are gone.
+
+    Raises AskAgain where the location cannot be reached, or its disk does not seem to be there.
+    """
+    freed, last = Freed(), RunId(0)
+    while True:
+        with cluster.ops_db.read() as session:
+            marked = marked_runs(session, cluster.location_id, after=last, limit=_RUNS_A_CALL)
+        if not marked:
+            return freed
+        if not (last or even_if_nothing_is_there):
+            check_mounted(cluster)
+        freed, last = freed + _remove(cluster, marked), marked[-1].run_id
+
+
+def _choose(session: Session, cluster: Cluster, wanted_bytes: int) -> Picked:
+    now = cluster.clock()
+    look_at_all(session, now)
+    return choose(session, cluster.location_id, wanted_bytes, now)
+
+
+def look_at_all(session: Session, now: datetime) -> None:
+    """Bring the gaps of all pipelines up to date, in a request's transaction, without asking for any run."""
+    follow_packages(session, now)
+    for pipeline in list_pipelines(session):
+        due = session.scalar(sa.select(is_due(sa.literal(pipeline.pipeline_id), now)))
+        look(session, pipeline, now)
+        if due:
+            _leave_due(session, pipeline)
+
+
+def _leave_due(session: Session, pipeline: PipelineView) -> None:
+    """Leave a change noted: whoever asks for runs comes only where one is, and a look forgets those it has followed."""
+    step_id = pipeline.steps[0].step_id
+    some = session.scalar(sa.select(sa.func.min(SubGroupGap.sub_group_id)).where(SubGroupGap.step_id == step_id))
+    if some is not None:
+        session.add(SubGroupChange(step_id=step_id, sub_group_id=some))
+        session.flush()
+
+
+def _remove(cluster: Cluster, marked: Sequence[Marked]) -> Freed:
+    gone, problems = unlink(cluster, [path for run in marked for path in run.paths])
+    cluster.passing("purged files removed")
+    done = [run for run in marked if gone.issuperset(run.paths)]
+    left = [run for run in marked if not gone.issuperset(run.paths)]
+    problem = next(iter(problems.values()), None)
+    with cluster.ops_db.write() as session:
+        confirm(session, cluster.location_id, done, cluster.clock())
+        if problem is not None:
+            note_problem(session, left, problem)
+    cluster.passing("purge confirmed")
+    sizes = (sum(run.removable_bytes for run in runs) for runs in (done, left))
+    return Freed(None, next(sizes), len(done), next(sizes), problem)
+
+
+def unlink(cluster: Cluster, paths: Sequence[str]) -> tuple[set[str], dict[str, str]]:
+    """Remove files below the cluster's base; return those that are gone, and of the others why they are not."""
+    gone, problems, left = set[str](), dict[str, str](), set(paths)
+    while left:
+        some_gone, some_problems = cluster.store.unlink(sorted(left)[:_FILES_A_CALL])
+        gone |= some_gone
+        problems |= some_problems
+        left -= some_gone | some_problems.keys()
+    return gone, problems

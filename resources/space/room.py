@@ -1,0 +1,53 @@
+"""How much room a processing location has, and making some: staged raw data goes first, then products."""
+
+from dataclasses import dataclass
+
+from ccat_models.run.room import used_bytes
+from resources.location import Cluster
+from resources.raw.release import AT_ONCE, release_or_tell
+from resources.space.purging import Freed, purge
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What is used of a location, in bytes; `is_limited` says that rows count, not the file system."""
+
+    used_bytes: int
+    limit_bytes: int
+    high_bytes: int | None
+    low_bytes: int | None
+    is_limited: bool
+
+    @property
+    def goal_bytes(self) -> int | None:
+        """Return how much may be used once room was made; None where nothing says so."""
+        return self.high_bytes if self.low_bytes is None else self.low_bytes
+
+    @property
+    def above_high(self) -> int:
+        """Return how many bytes to free until the low watermark is reached, 0 below the high one."""
+        if self.high_bytes is None or self.goal_bytes is None or self.used_bytes <= self.high_bytes:
+            return 0
+        return max(0, self.used_bytes - self.goal_bytes)
+
+
+def usage(cluster: Cluster) -> Usage:
+    """Return what is used of the cluster's location; raise AskAgain where its disk cannot be asked."""
+    marks = cluster.watermarks
+    if marks.limit_bytes is None:
+        disk = cluster.store.disk()
+        used, limit = disk.size_bytes - disk.free_bytes, disk.size_bytes
+    else:
+        with cluster.ops_db.read() as session:
+            used, limit = used_bytes(session, cluster.location_id), marks.limit_bytes
+    high = None if marks.high is None else marks.high.of(limit)
+    low = None if marks.low is None else marks.low.of(limit)
+    return Usage(used, limit, high, low, marks.limit_bytes is not None)
+
+
+def make_room(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
+    """Free so many bytes, or as many as may go: raw data that can be staged again first, then products."""
+    released = release_or_tell(cluster, wanted_bytes, keep=AT_ONCE)
+    if released >= wanted_bytes:
+        return Freed(freed_bytes=released)
+    return Freed(freed_bytes=released) + purge(cluster, wanted_bytes - released, by=by, reason=reason)
