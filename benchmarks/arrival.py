@@ -30,7 +30,7 @@ def detect_to_submit() -> Iterable[dict[str, Any]]:
 
 
 def _cluster(ops_db: "OpsDb", directory: Path, **fields: Any) -> "Cluster":
-    from tests.support.clusters import local_cluster  # noqa: PLC0415
+    from tests.support.parts.clusters import local_cluster  # noqa: PLC0415
 
     return local_cluster(ops_db, directory / "workspace", slots=_SLOTS, **fields)
 
@@ -86,7 +86,7 @@ def _ticks(ops_db: "OpsDb", directory: Path, scans: int) -> Iterator[tuple[float
     from benchmarks.world import counting_statements  # noqa: PLC0415
     from resources.run.executor import Executor  # noqa: PLC0415
     from sensors.gaps import gaps_sensor  # noqa: PLC0415
-    from tests.support.observatory import SmallObservatory  # noqa: PLC0415
+    from tests.support.worlds.observatory import SmallObservatory  # noqa: PLC0415
 
     passed = dict[str, float]()
     observatory = SmallObservatory(ops_db, directory)

@@ -50,7 +50,7 @@ def place(kind: str, names: tuple[str, ...] = ("ops",)) -> Iterator[Place]:
         if kind == "sqlite":
             yield Place(directory, {one: f"sqlite:///{directory / one}.sqlite" for one in names}, None)
             return
-        from tests.support.postgres import PostgresServer  # noqa: PLC0415 - pytest takes its time
+        from tests.support.parts.postgres import PostgresServer  # noqa: PLC0415 - pytest takes its time
 
         server = PostgresServer()
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.support.fault_table import COLUMNS
+from tests.support.faults.fault_table import COLUMNS
 
 RESULTS = Path(__file__).with_name("faults.json")
 ROOT = Path(__file__).parents[1]

@@ -20,7 +20,7 @@ from ccat_models.tables.observation import ExecutedObsUnit, ObsUnit
 from ccat_models.tables.pipelines import SubGroupMember
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
 from resources.ops_db import OpsDb
-from tests.support.observatory import SmallObservatory
+from tests.support.worlds.observatory import SmallObservatory
 
 _TO_COMPLETED = (
     RunStatus.STAGING_DATA,

@@ -82,7 +82,7 @@ def _one_more(ops_db: "OpsDb", directory: Path, number: int) -> None:
     """Let a package arrive and be followed."""
     from benchmarks.world import NOON  # noqa: PLC0415
     from ccat_models.sub_group.follow import follow_packages  # noqa: PLC0415
-    from tests.support.observatory import SmallObservatory  # noqa: PLC0415
+    from tests.support.worlds.observatory import SmallObservatory  # noqa: PLC0415
 
     SmallObservatory(ops_db, directory).scan(number)
     with ops_db.request() as session:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resources.location import Cluster
-    from tests.support.slurm_cluster import SlurmCluster
-    from tests.support.works import Works
+    from tests.support.parts.slurm_cluster import SlurmCluster
+    from tests.support.worlds.works import Works
 
 TRIVIAL = ["/bin/sh", "-c", 'mkdir -p "$WORKFLOW_OUTPUT_DIR/science" && echo x > "$WORKFLOW_OUTPUT_DIR/science/x"']
 SNAKEMAKE_DAG21 = {"snakemake_wall_s": 82}
@@ -58,7 +58,7 @@ def scheduler_calls() -> Iterable[dict[str, Any]]:
 
 
 def _slurm() -> "SlurmCluster":
-    from tests.support.slurm_cluster import SlurmCluster  # noqa: PLC0415 - pytest takes its time
+    from tests.support.parts.slurm_cluster import SlurmCluster  # noqa: PLC0415 - pytest takes its time
 
     return SlurmCluster()
 
@@ -127,8 +127,8 @@ def _works(directory: Path, environment: dict[str, str], scans: int, **options: 
     from ccat_models import migrations  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
     from resources.shell.local import LocalShell  # noqa: PLC0415
-    from tests.support.slurm_lab import QUICK, slurm_cluster_over  # noqa: PLC0415
-    from tests.support.works import Works, release  # noqa: PLC0415
+    from tests.support.worlds.slurm_lab import QUICK, slurm_cluster_over  # noqa: PLC0415
+    from tests.support.worlds.works import Works, release  # noqa: PLC0415
 
     ops_db = OpsDb(f"sqlite:///{directory / 'ops.sqlite'}")
     migrations.upgrade(ops_db.engine)
@@ -144,7 +144,7 @@ def _works(directory: Path, environment: dict[str, str], scans: int, **options: 
 
 
 def _step(name: str, **fields: Any) -> dict[str, Any]:
-    from tests.support.works import step  # noqa: PLC0415
+    from tests.support.worlds.works import step  # noqa: PLC0415
 
     return step(name, resources={"cpus": 1, "memory_gb": 0.01, "time_hours": 0.02}, **fields)
 

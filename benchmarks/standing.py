@@ -107,7 +107,7 @@ def run_idle_tick(directory: Path, scans: int, urls: dict[str, str]) -> dict[str
     from benchmarks.world import NOON, counting_statements  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
     from resources.request.standing import visit  # noqa: PLC0415
-    from tests.support.clusters import local_cluster  # noqa: PLC0415
+    from tests.support.parts.clusters import local_cluster  # noqa: PLC0415
 
     ops_db = OpsDb(urls["ops"])
     cluster = local_cluster(ops_db, directory / "workspace", slots=1, clock=lambda: NOON)

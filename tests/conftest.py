@@ -7,12 +7,13 @@ import pytest
 
 from ccat_models import migrations
 from resources.ops_db import OpsDb
-from tests.support.fault_table import fault_table, pytest_addoption
-from tests.support.login_node import login_node, node
-from tests.support.not_run import pytest_terminal_summary
-from tests.support.postgres import PostgresServer
-from tests.support.rgw import s3_server
-from tests.support.slurm_cluster import slurm_cluster
+from tests.support.faults.fault_table import fault_table, pytest_addoption
+from tests.support.parts.login_node import login_node, node
+from tests.support.parts.not_run import pytest_terminal_summary
+from tests.support.parts.postgres import PostgresServer
+from tests.support.parts.rgw import s3_server
+from tests.support.parts.shared_db import shared_ops_db
+from tests.support.parts.slurm_cluster import slurm_cluster
 
 # pytest finds them by name
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "pytest_addoption",
     "pytest_terminal_summary",
     "s3_server",
+    "shared_ops_db",
     "slurm_cluster",
 ]
 

@@ -10,7 +10,7 @@ has_chromium() { # with a font, and the one library that Playwright's own node e
   [ -x /usr/bin/chromium ] && compgen -G '/usr/share/fonts/truetype/dejavu/*.ttf' >/dev/null \
     && compgen -G '/usr/lib/*/libatomic.so.1' >/dev/null
 }
-has_apptainer() { [ ! -e tests/support/install_apptainer.sh ] || apptainer --version >/dev/null 2>&1; }
+has_apptainer() { [ ! -e tests/support/parts/install_apptainer.sh ] || apptainer --version >/dev/null 2>&1; }
 
 missing=()
 has_postgresql || missing+=(PostgreSQL)
@@ -33,5 +33,5 @@ if ! has_chromium; then
 fi
 if ! has_apptainer; then
   say "installing Apptainer"
-  as_root env PATH="$PATH" bash tests/support/install_apptainer.sh
+  as_root env PATH="$PATH" bash tests/support/parts/install_apptainer.sh
 fi

@@ -17,7 +17,7 @@ from ccat_models.tables.pipelines import ReductionStep
 from ccat_models.tables.space import RunSpace, SpaceState
 from examples.chai.observe import observe
 from resources.ops_db import OpsDb
-from tests.support.operating import Observation, Operator
+from tests.support.hands.operating import Observation, Operator
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 

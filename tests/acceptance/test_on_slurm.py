@@ -9,11 +9,11 @@ from ruamel.yaml import YAML
 from ccat_models.tables.execution import Attempt
 from examples.chai.observe import observe
 from examples.site_pwv.site_pwv_synthetic import synthesise
-from tests.support.apptainer import Image
-from tests.support.login_node import LoginNode
-from tests.support.operating import Observation, Operator
-from tests.support.science_image import science_image
-from tests.support.slurm_cluster import SlurmCluster
+from tests.support.hands.operating import Observation, Operator
+from tests.support.parts.apptainer import Image
+from tests.support.parts.login_node import LoginNode
+from tests.support.parts.science_image import science_image
+from tests.support.parts.slurm_cluster import SlurmCluster
 
 __all__ = ["science_image"]
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("slurm")]

@@ -12,11 +12,11 @@ from ccat_models.tables.staging import Status
 from resources.archive.stager import Pace
 from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
-from tests.support.not_run import not_run
-from tests.support.rgw import ARCHIVIST, Keys, S3Server
-from tests.support.slurm_cluster import SlurmCluster
-from tests.support.slurm_lab import SlurmLab
-from tests.support.staging_lab import COLOGNE, LOCAL, STAGED, Held, StagingLab
+from tests.support.parts.not_run import not_run
+from tests.support.parts.rgw import ARCHIVIST, Keys, S3Server
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.slurm_lab import SlurmLab
+from tests.support.worlds.staging_lab import COLOGNE, LOCAL, STAGED, Held, StagingLab
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 

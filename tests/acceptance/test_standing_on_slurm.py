@@ -25,8 +25,9 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import SubGroup
 from examples.site_pwv.site_pwv_synthetic import synthesise
 from resources.ops_db import OpsDb
-from tests.support.dagit import hurry
-from tests.support.deployment import (
+from tests.support.faults.fault_checks import lives
+from tests.support.parts.dagit import hurry
+from tests.support.parts.deployment import (
     CODE_SERVER,
     DAEMON,
     WEBSERVER,
@@ -35,8 +36,7 @@ from tests.support.deployment import (
     deployment,
     until,
 )
-from tests.support.fault_checks import lives
-from tests.support.slurm_cluster import SlurmCluster
+from tests.support.parts.slurm_cluster import SlurmCluster
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("slurm")]
 

@@ -16,8 +16,8 @@ from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.products import DataProduct
 from resources.ops_db import OpsDb
 from resources.request.standing import visit
-from tests.support.life import TICK_SECONDS, FromScratch, Life
-from tests.support.works import Works
+from tests.support.worlds.life import TICK_SECONDS, FromScratch, Life
+from tests.support.worlds.works import Works
 
 TICKS = 2 * 3600 // TICK_SECONDS
 HAPPENED = (

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from resources.ops_db import OpsDb
-from tests.conformance.yard import Yard
-from tests.support.apptainer import Image, apptainer_image
-from tests.support.ops_db import empty
-from tests.support.slurm_cluster import SlurmCluster
+from tests.support.parts.apptainer import Image, apptainer_image
+from tests.support.parts.ops_db import empty
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.yard import Yard
 
 __all__ = ["apptainer_image"]  # pytest finds fixtures by their names
 

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from ccat_models.tables.execution import Attempt, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.ops_db import OpsDb
-from tests.conformance.yard import wait
-from tests.support.cli import Terminal, open_terminal
-from tests.support.dagit import dagit, hurry
-from tests.support.lab import Lab
-from tests.support.slurm_cluster import SlurmCluster
+from tests.support.hands.cli import Terminal, open_terminal
+from tests.support.parts.dagit import dagit, hurry
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.lab import Lab
+from tests.support.worlds.yard import wait
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
 

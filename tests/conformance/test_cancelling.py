@@ -11,8 +11,8 @@ from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
 from resources.request.attached import Attached
 from resources.request.ensure import Wish
 from resources.run.executor import Executor
-from tests.conformance.yard import SMALL, Yard, await_end, is_up, output_of, processes
-from tests.support.apptainer import Image
+from tests.support.parts.apptainer import Image
+from tests.support.worlds.yard import SMALL, Yard, await_end, is_up, output_of, processes
 
 HOUR = 3600.0
 

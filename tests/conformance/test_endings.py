@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.conformance.yard import SMALL, Yard
-from tests.support.apptainer import Image
+from tests.support.parts.apptainer import Image
+from tests.support.worlds.yard import SMALL, Yard
 
 ENDS = {
     "fine": (None, 0, None),

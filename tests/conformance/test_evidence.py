@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from ccat_models.tables.execution import Attempt, AttemptState
-from tests.conformance.yard import SMALL, Yard, await_end, output_of
+from tests.support.worlds.yard import SMALL, Yard, await_end, output_of
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
 

@@ -18,9 +18,9 @@ from resources.run.batches import batches_of
 from resources.run.preparation import prepare
 from resources.slurm.render import render
 from resources.workspace.store import AttemptStore
-from tests.conformance.yard import SMALL, Yard, output_of
-from tests.support.apptainer import Image
-from tests.support.works import step
+from tests.support.parts.apptainer import Image
+from tests.support.worlds.works import step
+from tests.support.worlds.yard import SMALL, Yard, output_of
 
 WORKFLOW = {
     "WORKFLOW_MANIFEST",

@@ -10,8 +10,8 @@ from ccat_models.product.copies import Selection
 from ccat_models.tables.base import RunId
 from resources.product.reproduction import Reproducer
 from resources.product.verification import Finding, Verification
-from tests.conformance.yard import Yard, output_of
-from tests.support.apptainer import Image
+from tests.support.parts.apptainer import Image
+from tests.support.worlds.yard import Yard, output_of
 
 EVERYTHING = Selection(pipeline="letters")
 FIRST, SECOND = RunId(1), RunId(2)

@@ -6,8 +6,8 @@ import sys
 import time
 
 from ccat_models.tables.execution import RunStatus
-from tests.conformance.yard import Yard, is_up, output_of, wait
-from tests.support.tree import PROGRAMS
+from tests.support.parts.tree import PROGRAMS
+from tests.support.worlds.yard import Yard, is_up, output_of, wait
 
 SUBMIT_AND_DIE = """
 import os, signal

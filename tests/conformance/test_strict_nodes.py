@@ -9,11 +9,11 @@ import pytest
 
 from ccat_models.tables.execution import FailureClass
 from resources.ops_db import OpsDb
-from tests.conformance.yard import SMALL, Yard
-from tests.support.apptainer import Image
-from tests.support.not_run import not_run
-from tests.support.ops_db import empty
-from tests.support.slurm_cluster import SlurmCluster
+from tests.support.parts.apptainer import Image
+from tests.support.parts.not_run import not_run
+from tests.support.parts.ops_db import empty
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.yard import SMALL, Yard
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
 

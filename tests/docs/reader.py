@@ -12,8 +12,8 @@ from pathlib import Path
 from ccat_assets.wiring.settings import load
 from tests.docs.fragments import check_json, check_yaml
 from tests.docs.pages import ROOT, Block
-from tests.support.cli import Said, Terminal
-from tests.support.tree import PROGRAMS
+from tests.support.hands.cli import Said, Terminal
+from tests.support.parts.tree import PROGRAMS
 
 _SHELL = re.compile(r"[|&;<>$`*(]")  # a command without these means the same without a shell
 ELLIPSIS = "…"

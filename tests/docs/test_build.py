@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, ROOT
-from tests.support.tree import PROGRAMS
+from tests.support.parts.tree import PROGRAMS
 
 
 def sphinx(folder: Path, docs: Path = DOCS) -> subprocess.CompletedProcess[str]:

@@ -9,12 +9,12 @@ import pytest
 from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
 from resources.slurm.backend import Limits
-from tests.support.fault_checks import PATIENT, Trial, begun_at_most_once, take_back_nodes
-from tests.support.fault_slurm import Fault
-from tests.support.fault_table import FaultTable
-from tests.support.faulty_lab import IMPATIENT, FaultyLab, look_for
-from tests.support.slurm_cluster import SlurmCluster
-from tests.support.slurm_lab import SlurmLab
+from tests.support.faults.fault_checks import PATIENT, Trial, begun_at_most_once, take_back_nodes
+from tests.support.faults.fault_slurm import Fault
+from tests.support.faults.fault_table import FaultTable
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.faulty_lab import IMPATIENT, FaultyLab, look_for
+from tests.support.worlds.slurm_lab import SlurmLab
 
 # Each test has a cluster of its own: a controller that is killed gives the ids of jobs it has forgotten once more, and
 # nodes that still know them do not run the new ones.

@@ -12,9 +12,9 @@ import pytest
 
 from ccat_models import migrations
 from resources.ops_db import OpsDb
-from tests.support.fault_table import FaultTable
-from tests.support.slurm_cluster import SlurmCluster
-from tests.support.works import NO_RETRIES, Works, step
+from tests.support.faults.fault_table import FaultTable
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.works import NO_RETRIES, Works, step
 
 # Leaves a trace of its execution in its own attempt's output, then does as its input says.
 PROGRAM = """
@@ -66,7 +66,7 @@ def kill_everywhere(slurm: SlurmCluster, base: Path, kind: str, done: Collection
     config = base / "config.json"
     values = {"template": str(template(base, KINDS[kind][0])), "base": str(base / "worlds"), "kind": kind}
     config.write_text(json.dumps(values | {"environment": slurm.environment, "done": sorted(done)}))
-    command = [sys.executable, "-m", "tests.support.statement_kills", str(config)]
+    command = [sys.executable, "-m", "tests.support.faults.statement_kills", str(config)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     return [json.loads(line) for line in ended.stdout.splitlines()]

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from ccat_models.tables.execution import Attempt, FailureClass
 from ccat_models.tables.products import DataProduct
 from resources.ops_db import OpsDb
-from tests.run.bench import Bench
-from tests.support.fault_checks import Trial
-from tests.support.fault_table import FaultTable
-from tests.support.works import NO_RETRIES, Works
+from tests.support.faults.fault_checks import Trial
+from tests.support.faults.fault_table import FaultTable
+from tests.support.worlds.bench import Bench
+from tests.support.worlds.works import NO_RETRIES, Works
 
 TEXT = "output/science/text.txt"
 MANY = 10_000

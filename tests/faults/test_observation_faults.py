@@ -9,13 +9,13 @@ import pytest
 from ccat_models.tables.execution import FailureClass
 from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
-from tests.support.apptainer import Image, apptainer_image
-from tests.support.fault_checks import PATIENT, Trial, begun_at_most_once, in_image, nothing_left
-from tests.support.fault_slurm import Fault
-from tests.support.fault_table import FaultTable
-from tests.support.faulty_lab import CALM, HASTY, IMPATIENT, FaultyLab, look_for
-from tests.support.slurm_cluster import SlurmCluster
-from tests.support.slurm_lab import SlurmLab
+from tests.support.faults.fault_checks import PATIENT, Trial, begun_at_most_once, in_image, nothing_left
+from tests.support.faults.fault_slurm import Fault
+from tests.support.faults.fault_table import FaultTable
+from tests.support.parts.apptainer import Image, apptainer_image
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.faulty_lab import CALM, HASTY, IMPATIENT, FaultyLab, look_for
+from tests.support.worlds.slurm_lab import SlurmLab
 
 __all__ = ["apptainer_image", "nothing_left"]
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("slurm")]

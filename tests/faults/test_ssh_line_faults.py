@@ -11,13 +11,13 @@ import pytest
 from resources.ops_db import OpsDb
 from resources.shell.ssh import SshShell
 from resources.slurm.backend import Limits
-from tests.support.fault_checks import Trial, nothing_left
-from tests.support.fault_table import FaultTable
-from tests.support.faulty_lab import CALM
-from tests.support.login_node import LoginNode
-from tests.support.relay import FlakyRelay
-from tests.support.slurm_cluster import SlurmCluster
-from tests.support.slurm_lab import SlurmLab
+from tests.support.faults.fault_checks import Trial, nothing_left
+from tests.support.faults.fault_table import FaultTable
+from tests.support.parts.login_node import LoginNode
+from tests.support.parts.relay import FlakyRelay
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.faulty_lab import CALM
+from tests.support.worlds.slurm_lab import SlurmLab
 
 __all__ = ["nothing_left"]
 # a cluster of their own: another worker may have them while the first one has the other faults

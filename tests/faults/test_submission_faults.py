@@ -6,13 +6,13 @@ import pytest
 
 from resources.ops_db import OpsDb
 from resources.slurm.backend import Limits
-from tests.support.apptainer import Image, apptainer_image
-from tests.support.fault_checks import PATIENT, in_image, nothing_left
-from tests.support.fault_slurm import Fault
-from tests.support.fault_table import FaultTable
-from tests.support.faulty_lab import BUSY, FaultyLab
-from tests.support.slurm_cluster import SlurmCluster
-from tests.support.works import NO_RETRIES
+from tests.support.faults.fault_checks import PATIENT, in_image, nothing_left
+from tests.support.faults.fault_slurm import Fault
+from tests.support.faults.fault_table import FaultTable
+from tests.support.parts.apptainer import Image, apptainer_image
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.faulty_lab import BUSY, FaultyLab
+from tests.support.worlds.works import NO_RETRIES
 
 __all__ = ["apptainer_image", "nothing_left"]
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("slurm")]

@@ -8,11 +8,11 @@ import pytest
 
 from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
-from tests.support.fault_checks import Trial, nothing_left
-from tests.support.fault_table import FaultTable
-from tests.support.rivals import Rivals
-from tests.support.slurm_cluster import SlurmCluster
-from tests.support.slurm_lab import SlurmLab
+from tests.support.faults.fault_checks import Trial, nothing_left
+from tests.support.faults.fault_table import FaultTable
+from tests.support.faults.rivals import Rivals
+from tests.support.parts.slurm_cluster import SlurmCluster
+from tests.support.worlds.slurm_lab import SlurmLab
 
 __all__ = ["nothing_left"]
 # a cluster of their own: another worker may have them while the first one has the other faults

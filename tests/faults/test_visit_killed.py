@@ -22,8 +22,8 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.ops_db import OpsDb
 from resources.request.ensure import Wish, refresh_and_evaluate
 from resources.request.standing import visit
-from tests.support.visit_kills import COMMIT
-from tests.support.works import Works, release, step
+from tests.support.faults.visit_kills import COMMIT
+from tests.support.worlds.works import Works, release, step
 
 CONTINUOUS: dict[str, Any] = {"mode": "standing", "trigger": {"type": "continuous"}}
 READ = step("read", version_policy="latest")
@@ -38,8 +38,8 @@ from pathlib import Path
 from resources.request.ensure import Wish, ensure_pipeline
 from resources.ops_db import OpsDb
 from resources.request.standing import visit
-from tests.support.clusters import local_cluster
-from tests.support.observatory import FakeClock
+from tests.support.parts.clusters import local_cluster
+from tests.support.worlds.observatory import FakeClock
 url, base, kind, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 cluster, created = local_cluster(OpsDb(url), base / "workspace", slots=1, clock=FakeClock()), 0
 chance, parent = random.Random(number), os.getppid()
@@ -182,7 +182,7 @@ def kill_everywhere(url: str, base: Path) -> list[dict[str, Any]]:
     """Return what became of each world in which a visit was killed, that of the undisturbed one first."""
     config = base / "config.json"
     config.write_text(json.dumps({"url": url, "base": str(base)}))
-    command = [sys.executable, "-m", "tests.support.visit_kills", str(config)]
+    command = [sys.executable, "-m", "tests.support.faults.visit_kills", str(config)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     return [json.loads(line) for line in ended.stdout.splitlines()]

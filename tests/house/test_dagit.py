@@ -9,8 +9,8 @@ import psutil
 import pytest
 from dagster import DagsterInstance
 
-from tests.support.browser import chromium, page
-from tests.support.dagit import dagit
+from tests.support.parts.browser import chromium, page
+from tests.support.parts.dagit import dagit
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = """
@@ -24,7 +24,7 @@ defs = dg.Definitions([first_light])
 START_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from tests.support.dagit import Dagit
+from tests.support.parts.dagit import Dagit
 server = Dagit(Path(sys.argv[1]), Path(sys.argv[2]))
 server.start(daemon=True)
 print("started", flush=True)

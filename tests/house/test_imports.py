@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tree import PROGRAMS
+from tests.support.parts.tree import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("ccat_models", "resources", "sensors", "ccat_assets")

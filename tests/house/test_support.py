@@ -7,11 +7,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.not_run import summary
+from tests.support.parts.not_run import summary
 
 ROOT = Path(__file__).parents[2]
 START_AND_WAIT = """
-from tests.support.postgres import PostgresServer
+from tests.support.parts.postgres import PostgresServer
 server = PostgresServer()
 server.start()
 print(server.pid, flush=True)
@@ -19,7 +19,7 @@ time.sleep(300)
 """
 NEEDS_TWO_THINGS = """
 import pytest
-from tests.support.not_run import not_run
+from tests.support.parts.not_run import not_run
 @pytest.fixture(scope="session")
 def moon():
     not_run("the Moon", "wait")
@@ -46,7 +46,7 @@ def test_postgresql_dies_with_the_process_that_started_it() -> None:
 
 def run_tests(folder: Path, text: str, *, required: str) -> tuple[int, str]:
     (folder / "test_needs.py").write_text(text)
-    (folder / "conftest.py").write_text("from tests.support.not_run import pytest_terminal_summary\n")
+    (folder / "conftest.py").write_text("from tests.support.parts.not_run import pytest_terminal_summary\n")
     (folder / "pytest.ini").write_text("[pytest]")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "REQUIRE_REAL_PARTS": required}  # noqa: TID251

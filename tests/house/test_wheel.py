@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.not_run import not_run
+from tests.support.parts.not_run import not_run
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apptainer import apptainer_image
-from tests.support.attempts import memory_cgroup
-from tests.support.not_run import not_run
-from tests.support.registry import registry
+from tests.support.hands.attempts import memory_cgroup
+from tests.support.parts.apptainer import apptainer_image
+from tests.support.parts.not_run import not_run
+from tests.support.parts.registry import registry
 
 __all__ = ["apptainer_image", "memory_cgroup", "registry"]
 

@@ -5,7 +5,7 @@ import dagster as dg
 import pytest
 
 from resources.ops_db import OpsDb
-from tests.support.lab import Lab
+from tests.support.worlds.lab import Lab
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from ccat_models.tables.execution import IN_FLIGHT, RunStatus, RunWaiter
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.request.ensure import Wish, ensure_pipeline
 from sensors.dagster_runs import HOLDER_TAG
-from tests.support.lab import Lab
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.worlds.lab import Lab
 
 ROOT = Path(__file__).parents[2]
 KEY = "executed_obs_unit=scan-0"

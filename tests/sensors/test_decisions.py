@@ -5,8 +5,8 @@ from ccat_models.lineage.taint import lift, taint
 from ccat_models.product.quality import waive
 from ccat_models.tables.base import RunId
 from sensors import decisions
-from tests.support.lab import Lab
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.worlds.lab import Lab
 
 LIMITS = "[{metric: letters, maximum: 8, blocking: true}]"
 SCANS = tuple("abc")

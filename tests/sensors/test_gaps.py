@@ -5,8 +5,8 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import ObserverLease, RunStatus
 from resources.run.executor import Executor
 from sensors.gaps import gaps_sensor
-from tests.support.lab import Lab
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.worlds.lab import Lab
 
 
 def test_a_tick_requests_what_is_missing_and_sends_it(lab: Lab) -> None:

@@ -13,9 +13,9 @@ import pytest
 from ccat_assets.dagit.names import raw_key
 from ccat_assets.dagit.publish import publish
 from resources.ops_db import OpsDb
-from tests.support.dagit import Dagit
-from tests.support.lab import Lab
-from tests.support.served_lab import served_lab
+from tests.support.parts.dagit import Dagit
+from tests.support.worlds.lab import Lab
+from tests.support.worlds.served_lab import served_lab
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 
 from ccat_models.tables.execution import ObserverLease
 from resources.request.ensure import Wish, ensure_pipeline
-from tests.support.lab import Lab
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.worlds.lab import Lab
 
 
 def test_detached_runs_are_carried_to_their_products_by_ticks_alone(lab: Lab) -> None:

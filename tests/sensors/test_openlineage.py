@@ -18,12 +18,9 @@ from ccat_models.tables.execution import FailureClass
 from resources.openlineage import OpenLineageReceiver
 from resources.ops_db import OpsDb
 from sensors.openlineage import Told, openlineage_sensor
-from tests.support.openlineage import Receiver, receiver
-from tests.support.ops_db import empty
-from tests.support.shared_db import shared_ops_db
-from tests.support.works import NO_RETRIES, Works, step
-
-__all__ = ["shared_ops_db"]
+from tests.support.parts.openlineage import Receiver, receiver
+from tests.support.parts.ops_db import empty
+from tests.support.worlds.works import NO_RETRIES, Works, step
 
 
 @pytest.fixture

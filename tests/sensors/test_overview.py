@@ -6,9 +6,9 @@ import dagster as dg
 from ccat_assets.dagit.build import build
 from ccat_assets.dagit.names import overview_key
 from resources.request.ensure import Wish, ensure_pipeline
-from tests.support.lab import Lab
-from tests.support.observatory import FakeClock
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.worlds.lab import Lab
+from tests.support.worlds.observatory import FakeClock
 
 QUIET = "nothing has changed"
 TOLD = "the overview of 1 pipelines was brought up to date"

@@ -24,9 +24,9 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import FailureClass, RunStatus
 from resources.request.ensure import Wish, ensure_pipeline
 from sensors.publishing import publishing_sensor
-from tests.support.lab import Lab
-from tests.support.observatory import NOON, FakeClock
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.worlds.lab import Lab
+from tests.support.worlds.observatory import NOON, FakeClock
 
 ROOT = Path(__file__).parents[2]
 NOTHING = "nothing is to be shown"

@@ -11,8 +11,8 @@ from ccat_models.sub_group.activity import Marks
 from ccat_models.tables.gaps import PackageChange
 from resources.request.ensure import Wish, ensure_pipeline
 from sensors.raw_data import Mirror, raw_data_sensor
-from tests.support.lab import Lab
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.worlds.lab import Lab
 
 OBSERVATIONS, SOURCES = "ccat_letters-data:executed_obs_unit", "ccat_letters-data:source"
 NOTHING, SHOWN, COMPARED = "nothing has come", "what has come was shown", "everything was compared"

@@ -8,9 +8,9 @@ from ccat_models.tables.base import StepId
 from ccat_models.tables.gaps import ReasonCount, SubGroupGap
 from ccat_models.tables.pipelines import SubGroup
 from resources.request.ensure import Wish, ensure_pipeline
-from tests.support.lab import Lab
-from tests.support.observatory import FakeClock
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.worlds.lab import Lab
+from tests.support.worlds.observatory import FakeClock
 
 QUIET = "no reason has changed"
 

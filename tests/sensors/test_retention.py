@@ -7,8 +7,8 @@ import pytest
 
 from ccat_assets.dagit.publish import publish
 from ccat_models.clock import system_clock
-from tests.support.lab import Lab
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.worlds.lab import Lab
 
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(4)]
 STEPS = ("read", "clean", "join")

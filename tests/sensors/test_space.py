@@ -13,10 +13,10 @@ from ccat_models.product.copies import select_named
 from ccat_models.product.pins import unpin
 from resources.space.pinning import pin
 from resources.space.purging import purge
-from tests.space.programs import pipeline_yaml, write_program
-from tests.support.lab import Lab
-from tests.support.observatory import FakeClock
-from tests.support.ticks import Ticks
+from tests.support.hands.ticks import Ticks
+from tests.support.programs.letters import pipeline_yaml, write_program
+from tests.support.worlds.lab import Lab
+from tests.support.worlds.observatory import FakeClock
 
 QUIET = "nothing has changed"
 TOLD = "what is used was told"

@@ -1,0 +1,44 @@
+from tests.support.hands.cli import Terminal
+from tests.support.programs.tiny import pipeline_yaml, write_programs
+
+
+def test_products_are_made_again_and_compared(terminal: Terminal) -> None:
+    assert terminal.work("a").code == 0
+    before = terminal.dump()
+    said = terminal.ok("reproduce", "--pipeline", "letters").out
+    assert "letters/join" in said
+    assert said.count("2 of 2 identical") == 3
+    assert said.endswith("3 runs: 3 identical\n")
+    assert terminal.called().count("read executed_obs_unit=scan-0 1") == 2
+    (run,) = terminal.json("reproduce", "letters/read/executed_obs_unit=scan-0/science/text.txt")["runs"]
+    assert (run["outcome"], run["files"][1]["finding"], run["kept"]) == ("identical", "identical", None)
+    (kept,) = terminal.json("reproduce", "1", "--keep")["runs"]
+    assert kept["kept"].startswith(str(terminal.home / "workspace" / ".reproduce"))
+    (terminal.archive / "scan-0" / "scan.dat").write_text("scan-0 b\n")
+    refused = terminal.ccat("reproduce", "letters/read")
+    assert refused.code == 1
+    assert "package scan-0: scan.dat: checksum differs" in refused.out
+    assert refused.out.endswith("1 runs: 1 cannot be reproduced\n")
+    different = terminal.ccat("reproduce", "letters/read", "--no-verify-inputs")
+    assert different.code == 1
+    assert "science/text.txt: differs: 9 bytes sha256 " in different.out
+    assert "run 1: kept in " in different.out
+    assert terminal.dump() == before
+
+
+def test_a_run_that_has_made_nothing_is_executed_again_as_well(terminal: Terminal) -> None:
+    terminal.ok("ingest", terminal.observe("a"))
+    program = write_programs(terminal.file.parent) / "reduce.py"
+    program.write_text("pass\n")
+    terminal.file.write_text(pipeline_yaml(terminal.calls))
+    terminal.ok("pipeline", "apply", terminal.file)
+    said = "pipeline letters: has no run that counts, so there is nothing to reproduce"
+    assert terminal.refused("reproduce", "--pipeline", "letters") == said
+    terminal.ok("run", "letters", "--step", "read", "--no-publish")
+    assert terminal.json("products") == []
+    assert terminal.ok("reproduce", "letters/read").out.endswith("1 runs: 1 identical\n")
+
+
+def test_what_is_not_a_product_is_refused(worked: Terminal) -> None:
+    assert "no product '999'" in worked.refused("reproduce", "999")
+    assert "say which products: PRODUCT… or --pipeline, one of the two" in worked.refused("reproduce")

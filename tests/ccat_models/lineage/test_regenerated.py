@@ -1,0 +1,65 @@
+"""What a lineage says of runs whose products were purged, and of those that have made them again."""
+
+from pathlib import Path
+
+import pytest
+
+from ccat_models.lineage.closure import lineage_of
+from ccat_models.lineage.completed import completed_runs
+from ccat_models.product.listing import list_products
+from ccat_models.tables.base import RunId
+from ccat_models.tables.space import SpaceState
+from resources.ops_db import OpsDb
+from tests.support.parts.ops_db import empty
+from tests.support.worlds.works import Works, step
+
+NUMBERS = {"rms": 0.1}
+SAME, OTHER = {"text.txt": "text"}, {"text.txt": "other text"}
+JOIN, RESTORING, REPLACING, FAILED = map(RunId, (5, 6, 7, 8))
+
+
+@pytest.fixture
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+    """Give four scans that were read and purged; one was made again, one differently, one in vain, one not."""
+    empty(shared_ops_db)
+    works = Works.open(shared_ops_db, tmp_path)
+    for number in range(4):
+        works.observatory.scan(number)
+    works.declare(step("read"), step("join", [], depends_on=["read"]))
+    works.request()
+    works.complete(outputs=SAME, numbers=NUMBERS)
+    works.run_all()
+    assert works.purge() == 4
+    works.make_again(RunId(1), outputs=SAME, numbers=NUMBERS)
+    works.make_again(RunId(2), outputs=OTHER, numbers=NUMBERS)
+    works.fail(*works.regenerate(RunId(3)))
+    return works
+
+
+def test_a_lineage_says_what_is_there_and_who_made_it_again(works: Works) -> None:
+    with works.cluster.ops_db.read() as session:
+        runs = {**lineage_of(session, JOIN).runs, **lineage_of(session, RESTORING).runs}
+        removed = {
+            one.run_id: (one.removed, one.restored_by) for one in list_products(session) if one.path == "text.txt"
+        }
+    assert {run.id: run.marks for run in runs.values()} == {
+        1: (f"restored by run {RESTORING}",),
+        2: (f"replaced by run {REPLACING}",),
+        3: ("lost",),
+        4: ("purged",),
+        JOIN: (),
+        RESTORING: ("makes run 1's products again",),
+    }
+    states = {1: (None, RESTORING), 2: (SpaceState.REPLACED, None), 3: (SpaceState.LOST, None)}
+    assert removed == states | {4: (SpaceState.PURGED, None), REPLACING: (None, None)}
+
+
+def test_a_run_that_has_restored_products_has_made_these(works: Works) -> None:
+    with works.cluster.ops_db.read() as session:
+        found = completed_runs(session, [RESTORING, REPLACING])
+    made = {run: {path: product.run_id for path, product in one.products.items()} for run, one in found.items()}
+    assert made == {
+        RESTORING: {"text.txt": 1, "qa/numbers.json": RESTORING},
+        REPLACING: {"text.txt": REPLACING, "qa/numbers.json": REPLACING},
+    }
+    assert found[RESTORING].numbers == found[REPLACING].numbers == {"qa/numbers.json": NUMBERS}

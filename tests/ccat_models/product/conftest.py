@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import pytest
+
+from resources.ops_db import OpsDb
+from tests.support.parts.ops_db import empty
+from tests.support.worlds.works import Works
+
+
+@pytest.fixture
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+    """Give an observatory of four scans, whose runs are ended by hand."""
+    empty(shared_ops_db)
+    works = Works.open(shared_ops_db, tmp_path)
+    for number in range(4):
+        works.observatory.scan(number)
+    return works

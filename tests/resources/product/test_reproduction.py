@@ -1,0 +1,395 @@
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from ccat_models.lineage.completed import current_runs
+from ccat_models.tables import Base
+from ccat_models.tables.base import RunId
+from ccat_models.tables.places import DataProductPhysicalCopy as Copy
+from ccat_models.tables.places import PhysicalCopyStatus
+from ccat_models.tables.products import DataProduct
+from ccat_models.tables.raw_data import RawDataPackage
+from resources.backend import Batch
+from resources.errors import SubmissionPostponed
+from resources.local.backend import LocalBackEnd
+from resources.location import Cluster
+from resources.ops_db import OpsDb
+from resources.product.comparison import FileFinding
+from resources.product.reproduction import Reproducer
+from resources.product.reproduction_report import Outcome, Reproduction
+from resources.request.attached import Attached
+from resources.request.ensure import Wish
+from resources.run.executor import Executor
+from tests.support.faults.doubtful import FakeDoubtfulBackEnd
+from tests.support.hands.attempts import eventually
+from tests.support.parts.clusters import local_cluster
+from tests.support.worlds.slurm_lab import QUICK
+from tests.support.worlds.works import Works, release, step
+
+# Does the second time what its scan says; the first time it leaves what every program of that kind leaves.
+PROGRAM = """
+import json, os, pathlib, signal, sys, time
+manifest = json.loads(pathlib.Path(os.environ["WORKFLOW_MANIFEST"]).read_text())
+out = pathlib.Path(os.environ["WORKFLOW_OUTPUT_DIR"])
+places = [pathlib.Path(s["path"]) / f["path"] for s in manifest["inputs"] for f in s["files"]]
+places += [pathlib.Path(s["path"]) / p["path"] for s in manifest["upstream"] for p in s["products"]]
+text = "".join(place.read_text() for place in places)
+with open(manifest["parameters"]["calls"], "a") as calls:
+    calls.write(f'{manifest["step"]["name"]} {manifest["sub_group"]["key"]} {manifest["run"]["submission_key"]}\\n')
+again = ".reproduce" in os.environ["WORKFLOW_OUTPUT_DIR"]
+if again and "vanish" in text:
+    os.kill(os.getppid(), signal.SIGKILL)
+if again and "fail" in text:
+    sys.exit("out of luck")
+if again and "sleep" in text:
+    time.sleep(60)
+for name in ("science", "qa"):
+    (out / name).mkdir(parents=True, exist_ok=True)
+if "random" in text:
+    (out / "science" / os.urandom(4).hex()).write_text("a name of its own")
+(out / "science" / "text.txt").write_text(text + ("later" if again and "random" in text else ""))
+numbers = {"letters": len(text), "letters_max": 1000, "again": again and "random" in text}
+(out / "qa" / "numbers.json").write_text(json.dumps(numbers))
+"""
+RESOURCES = {"cpus": 1, "memory_gb": 0.1, "time_hours": 0.02}
+
+
+@dataclass
+class Bench:
+    """Runs that have completed: one of each scan, and one of all of them."""
+
+    works: Works
+    calls: Path
+    given: Counter[str] = field(default_factory=Counter)
+
+    @staticmethod
+    def open(base: Path, template: Path) -> "Bench":
+        """Open the observatory below a directory, with a local back end of four places."""
+        ops_db = OpsDb(f"sqlite:///{shutil.copyfile(template, base / 'ops.sqlite')}")
+        works = Works.open(ops_db, base)
+        works.cluster = local_cluster(ops_db, base / "workspace", slots=4, timing=QUICK)
+        return Bench(works, base / "calls")
+
+    def complete(self, *contents: str) -> list[RunId]:
+        """Let a run of each content complete, and one that reads the products of all."""
+        (self.works.code / "reduce.py").write_text(PROGRAM)
+        for number, content in enumerate(contents):
+            self.works.observatory.scan(number, content)
+        given: dict[str, Any] = {"parameters": {"calls": str(self.calls)}, "resources": RESOURCES}
+        self.works.declare(step("read", **given), step("join", [], depends_on=["read"], **given))
+        outcome = Attached(Executor(self.works.cluster), "test", 0.02).run_pipeline("letters", Wish(by="test"))
+        assert outcome.failed == []
+        with self.works.cluster.ops_db.read() as session:
+            return current_runs(session, "letters")
+
+    def reproduce(self, *runs: int, cluster: Cluster | None = None, **options: Any) -> list[Reproduction]:
+        """Reproduce runs, seeing to it that nothing that was there before is touched."""
+        before, self.given = self.everything(), self.executions()
+        try:
+            return Reproducer(cluster or self.works.cluster, 0.02, **options).reproduce([RunId(run) for run in runs])
+        finally:
+            assert self.everything() == before
+
+    def executed(self) -> Counter[str]:
+        """Return how often each sub-group was executed since a reproduction began."""
+        return Counter({line.rpartition(" ")[0]: n for line, n in (self.executions() - self.given).items()})
+
+    def everything(self) -> Mapping[str, object]:
+        """Return all rows, and all files of the workspace but for the scratch."""
+        with self.works.cluster.ops_db.read() as session:
+            rows: dict[str, object] = {
+                table.name: sorted((tuple(row) for row in session.execute(sa.select(table))), key=repr)
+                for table in Base.metadata.sorted_tables
+            }
+        base = self.works.cluster.base
+        files = (path for path in sorted((base / "letters").rglob("*")))
+        return rows | {str(path): (path.lstat().st_mtime_ns, _content(path)) for path in files}
+
+    def scratch(self) -> list[Path]:
+        """Return what is left of reproductions."""
+        return list((self.works.cluster.base / ".reproduce").glob("*"))
+
+    def executions(self) -> Counter[str]:
+        """Return how often each step was executed on each sub-group with which submission key."""
+        return Counter(self.calls.read_text().splitlines())
+
+    def change(self, statement: sa.Update) -> None:
+        """Change rows."""
+        with self.works.cluster.ops_db.write() as session:
+            session.execute(statement)
+
+
+def _content(path: Path) -> object:
+    if path.is_symlink():
+        return path.readlink()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+SCANS = ("same", "random", "fail", "vanish", "sleep", "sleep too", "last")
+SAME, RANDOM, FAIL, VANISH, SLEEP, SLEEP_TOO, LAST, JOIN = range(1, 9)
+
+
+@pytest.fixture(scope="module")
+def done(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """Give an observatory whose runs have completed, to look at and not to change."""
+    bench = Bench.open(tmp_path_factory.mktemp("reproduction"), sqlite_template)
+    assert bench.complete(*SCANS) == [SAME, RANDOM, FAIL, VANISH, SLEEP, SLEEP_TOO, LAST, JOIN]
+    yield bench
+    bench.works.cluster.ops_db.close()
+
+
+@pytest.fixture
+def bench(done: Bench) -> Iterator[Bench]:
+    """Give the same, without what other tests have kept."""
+    yield done
+    shutil.rmtree(done.works.cluster.base / ".reproduce", ignore_errors=True)
+
+
+def outcomes(found: list[Reproduction]) -> list[str]:
+    return [one.outcome.value for one in found]
+
+
+def said(found: list[Reproduction]) -> str:
+    (one,) = found
+    assert one.outcome is Outcome.CANNOT
+    assert one.files == ()
+    return one.message
+
+
+def test_what_is_the_same_again_is_said_to_be_identical_and_leaves_nothing(bench: Bench) -> None:
+    heard: list[tuple[int, int]] = []
+    found = bench.reproduce(LAST, SAME, heard=lambda ended, running: heard.append((ended, running)))
+    assert [one.run_id for one in found] == [LAST, SAME]
+    assert outcomes(found) == ["identical"] * 2
+    assert [[file.path for file in one.files] for one in found] == [["qa/numbers.json", "science/text.txt"]] * 2
+    assert [(one.step, one.attempt, one.kept) for one in found] == [("read", 1, None)] * 2
+    assert max(bench.executions().values()) == 2  # programs see the recorded submission key
+    assert bench.scratch() == []
+    assert heard[-1] == (2, 0)
+    recorded, now = found[0].recorded, found[0].now
+    assert recorded is not None
+    assert now is not None
+    assert replace(now, wall_seconds=recorded.wall_seconds) == recorded
+    program = str(bench.works.cluster.base / ".code")
+    assert (now.host, now.runtime, now.command[0]) == (socket.gethostname(), "process", sys.executable)
+    assert now.command[1].startswith(program)
+
+
+def test_a_program_is_told_what_it_was_told_though_ops_db_has_changed(bench: Bench) -> None:
+    package = sa.update(RawDataPackage).where(RawDataPackage.name == "scan-0")
+    bench.change(package.values(metadata_={"number": 7}))
+    (found,) = bench.reproduce(SAME, keep=True)
+    bench.change(package.values(metadata_={"number": 0}))
+    assert (found.outcome, found.not_in_ops_db) == (Outcome.IDENTICAL, ("inputs[0].metadata.number",))
+    assert found.kept is not None
+    first = bench.works.cluster.base / "letters" / "executed_obs_unit=scan-0" / "read" / "run-1" / "attempt-1"
+    manifest = (first / "config" / "manifest.json").read_text()
+    assert (found.kept / "config" / "manifest.json").read_text() == manifest.replace(str(first), str(found.kept))
+    jobs = [json.loads((place / "job.json").read_text()) for place in (first, found.kept)]
+    assert len({job.pop("submission_key") for job in jobs}) == 2
+    assert json.dumps(jobs[1]) == json.dumps(jobs[0]).replace(str(first), str(found.kept))
+
+
+def test_every_file_and_number_that_differs_is_named_and_kept(bench: Bench) -> None:
+    same, random = found = bench.reproduce(SAME, RANDOM)
+    assert outcomes(found) == ["identical", "differs"]
+    compared = {file.path: file for file in random.files}
+    assert Counter(file.finding.value for file in random.files) == {"differs": 2, "missing": 1, "new": 1}
+    text, numbers = compared["science/text.txt"], compared["qa/numbers.json"]
+    assert text.finding is numbers.finding is FileFinding.DIFFERS
+    assert (text.recorded_size_bytes, text.size_bytes) == (14, 19)
+    assert text.sha256 == hashlib.sha256(b"scan-1 random\nlater").hexdigest()
+    assert [(number.name, number.recorded, number.now) for number in numbers.numbers] == [("again", 0.0, 1.0)]
+    assert (same.kept, random.kept and random.kept.is_dir()) == (None, True)
+    assert [path.name for path in bench.scratch()[0].glob("letters/*/*/*")] == ["run-2"]
+
+
+def test_inputs_that_are_not_what_was_read_are_named(tmp_path: Path, sqlite_template: Path) -> None:
+    bench = Bench.open(tmp_path, sqlite_template)
+    read, changed, other, join = bench.complete("a", "b", "c")
+    raw = bench.works.observatory.base / "archive" / "scan-0" / "scan.dat"
+    raw.write_text("scan-0 x\n")
+    message = said(bench.reproduce(read))
+    assert message.startswith("package scan-0: scan.dat: checksum differs (sha256 ")
+    assert outcomes(bench.reproduce(read, verify_inputs=False)) == ["differs"]
+    raw.unlink()
+    assert "package scan-0: scan.dat: missing" in said(bench.reproduce(read))
+    bench.works.observatory.withdraw(0)
+    assert said(bench.reproduce(read)) == "package scan-0: withdrawn, it is failed and not archived"
+    bench.works.observatory.scan(1, "new")
+    assert said(bench.reproduce(changed)).startswith("package scan-1: changed, checksum ")
+    with bench.works.cluster.ops_db.read() as session:
+        product = session.scalars(sa.select(DataProduct).where(DataProduct.path == "science/text.txt")).first()
+        assert product is not None
+        copy = session.scalars(sa.select(Copy).where(Copy.data_product_id == product.id)).one()
+    (bench.works.cluster.base / copy.path).write_text("a lie")
+    producer = "run 1 (read executed_obs_unit=scan-0)"
+    assert said(bench.reproduce(join)) == f"{producer}: science/text.txt: size differs (5 bytes, registered 9)"
+    bench.change(sa.update(Copy).where(Copy.id == copy.id).values(status=PhysicalCopyStatus.DELETED))
+    assert said(bench.reproduce(join)) == f"product {product.id} (science/text.txt of run 1): purged"
+    (bench.works.code / "reduce.py").write_text("another")
+    assert "has changed since it was registered" in said(bench.reproduce(other))
+
+
+def test_a_run_that_has_not_completed_is_told(tmp_path: Path, sqlite_template: Path) -> None:
+    works = Bench.open(tmp_path, sqlite_template).works
+    works.observatory.scan(0)
+    works.declare(step("read"))
+    works.request()
+    (found,) = Reproducer(works.cluster, 0.02).reproduce(works.in_flight())
+    assert (found.outcome, found.message) == (Outcome.CANNOT, "run 1 has not completed: PENDING")
+
+
+def test_an_image_that_is_gone_is_told(tmp_path: Path, sqlite_template: Path) -> None:
+    works = Bench.open(tmp_path, sqlite_template).works
+    works.releases = [release("1.0.0", image="/nowhere/gone.sif", sha256="0" * 64)]
+    works.observatory.scan(0)
+    works.declare(step("read"))
+    works.request()
+    (run,) = works.in_flight()
+    works.complete()
+    (found,) = Reproducer(works.cluster, 0.02).reproduce([run])
+    assert found.outcome is Outcome.CANNOT
+    assert "/nowhere/gone.sif" in found.message
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (FAIL, "failed: exit code 1: out of luck"),
+        (VANISH, "lost: not in the queue and without a result; it had begun"),
+    ],
+)
+def test_a_second_execution_that_fails_or_is_lost_is_told_and_kept(bench: Bench, run: int, message: str) -> None:
+    (found,) = bench.reproduce(run)
+    assert (found.outcome, found.message) == (Outcome.FAILED, message)
+    assert found.kept is not None
+    assert (found.kept / "job.json").is_file()
+
+
+@dataclass
+class _Interrupted:
+    """A sleep that is interrupted by Ctrl-C once a condition holds."""
+
+    condition: Callable[[], bool]
+
+    def __call__(self, seconds: float) -> None:
+        if self.condition():
+            raise KeyboardInterrupt
+        time.sleep(seconds)
+
+
+def wrappers(base: Path) -> list[int]:
+    return [process.pid for process in psutil.process_iter() if str(base / ".reproduce") in " ".join(_words(process))]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_an_interruption_ends_the_jobs_and_removes_all(bench: Bench) -> None:
+    base = bench.works.cluster.base
+    with pytest.raises(KeyboardInterrupt):
+        bench.reproduce(SLEEP, SLEEP_TOO, SAME, sleep=_Interrupted(lambda: len(bench.executed()) == 3))
+    assert wrappers(base) == []
+    assert bench.scratch() == []
+
+
+def test_what_kills_the_orchestrator_leaves_the_original_untouched(bench: Bench) -> None:
+    base, before, child = bench.works.cluster.base, bench.everything(), os.fork()
+    if child == 0:
+        try:
+            Reproducer(bench.works.cluster, 0.02).reproduce([RunId(SLEEP)])
+        finally:
+            os._exit(1)
+    eventually(lambda: wrappers(base))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    for pid in wrappers(base):
+        os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not wrappers(base))
+    assert bench.everything() == before
+
+
+def doubtful(bench: Bench, slots: int = 4, **fields: Any) -> tuple[Cluster, FakeDoubtfulBackEnd]:
+    backend = FakeDoubtfulBackEnd(LocalBackEnd(bench.works.cluster.base, slots, python=sys.executable), **fields)
+    return replace(bench.works.cluster, backend=backend), backend
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_submission_in_doubt_is_looked_for_and_never_executed_twice(bench: Bench, *, arrives: bool) -> None:
+    cluster, backend = doubtful(bench, doubts=1, arrives=arrives, silences=2)
+    assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
+    assert sorted(Counter(backend.sent).values()) == ([1, 1] if arrives else [2, 2])
+    assert bench.executed() == {f"read executed_obs_unit=scan-{scan}": 1 for scan in (0, 6)}
+
+
+class Crowded(FakeDoubtfulBackEnd):
+    """A back end that puts the first submission off."""
+
+    def submit(self, batch: Batch) -> None:
+        if not self.sent:
+            self.sent += ["put off"]
+            raise SubmissionPostponed("too many jobs")
+        super().submit(batch)
+
+
+class Narrow(FakeDoubtfulBackEnd):
+    """A back end whose last places somebody else takes in between."""
+
+    def capacity(self) -> int:
+        return 4 if not self.sent else super().capacity()
+
+
+@pytest.mark.parametrize("kind", [Crowded, Narrow])
+def test_what_there_is_no_place_for_now_is_sent_later(bench: Bench, kind: type[FakeDoubtfulBackEnd]) -> None:
+    backend = kind(LocalBackEnd(bench.works.cluster.base, slots=1, python=sys.executable))
+    surely_not_sent = replace(QUICK, resend_after=timedelta(hours=1))
+    cluster = replace(bench.works.cluster, backend=backend, timing=surely_not_sent)
+    assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
+    assert bench.executed() == {f"read executed_obs_unit=scan-{scan}": 1 for scan in (0, 6)}
+    assert len(backend.sent) == 3
+
+
+def test_nothing_is_sent_while_something_is_in_doubt(bench: Bench) -> None:
+    cluster, backend = doubtful(bench, slots=1, doubts=1, arrives=False)
+    assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
+    first, again, other = backend.sent
+    assert first == again != other
+
+
+def test_a_submission_that_is_refused_is_told(bench: Bench) -> None:
+    cluster, _ = doubtful(bench, refusals=1)
+    found = bench.reproduce(SAME, LAST, cluster=cluster)
+    assert [(one.outcome, one.message) for one in found] == [(Outcome.FAILED, "the account has expired")] * 2
+
+
+def test_a_job_that_will_never_run_is_ended(bench: Bench) -> None:
+    cluster, backend = doubtful(bench, queued=[], never=True)
+    (found,) = bench.reproduce(SAME, cluster=cluster)
+    assert found.message == "bad constraints; it never began"
+    assert len(backend.cancelled) == 1
+
+
+def test_more_runs_than_there_is_room_for_take_turns(bench: Bench) -> None:
+    cluster, backend = doubtful(bench, slots=1)
+    assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
+    assert len(backend.sent) == 2

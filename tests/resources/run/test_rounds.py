@@ -1,0 +1,232 @@
+"""Whoever stays goes round until each sub-group that was named had its turn, however few may be in flight."""
+
+import json
+import subprocess  # noqa: TID251 - processes of their own
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ccat_models.errors import NotFound
+from ccat_models.gap.reasons import Reason
+from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import RunStatus
+from resources.request.attached import Attached, Outcome
+from resources.request.ensure import Ensured, Wish, ensure
+from tests.support.programs.tiny import pipeline_yaml
+from tests.support.worlds.bench import Bench
+
+EIGHT = [f"executed_obs_unit=scan-{number}" for number in range(8)]
+ONCE_EACH = {f"scan-{number} 1": 1 for number in range(8)}
+
+# Runs the step as another process would, and tells what it created and the most that it ever saw in flight.
+CALLER = """
+import json, sys
+from dataclasses import replace
+from pathlib import Path
+import sqlalchemy as sa
+from ccat_models.tables.execution import IN_FLIGHT
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from resources.request.attached import Attached
+from resources.request.ensure import Wish
+from resources.run.executor import Executor
+from resources.ops_db import OpsDb
+from tests.support.parts.clusters import local_cluster
+url, base, waiter, *keys = sys.argv[1:]
+ops_db, seen = OpsDb(url), [0]
+def passing(border):
+    if border == "runs requested":
+        with ops_db.read() as session:
+            seen.append(session.scalar(sa.select(sa.func.count()).where(Run.status.in_(IN_FLIGHT))))
+cluster = local_cluster(ops_db, Path(base), slots=4, passing=passing)
+print("ready", flush=True)
+sys.stdin.readline()
+outcome = Attached(Executor(cluster), waiter, 0.02).run_step("letters", "read", keys, Wish(waiter))
+print(json.dumps([outcome.created["read"], max(seen), sorted(outcome.last["read"].published)]), flush=True)
+"""
+
+
+class Somebody:
+    """Somebody who stays, and what was in flight each time that runs had been requested."""
+
+    def __init__(self, bench: Bench, between: Callable[[], object] = lambda: None) -> None:
+        self.bench = bench
+        self.in_flight: list[int] = []
+        self._between = between
+
+    def attached(self, waiter: str = "ada") -> Attached:
+        """Return somebody for whom a look takes a tenth of a second of the observatory's time."""
+        executor = replace(self.bench.executor, cluster=replace(self.bench.works.cluster, passing=self._note))
+        return Attached(executor, waiter, 0.1, sleep=self._sleep)
+
+    def run_step(self, keys: list[str] | None = None, **wish: bool) -> Outcome:
+        """Run the step `read`."""
+        return self.attached().run_step("letters", "read", keys, Wish("ada", **wish))
+
+    def _note(self, border: str) -> None:
+        if border == "runs requested":
+            self.in_flight.append(len(self.bench.works.in_flight()))
+
+    def _sleep(self, seconds: float) -> None:
+        self._between()
+        self.bench.works.observatory.clock.pass_seconds(seconds)
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("keys", [None, EIGHT])
+def test_beyond_the_cap_of_a_step_everything_is_run_in_its_turn(bench: Bench, keys: list[str] | None) -> None:
+    bench.declare(*"abcdefgh", max_in_flight=2)
+    somebody = Somebody(bench)
+    outcome = somebody.run_step(keys)
+    assert bench.called() == ONCE_EACH
+    assert max(somebody.in_flight) == 2
+    assert (outcome.created, outcome.joined["read"], outcome.failed) == ({"read": 8}, 0, [])
+    assert list(outcome.last["read"].published) == EIGHT
+    assert outcome.last["read"].held == {}
+    assert outcome.runs["read"] == outcome.last["read"].published
+    assert set(outcome.statuses.values()) == {RunStatus.COMPLETED}
+
+
+def test_only_what_was_named_has_a_turn(bench: Bench) -> None:
+    bench.declare(*"abcdefgh", max_in_flight=1)
+    outcome = Somebody(bench).run_step(EIGHT[2:5])
+    assert outcome.created == {"read": 3}
+    assert bench.called() == {f"scan-{number} 1": 1 for number in (2, 3, 4)}
+
+
+@pytest.mark.parametrize("of", ["pipeline", "location"])
+def test_all_steps_of_a_pipeline_share_its_cap_and_that_of_the_location(bench: Bench, of: str) -> None:
+    for number in range(3):
+        bench.works.observatory.scan(number)
+    extra = "max_in_flight: 2\n" if of == "pipeline" else ""
+    calls = bench.works.observatory.base / "calls"
+    bench.works.observatory.declare(pipeline_yaml(calls, extra=extra), bench.works.code)
+    if of == "location":
+        bench.works.cluster = replace(bench.works.cluster, max_in_flight=2)
+    somebody = Somebody(bench)
+    outcome = somebody.attached().run_pipeline("letters", Wish("ada", patient=True))
+    assert outcome.created == {"read": 3, "clean": 3, "join": 2}
+    assert max(somebody.in_flight) == 2
+    assert outcome.failed == []
+
+
+def test_what_failed_is_not_tried_a_second_time_and_is_told_at_the_end(bench: Bench) -> None:
+    bench.declare("exit 3", "b", "exit 3", "d", max_in_flight=1)
+    somebody = Somebody(bench)
+    somebody.run_step()
+    assert bench.called() == {f"scan-{number} 1": 1 for number in range(4)}
+    outcome = somebody.run_step(retry=True)
+    assert outcome.created == {"read": 2}
+    assert bench.called() == {"scan-0 1": 2, "scan-1 1": 1, "scan-2 1": 2, "scan-3 1": 1}
+    assert set(outcome.last["read"].published) == {EIGHT[1], EIGHT[3]}
+    assert outcome.last["read"].held == dict.fromkeys((EIGHT[0], EIGHT[2]), Reason.RETRIES_EXHAUSTED)
+    assert len(outcome.failed) == 2
+
+
+def test_what_is_forced_is_run_once_each(bench: Bench) -> None:
+    bench.declare("a", "b", "c", max_in_flight=1)
+    somebody = Somebody(bench)
+    somebody.run_step()
+    outcome = somebody.run_step(EIGHT[:3], force=True)
+    assert outcome.created == {"read": 3}
+    assert bench.called() == {f"scan-{number} 1": 2 for number in range(3)}
+    assert somebody.run_step().created == {"read": 0}
+
+
+def test_what_changes_after_its_turn_is_left_for_the_next_call(bench: Bench) -> None:
+    bench.declare("a", "b", "c", max_in_flight=1)
+
+    def change() -> None:
+        if len(bench.called()) == 2 and not changed:
+            changed.append(bench.works.observatory.scan(0, "changed"))
+
+    changed: list[object] = []
+    somebody = Somebody(bench, change)
+    outcome = somebody.run_step()
+    assert changed
+    assert bench.called() == {f"scan-{number} 1": 1 for number in range(3)}
+    assert outcome.last["read"].held == {EIGHT[0]: Reason.NEW_INPUTS}
+    assert outcome.last["read"].left == 0
+    assert somebody.run_step().created == {"read": 1}
+    assert bench.called()["scan-0 1"] == 2
+
+
+def test_what_this_one_has_created_is_not_joined_in_a_later_round() -> None:
+    first, second = (RunId(number) for number in (1, 2))
+    outcome = Outcome()
+    outcome.note({"read": Ensured({}, {"a": first}, {"b": second}, {})})
+    outcome.note({"read": Ensured({}, {"a": first, "b": second, "c": RunId(3)}, {}, {})})
+    assert (outcome.created, outcome.joined) == ({"read": 1}, {"read": 2})
+    assert outcome.runs == {"read": {"a": 1, "b": 2, "c": 3}}
+
+
+def test_two_callers_share_the_cap_and_nothing_is_run_twice(bench: Bench) -> None:
+    bench.declare(*"abcdefgh", seconds=0.05, max_in_flight=2)
+    url = bench.works.cluster.ops_db.url.render_as_string(hide_password=False)
+    words = [sys.executable, "-c", CALLER, url, str(bench.works.cluster.base)]
+    pipe = subprocess.PIPE
+    callers = [
+        subprocess.Popen([*words, waiter, *EIGHT], text=True, stdin=pipe, stdout=pipe) for waiter in ("ada", "bob")
+    ]
+    for caller in callers:
+        assert caller.stdout is not None
+        assert caller.stdout.readline() == "ready\n"
+    said = [json.loads(caller.communicate("go\n", timeout=60)[0]) for caller in callers]
+    assert bench.called() == ONCE_EACH
+    assert sum(created for created, _, _ in said) == 8
+    assert max(seen for _, seen, _ in said) == 2
+    assert [published for _, _, published in said] == [EIGHT, EIGHT]
+
+
+def fill_the_location(bench: Bench, seconds: float) -> None:
+    """Let a pipeline that nobody waits for take the only place that there is."""
+    bench.declare("a", "b")
+    calls = bench.works.observatory.base / "calls-of-others"
+    bench.works.observatory.declare(pipeline_yaml(calls, name="others", seconds=str(seconds)), bench.works.code)
+    bench.works.cluster = replace(bench.works.cluster, max_in_flight=1)
+    assert ensure(bench.works.cluster, "others", "read", EIGHT[:1], Wish("bob")).created
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_cap_that_another_pipeline_fills_is_waited_for(bench: Bench, whole: bool) -> None:
+    fill_the_location(bench, 0.3)
+    somebody = Somebody(bench)
+    outcome = somebody.attached().run_pipeline("letters", Wish("ada")) if whole else somebody.run_step()
+    assert outcome.created == {"read": 2}
+    assert list(outcome.last["read"].published) == EIGHT[:2]
+    assert bench.statuses() == ["COMPLETED"] * 3
+    assert set(somebody.in_flight) == {0, 1}
+    assert bench.called() == {"scan-0 1": 1, "scan-1 1": 1}
+
+
+def test_who_is_interrupted_while_waiting_for_a_place_ends_nothing_of_others(bench: Bench) -> None:
+    fill_the_location(bench, 0.3)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Somebody(bench, interrupt).run_step()
+    assert len(bench.statuses()) == 1
+    assert bench.until_ended() == ["COMPLETED"]
+
+
+def test_an_unknown_key_is_refused_and_nothing_is_begun(bench: Bench) -> None:
+    bench.declare("a", "b")
+    with pytest.raises(NotFound, match=r"no sub-group of step read 'executed_obs_unit=nothing'.*scan-0"):
+        Somebody(bench).run_step([EIGHT[0], "executed_obs_unit=nothing"])
+    with pytest.raises(NotFound, match="no step of pipeline letters 'write'; known: read"):
+        Somebody(bench).attached().run_step("letters", "write", None, Wish("ada"))
+    assert (bench.statuses(), bench.called()) == ([], Counter())
+
+
+def test_a_sub_group_whose_packages_went_before_it_was_ever_run_is_known_and_held(bench: Bench) -> None:
+    bench.declare("a", "b")
+    assert set(bench.works.reasons("read")) == {"scan-0", "scan-1"}
+    bench.works.observatory.withdraw(1)
+    outcome = Somebody(bench).run_step(EIGHT[:2])
+    assert list(outcome.last["read"].published) == EIGHT[:1]
+    assert outcome.last["read"].held == {EIGHT[1]: Reason.INPUTS_WITHDRAWN}

@@ -1,0 +1,115 @@
+"""Runs never are without somebody who waits for them, from the transaction on that makes them."""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, wait_for
+from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunWaiter
+from resources.ops_db import OpsDb
+from resources.request.attached import Attached
+from resources.request.ensure import Wish, ensure
+from tests.resources.run.test_killed import run_victim
+from tests.support.programs.tiny import pipeline_yaml
+from tests.support.worlds.bench import Bench
+from tests.support.worlds.observatory import SmallObservatory
+
+
+def waiters(ops_db: OpsDb) -> dict[int, list[str]]:
+    """Return who waits for each run."""
+    query = sa.select(Run.id, RunWaiter.waiter).outerjoin(RunWaiter, RunWaiter.run_id == Run.id).order_by(Run.id)
+    with ops_db.read() as session:
+        found: dict[int, list[str]] = {}
+        for run, waiter in session.execute(query).tuples():
+            found.setdefault(run, []).extend([waiter] if waiter else [])
+        return found
+
+
+@pytest.mark.parametrize(("later", "given_up"), [(timedelta(0), False), (FORGOTTEN_AFTER, True)])
+def test_who_is_killed_right_after_asking_is_known_to_wait_and_soon_forgotten(
+    observatory: SmallObservatory, code: Path, tmp_path: Path, later: timedelta, given_up: bool
+) -> None:
+    calls = tmp_path / "calls"
+    observatory.scan(0)
+    observatory.scan(1)
+    observatory.declare(pipeline_yaml(calls), code)
+    ops_db = observatory.ops_db
+    assert run_victim(ops_db, tmp_path, "runs requested", 1) == -signal.SIGKILL
+    assert waiters(ops_db) == {1: ["victim"], 2: ["victim"]}
+
+    with ops_db.write() as session:
+        seen = session.scalars(sa.select(RunWaiter.seen_at)).all()
+        assert datetime.now(UTC) - min(seen) < timedelta(seconds=30)  # noqa: TID251 - the victim's clock
+        now = min(seen) + later
+        wait_for(session, list(session.scalars(sa.select(Run.id))), "bob", now)
+        assert bool(abandon(session, "bob", by="bob", now=now)) is given_up
+    if not given_up:
+        assert run_victim(ops_db, tmp_path, "none", 1) == 0
+        read = [line for line in calls.read_text().splitlines() if line.startswith("read")]
+        assert Counter(read) == {f"read executed_obs_unit=scan-{number} 1": 1 for number in (0, 1)}
+
+
+def interrupted(bench: Bench, border: str) -> Attached:
+    def interrupt(passed: str) -> None:
+        if passed == border:
+            raise KeyboardInterrupt
+
+    cluster = replace(bench.works.cluster, passing=interrupt)
+    return Attached(replace(bench.executor, cluster=cluster), "ada", 0.1)
+
+
+ASKING: list[Callable[[Attached], object]] = [
+    lambda attached: attached.run_pipeline("letters", Wish("ada")),
+    lambda attached: attached.run_step("letters", "read", None, Wish("ada")),
+]
+
+
+@pytest.mark.parametrize("ask", ASKING, ids=["pipeline", "step"])
+def test_an_interruption_right_after_asking_cancels_what_was_asked_for(
+    bench: Bench, ask: Callable[[Attached], object]
+) -> None:
+    bench.declare("a", "b")
+    with pytest.raises(KeyboardInterrupt):
+        ask(interrupted(bench, "runs requested"))
+    assert bench.statuses() == ["CANCELLED", "CANCELLED"]
+    assert waiters(bench.works.cluster.ops_db) == {1: [], 2: []}
+    assert bench.called() == {}
+
+
+def test_what_is_joined_is_waited_for_from_the_same_moment(bench: Bench) -> None:
+    bench.declare("a", "b")
+    assert bench.works.ask("read", "scan-0").created
+    assert waiters(bench.works.cluster.ops_db) == {1: []}, "who does not stay does not wait"
+    answer = ensure(bench.works.cluster, "letters", "read", None, Wish("ada"), waiter="ada")
+    assert (list(answer.joined.values()), list(answer.created.values())) == ([1], [2])
+    assert waiters(bench.works.cluster.ops_db) == {1: ["ada"], 2: ["ada"]}
+
+
+def test_an_interruption_leaves_what_it_joined_to_the_one_who_still_waits(bench: Bench) -> None:
+    bench.declare("a", "b")
+    bench.works.ask("read", "scan-0")
+    with bench.works.cluster.ops_db.write() as session:
+        wait_for(session, list(session.scalars(sa.select(Run.id))), "bob", bench.works.cluster.clock())
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(bench, "runs requested").run_step("letters", "read", None, Wish("ada"))
+    assert waiters(bench.works.cluster.ops_db) == {1: ["bob"], 2: []}
+    assert bench.until_ended() == ["COMPLETED", "CANCELLED"]
+
+
+def test_who_has_seen_the_end_waits_no_more(bench: Bench) -> None:
+    bench.declare("a", "b")
+
+    def sleep(seconds: float) -> None:
+        bench.works.observatory.clock.pass_seconds(seconds)
+        time.sleep(0.02)
+
+    Attached(bench.executor, "ada", 0.1, sleep=sleep).run_step("letters", "read", None, Wish("ada"))
+    assert waiters(bench.works.cluster.ops_db) == {1: [], 2: []}

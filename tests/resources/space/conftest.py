@@ -1,0 +1,20 @@
+from pathlib import Path
+
+import pytest
+
+from resources.ops_db import OpsDb
+from tests.support.parts.ops_db import empty
+from tests.support.worlds.tiny import Tiny
+
+
+@pytest.fixture
+def tiny(shared_ops_db: OpsDb, tmp_path: Path) -> Tiny:
+    """Give an observatory without scans, and the pipeline `letters` declared on it."""
+    empty(shared_ops_db)
+    return Tiny.open(shared_ops_db, tmp_path)
+
+
+@pytest.fixture
+def embedded(sqlite_ops_db: OpsDb, tmp_path: Path) -> Tiny:
+    """Give the same on the embedded database alone."""
+    return Tiny.open(sqlite_ops_db, tmp_path)

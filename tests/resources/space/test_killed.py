@@ -1,0 +1,122 @@
+"""A process that dies while it makes room, or makes again, loses nothing and does nothing twice."""
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ccat_models.product.purge import marked_runs
+from ccat_models.product.space import list_purges
+from ccat_models.tables.base import RunId
+from ccat_models.tables.space import SpaceState
+from resources.errors import DiskNotThere
+from resources.request.ensure import Wish
+from resources.space.purging import finish, unlink
+from tests.support.worlds.tiny import Died, Tiny
+
+BORDERS = ("purge marked", "purged files removed", "purge confirmed")
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_a_purge_that_dies_is_finished_by_whoever_comes_next(embedded: Tiny, border: str) -> None:
+    embedded.declare(0, 2)
+    embedded.run()
+    embedded.called()
+    with pytest.raises(Died):
+        embedded.dying_at(border).purge()
+    begun = SpaceState.PURGED if border == BORDERS[-1] else SpaceState.MARKED
+    assert set(embedded.state("read")) == {begun}
+    finish(embedded.cluster)
+    assert set(embedded.state("read")) == set(embedded.state("clean")) == {SpaceState.PURGED}
+    embedded.check_disk()
+    embedded.run()
+    assert embedded.called() == Counter()
+
+
+def test_nothing_is_taken_for_removed_while_the_disk_is_not_there(tiny: Tiny) -> None:
+    tiny.declare(0, 2)
+    tiny.run()
+    base = tiny.cluster.base
+    with pytest.raises(Died):
+        tiny.dying_at("purge marked").purge()
+    base.rename(base.with_name("elsewhere"))
+    base.mkdir()
+    with pytest.raises(DiskNotThere, match=f"newest products is below {base}: see whether its disk is mounted"):
+        finish(tiny.cluster)
+    with pytest.raises(DiskNotThere):
+        tiny.purge()
+    assert set(tiny.state("read")) == {SpaceState.MARKED}
+    for left in base.iterdir():  # programs that were asked
+        shutil.rmtree(left)
+    base.rmdir()
+    base.with_name("elsewhere").rename(base)
+    finish(tiny.cluster)
+    assert set(tiny.state("read")) == {SpaceState.PURGED}
+    tiny.check_disk()
+
+
+@pytest.mark.parametrize("border", BORDERS[:2])
+def test_what_a_dead_purge_has_marked_is_finished_before_it_is_made_again(embedded: Tiny, border: str) -> None:
+    embedded.declare(0, 2)
+    embedded.run()
+    with pytest.raises(Died):
+        embedded.dying_at(border).purge()
+    embedded.called()
+    embedded.observatory.scan(4)
+    assert embedded.run().failed == []
+    once = [f"{step} scan-{n}" for step in ("read", "clean") for n in (0, 2, 4)]
+    assert embedded.called() == Counter([*once, "join source-1"])
+    embedded.check_disk()
+
+
+@pytest.mark.parametrize("border", ["runs requested", "taken up", "intent committed", "sent", "outputs verified"])
+def test_making_again_survives_the_death_of_who_does_it(embedded: Tiny, border: str) -> None:
+    embedded.declare(0, 2)
+    embedded.run()
+    embedded.purge()
+    embedded.called()
+    embedded.observatory.scan(4)
+    with pytest.raises(Died):
+        embedded.dying_at(border).work_for_ever()
+    assert embedded.run().failed == []
+    called = embedded.called()
+    assert called["join source-1"] == 1
+    assert max(called.values()) == 1
+    embedded.check_disk()
+
+
+def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew(tiny: Tiny) -> None:
+    """A removes the files, and sleeps; B confirms, all is made again and marked by another purge; A wakes up."""
+    tiny.declare(0, 2)
+    tiny.run()
+
+    def meanwhile(border: str) -> None:
+        if border == "purged files removed":
+            finish(tiny.cluster)
+            assert tiny.run(step="join", wish=Wish(by="test", force=True)).failed == []
+            with pytest.raises(Died):
+                tiny.dying_at("purge marked").purge()
+
+    slow = replace(tiny.cluster, passing=meanwhile)
+    Tiny(tiny.observatory, slow).purge()
+    assert set(tiny.state("read")) == set(tiny.state("clean")) == {SpaceState.MARKED}
+    assert finish(tiny.cluster).freed_runs == 4
+    assert set(tiny.state("read")) == set(tiny.state("clean")) == {SpaceState.PURGED}
+    tiny.check_disk()
+    with tiny.cluster.ops_db.read() as session:
+        assert [(row.freed_runs, row.problem) for row in list_purges(session)] == [(4, None), (4, None)]
+
+
+def test_who_was_held_up_removes_nothing_of_what_was_made_again(embedded: Tiny) -> None:
+    embedded.declare(0, 2)
+    embedded.run()
+    with pytest.raises(Died):
+        embedded.dying_at("purge marked").purge()
+    with embedded.cluster.ops_db.read() as session:
+        late = marked_runs(session, embedded.cluster.location_id, after=RunId(0), limit=100)
+    finish(embedded.cluster)
+    assert embedded.run(step="join", wish=Wish(by="test", force=True)).failed == []
+    assert unlink(embedded.cluster, [path for run in late for path in run.paths])[1] == {}
+    assert set(embedded.state("clean")) == {SpaceState.PRESENT}
+    embedded.check_disk()
