@@ -43,7 +43,7 @@ def run_prepare(directory: Path, scans: int, urls: dict[str, str]) -> dict[str, 
     from ccat_models.pipeline.view import load_pipeline  # noqa: PLC0415
     from ccat_models.sub_group.follow import follow_packages  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
-    from resources.request.standing import visit  # noqa: PLC0415
+    from resources.request.standing import run_round  # noqa: PLC0415
 
     begun, ops_db = time.monotonic(), OpsDb(urls["ops"])
     observe(ops_db, directory, scans, per_unit=10)
@@ -54,7 +54,7 @@ def run_prepare(directory: Path, scans: int, urls: dict[str, str]) -> dict[str, 
         follow_packages(session, NOON)
         look(session, pipeline, NOON)
         complete_all(session, pipeline, cluster.backend.name)
-    found = visit(cluster)
+    found = run_round(cluster)
     if found is None or found.created or found.judged.total() != scans:
         raise RuntimeError(f"not all is up to date: {found}")
     settle(ops_db)
@@ -105,7 +105,7 @@ def _ticks(ops_db: "OpsDb", directory: Path, scans: int) -> Iterator[tuple[float
 def _await_end(executor: "Executor") -> None:
     """Let what is on its way complete, as the sensor of jobs would, and follow that."""
     from ccat_models.run.work import anything_to_do  # noqa: PLC0415
-    from resources.request.standing import visit  # noqa: PLC0415
+    from resources.request.standing import run_round  # noqa: PLC0415
 
     cluster, in_flight = executor.cluster, True
     while in_flight:
@@ -114,7 +114,7 @@ def _await_end(executor: "Executor") -> None:
         with cluster.ops_db.read() as session:
             in_flight = anything_to_do(session, cluster.location_id)
     executor.release()
-    found = visit(cluster)
+    found = run_round(cluster)
     if found is None or found.created:
         raise RuntimeError(f"the run did not complete: {found}")
 

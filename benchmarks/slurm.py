@@ -158,11 +158,11 @@ def _spent() -> float:
 
 def _run_pipeline(works: "Works", runs: int) -> dict[str, Any]:
     from resources.request.attached import Attached  # noqa: PLC0415
-    from resources.request.ensure import Wish  # noqa: PLC0415
+    from resources.request.ensure import RequestOptions  # noqa: PLC0415
     from resources.run.executor import Executor  # noqa: PLC0415
 
     begun, attached = time.monotonic(), Attached(Executor(works.cluster), waiter="bench", poll_seconds=0.2)
-    outcome = attached.run_pipeline("letters", Wish("bench", patient=True))
+    outcome = attached.run_pipeline("letters", RequestOptions("bench", patient=True))
     wall = time.monotonic() - begun
     if outcome.failed or len(outcome.statuses) != runs:
         raise RuntimeError(f"{len(outcome.statuses)} runs, of which failed: {outcome.failed}")

@@ -11,7 +11,7 @@ from benchmarks.plan import FLOOR as FLOOR_42_000
 
 if TYPE_CHECKING:
     from resources.ops_db import OpsDb
-    from resources.request.standing import Visit
+    from resources.request.standing import PipelineRound
 
 SCANS = (1_000, 10_000, 20_000, 100_000, 1_000_000)  # a sub-group each; runs = 2.1 times as many
 AS_MANY_AS_THE_FLOORS = 20_000
@@ -106,16 +106,16 @@ def run_idle_tick(directory: Path, scans: int, urls: dict[str, str]) -> dict[str
     """Visit when nothing has changed, and after a package has: twice, because the first time builds the statements."""
     from benchmarks.world import NOON, counting_statements  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
-    from resources.request.standing import visit  # noqa: PLC0415
+    from resources.request.standing import run_round  # noqa: PLC0415
     from tests.support.parts.clusters import local_cluster  # noqa: PLC0415
 
     ops_db = OpsDb(urls["ops"])
     cluster = local_cluster(ops_db, directory / "workspace", slots=1, clock=lambda: NOON)
 
-    def visited() -> tuple[float, int, "Visit | None"]:
+    def visited() -> tuple[float, int, "PipelineRound | None"]:
         with counting_statements(ops_db) as statements:
             begun = time.monotonic()
-            found = visit(cluster)
+            found = run_round(cluster)
             return round(1000 * (time.monotonic() - begun), 2), len(statements), found
 
     first, *idle = (visited() for _ in range(IDLE_VISITS + 1))

@@ -2,7 +2,7 @@ class ResourceError(Exception):
     """Root of the errors that the world outside causes, sorted by what to do next.
 
     ResourceError
-    ├── AskAgain                   nothing is broken for good: ask later
+    ├── TransientError                   nothing is broken for good: ask later
     │   ├── ShellUnavailable       the machine cannot be reached: surely nothing was done
     │   │   └── HostNotTrusted     its host key or our credentials are refused: an operator has to mend that
     │   ├── ShellDoubtful          a command or transfer began and its end is not known
@@ -26,11 +26,11 @@ class ResourceError(Exception):
     """
 
 
-class AskAgain(ResourceError):
+class TransientError(ResourceError):
     """Raise where the same question may be answered later; never where the answer is "no"."""
 
 
-class ShellUnavailable(AskAgain):
+class ShellUnavailable(TransientError):
     """Raise when a machine cannot be reached and surely nothing was done there."""
 
 
@@ -38,19 +38,19 @@ class HostNotTrusted(ShellUnavailable):
     """Raise when a machine shows another host key than the known one, or refuses our credentials."""
 
 
-class ShellDoubtful(AskAgain):
+class ShellDoubtful(TransientError):
     """Raise when a command or a transfer began and it is not known how, or whether, it ended."""
 
 
-class BackEndUnavailable(AskAgain):
+class BackEndUnavailable(TransientError):
     """Raise when a back end cannot say which jobs it has: no answer is not an empty answer."""
 
 
-class DiskNotThere(AskAgain):
+class DiskNotThere(TransientError):
     """Raise where nothing of what should lie at a location does; never for single files that are missing."""
 
 
-class SubmissionPostponed(AskAgain):
+class SubmissionPostponed(TransientError):
     """Raise when surely no job of the request was accepted and the same request may be accepted later."""
 
 
@@ -58,11 +58,11 @@ class SubmissionTooLarge(SubmissionPostponed):
     """Raise when surely no job of the request was accepted, and a request for fewer of them might be."""
 
 
-class SubmissionDoubtful(AskAgain):
+class SubmissionDoubtful(TransientError):
     """Raise when a submission may or may not have been accepted; only `find` may follow, never a second `submit`."""
 
 
-class LeaseLost(AskAgain):
+class LeaseLost(TransientError):
     """Raise where somebody else has taken the lease under which this process acted: it must do nothing more."""
 
 

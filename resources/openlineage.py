@@ -7,7 +7,7 @@ import requests
 from openlineage.client.event_v2 import RunEvent
 from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport, TokenProvider
 
-from resources.errors import AskAgain
+from resources.errors import TransientError
 
 TIMEOUT_SECONDS = 5.0
 
@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 5.0
 _ASK_AGAIN = frozenset((401, 403, 404, 405, 407, 408, 421, 425, 429))
 
 
-class ReceiverUnavailable(AskAgain):
+class ReceiverUnavailable(TransientError):
     """Raise where a receiver of events does not answer, or refuses them all; what was sent before has arrived."""
 
 

@@ -15,7 +15,7 @@ _PAGE = 200
 _PAGES = 10  # in one tick, of which Dagster waits for a minute
 
 
-class Told(BaseModel):
+class Cursor(BaseModel):
     """The sensor's cursor: what has been told whole, and how far it has come with what was decided since."""
 
     whole: Decisions
@@ -39,7 +39,7 @@ def decisions_sensor(ops_db: Callable[[], OpsDb], show: Show) -> dg.SensorDefini
         description="Shows waivers, taints and changed limits on the checks of runs that had completed before.",
     )
     def decisions(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told = read_cursor(context.cursor, Told(whole=Decisions()))
+        told = read_cursor(context.cursor, Cursor(whole=Decisions()))
         with ops_db().read() as session:
             newest = newest_decisions(session)
             if told.until is None and newest == told.whole:
@@ -52,7 +52,7 @@ def decisions_sensor(ops_db: Callable[[], OpsDb], show: Show) -> dg.SensorDefini
     return decisions
 
 
-def _tell(session: Session, told: Told, show: Callable[[Sequence[RunId]], None]) -> tuple[Told, int]:
+def _tell(session: Session, told: Cursor, show: Callable[[Sequence[RunId]], None]) -> tuple[Cursor, int]:
     """Tell some pages of what was decided; return how far that is, and of how many runs it was."""
     count = 0
     for _ in range(_PAGES):
@@ -61,6 +61,6 @@ def _tell(session: Session, told: Told, show: Callable[[Sequence[RunId]], None])
             show(runs)
         count += len(runs)
         if len(runs) < _PAGE:
-            return Told(whole=told.until or told.whole), count
+            return Cursor(whole=told.until or told.whole), count
         told = told.model_copy(update={"after": runs[-1]})
     return told, count

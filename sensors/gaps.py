@@ -3,7 +3,7 @@ from threading import Lock
 
 import dagster as dg
 
-from resources.request.standing import Visit, visit
+from resources.request.standing import PipelineRound, run_round
 from resources.run.executor import Executor
 
 INTERVAL_SECONDS = 10
@@ -29,7 +29,7 @@ def gaps_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
             return dg.SkipReason("an earlier tick is still at work")
         try:
             mover = executor()
-            found = visit(mover.cluster)
+            found = run_round(mover.cluster)
             if found is None:
                 return dg.SkipReason("nothing has changed")
             for name, count in sorted(found.created.items()):
@@ -43,7 +43,7 @@ def gaps_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
     return gaps
 
 
-def _said(found: Visit) -> str:
+def _said(found: PipelineRound) -> str:
     return (
         f"looked at {found.judged.total()} sub-groups, {found.changed.total()} of them changed, "
         f"{found.created.total()} runs requested"

@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 EventsOf = Callable[[Session, Sequence[RunId]], Mapping[RunId, Sequence[RunEvent]]]
 
 
-class Told(BaseModel):
+class Cursor(BaseModel):
     """The sensor's cursor: the change up to which every end was told, and later ones that were told too, and when.
 
     `rejected` counts the events that the receiver would not take.
@@ -61,7 +61,7 @@ def openlineage_sensor(
         description=f"Sends OpenLineage events of runs that ended to {receiver.url}.",
     )
     def openlineage(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told = read_cursor(context.cursor, Told())
+        told = read_cursor(context.cursor, Cursor())
         with ops_db().read() as session:
             ended = endings_after(session, told.behind, told=told.also, limit=RUNS_PER_TICK)
             events = events_of(session, [ending.run_id for ending in ended]) if ended else {}
@@ -89,14 +89,14 @@ def _send(receiver: OpenLineageReceiver, ended: Sequence[Ending], events: Mappin
     return sent
 
 
-def _said(told: Told, sent: _Sent) -> str:
+def _said(told: Cursor, sent: _Sent) -> str:
     said = sent.problem or (f"{len(sent.ended)} runs were told of" if sent.ended else "no run has ended")
     return f"{said}; events that were rejected so far: {told.rejected}, see the log" if told.rejected else said
 
 
-def _moved(told: Told, sent: _Sent, now: datetime) -> Told:
+def _moved(told: Cursor, sent: _Sent, now: datetime) -> Cursor:
     """Return the cursor behind what was sent and is settled; the rest is remembered one by one."""
     also = told.also | {one.change_id: one.at for one in sent.ended}
     behind = max([told.behind, *(number for number, at in also.items() if at < now - _SETTLES_AFTER)])
     later = {number: at for number, at in also.items() if number > behind}
-    return Told(behind=behind, also=later, rejected=told.rejected + sent.rejected)
+    return Cursor(behind=behind, also=later, rejected=told.rejected + sent.rejected)

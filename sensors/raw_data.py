@@ -16,7 +16,7 @@ _COMPARE_EVERY = timedelta(hours=1)
 Piece = Callable[[dg.DagsterInstance, Session, Marks | None], bool]
 
 
-class Told(BaseModel):
+class Cursor(BaseModel):
     """The sensor's cursor: up to where Dagster knows what ops-db holds, and when all of that was last compared."""
 
     database: str
@@ -25,7 +25,7 @@ class Told(BaseModel):
 
 
 @dataclass(frozen=True)
-class Mirror:
+class RawDataPublisher:
     """The pieces of work, each to be repeated at will; each says whether it came to its end.
 
     What is new is all that came after marks, everything for None.
@@ -46,7 +46,7 @@ class Mirror:
         return told is not None or self.hide(instance, session, told)
 
 
-def raw_data_sensor(ops_db: Callable[[], OpsDb], mirror: Mirror, clock: Clock) -> dg.SensorDefinition:
+def raw_data_sensor(ops_db: Callable[[], OpsDb], mirror: RawDataPublisher, clock: Clock) -> dg.SensorDefinition:
     """Return the sensor that shows new sub-groups and packages, and hides what is beyond the partition horizon.
 
     Memberships are brought up to date by others. Idle, it reads once and writes nothing. Once an hour, and where its
@@ -73,16 +73,16 @@ def raw_data_sensor(ops_db: Callable[[], OpsDb], mirror: Mirror, clock: Clock) -
             if not mirror.show(context.instance, session, None if told is None else told.marks, marks):
                 return dg.SkipReason("there is more to show than one tick can")
         compared_at = now if told is None else told.compared_at
-        context.update_cursor(Told(database=name, marks=marks, compared_at=compared_at).model_dump_json())
+        context.update_cursor(Cursor(database=name, marks=marks, compared_at=compared_at).model_dump_json())
         return dg.SkipReason("everything was compared" if told is None else "what has come was shown")
 
     return raw_data
 
 
-def _told(cursor: str | None, database: str, marks: Marks) -> Told | None:
+def _told(cursor: str | None, database: str, marks: Marks) -> Cursor | None:
     """Return the cursor; None where there is none, or it cannot be of this database as it is."""
     try:
-        told = None if cursor is None else Told.model_validate_json(cursor)
+        told = None if cursor is None else Cursor.model_validate_json(cursor)
     except ValidationError:
         return None
     return None if told is None or told.database != database or marks.is_before(told.marks) else told

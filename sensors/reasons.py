@@ -15,7 +15,7 @@ INTERVAL_SECONDS = 60
 ROWS_SHOWN = 50
 
 
-class Told(BaseModel):
+class Cursor(BaseModel):
     """The sensor's cursor: the last row that was told and cannot change any more, and all counts as they were told."""
 
     row: int = 0
@@ -38,7 +38,7 @@ def reasons_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Clock
         description="Notes on each step why its sub-groups are, or are not, run.",
     )
     def reasons(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told = read_cursor(context.cursor, Told())
+        told = read_cursor(context.cursor, Cursor())
         with ops_db().read() as session:
             counts, row = _counts(session, told, clock)
             changed = [step_id for step_id, numbers in counts.items() if told.counts.get(step_id) != numbers]
@@ -49,13 +49,13 @@ def reasons_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Clock
                     context.instance.report_runless_asset_event(event)
         if changed or row != told.row:
             now_told = {step_id: dict(numbers) for step_id, numbers in counts.items()}
-            context.update_cursor(Told(row=row, counts=now_told).model_dump_json())
+            context.update_cursor(Cursor(row=row, counts=now_told).model_dump_json())
         return dg.SkipReason(f"the reasons of {len(changed)} steps were noted" if changed else "no reason has changed")
 
     return reasons
 
 
-def _counts(session: Session, told: Told, clock: Clock) -> tuple[Counts, int]:
+def _counts(session: Session, told: Cursor, clock: Clock) -> tuple[Counts, int]:
     """Return what the counts are now, and the row to go on behind; all is read anew where that row is not there."""
     rows = counted_since(session, told.row) if told.row else []
     if not rows or rows[0].id != told.row:

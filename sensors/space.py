@@ -20,9 +20,9 @@ from ccat_models.product.space import (
     read_space,
 )
 from ccat_models.raw.staging import Staged, read_staged
-from resources.errors import AskAgain
+from resources.errors import TransientError
 from resources.location import Cluster
-from resources.raw.release import release_or_tell
+from resources.raw.let_go import let_go_or_log
 from resources.space.plan import kept_by_step
 from resources.space.purging import finish
 from resources.space.room import Usage, make_room, usage
@@ -67,7 +67,7 @@ class Pause(BaseModel):
         return Pause(until=now + length, length=length)
 
 
-class Told(BaseModel):
+class Cursor(BaseModel):
     """The sensor's cursor: the signs as they were told, the last purged run that was, when numbers were; a pause."""
 
     signs: Signs | None = None
@@ -91,12 +91,12 @@ def space_sensor(cluster: Callable[[], Cluster], describe: Describe, clock: Cloc
         description="Makes room above the high watermark, and tells what products take up.",
     )
     def space(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told, here = read_cursor(context.cursor, Told()), cluster()
+        told, here = read_cursor(context.cursor, Cursor()), cluster()
         try:
             freed, pause = _make_room(here, told.pause, clock())
             paused = told.model_copy(update={"pause": pause})
             said = _tell(context.instance, here, paused, describe, clock())
-        except AskAgain as error:
+        except TransientError as error:
             return dg.SkipReason(f"the processing location does not answer: {error}")
         if (said or paused) != told:
             context.update_cursor((said or paused).model_dump_json())
@@ -112,7 +112,7 @@ def _make_room(cluster: Cluster, pause: Pause | None, now: datetime) -> tuple[in
     with cluster.ops_db.read() as session:
         signs = read_signs(session, cluster.location_id)
     freed = finish(cluster).freed_bytes if signs.is_removing else 0
-    freed += release_or_tell(cluster) if signs.has_staged else 0
+    freed += let_go_or_log(cluster) if signs.has_staged else 0
     above = 0 if cluster.watermarks.high is None else usage(cluster).above_high
     if not above:
         return freed, None
@@ -122,7 +122,9 @@ def _make_room(cluster: Cluster, pause: Pause | None, now: datetime) -> tuple[in
     return freed + made, None if made else Pause.after(pause, now)
 
 
-def _tell(instance: dg.DagsterInstance, cluster: Cluster, told: Told, describe: Describe, now: datetime) -> Told | None:
+def _tell(
+    instance: dg.DagsterInstance, cluster: Cluster, told: Cursor, describe: Describe, now: datetime
+) -> Cursor | None:
     """Tell what is new, as much as a tick has time for; return how far that is, None where nothing was."""
     with cluster.ops_db.read() as session:
         signs = read_signs(session, cluster.location_id)

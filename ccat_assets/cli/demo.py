@@ -16,8 +16,8 @@ from ccat_assets.operate.initialise import initialise
 from ccat_assets.wiring.application import Application
 from ccat_assets.wiring.settings import REPOSITORY
 from ccat_models.errors import Refused
-from resources.request.ensure import Wish
-from resources.shell.companion import start_companion
+from resources.request.ensure import RequestOptions
+from resources.shell.child_process import start_child_process
 from resources.shell.ports import free_port
 
 _PRODUCTS_PORT = 3070
@@ -60,7 +60,7 @@ def serve(app: Application, port: int) -> None:
     chosen = free_port(port)
     products = urlsplit(app.settings.products_url)
     ccat = str(Path(sys.executable).with_name("ccat"))
-    start_companion([ccat, "serve", "--with-parent", "--port", str(products.port)])
+    start_child_process([ccat, "serve", "--with-parent", "--port", str(products.port)])
     console.print(f"\nDagit: [bold]http://127.0.0.1:{chosen}[/bold]  (Ctrl-C ends it)")
     sys.stdout.flush()
     os.environ.update(  # noqa: TID251 - for the program it becomes
@@ -72,7 +72,7 @@ def serve(app: Application, port: int) -> None:
 
 
 def _run(app: Application, pipeline: str) -> None:
-    outcome = run_attached(app, pipeline, None, None, Wish(by=app.settings.user, patient=True), quiet=False)
+    outcome = run_attached(app, pipeline, None, None, RequestOptions(by=app.settings.user, patient=True), quiet=False)
     created, failed = sum(outcome.created.values()), outcome.failed
     _say(f"    {pipeline}: {created} runs, {len(failed)} failed" if created else f"    {pipeline}: nothing to run")
     if failed:

@@ -18,7 +18,7 @@ from ccat_models.pipeline.diff import render_differences
 from ccat_models.pipeline.release import Released, suppose
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.product.estimate import StepCost
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from resources.request.plan_ahead import Plan, foresee
 
 Supposed = Released | Applied | None
@@ -46,8 +46,8 @@ def plan(
     else:
         name = pipeline or ""
         change = _as_if_released(app, name, release, {"cosmetic": cosmetic, "reprocess_from": reprocess_from})
-    wish = Wish(by=app.settings.user, ignore_cooldown=ignore_cooldown, patient=True)
-    found, supposed = foresee(app.cluster, name, wish, suppose=change, limit=limit if sub_groups else 0)
+    options = RequestOptions(by=app.settings.user, ignore_cooldown=ignore_cooldown, patient=True)
+    found, supposed = foresee(app.cluster, name, options, suppose=change, limit=limit if sub_groups else 0)
     if as_json:
         print_json(_as_json(found, supposed))
         return

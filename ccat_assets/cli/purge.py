@@ -18,8 +18,8 @@ from ccat_models.product.space import By, Scope, read_space
 from ccat_models.raw.staging import read_staged
 from ccat_models.tables.base import RunId
 from ccat_models.tables.space import NOT_THERE, SpaceState
-from resources.request.ensure import Wish
-from resources.request.regeneration import Again, Regenerator, outcomes, purged_here, request_again
+from resources.request.ensure import RequestOptions
+from resources.request.regeneration import Regenerated, Regenerator, outcomes, purged_here, request_again
 from resources.space.plan import Plan, kept, plan
 from resources.space.purging import Freed
 from resources.space.room import make_room, usage
@@ -123,8 +123,8 @@ def _print_freed(freed: Freed) -> None:
 
 
 def _request(app: Application, purged: dict[str, list[RunId]]) -> int:
-    wish = Wish(by=app.settings.user, retry=True)
-    answers = [request_again(app.cluster, pipeline, runs, wish) for pipeline, runs in purged.items()]
+    options = RequestOptions(by=app.settings.user, retry=True)
+    answers = [request_again(app.cluster, pipeline, runs, options) for pipeline, runs in purged.items()]
     return sum(len(answer.inputs) for by_step in answers for answer in by_step.values())
 
 
@@ -138,7 +138,7 @@ def _wait(app: Application, purged: dict[str, list[RunId]]) -> int:
     return sum(len(outcome.made_again) for outcome in done)
 
 
-def _print_again(requested: int, found: list[Again], *, wait: bool) -> None:
+def _print_again(requested: int, found: list[Regenerated], *, wait: bool) -> None:
     rows = (
         (one.run_id, f"{one.pipeline}/{one.step}", one.sub_group, one.state, one.made_by, one.last_try) for one in found
     )

@@ -19,7 +19,7 @@ from ccat_models.tables.base import RunId
 from resources.product.comparison import FileComparison, FileFinding
 from resources.product.reproduction import Reproducer
 from resources.product.reproduction_report import Outcome, Reproduction, Surroundings
-from resources.product.scratch_jobs import Heard
+from resources.product.scratch_jobs import ProgressCallback
 
 
 def reproduce(
@@ -38,8 +38,8 @@ def reproduce(
     for number in (signal.SIGINT, signal.SIGTERM):  # the jobs are ended and their files removed
         signal.signal(number, interruption)
     poll_seconds = max(app.settings.poll_seconds, app.cluster.timing.observe_every.total_seconds())
-    with _progress(len(runs), quiet=as_json) as heard:
-        reproducer = Reproducer(app.cluster, poll_seconds, keep, verify_inputs, heard, interruption.sleep)
+    with _progress(len(runs), quiet=as_json) as on_progress:
+        reproducer = Reproducer(app.cluster, poll_seconds, keep, verify_inputs, on_progress, interruption.sleep)
         found = reproducer.reproduce(runs)
     if as_json:
         print_json({"counts": _counts(found), "runs": found})
@@ -108,7 +108,7 @@ def _difference(file: FileComparison) -> str:
 
 
 @contextmanager
-def _progress(runs: int, *, quiet: bool) -> Iterator[Heard]:
+def _progress(runs: int, *, quiet: bool) -> Iterator[ProgressCallback]:
     """Give who tells of runs that have ended, and show it on a terminal."""
     bar = Progress(
         TextColumn("reproduce"),
@@ -121,8 +121,8 @@ def _progress(runs: int, *, quiet: bool) -> Iterator[Heard]:
     )
     task = bar.add_task("", total=runs, running=0)
 
-    def heard(ended: int, running: int) -> None:
+    def on_progress(ended: int, running: int) -> None:
         bar.update(task, completed=ended, running=running)
 
     with bar:
-        yield heard
+        yield on_progress

@@ -16,7 +16,7 @@ from ccat_models.run.listing import RunRow, list_runs
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ENDED, RunStatus
 from resources.request.attached import Attached, Outcome
-from resources.request.ensure import Ensured, Wish, ensure, ensure_pipeline
+from resources.request.ensure import Ensured, RequestOptions, ensure, ensure_pipeline
 
 PipelineName = Annotated[str, typer.Argument(help="Name of the pipeline.")]
 IgnoreCooldown = Annotated[bool, typer.Option("--ignore-cooldown", help="Do not wait for cooldowns.")]
@@ -38,14 +38,14 @@ def run(
     if (sub_group or force) and step is None:
         raise InvalidDeclaration("--sub-group and --force need --step: whose sub-groups?")
     app = ready()
-    wish = Wish(by=app.settings.user, ignore_cooldown=ignore_cooldown, patient=True, force=force)
+    options = RequestOptions(by=app.settings.user, ignore_cooldown=ignore_cooldown, patient=True, force=force)
     if detach:
-        _detached(app, pipeline, step, sub_group, replace(wish, follow=True), as_json=as_json)
+        _detached(app, pipeline, step, sub_group, replace(options, follow=True), as_json=as_json)
         return
     interruption = Interruption()
     for number in (signal.SIGINT, signal.SIGTERM):  # the runs that only this command wants are cancelled
         signal.signal(number, interruption)
-    outcome = run_attached(app, pipeline, step, sub_group, wish, quiet=as_json, sleep=interruption.sleep)
+    outcome = run_attached(app, pipeline, step, sub_group, options, quiet=as_json, sleep=interruption.sleep)
     if publish_to_dagster:
         publish_all(app, quiet=as_json)
     _report(app, pipeline, outcome, as_json=as_json)
@@ -78,7 +78,7 @@ def run_attached(
     pipeline: str,
     step: str | None,
     sub_groups: list[str] | None,
-    wish: Wish,
+    options: RequestOptions,
     *,
     quiet: bool,
     sleep: Callable[[float], None] = time.sleep,
@@ -97,8 +97,8 @@ def run_attached(
     attached = Attached(app.executor, app.executor.holder, app.settings.poll_seconds, shown, sleep)
     try:
         if step is None:
-            return attached.run_pipeline(pipeline, wish)
-        return attached.run_step(pipeline, step, sub_groups, wish)
+            return attached.run_pipeline(pipeline, options)
+        return attached.run_step(pipeline, step, sub_groups, options)
     finally:
         if bar.live.is_started:
             bar.stop()
@@ -139,13 +139,13 @@ def publish(as_json: AsJson = False) -> None:
 
 
 def _detached(
-    app: Application, pipeline: str, step: str | None, keys: list[str] | None, wish: Wish, *, as_json: bool
+    app: Application, pipeline: str, step: str | None, keys: list[str] | None, options: RequestOptions, *, as_json: bool
 ) -> None:
     answers: Mapping[str, Ensured]
     if step is None:
-        answers = ensure_pipeline(app.cluster, pipeline, wish, brief=True)
+        answers = ensure_pipeline(app.cluster, pipeline, options, brief=True)
     else:
-        answers = {step: ensure(app.cluster, pipeline, step, keys, wish, brief=True)}
+        answers = {step: ensure(app.cluster, pipeline, step, keys, options, brief=True)}
     app.executor.tick()
     app.executor.release()
     created = {name: sorted(answer.created.values()) for name, answer in answers.items()}
@@ -177,7 +177,7 @@ def _report(app: Application, pipeline: str, outcome: Outcome, *, as_json: bool)
 
 
 def _tally(answer: Ensured) -> dict[Reason, int]:
-    tally: dict[Reason, int] = {Reason.UP_TO_DATE: len(answer.published)} if answer.published else {}
+    tally: dict[Reason, int] = {Reason.UP_TO_DATE: len(answer.up_to_date)} if answer.up_to_date else {}
     for reason in answer.held.values():
         tally[reason] = tally.get(reason, 0) + 1
     return tally

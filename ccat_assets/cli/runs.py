@@ -9,7 +9,7 @@ from ccat_models.errors import InvalidDeclaration, NotFound, Refused
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.run.cancel import request_cancel
 from ccat_models.run.listing import RunRow, list_runs
-from ccat_models.run.request import ask_again
+from ccat_models.run.request import request_rerun
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ENDED_BADLY, IN_FLIGHT, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -95,7 +95,7 @@ def retry(
         for row in found:
             step = load_pipeline(session, row.pipeline).step(row.step)
             sub_group = session.get_one(Run, row.id).sub_group_id
-            ask_again(session, step, [sub_group], force=False, by=app.settings.user, now=app.clock())
+            request_rerun(session, step, [sub_group], force=False, by=app.settings.user, now=app.clock())
     if as_json:
         print_json(found)
         return

@@ -7,10 +7,10 @@ import typer
 from ccat_assets.cli.output import AsJson, console, plain, print_json, print_table, ready
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.pipeline import release as releases
+from ccat_models.pipeline.applied_policies import VersionRow, list_versions
 from ccat_models.pipeline.digests import CodeDigest
 from ccat_models.pipeline.parts import SoftwareVersionDeclaration
 from ccat_models.pipeline.release import Released
-from ccat_models.pipeline.standings import VersionRow, list_versions
 from resources.container.image_digest import image_sha256
 from resources.errors import StagingFailed
 from resources.workspace.software import code_sha256

@@ -13,7 +13,7 @@ from ccat_models.errors import InvalidDeclaration
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.product.copies import Selection, select_named
 from resources.ops_db import OpsDb
-from resources.product.verification import FINE, Finding, Heard, Verification, Verified, hear_nothing
+from resources.product.verification import FINE, Finding, ProgressCallback, Verification, Verified, no_progress
 
 _LISTED = 1000
 
@@ -32,8 +32,8 @@ def verify(
     """
     app = ready()
     selection = select(app.ops_db, product or [], pipeline, step, everything=everything)
-    with _progress(quiet=as_json) as (bar, heard):
-        verification = Verification(app.cluster, heard)
+    with _progress(quiet=as_json) as (bar, on_progress):
+        verification = Verification(app.cluster, on_progress)
         files, size_bytes = verification.extent(selection, raw=raw)
         bar.add_task("verify", total=size_bytes, files=0, of=files)
         found = verification.products(selection)
@@ -89,7 +89,7 @@ def _print(counts: Counter[Finding], listed: list[Verified]) -> None:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[tuple[Progress, Heard]]:
+def _progress(*, quiet: bool) -> Iterator[tuple[Progress, ProgressCallback]]:
     """Give a bar that shows how far it is, on a terminal, and who tells it."""
     bar = Progress(
         TextColumn("{task.description} {task.fields[files]}/{task.fields[of]} files"),
@@ -100,9 +100,9 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Progress, Heard]]:
         disable=quiet or not error_console.is_terminal,
     )
 
-    def heard(files: int, size_bytes: int) -> None:
+    def on_progress(files: int, size_bytes: int) -> None:
         task = bar.tasks[0]
         bar.update(task.id, advance=size_bytes, files=task.fields["files"] + files)
 
     with bar:
-        yield bar, hear_nothing if bar.disable else heard
+        yield bar, no_progress if bar.disable else on_progress

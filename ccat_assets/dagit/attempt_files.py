@@ -8,7 +8,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from resources.errors import AskAgain, ShellUnavailable
+from resources.errors import ShellUnavailable, TransientError
 from resources.location import Cluster
 from resources.workspace.store import AttemptStore, Part, Wanted
 
@@ -21,7 +21,7 @@ _HERE = AttemptStore.here(Path("/"))  # whatever this machine can read
 
 
 class Read(Protocol):
-    """Reads parts of files, in the order asked for; raises AskAgain where their disk cannot be reached now."""
+    """Reads parts of files, in the order asked for; raises TransientError where their disk cannot be reached now."""
 
     def __call__(self, wanted: Sequence[Wanted]) -> list[Part | None]:
         """Return what was wanted."""
@@ -58,7 +58,7 @@ class _ReadAhead:
         self._store = store
         self._foreseen = list(foreseen)
         self._read: dict[Wanted, Part | None] = {}
-        self._error: AskAgain | None = None
+        self._error: TransientError | None = None
 
     def __call__(self, wanted: Sequence[Wanted]) -> list[Part | None]:
         return [self._one(one) for one in wanted]
@@ -75,7 +75,7 @@ class _ReadAhead:
         foreseen = self._foreseen[self._foreseen.index(wanted) :] if wanted in self._foreseen else []
         try:
             found = self._store.read(foreseen or [wanted])
-        except AskAgain as error:
+        except TransientError as error:
             self._error = error
             raise
         if foreseen:

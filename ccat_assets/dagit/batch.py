@@ -14,12 +14,12 @@ from ccat_assets.dagit.run_report import RunReport, read_reports
 from ccat_assets.wiring.application import Application
 from ccat_models.errors import CcatError
 from ccat_models.gap.reasons import MEANING, Reason
-from ccat_models.run.lease import release_lease, take_lease
+from ccat_models.run.lease import give_up_lease, take_lease
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RerunRequest, RunStatus
 from resources.request.attached import Attached
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from resources.run.holder import is_gone
 
 WAITER_PREFIX = "dagster:"
@@ -68,14 +68,14 @@ def make(
     application: Application, name: StepName, keys: Sequence[str], config: BatchConfig, run: dg.DagsterRun
 ) -> Ended:
     """Make sure that the sub-groups have their products, waiting for their runs; raise dg.Failure for unknown keys."""
-    wish = _wish(application, name, config, run)
+    options = _options(application, name, config, run)
     attached = Attached(application.executor, f"{WAITER_PREFIX}{run.run_id}", application.settings.poll_seconds)
     try:
-        outcome = attached.run_step(name.pipeline, name.step, keys, wish)
+        outcome = attached.run_step(name.pipeline, name.step, keys, options)
     except CcatError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     answer, waited_for = outcome.last[name.step], outcome.runs[name.step]
-    runs = {**answer.published, **waited_for}
+    runs = {**answer.up_to_date, **waited_for}
     with application.ops_db.read() as session:
         reports = read_reports(session, sorted(runs.values()))
     completed = [report for report in reports.values() if report.run.status is RunStatus.COMPLETED]
@@ -96,12 +96,14 @@ def _why_held(reason: Reason) -> str:
     return f"not run: {reason.value}: {MEANING[reason]}"
 
 
-def _wish(application: Application, name: StepName, config: BatchConfig, run: dg.DagsterRun) -> Wish:
+def _options(application: Application, name: StepName, config: BatchConfig, run: dg.DagsterRun) -> RequestOptions:
     """Return the wish; where Dagster repeats a run that died, what it asked for before its death is not asked again."""
     repeated = "dagster/retry_number" in run.tags
     by = f"{WAITER_PREFIX}{run.tags.get('dagster/root_run_id', run.run_id) if repeated else run.run_id}"
     anew = not (repeated and _has_asked(application, name, by))
-    return Wish(by, ignore_cooldown=config.ignore_cooldown, force=config.force and anew, retry=config.retry and anew)
+    return RequestOptions(
+        by, ignore_cooldown=config.ignore_cooldown, force=config.force and anew, retry=config.retry and anew
+    )
 
 
 def _has_asked(application: Application, name: StepName, by: str) -> bool:
@@ -112,7 +114,7 @@ def _has_asked(application: Application, name: StepName, by: str) -> bool:
         return bool(session.scalar(sa.select(sa.or_(again.exists(), made.exists()))))
 
 
-def mark_told(application: Application, run_ids: Collection[RunId]) -> None:
+def mark_published(application: Application, run_ids: Collection[RunId]) -> None:
     """Record that Dagster knows how these runs ended."""
     with application.ops_db.write() as session:
         session.execute(
@@ -136,4 +138,4 @@ def publishing_turn(application: Application) -> Iterator[None]:
         yield
     finally:
         with application.ops_db.write() as session:
-            release_lease(session, _PUBLISHERS, holder)
+            give_up_lease(session, _PUBLISHERS, holder)

@@ -4,10 +4,10 @@ import dagster as dg
 
 from ccat_assets.dagit.batch import WAITER_PREFIX
 from ccat_assets.dagit.catalogue import definitions_of
-from ccat_assets.dagit.mirror import mirror_of, reasons_observed
 from ccat_assets.dagit.needed_runs import needed_runs
 from ccat_assets.dagit.overview import overview_shown
-from ccat_assets.dagit.publish import due, show_decided, show_due
+from ccat_assets.dagit.publish import due, publish_decided, publish_due
+from ccat_assets.dagit.raw_publisher import raw_data_publisher, reasons_observed
 from ccat_assets.dagit.snapshot import Snapshot
 from ccat_assets.dagit.space import purged_shown, space_shown
 from ccat_assets.provenance.openlineage import events_by_run
@@ -39,11 +39,11 @@ def _sensors(application: Application) -> list[dg.SensorDefinition]:
         return application.cluster.ops_db  # asked for when it is needed: it refuses a database that is not current
 
     sensors = [
-        raw_data_sensor(ops_db, mirror_of(application), clock),
+        raw_data_sensor(ops_db, raw_data_publisher(application), clock),
         gaps_sensor(lambda: application.executor),
         jobs_sensor(lambda: application.executor),
-        publishing_sensor(partial(due, application), partial(show_due, application), clock),
-        decisions_sensor(ops_db, partial(show_decided, application)),
+        publishing_sensor(partial(due, application), partial(publish_due, application), clock),
+        decisions_sensor(ops_db, partial(publish_decided, application)),
         overview_sensor(ops_db, overview_shown, clock),
         reasons_sensor(ops_db, reasons_observed, clock),
         space_sensor(lambda: application.cluster, Describe(purged_shown, space_shown), clock),

@@ -12,7 +12,7 @@ from ccat_assets.dagit.run_report import ProductReport, RunReport
 from ccat_models.pipeline.values import RESERVED_CHECKS, QualityLimit
 from ccat_models.product.quality import CheckRow
 from ccat_models.tables.products import QualityMetric
-from resources.errors import AskAgain
+from resources.errors import TransientError
 from resources.workspace.store import Wanted
 
 PRODUCTS_PRESENT, QA_WITHIN_LIMITS, NOT_TAINTED = RESERVED_CHECKS
@@ -124,7 +124,7 @@ def _products_present(report: RunReport, files: Files) -> dg.AssetCheckEvaluatio
     looked_at = [product for product in report.products if not product.purged]
     try:
         missing = [(product.product.path, finding) for product in looked_at if (finding := _absence(product, files))]
-    except AskAgain as error:
+    except TransientError as error:
         return _unknown(report, f"could not be looked at: {error}")
     metadata: Metadata = {
         "products": dg.MetadataValue.int(len(looked_at)),

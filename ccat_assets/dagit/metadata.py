@@ -16,7 +16,7 @@ from ccat_assets.sizes import size_text
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
 from ccat_models.tables.products import DataProductType
-from resources.errors import AskAgain
+from resources.errors import TransientError
 from resources.workspace.store import Wanted
 
 # An event is one row of Dagster's log, read whole by every page that shows it: all of this stays below 100 kB.
@@ -113,7 +113,7 @@ def _links(products: Sequence[ProductReport], links: Links) -> dg.MarkdownMetada
 def _unless_out_of_reach(name: str, look: Callable[[], Metadata]) -> Metadata:
     try:
         return look()
-    except AskAgain as error:  # the products are there all the same
+    except TransientError as error:  # the products are there all the same
         return {name: dg.MetadataValue.text(f"not shown, as it could not be read: {error}")}
 
 

@@ -12,7 +12,7 @@ from ccat_assets.dagit.budget import Budget
 from ccat_assets.dagit.catalogue import definitions_of
 from ccat_assets.dagit.names import StepName, step_names
 from ccat_assets.dagit.partitions import add_keys, partitions_name, sync_partitions
-from ccat_assets.dagit.raw_assets import observe_raw
+from ccat_assets.dagit.raw_assets import publish_raw
 from ccat_assets.dagit.snapshot import Snapshot, read_snapshot
 from ccat_assets.dagit.step_assets import KEYS_PER_RUN
 from ccat_assets.dagit.unpublished import keys_by_step, steps_due, unpublished_keys, unpublished_runs
@@ -37,7 +37,7 @@ class _Batch:
     keys: Sequence[str]
 
 
-class _NothingShownError(Exception):
+class _NothingPublishedError(Exception):
     """A Dagster run that was to show something showed nothing."""
 
 
@@ -51,11 +51,11 @@ def publish(application: Application, instance: dg.DagsterInstance, *, progress:
     """Show sub-groups, raw data and every run that has ended and that Dagster does not know; see `show_ended`."""
     with application.ops_db.read() as session:
         sync_partitions(instance, session, clock=application.clock)
-        observe_raw(instance, session, clock=application.clock)
-    return show_ended(application, instance, progress=progress)
+        publish_raw(instance, session, clock=application.clock)
+    return publish_ended(application, instance, progress=progress)
 
 
-def show_ended(
+def publish_ended(
     application: Application,
     instance: dg.DagsterInstance,
     *,
@@ -84,7 +84,7 @@ def show_ended(
             break
         try:
             shown += _publish_batch(application, instance, job, batch)
-        except _NothingShownError as problem:
+        except _NothingPublishedError as problem:
             problems.append(str(problem))
         if progress is not None:
             progress(shown)
@@ -107,12 +107,12 @@ def due(application: Application, instance: dg.DagsterInstance) -> Mapping[StepI
     return {step: since for step, since in waiting.items() if step not in busy or since <= now - _TELLS_ITSELF}
 
 
-def show_due(application: Application, instance: dg.DagsterInstance, steps: Collection[StepId]) -> int:
+def publish_due(application: Application, instance: dg.DagsterInstance, steps: Collection[StepId]) -> int:
     """Show what the steps have to show, as much of it as a sensor's tick has time for."""
-    return show_ended(application, instance, steps=steps, budget=Budget(_TICK_SECONDS))
+    return publish_ended(application, instance, steps=steps, budget=Budget(_TICK_SECONDS))
 
 
-def show_decided(application: Application, instance: dg.DagsterInstance, run_ids: Sequence[RunId]) -> None:
+def publish_decided(application: Application, instance: dg.DagsterInstance, run_ids: Sequence[RunId]) -> None:
     """Show on the checks of completed runs what was decided about them: one short Dagster run for each of their steps.
 
     Dagster takes one result a check and partition from outside of its runs, ever. Raises RuntimeError where it does not
@@ -163,7 +163,7 @@ def _publish_batch(application: Application, instance: dg.DagsterInstance, job: 
     with application.ops_db.read() as session:
         left = before & unpublished_runs(session, application.clock(), name.step_id, keys)  # others may end meanwhile
     if left == before:
-        raise _NothingShownError(f"{name.pipeline}/{name.step}: nothing was shown, see Dagster run {result.run_id}")
+        raise _NothingPublishedError(f"{name.pipeline}/{name.step}: nothing was shown, see Dagster run {result.run_id}")
     return len(before - left)
 
 

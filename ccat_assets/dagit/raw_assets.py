@@ -58,7 +58,7 @@ def raw_assets(snapshot: Snapshot, partitions: Partitions) -> list[dg.AssetSpec]
     ]
 
 
-def observe_raw(
+def publish_raw(
     instance: dg.DagsterInstance,
     session: Session,
     *,

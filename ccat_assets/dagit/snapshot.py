@@ -103,7 +103,9 @@ def _versions(session: Session) -> dict[int, ReductionSoftwareVersion]:
 
 
 def _metrics(session: Session) -> dict[StepId, list[str]]:
-    newest = sa.select(sa.func.max(Run.id)).where(Run.status == RunStatus.COMPLETED, Run.stands).group_by(Run.step_id)
+    newest = (
+        sa.select(sa.func.max(Run.id)).where(Run.status == RunStatus.COMPLETED, Run.is_result).group_by(Run.step_id)
+    )
     query = (
         sa.select(Run.step_id, QualityMetric.name)
         .join(Run, Run.id == QualityMetric.run_id)

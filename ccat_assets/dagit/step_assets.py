@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 import dagster as dg
 
 from ccat_assets.dagit.attempt_files import Files
-from ccat_assets.dagit.batch import BatchConfig, Ended, keys_of, make, mark_told, publishing_turn
+from ccat_assets.dagit.batch import BatchConfig, Ended, keys_of, make, mark_published, publishing_turn
 from ccat_assets.dagit.checks import check_specs, evaluations, files_checked, judgements
 from ccat_assets.dagit.dagster_private import report_planned
 from ccat_assets.dagit.description import describe_step
@@ -62,11 +62,11 @@ def _step_asset(
             with publishing_turn(application):
                 with application.ops_db.read() as session:
                     ended = read_unpublished(session, context.instance, name, keys, application.clock())
-                yield from _tell(context, application, name, ended, declared)
+                yield from _publish(context, application, name, ended, declared)
         else:
             _plan(context, name, keys)
             made = make(application, name, keys, config, context.run)
-            yield from _tell(context, application, name, made, declared)
+            yield from _publish(context, application, name, made, declared)
 
     return materialize
 
@@ -121,7 +121,7 @@ def _facts(pipeline: PipelineSnapshot, step: StepSnapshot) -> dict[str, object]:
     }
 
 
-def _tell(
+def _publish(
     context: dg.AssetExecutionContext, application: Application, name: StepName, ended: Ended, declared: Collection[str]
 ) -> Iterator[Event]:
     """Yield what completed, each event stored before the next is asked for; raise dg.Failure naming what did not."""
@@ -133,7 +133,7 @@ def _tell(
     if ended.failed:
         # A plan that stands after the last materialization is what shows a partition of a failed run as failed.
         report_planned(context.instance, context.run, name.op, name.asset_key, ended.failed)
-    mark_told(application, ended.told)
+    mark_published(application, ended.told)
     if ended.failed:
         rows = sorted(ended.failed.items())
         more = f"\n… and {len(rows) - _NAMED_IN_FAILURE} more" if len(rows) > _NAMED_IN_FAILURE else ""

@@ -18,7 +18,7 @@ from ccat_models.tables.execution import IN_FLIGHT, RunStatus, RunWaiter
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import SubGroup
 
-SHOWN = (RunStatus.COMPLETED, RunStatus.FAILED)
+PUBLISHED_STATUSES = (RunStatus.COMPLETED, RunStatus.FAILED)
 _CLOCKS_DIFFER = timedelta(minutes=10)  # at most: between ops-db's requesters and Dagster's host
 _PAGE = 200
 _MORE_MAY_END = timedelta(seconds=20)
@@ -74,7 +74,7 @@ def read_unpublished(
     """
     newer = aliased(Run)
     same = (newer.step_id == Run.step_id, newer.sub_group_id == Run.sub_group_id)
-    superseded = sa.select(newer.id).where(*same, newer.status.in_(SHOWN), newer.id > Run.id).exists()
+    superseded = sa.select(newer.id).where(*same, newer.status.in_(PUBLISHED_STATUSES), newer.id > Run.id).exists()
     query = (
         sa.select(Run.id, superseded)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
@@ -106,7 +106,7 @@ def _unpublished(now: datetime) -> sa.ColumnElement[bool]:
         )
         .exists()
     )
-    return sa.and_(Run.published_at.is_(None), Run.stands, Run.status.in_(SHOWN), sa.not_(waiting))
+    return sa.and_(Run.published_at.is_(None), Run.is_result, Run.status.in_(PUBLISHED_STATUSES), sa.not_(waiting))
 
 
 def _known(instance: dg.DagsterInstance, name: StepName, keys: Sequence[str], since: datetime) -> set[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ccat_assets.operate.finding import Finding
 from ccat_assets.wiring.locations import shell_of, site_of
 from ccat_assets.wiring.settings import Settings
-from resources.errors import AskAgain, HostNotTrusted, ResourceError
+from resources.errors import HostNotTrusted, ResourceError, TransientError
 from resources.shell.port import Completed, Shell
 from resources.slurm.commands import Commands
 from resources.slurm.options import option_lines
@@ -100,7 +100,7 @@ def _tried(what: str, look: Callable[[], Finding]) -> Finding:
     except HostNotTrusted as error:
         remedy = "compare its key with the site's, then keep it in ssh_known_hosts"
         return Finding(what, "broken", _mend(str(error), remedy if "host key" in str(error) else _OF_THE_LINE))
-    except AskAgain as error:
+    except TransientError as error:
         return Finding(what, "broken", _mend(str(error), _OF_THE_LINE))
     except (ResourceError, Malformed) as error:
         return Finding(what, "broken", str(error))

@@ -150,7 +150,7 @@ def _emptied(step: StepView, scope: Scope) -> sa.Select[tuple[object, ...]]:
     had_runs = (
         sa.select(
             Run.sub_group_id,
-            sa.func.max(sa.case((sa.or_(Run.stands, Run.status.in_(IN_FLIGHT)), Run.id))).label("latest_run_id"),
+            sa.func.max(sa.case((sa.or_(Run.is_result, Run.status.in_(IN_FLIGHT)), Run.id))).label("latest_run_id"),
             sa.func.max(sa.case((Run.status.in_(IN_FLIGHT), Run.id))).label("in_flight_run_id"),
         )
         .where(Run.step_id == step.step_id, scope.of(step, Run.sub_group_id))

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from ccat_models.gap.barred import is_barred, is_blocked, is_gone
+from ccat_models.gap.blocked import fails_check, is_blocked, is_gone
 from ccat_models.gap.table import Scope
 from ccat_models.pipeline.versions import acceptable_versions, target_version
 from ccat_models.pipeline.view import StepView
@@ -66,8 +66,8 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope
     neither `acceptable` nor `usable`, which is what later steps may read. A run that makes purged products again,
     `remaking` while it is in flight, is none of the others unless it stands.
     """
-    completed = sa.and_(Run.status == RunStatus.COMPLETED, Run.stands)
-    ended_badly = sa.and_(Run.status.in_(ENDED_BADLY), Run.stands)
+    completed = sa.and_(Run.status == RunStatus.COMPLETED, Run.is_result)
+    ended_badly = sa.and_(Run.status.in_(ENDED_BADLY), Run.is_result)
     in_flight = Run.status.in_(IN_FLIGHT)
     current = sa.and_(
         Run.config_id == step.config_id,
@@ -75,19 +75,19 @@ def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope
         *(getattr(Run, f"input_lane_{i}") == inputs.c[f"lane_{i}"] for i in range(3)),
     )
     acceptable = sa.and_(completed, current, Run.software_version_id.in_(versions.acceptable_ids))
-    usable = sa.not_(is_barred(Run.id))
+    usable = sa.not_(is_blocked(Run.id))
     what_would_be_run = sa.and_(current, Run.software_version_id == versions.target_id)
     return (
         sa.select(
             Run.sub_group_id,
-            _newest(sa.or_(Run.stands, in_flight)).label("latest_run_id"),
-            sa.func.max(sa.case((Run.stands, Run.created_at))).label("last_created_at"),
+            _newest(sa.or_(Run.is_result, in_flight)).label("latest_run_id"),
+            sa.func.max(sa.case((Run.is_result, Run.created_at))).label("last_created_at"),
             _newest(sa.and_(completed, sa.not_(is_gone(Run.id)))).label("completed_run_id"),
-            _newest(sa.and_(in_flight, Run.stands)).label("in_flight_run_id"),
-            _newest(sa.and_(in_flight, sa.not_(Run.stands))).label("remaking_run_id"),
+            _newest(sa.and_(in_flight, Run.is_result)).label("in_flight_run_id"),
+            _newest(sa.and_(in_flight, sa.not_(Run.is_result))).label("remaking_run_id"),
             _newest(sa.and_(completed, usable)).label("usable_run_id"),
             _newest(sa.and_(acceptable, usable)).label("acceptable_run_id"),
-            _newest(sa.and_(completed, what_would_be_run, is_blocked(Run.id))).label("blocked_run_id"),
+            _newest(sa.and_(completed, what_would_be_run, fails_check(Run.id))).label("blocked_run_id"),
             _newest(sa.and_(ended_badly, what_would_be_run)).label("spent_run_id"),
         )
         .join(inputs, inputs.c.sub_group_id == Run.sub_group_id)
@@ -134,7 +134,7 @@ def failed_in_a_row(step: StepView) -> Sequence[sa.ColumnExpressionArgument[bool
         Run.step_id == step.step_id,
         Run.status == RunStatus.FAILED,
         Run.failure_class.in_((FailureClass.SCIENCE, FailureClass.PERMANENT)),
-        Run.stands,
+        Run.is_result,
         Run.status_changed_at >= last_good,
         later,
         Run.id > last_reset,
@@ -146,7 +146,7 @@ def _last_good(step: StepView, column: str) -> sa.ScalarSelect[Any]:
     other = aliased(Run)
     return (
         sa.select(getattr(other, column))
-        .where(other.step_id == step.step_id, other.status == RunStatus.COMPLETED, other.stands)
+        .where(other.step_id == step.step_id, other.status == RunStatus.COMPLETED, other.is_result)
         .order_by(other.status_changed_at.desc(), other.id.desc())
         .limit(1)
         .scalar_subquery()

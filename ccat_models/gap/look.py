@@ -65,7 +65,7 @@ def look(session: Session, pipeline: PipelineView, now: datetime, *, many: int =
     return looked
 
 
-def stands(session: Session, pipeline: PipelineView, now: datetime) -> bool:
+def is_current(session: Session, pipeline: PipelineView, now: datetime) -> bool:
     """Say whether `sub_group_gap` is what an evaluation of the pipeline would find now: nothing is to be followed."""
     ids = [step.step_id for step in pipeline.steps]
     looked = sa.select(sa.func.count()).select_from(StepLook).where(StepLook.step_id.in_(ids))
@@ -180,8 +180,8 @@ def _falling_into(step: StepView, downstream: StepView) -> sa.Subquery:
 
 def _take_over(session: Session, step: StepView) -> None:
     some = sa.select(changed.c.sub_group_id)
-    stands = (sub_group_gap.c.step_id == step.step_id, sub_group_gap.c.sub_group_id.in_(some))
-    session.execute(sa.delete(sub_group_gap).where(*stands))
+    judged = (sub_group_gap.c.step_id == step.step_id, sub_group_gap.c.sub_group_id.in_(some))
+    session.execute(sa.delete(sub_group_gap).where(*judged))
     rows = sa.select(gap_now).where(gap_now.c.step_id == step.step_id, gap_now.c.sub_group_id.in_(some))
     session.execute(sa.insert(sub_group_gap).from_select(COLUMNS, rows))
 

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from ccat_models.chunks import chunks
 from ccat_models.errors import Refused
-from ccat_models.lineage.discretion import Discretion, read_discretion
 from ccat_models.lineage.record import (
     AttemptRecord,
     CheckRecord,
@@ -34,6 +33,7 @@ from ccat_models.lineage.record_things import (
     steps_of,
     taints_with,
 )
+from ccat_models.lineage.redaction import Redaction, read_redaction
 from ccat_models.lineage.validity import has_restored
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, RunStatusHistory
@@ -81,8 +81,8 @@ def record_of(
     session: Session, scope: RecordScope, run_ids: Collection[RunId], *, with_files: bool = True
 ) -> ProvenanceRecord:
     """Return the record of these runs alone."""
-    discretion = read_discretion(session)
-    runs = _runs(session, run_ids, discretion)
+    redaction = read_redaction(session)
+    runs = _runs(session, run_ids, redaction)
     read = {link.product_id for run in runs.values() for link in run.products}
     taints = taints_with(session, {taint for run in runs.values() for taint in run.taints})
     packages = {link.content for run in runs.values() for link in run.packages}
@@ -91,17 +91,17 @@ def record_of(
         runs=runs,
         products=products_of(session, run_ids, read),
         packages=packages_of(session, packages, {one.package_id for one in taints.values()}, with_files=with_files),
-        software=software_of(session, {run.software_id for run in runs.values()}, discretion),
+        software=software_of(session, {run.software_id for run in runs.values()}, redaction),
         configs=configs_of(session, {run.config_id for run in runs.values()}),
         steps=steps_of(session, {run.step_id for run in runs.values()}),
         taints=taints,
     )
 
 
-def _runs(session: Session, run_ids: Collection[RunId], discretion: Discretion) -> dict[RunId, RunRecord]:
+def _runs(session: Session, run_ids: Collection[RunId], redaction: Redaction) -> dict[RunId, RunRecord]:
     query = sa.select(Run, SubGroup, has_restored(Run.id)).join(SubGroup, SubGroup.id == Run.sub_group_id)
     rows = list(rows_of(session, query.order_by(Run.id), Run.id, run_ids))
-    parts = {name: read(session, run_ids, discretion) for name, read in _PARTS.items()}
+    parts = {name: read(session, run_ids, redaction) for name, read in _PARTS.items()}
     return {
         run.id: RunRecord(
             id=run.id,
@@ -115,7 +115,7 @@ def _runs(session: Session, run_ids: Collection[RunId], discretion: Discretion) 
             cancel_requested_by=run.cancel_requested_by,
             cancel_requested_at=run.cancel_requested_at,
             failure_class=run.failure_class,
-            failure_message=_discreet(discretion, run.failure_message),
+            failure_message=_discreet(redaction, run.failure_message),
             step_id=run.step_revision_id,
             software_id=run.software_version_id,
             config_id=run.config_id,
@@ -137,12 +137,12 @@ def _by_run(rows: Iterable[tuple[RunId, Any]]) -> Found:
     return found
 
 
-def _attempts(session: Session, run_ids: Collection[RunId], discretion: Discretion) -> Found:
+def _attempts(session: Session, run_ids: Collection[RunId], redaction: Redaction) -> Found:
     rows = rows_of(session, sa.select(Attempt).order_by(Attempt.run_id, Attempt.number), Attempt.run_id, run_ids)
-    return _by_run((attempt.run_id, _attempt(attempt, discretion)) for (attempt,) in rows)
+    return _by_run((attempt.run_id, _attempt(attempt, redaction)) for (attempt,) in rows)
 
 
-def _attempt(attempt: Attempt, discretion: Discretion) -> AttemptRecord:
+def _attempt(attempt: Attempt, redaction: Redaction) -> AttemptRecord:
     evidence = attempt.evidence or {}
     return AttemptRecord(
         number=attempt.number,
@@ -161,41 +161,41 @@ def _attempt(attempt: Attempt, discretion: Discretion) -> AttemptRecord:
         peak_memory_bytes=attempt.peak_memory_bytes,
         image_sha256=attempt.image_sha256,
         failure_class=attempt.failure_class,
-        failure_message=_discreet(discretion, attempt.failure_message),
-        evidence={name: discretion.of(str(evidence[name])) for name in EVIDENCE if evidence.get(name) is not None},
+        failure_message=_discreet(redaction, attempt.failure_message),
+        evidence={name: redaction.of(str(evidence[name])) for name in EVIDENCE if evidence.get(name) is not None},
     )
 
 
-def _discreet(discretion: Discretion, text: str | None) -> str | None:
-    return None if text is None else discretion.of(text)
+def _discreet(redaction: Redaction, text: str | None) -> str | None:
+    return None if text is None else redaction.of(text)
 
 
-def _history(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+def _history(session: Session, run_ids: Collection[RunId], _: Redaction) -> Found:
     change = RunStatusHistory
     query = sa.select(change.run_id, change.from_status, change.to_status, change.at).order_by(change.id)
     return _by_run((run, StatusChange(*rest)) for run, *rest in rows_of(session, query, change.run_id, run_ids))
 
 
-def _packages(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+def _packages(session: Session, run_ids: Collection[RunId], _: Redaction) -> Found:
     link = RunInputPackage
     query = sa.select(link.run_id, link.raw_data_package_id, link.checksum).order_by(link.raw_data_package_id)
     return _by_run((run, PackageRead(*rest)) for run, *rest in rows_of(session, query, link.run_id, run_ids))
 
 
-def _products(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+def _products(session: Session, run_ids: Collection[RunId], _: Redaction) -> Found:
     link = RunInputProduct
     query = sa.select(link.run_id, link.data_product_id, link.sha256).order_by(link.data_product_id)
     return _by_run((run, ProductRead(*rest)) for run, *rest in rows_of(session, query, link.run_id, run_ids))
 
 
-def _metrics(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+def _metrics(session: Session, run_ids: Collection[RunId], _: Redaction) -> Found:
     metric = QualityMetric
     columns = (metric.name, metric.value, metric.minimum, metric.maximum, metric.data_product_id)
     query = sa.select(metric.run_id, *columns).order_by(metric.name)
     return _by_run((run, MetricRecord(*rest)) for run, *rest in rows_of(session, query, metric.run_id, run_ids))
 
 
-def _checks(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+def _checks(session: Session, run_ids: Collection[RunId], _: Redaction) -> Found:
     check = QualityCheck
     columns = (check.id, check.name, check.metric, check.value, check.minimum, check.maximum)
     query = (
@@ -212,7 +212,7 @@ def _waiver(waiver: QualityWaiver | None) -> WaiverRecord | None:
     return None if waiver is None else WaiverRecord(waiver.id, waiver.reason, waiver.waived_by, waiver.waived_at)
 
 
-def _taints(session: Session, run_ids: Collection[RunId], _: Discretion) -> Found:
+def _taints(session: Session, run_ids: Collection[RunId], _: Redaction) -> Found:
     query = sa.select(RunTaint.run_id, RunTaint.package_taint_id).order_by(RunTaint.package_taint_id)
     return _by_run(rows_of(session, query, RunTaint.run_id, run_ids))
 

@@ -7,7 +7,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from ccat_models.lineage.discretion import Discretion
 from ccat_models.lineage.record import (
     ConfigRecord,
     ProductRecord,
@@ -15,6 +14,7 @@ from ccat_models.lineage.record import (
     StepRecord,
 )
 from ccat_models.lineage.record_packages import PackageRecord, RawFileRecord, TaintRecord
+from ccat_models.lineage.redaction import Redaction
 from ccat_models.lineage.successors import successors_of
 from ccat_models.product.listing import of_removable
 from ccat_models.tables.base import PackageId, ProductId
@@ -146,7 +146,7 @@ def _files(session: Session, contents: Collection[PackageContent]) -> Mapping[Pa
     return files
 
 
-def software_of(session: Session, ids: Collection[int], discretion: Discretion) -> dict[int, SoftwareRecord]:
+def software_of(session: Session, ids: Collection[int], redaction: Redaction) -> dict[int, SoftwareRecord]:
     """Return software versions."""
     version = ReductionSoftwareVersion
     query = sa.select(version, ReductionSoftware).join(ReductionSoftware).order_by(version.id)
@@ -156,9 +156,9 @@ def software_of(session: Session, ids: Collection[int], discretion: Discretion) 
             name=program.name,
             version=one.version,
             description=program.description,
-            image_reference=None if one.image_reference is None else discretion.of(one.image_reference),
+            image_reference=None if one.image_reference is None else redaction.of(one.image_reference),
             image_sha256=one.image_sha256,
-            command=tuple(discretion.of(word) for word in one.command or ()),
+            command=tuple(redaction.of(word) for word in one.command or ()),
             code_sha256=one.code_sha256,
             created_at=one.created_at,
         )

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.chunks import chunks
-from ccat_models.gap.barred import is_barred
+from ccat_models.gap.blocked import is_blocked
 from ccat_models.tables.base import ProductId, RunId, StepId, SubGroupId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
@@ -22,8 +22,8 @@ class _Completed(NamedTuple):
     step_id: StepId
     sub_group_id: SubGroupId
     id: RunId
-    stands: bool
-    barred: bool
+    is_result: bool
+    blocked: bool
     replaced_by: RunId | None
 
 
@@ -44,14 +44,14 @@ def _followed(runs: Sequence[_Completed], made: _Made) -> Iterator[tuple[Product
     """Yield the products of a sub-group's runs, which come oldest first, that have a successor, with that."""
     counting, standing = dict[str, ProductId](), dict[str, ProductId]()
     for run in reversed(runs):
-        counts, own = run.stands and not run.barred, made.get(run.id, {})
+        counts, own = run.is_result and not run.blocked, made.get(run.id, {})
         instead = {} if run.replaced_by is None else made.get(run.replaced_by, {})
         for path, product in own.items():
             by = instead.get(path) or counting.get(path) or (None if counts else standing.get(path))
             if by is not None:
                 yield product, by
         counting.update(own if counts else {})
-        standing.update(own if run.stands else {})
+        standing.update(own if run.is_result else {})
 
 
 def _completed(session: Session, run_ids: Collection[RunId]) -> Iterator[_Completed]:
@@ -59,7 +59,7 @@ def _completed(session: Session, run_ids: Collection[RunId]) -> Iterator[_Comple
         meant = sa.select(Run.step_id, Run.sub_group_id).where(Run.id.in_(chunk)).distinct().subquery()
         here = sa.and_(meant.c.step_id == Run.step_id, meant.c.sub_group_id == Run.sub_group_id)
         query = (
-            sa.select(Run.step_id, Run.sub_group_id, Run.id, Run.stands, is_barred(Run.id))
+            sa.select(Run.step_id, Run.sub_group_id, Run.id, Run.is_result, is_blocked(Run.id))
             .add_columns(RunSpace.replaced_by_run_id)
             .join(meant, here)
             .outerjoin(RunSpace, RunSpace.run_id == Run.id)

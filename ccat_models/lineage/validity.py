@@ -4,7 +4,7 @@ import enum
 
 import sqlalchemy as sa
 
-from ccat_models.gap.barred import is_barred, is_gone
+from ccat_models.gap.blocked import is_blocked, is_gone
 from ccat_models.run.newest import is_current
 from ccat_models.tables.base import RunId, stored_enum
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -29,7 +29,7 @@ def validity() -> sa.ColumnElement[Validity]:
     """Return what the completed run of an enclosing query is."""
     word = sa.case(
         (is_gone(Run.id), Validity.GONE.value),
-        (is_barred(Run.id), Validity.BARRED.value),
+        (is_blocked(Run.id), Validity.BARRED.value),
         (has_restored(Run.id), Validity.EVIDENCE.value),
         (is_current(), Validity.CURRENT.value),
         else_=Validity.SUPERSEDED.value,
@@ -40,7 +40,7 @@ def validity() -> sa.ColumnElement[Validity]:
 def has_restored(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
     """Say whether a run has made the same again that another had made: else it has taken the other's place."""
     run = sa.alias(Run.__table__, "again")
-    again = (run.c.regenerates_run_id.is_not(None), run.c.status == RunStatus.COMPLETED, sa.not_(run.c.stands))
+    again = (run.c.regenerates_run_id.is_not(None), run.c.status == RunStatus.COMPLETED, sa.not_(run.c.is_result))
     repeated = sa.select(sa.literal(1)).select_from(run).where(run.c.id == run_id, *again)
     taken = sa.select(sa.literal(1)).where(RunSpace.replaced_by_run_id == run_id)
     replaced = sa.select(sa.literal(1)).where(RunSpace.run_id == run_id, RunSpace.state == SpaceState.REPLACED)

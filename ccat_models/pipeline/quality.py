@@ -43,7 +43,7 @@ def judge_anew(session: Session, step_id: StepId, limits: Sequence[QualityLimit]
         .values(superseded_at=now)
         .execution_options(synchronize_session=False)
     )
-    of_step = sa.and_(Run.step_id == step_id, Run.status == RunStatus.COMPLETED, Run.stands)
+    of_step = sa.and_(Run.step_id == step_id, Run.status == RunStatus.COMPLETED, Run.is_result)
     for limit in limits:
         judged = sa.select(sa.literal(1)).where(QualityCheck.run_id == Run.id, QualityCheck.name == limit.check_name)
         session.execute(_results(limit, sa.and_(of_step, ~judged.where(_STANDING).exists()), now))

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from ccat_models.errors import InvalidDeclaration, NotFound, Refused
+from ccat_models.pipeline.applied_policies import AppliedPolicy, applied_policies, find_software
 from ccat_models.pipeline.checks import find_problems
 from ccat_models.pipeline.diff import differences, render_differences
 from ccat_models.pipeline.digests import CodeDigest
 from ccat_models.pipeline.document import CODE_IDENTITY, Document, declared_version_document, version_document
 from ccat_models.pipeline.parts import SoftwareDeclaration, SoftwareVersionDeclaration
 from ccat_models.pipeline.problems import Problem, problems_of
-from ccat_models.pipeline.standings import Standing, find_software, standings
 from ccat_models.pipeline.write import fill_version
 from ccat_models.tables.base import StepId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -96,7 +96,7 @@ def release(
     """
     program = find_software(session, software)
     digests = {} if code is None else {(software, version.version): code}
-    before = standings(session, program.id)
+    before = applied_policies(session, program.id)
     row = _find(session, program, version.version)
     if row is not None and row.withdrawn:
         what = "was withdrawn; release another version, or declare `withdrawn: false` in a pipeline's file"
@@ -121,7 +121,7 @@ def withdraw(session: Session, software: str, version: str) -> Released:
     row = _find(session, program, version)
     if row is None:
         raise NotFound(f"version of {software}", version, [known.version for known in _versions(session, program)])
-    before, changed = standings(session, program.id), not row.withdrawn
+    before, changed = applied_policies(session, program.id), not row.withdrawn
     if changed:
         row.withdrawn = True
         session.flush()
@@ -198,9 +198,9 @@ def _is_news(software: str, row: ReductionSoftwareVersion, wanted: Document) -> 
 
 
 def _released(
-    session: Session, program: ReductionSoftware, version: str, before: tuple[Standing, ...], *, changed: bool
+    session: Session, program: ReductionSoftware, version: str, before: tuple[AppliedPolicy, ...], *, changed: bool
 ) -> Released:
-    after = standings(session, program.id)
+    after = applied_policies(session, program.id)
     pairs = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     return Released(
         software=program.name,
@@ -212,7 +212,7 @@ def _released(
     )
 
 
-def _consequence(session: Session, program: ReductionSoftware, old: Standing, new: Standing) -> Consequence:
+def _consequence(session: Session, program: ReductionSoftware, old: AppliedPolicy, new: AppliedPolicy) -> Consequence:
     lost = tuple(version for version in old.acceptable if version not in new.acceptable)
     return Consequence(
         pipeline=new.pipeline,
@@ -232,7 +232,7 @@ def _count_current(session: Session, program: ReductionSoftware, step_id: StepId
         .where(
             Run.step_id == step_id,
             Run.status == RunStatus.COMPLETED,
-            Run.stands,
+            Run.is_result,
             sa.exists().where(SubGroupMember.sub_group_id == Run.sub_group_id),
         )
         .group_by(Run.sub_group_id)

@@ -107,7 +107,7 @@ def newest_runs(which: sa.ColumnElement[bool], limit: int) -> sa.Select[tuple[Ru
     """Return the newest completed ones of some runs, at most so many."""
     return (
         sa.select(Run.id)
-        .where(which, Run.status == RunStatus.COMPLETED, Run.stands)
+        .where(which, Run.status == RunStatus.COMPLETED, Run.is_result)
         .order_by(Run.id.desc())
         .limit(limit)
     )

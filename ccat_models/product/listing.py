@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.errors import NotFound
-from ccat_models.gap.barred import is_barred
+from ccat_models.gap.blocked import is_blocked
 from ccat_models.run.listing import find_run
 from ccat_models.tables.base import ProductId, RunId, number_in
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -126,10 +126,10 @@ def named_runs(text: str) -> sa.Select[tuple[RunId, ProductId | None]]:
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
-        .where(Run.status == RunStatus.COMPLETED, Run.stands)
+        .where(Run.status == RunStatus.COMPLETED, Run.is_result)
     )
     if len(parts) > 2:  # the runs of one sub-group are few
-        query = query.order_by(_is_current().desc(), is_barred(Run.id))
+        query = query.order_by(_is_current().desc(), is_blocked(Run.id))
     query = query.order_by(Run.id.desc())
     for column, part in zip((Pipeline.name, ReductionStep.name, SubGroup.key), parts, strict=False):
         query = query.where(column == part)

@@ -82,8 +82,10 @@ def take_place(session: Session, first: RunId, again: RunId, now: datetime) -> N
     columns = ("output_count", *(f"output_lane_{i}" for i in range(3)))
     outputs = sa.select(*(getattr(Run, name) for name in columns), is_newest_completed())
     had = session.execute(outputs.where(Run.id == first)).one()
-    stands = bool(had[-1])
-    values = dict(zip(columns, had, strict=False)) | {"stands": stands} | ({} if stands else {"published_at": now})
+    is_result = bool(had[-1])
+    values = dict(zip(columns, had, strict=False)) | {"is_result": is_result}
+    if not is_result:
+        values["published_at"] = now
     session.execute(sa.update(Run).where(Run.id == again).values(values).execution_options(synchronize_session=False))
 
 
@@ -92,7 +94,7 @@ def _stand_for_nothing(session: Session, again: RunId, now: datetime) -> None:
     session.execute(
         sa.update(Run)
         .where(Run.id == again)
-        .values(stands=False, published_at=now, **nothing)
+        .values(is_result=False, published_at=now, **nothing)
         .execution_options(synchronize_session=False)
     )
 

@@ -57,7 +57,7 @@ def renew_lease(session: Session, lease: Lease, now: datetime, lasting: timedelt
     return session.scalar(renewed) is not None
 
 
-def release_lease(session: Session, cluster: str, holder: str) -> None:
+def give_up_lease(session: Session, cluster: str, holder: str) -> None:
     """Give the lease back, if it is ours."""
     session.execute(
         sa.update(ObserverLease)

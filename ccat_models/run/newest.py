@@ -1,7 +1,7 @@
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 
-from ccat_models.gap.barred import is_barred
+from ccat_models.gap.blocked import is_blocked
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 
@@ -9,7 +9,7 @@ from ccat_models.tables.execution import RunStatus
 def is_newest_completed() -> sa.ColumnElement[bool]:
     """Say of a completed run of an enclosing query whether it stands, and no later one of its sub-group does."""
     later = aliased(Run)
-    return sa.and_(Run.stands, _is_last(later))
+    return sa.and_(Run.is_result, _is_last(later))
 
 
 def is_current() -> sa.ColumnElement[bool]:
@@ -18,8 +18,8 @@ def is_current() -> sa.ColumnElement[bool]:
     What is barred does not count: where the newest one is, an older one still does.
     """
     later = aliased(Run)
-    counts = sa.and_(Run.status == RunStatus.COMPLETED, Run.stands, sa.not_(is_barred(Run.id)))
-    return sa.and_(counts, _is_last(later, sa.not_(is_barred(later.id))))
+    counts = sa.and_(Run.status == RunStatus.COMPLETED, Run.is_result, sa.not_(is_blocked(Run.id)))
+    return sa.and_(counts, _is_last(later, sa.not_(is_blocked(later.id))))
 
 
 def _is_last(later: type[Run], *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
@@ -27,7 +27,7 @@ def _is_last(later: type[Run], *conditions: sa.ColumnElement[bool]) -> sa.Column
         later.step_id == Run.step_id,
         later.sub_group_id == Run.sub_group_id,
         later.status == RunStatus.COMPLETED,
-        later.stands,
+        later.is_result,
         later.id > Run.id,
         *conditions,
     )

@@ -18,7 +18,7 @@ from ccat_models.gap.table import Scope
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.run.inherited_taints import inherit_taints
 from ccat_models.run.made_of import never_to_be_made_again
-from ccat_models.run.request import ask_again, attempt_row, free_places, note_use
+from ccat_models.run.request import attempt_row, free_places, note_use, request_rerun
 from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.execution import ENDED_BADLY, IN_FLIGHT, Attempt, FailureClass, RerunRequest, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -93,7 +93,7 @@ def renew(session: Session, pipeline: PipelineView, runs: Runs, *, by: str, now:
     in_vain = session.execute(sa.select(Run.step_id, Run.sub_group_id).where(*tried).distinct()).tuples().all()
     for step in pipeline.steps:
         sub_groups = [sub_group for step_id, sub_group in in_vain if step_id == step.step_id]
-        ask_again(session, step, sub_groups, force=False, by=by, now=now)
+        request_rerun(session, step, sub_groups, force=False, by=by, now=now)
 
 
 def on_their_way(runs: Runs) -> sa.Select[tuple[RunId, str]]:
@@ -168,7 +168,7 @@ def _create(
         "reason": REASON,
         "requested_by": by,
         "created_at": now,
-        "stands": False,
+        "is_result": False,
     }
     copied = [*_COPIED, *_INPUTS]
     rows = (

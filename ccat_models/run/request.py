@@ -69,7 +69,7 @@ def add_attempt(
     session.execute(sa.insert(Attempt), [attempt_row(run_id, number, backend, resources, now)])
 
 
-def ask_again(
+def request_rerun(
     session: Session, step: StepView, sub_groups: Collection[SubGroupId], *, force: bool, by: str, now: datetime
 ) -> None:
     """Record that these sub-groups may be tried again, or must be run again even if they are up to date."""

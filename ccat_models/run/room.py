@@ -130,7 +130,7 @@ def _leaves(session: Session, pipelines: Collection[PipelineView]) -> dict[StepI
     for step_id, disk_gb in declared.items():
         newest = (
             sa.select(Run.id)
-            .where(Run.step_id == step_id, Run.status == RunStatus.COMPLETED, Run.stands)
+            .where(Run.step_id == step_id, Run.status == RunStatus.COMPLETED, Run.is_result)
             .order_by(Run.id.desc())
             .limit(_NEWEST)
         )

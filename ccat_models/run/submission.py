@@ -30,7 +30,7 @@ class Step(Enum):
 
 
 @dataclass(frozen=True)
-class Standing:
+class SubmissionState:
     """What is known of an attempt that is not known to be sent."""
 
     state: AttemptState
@@ -41,16 +41,16 @@ class Standing:
     sends: int = 0
 
 
-def next_step(standing: Standing, resend_after: timedelta) -> Step:
+def next_step(submission: SubmissionState, resend_after: timedelta) -> Step:
     """Return what to do; raise ValueError for an attempt that has been sent."""
-    if standing.state is AttemptState.INTENDED:
-        return Step.CANCEL if standing.cancel_requested else Step.SEND
-    if standing.state is not AttemptState.SENDING:
-        raise ValueError(f"an attempt that is {standing.state.value} is not to be sent")
-    if standing.claimed or standing.known:
+    if submission.state is AttemptState.INTENDED:
+        return Step.CANCEL if submission.cancel_requested else Step.SEND
+    if submission.state is not AttemptState.SENDING:
+        raise ValueError(f"an attempt that is {submission.state.value} is not to be sent")
+    if submission.claimed or submission.known:
         return Step.ACCEPT
-    if standing.known is None or standing.waited <= resend_after:
+    if submission.known is None or submission.waited <= resend_after:
         return Step.WAIT
-    if standing.cancel_requested:
+    if submission.cancel_requested:
         return Step.CANCEL
-    return Step.GIVE_UP if standing.sends >= MOST_SENDS else Step.SEND
+    return Step.GIVE_UP if submission.sends >= MOST_SENDS else Step.SEND

@@ -116,7 +116,7 @@ def being_staged(session: Session, location_id: int, backend: str) -> int:
     return session.scalar(query.where(*_is_open(location_id, backend, (RunStatus.STAGING_DATA,)))) or 0
 
 
-def latest_wish_to_cancel(session: Session, location_id: int, now: datetime) -> datetime | None:
+def latest_cancel_request(session: Session, location_id: int, now: datetime) -> datetime | None:
     """Return when somebody last wanted a run in flight to end, by a clock that is not ahead of ours."""
     query = sa.select(sa.func.max(Run.cancel_requested_at)).where(Run.cancel_requested_at <= now)
     return session.scalar(query.where(Run.status.in_(IN_FLIGHT), Run.step_id.in_(_steps_of(location_id))))

@@ -93,7 +93,7 @@ class ExecutedReductionStep(Base):
         sa.CheckConstraint("status <> 'COMPLETED' OR output_count IS NOT NULL", name="completed_has_outputs"),
         sa.CheckConstraint("status <> 'FAILED' OR failure_class IS NOT NULL", name="failed_has_class"),
         sa.CheckConstraint("regenerates_run_id < id", name="made_again_after"),
-        sa.CheckConstraint("stands OR regenerates_run_id IS NOT NULL", name="stands_unless_made_again"),
+        sa.CheckConstraint("is_result OR regenerates_run_id IS NOT NULL", name="stands_unless_made_again"),
     )
 
     id: Mapped[RunId] = mapped_column(BIG_ID, primary_key=True)
@@ -123,7 +123,7 @@ class ExecutedReductionStep(Base):
     output_lane_2: Mapped[int | None] = mapped_column(sa.BigInteger)
     published_at: Mapped[datetime | None] = mapped_column(index=True)
     regenerates_run_id: Mapped[RunId | None] = mapped_column(sa.ForeignKey("executed_reduction_step.id"), index=True)
-    stands: Mapped[bool] = mapped_column(default=True, server_default=sa.text("true"))
+    is_result: Mapped[bool] = mapped_column(default=True, server_default=sa.text("true"))
 
     step: Mapped[ReductionStep] = relationship()
     step_revision: Mapped[ReductionStepRevision] = relationship(

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from resources.errors import AskAgain, StagingFailed
+from resources.errors import StagingFailed, TransientError
 
 BLOCK_BYTES = 1 << 20
 
 
-class ArchiveUnavailable(AskAgain):
+class ArchiveUnavailable(TransientError):
     """Raise when an archive does not answer, or says that it cannot now."""
 
 

@@ -12,8 +12,8 @@ from ccat_models.tables.raw_data import RawDataFile
 from resources.archive.port import Archive
 from resources.errors import StagingFailed
 from resources.node import stage_program
-from resources.shell.far_program import FarProgram
 from resources.shell.port import Shell
+from resources.shell.remote_program import RemoteProgram
 from resources.workspace.directories import path_component
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class StagingRequest:
     """A package that is to be brought, by a staging job, from a copy in an archive."""
 
     name: str
@@ -100,28 +100,28 @@ class Stager:
         pace: Pace | None = None,
     ) -> None:
         directory = base / STAGED_DIRECTORY
-        self._program = FarProgram(
+        self._program = RemoteProgram(
             shell, Path(stage_program.__file__), directory / ".program", python, [str(directory)]
         )
         self._archive_of = archive_of
         self._pace = pace or Pace()
         self._told: set[str] = set()  # directories whose trouble was told
 
-    def ask(self, parcels: Sequence[Parcel]) -> dict[int, Answer]:
+    def ask(self, requests: Sequence[StagingRequest]) -> dict[int, Answer]:
         """Return by job how far packages are, and see to it that as many are brought as may be at a time."""
-        found = self._ask([{"name": parcel.directory, "job": parcel.job_id} for parcel in parcels])
+        found = self._ask([{"name": request.directory, "job": request.job_id} for request in requests])
         seen, answers = found["packages"], {}
-        absent = [parcel for parcel in parcels if seen[parcel.directory]["state"] == "absent"]
+        absent = [request for request in requests if seen[request.directory]["state"] == "absent"]
         items: list[dict[str, Any]] = []
-        for parcel in absent:
+        for request in absent:
             if len(items) == found["free"]:
                 break
             try:
-                items.append({"name": parcel.directory, "job": parcel.job_id, "source": self._source(parcel)})
+                items.append({"name": request.directory, "job": request.job_id, "source": self._source(request)})
             except StagingFailed as error:
-                answers[parcel.job_id] = NotBrought(f"package {parcel.name}: {error}")
+                answers[request.job_id] = NotBrought(f"package {request.name}: {error}")
         seen = {**seen, **(self._ask(items)["packages"] if items else {})}
-        told = {parcel.job_id: self._answer(parcel, seen[parcel.directory]) for parcel in parcels}
+        told = {request.job_id: self._answer(request, seen[request.directory]) for request in requests}
         return {**told, **answers}
 
     def look(self, directories: Mapping[int, str]) -> dict[int, Answer | None]:
@@ -135,7 +135,7 @@ class Stager:
         """Remove what is left of packages that nobody has gone on with for so long."""
         self._do({"do": "sweep", "older_than_seconds": older_than_seconds})
 
-    def release(self, directories: Mapping[str, int | None]) -> set[str]:
+    def let_go(self, directories: Mapping[str, int | None]) -> set[str]:
         """Remove packages that these jobs have brought; return the names of those that are gone."""
         if not directories:
             return set()
@@ -160,33 +160,35 @@ class Stager:
             raise StagingFailed(f"{problem['message']}: {REMEDIES[problem['kind']]}")
         return answer
 
-    def _source(self, parcel: Parcel) -> dict[str, Any]:
-        archive, copy = self._archive_of(parcel.copy.location), parcel.copy
-        paths = [copy.path] if copy.packed else [f"{copy.path}/{file.path}" for file in parcel.files]
+    def _source(self, request: StagingRequest) -> dict[str, Any]:
+        archive, copy = self._archive_of(request.copy.location), request.copy
+        paths = [copy.path] if copy.packed else [f"{copy.path}/{file.path}" for file in request.files]
         return {
             "packed": copy.packed,
-            "files": [[file.path, file.size_bytes, file.sha256] for file in parcel.files],
+            "files": [[file.path, file.size_bytes, file.sha256] for file in request.files],
             "from": [archive.address(path) for path in paths],
             "patience_seconds": self._pace.patience_seconds if copy.alone else 0.0,
         }
 
-    def _answer(self, parcel: Parcel, seen: Mapping[str, Any]) -> Answer:
+    def _answer(self, request: StagingRequest, seen: Mapping[str, Any]) -> Answer:
         answer = self._seen(seen)
-        self._tell(parcel, answer)
+        self._tell(request, answer)
         if not isinstance(answer, NotBrought):
             return answer or OnItsWay(begun=False)
-        location = parcel.copy.location
+        location = request.copy.location
         remedy = REMEDIES[seen["kind"]].format(access=self._archive_of(location).access)
-        message = f"package {parcel.name}: from {location.name}: {answer.message}: {remedy}"
+        message = f"package {request.name}: from {location.name}: {answer.message}: {remedy}"
         return NotBrought(message, answer.transferred)
 
-    def _tell(self, parcel: Parcel, answer: Answer | None) -> None:
+    def _tell(self, request: StagingRequest, answer: Answer | None) -> None:
         """Say once why a package does not come, though it is still waited for."""
         if isinstance(answer, Arrived | NotBrought):
-            self._told.discard(parcel.directory)
-        elif answer is not None and (trouble := answer.trouble) and parcel.directory not in self._told:
-            self._told.add(parcel.directory)
-            _LOG.warning("package %s: from %s: %s: it is tried again", parcel.name, parcel.copy.location.name, trouble)
+            self._told.discard(request.directory)
+        elif answer is not None and (trouble := answer.trouble) and request.directory not in self._told:
+            self._told.add(request.directory)
+            _LOG.warning(
+                "package %s: from %s: %s: it is tried again", request.name, request.copy.location.name, trouble
+            )
 
     def _seen(self, seen: Mapping[str, Any]) -> Answer | None:
         if seen["state"] == "ready":

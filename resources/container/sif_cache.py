@@ -4,8 +4,8 @@ from pathlib import Path
 
 from resources.errors import StagingFailed
 from resources.node import image_program
-from resources.shell.far_program import FarProgram
 from resources.shell.port import Shell
+from resources.shell.remote_program import RemoteProgram
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SifCache:
         insecure_registries: Sequence[str] = (),
         fill_seconds: float = image_program.FILL_SECONDS,
     ) -> None:
-        self._program = FarProgram(
+        self._program = RemoteProgram(
             shell, Path(image_program.__file__), directory / ".program", python, [str(directory), apptainer]
         )
         self._options = {"insecure_registries": list(insecure_registries), "time_limit_seconds": fill_seconds}

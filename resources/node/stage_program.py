@@ -291,7 +291,7 @@ def free_slots(root: bytes, parallel: int) -> int:
     return len(locks)
 
 
-def answer_release(root: bytes, request: Dict[str, Any]) -> Dict[str, Any]:
+def answer_let_go(root: bytes, request: Dict[str, Any]) -> Dict[str, Any]:
     """Remove packages as these jobs have brought them, and nothing that another job brought; answer which are gone."""
     return {"gone": [name for name, job in request["packages"] if release(Package(root, name), job)]}
 
@@ -819,7 +819,7 @@ def sync_directory(path: bytes) -> None:
         os.close(handle)
 
 
-ANSWERS = {"ask": answer_ask, "release": answer_release, "sweep": answer_sweep}
+ANSWERS = {"ask": answer_ask, "release": answer_let_go, "sweep": answer_sweep}
 
 
 def answer(directory: str, request: Dict[str, Any]) -> Dict[str, Any]:

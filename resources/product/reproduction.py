@@ -18,14 +18,14 @@ from ccat_models.run.work import OpenAttempt
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
-from resources.errors import AskAgain, OutputsUnusable, ResourceError, StagingFailed
+from resources.errors import OutputsUnusable, ResourceError, StagingFailed, TransientError
 from resources.location import Cluster
 from resources.product.comparison import FileFinding, compare_files, differing_fields
 from resources.product.reproduction_report import Outcome, Reproduction, cannot, described, surroundings
-from resources.product.scratch_jobs import Ended, Heard, ScratchJobs
-from resources.product.verification import Comparer, Finding, Registered, hear_nothing
+from resources.product.scratch_jobs import Ended, ProgressCallback, ScratchJobs
+from resources.product.verification import Comparer, Finding, Registered, no_progress
 from resources.run.batches import Prepared
-from resources.run.preparation import Shelf
+from resources.run.preparation import SoftwareCache
 from resources.run.staging import Software, attempt_plan, needs_of
 from resources.workspace.plan import AttemptPlan, RenderedAttempt, render_job
 from resources.workspace.store import Layout, Wanted
@@ -66,7 +66,7 @@ class Reproducer:
     poll_seconds: float
     keep: bool = False
     verify_inputs: bool = True
-    heard: Heard = hear_nothing
+    on_progress: ProgressCallback = no_progress
     sleep: Callable[[float], None] = time.sleep
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
@@ -90,7 +90,7 @@ class Reproducer:
                 found += self._some(run_ids[first : first + _RUNS_AT_A_TIME], first)
         except BaseException:
             if not self.keep:
-                with contextlib.suppress(AskAgain):
+                with contextlib.suppress(TransientError):
                     self._remove([self.scratch])
             raise
         if all(one.kept is None for one in found):
@@ -106,10 +106,10 @@ class Reproducer:
         found = {run: cannot(briefings[run], records.get(run), problem) for run, problem in problems.items()}
         ready = {run: case for run, case in cases.items() if run not in problems}
 
-        def heard(ended: int, running: int) -> None:
-            self.heard(before + len(problems) + ended, running)
+        def on_progress(ended: int, running: int) -> None:
+            self.on_progress(before + len(problems) + ended, running)
 
-        jobs = ScratchJobs(self.cluster, self.poll_seconds, heard, self.sleep)
+        jobs = ScratchJobs(self.cluster, self.poll_seconds, on_progress, self.sleep)
         ended = jobs.run([case.prepared for case in ready.values()])
         found |= {run: self._compare(case, ended[case.key]) for run, case in ready.items()}
         self._remove([case.directory.parent for run, case in ready.items() if found[run].kept is None])
@@ -119,37 +119,37 @@ class Reproducer:
         self, briefings: Mapping[RunId, RunBriefing], records: Mapping[RunId, CompletedRun]
     ) -> tuple[dict[RunId, _Case], dict[RunId, str]]:
         """Return the runs as they were executed, and why others cannot be."""
-        shelf = self._shelf([briefing.run.software_version for briefing in briefings.values()])
+        software_cache = self._software_cache([briefing.run.software_version for briefing in briefings.values()])
         cases: dict[RunId, _Case] = {}
         problems: dict[RunId, str] = {}
         for run, briefing in briefings.items():
             try:
-                cases[run] = self._case(shelf, briefing, records.get(run))
-            except AskAgain:
+                cases[run] = self._case(software_cache, briefing, records.get(run))
+            except TransientError:
                 raise
             except (ResourceError, OSError) as error:
                 problems[run] = str(error)
         return self._with_recorded_manifests(cases), problems
 
-    def _shelf(self, versions: Sequence[ReductionSoftwareVersion]) -> Shelf:
+    def _software_cache(self, versions: Sequence[ReductionSoftwareVersion]) -> SoftwareCache:
         """Return the software versions once no image of theirs is on its way any more."""
-        shelf = Shelf(self.cluster)
+        software_cache = SoftwareCache(self.cluster)
         while True:
             for version in versions:
                 with contextlib.suppress(StagingFailed):  # who needs it is told
-                    shelf.software(version)
-            if not shelf.look_again():
-                return shelf
+                    software_cache.software(version)
+            if not software_cache.look_again():
+                return software_cache
             self.sleep(self.poll_seconds)
 
-    def _case(self, shelf: Shelf, briefing: RunBriefing, record: CompletedRun | None) -> _Case:
+    def _case(self, software_cache: SoftwareCache, briefing: RunBriefing, record: CompletedRun | None) -> _Case:
         """Return a run as it was executed; raise StagingFailed where that cannot be had any more."""
         if record is None:
             raise StagingFailed(f"run {briefing.run.id} has not completed: {briefing.run.status.value}")
         if record.changed_inputs:
             raise StagingFailed("; ".join(record.changed_inputs))
         attempt = _as_open(record.attempt)
-        plan = attempt_plan(briefing, attempt, self.scratch, _ready(shelf, briefing.run.software_version))
+        plan = attempt_plan(briefing, attempt, self.scratch, _ready(software_cache, briefing.run.software_version))
         plan = replace(plan, job_id_variable=self.cluster.job_id_variable)
         rendered = render_job(plan, python=self.cluster.python, apptainer=self.cluster.apptainer or "apptainer")
         # The key names the job: the program keeps seeing the recorded one, the back end gets another.
@@ -219,8 +219,8 @@ class Reproducer:
             left -= gone
 
 
-def _ready(shelf: Shelf, version: ReductionSoftwareVersion) -> Software:
-    software = shelf.software(version)
+def _ready(software_cache: SoftwareCache, version: ReductionSoftwareVersion) -> Software:
+    software = software_cache.software(version)
     if software is None:
         raise StagingFailed(f"{version.image_reference}: its image is not there yet")
     return software

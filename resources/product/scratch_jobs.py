@@ -8,17 +8,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ccat_models.contract.result import Result
-from ccat_models.run.submission import MOST_SENDS, Standing, Step, next_step
+from ccat_models.run.submission import MOST_SENDS, Step, SubmissionState, next_step
 from ccat_models.tables.execution import AttemptState
 from resources.backend import ALIVE, Batch, Job, JobState
 from resources.errors import (
-    AskAgain,
     OutputsUnusable,
     ResultUnreadable,
     ShellUnavailable,
     SubmissionDoubtful,
     SubmissionPostponed,
     SubmissionRefused,
+    TransientError,
 )
 from resources.location import Cluster
 from resources.run.batches import Prepared, batches_of, sent_as
@@ -27,7 +27,7 @@ from resources.workspace.store import Found
 _LOG = logging.getLogger(__name__)
 _ABANDON_SECONDS = 90.0  # longer than any back end takes to end a job that it was asked to end
 
-Heard = Callable[[int, int], None]  # told how many jobs have ended, and how many run
+ProgressCallback = Callable[[int, int], None]  # told how many jobs have ended, and how many run
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ScratchJobs:
 
     cluster: Cluster
     poll_seconds: float
-    heard: Heard
+    on_progress: ProgressCallback
     sleep: Callable[[float], None] = time.sleep
     _unsent: list[Prepared] = field(default_factory=list)
     _sent: dict[str, _Sent] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class ScratchJobs:
             self._send()
             if self._sent:
                 self._observe(self.cluster.backend.find([sent_as(one.item.attempt) for one in self._sent.values()]))
-        except AskAgain as error:
+        except TransientError as error:
             _LOG.warning("%s: %s: asking again later", self.cluster.name, error)
 
     def _send(self) -> None:
@@ -149,7 +149,7 @@ class ScratchJobs:
         for one in gone:
             if one.directory in found:
                 self._see(one, found[one.directory], jobs.get(one.key))
-        self.heard(len(self._ended), sum(job.state is JobState.RUNNING for job in jobs.values()))
+        self.on_progress(len(self._ended), sum(job.state is JobState.RUNNING for job in jobs.values()))
 
     def _see(self, one: _Sent, seen: Found, job: Job | None) -> None:
         if seen.trouble is not None and not self._is_given_up(one):
@@ -172,8 +172,10 @@ class ScratchJobs:
     def _look_for(self, one: _Sent, seen: Found, job: Job | None) -> None:
         """Decide about a job of which it is in doubt whether the back end has it: the submission protocol."""
         waited = self.cluster.clock() - one.at
-        standing = Standing(AttemptState.SENDING, False, job is not None, seen.claimed, waited, one.item.attempt.sends)
-        step = next_step(standing, self.cluster.timing.resend_after)
+        submission = SubmissionState(
+            AttemptState.SENDING, False, job is not None, seen.claimed, waited, one.item.attempt.sends
+        )
+        step = next_step(submission, self.cluster.timing.resend_after)
         if step is Step.ACCEPT:
             one.known = True
         elif step is Step.SEND:  # under the same key: whichever comes second finds the claim
@@ -211,7 +213,7 @@ class ScratchJobs:
                 if not alive:
                     return
                 self.cluster.backend.cancel(alive)
-            except AskAgain as error:
+            except TransientError as error:
                 _LOG.warning("%s: %s: not cancelled yet", self.cluster.name, error)
             time.sleep(min(self.poll_seconds, 1.0))  # not the caller's: that may be interrupted already
         if sent:

@@ -30,7 +30,7 @@ _ASKED_AT_A_TIME = 500  # files a call
 _LOOK_EVERY_SECONDS = 1.0  # at large files that are still being read
 
 Sleep = Callable[[float], None]
-Heard = Callable[[int, int], None]  # told how many files and bytes more have been seen to
+ProgressCallback = Callable[[int, int], None]  # told how many files and bytes more have been seen to
 
 
 class Finding(Enum):
@@ -51,7 +51,7 @@ FINE = (Finding.OK, Finding.PURGED, Finding.REPLACED)  # as registered, or known
 _BAD = (Finding.MISSING, Finding.SIZE_DIFFERS, Finding.CHECKSUM_DIFFERS)  # surely not what is registered
 
 
-def hear_nothing(files: int, size_bytes: int) -> None:
+def no_progress(files: int, size_bytes: int) -> None:
     """Tell nobody how far it is."""
     del files, size_bytes
 
@@ -92,7 +92,7 @@ class Comparer:
     """Compares files with what is registered of them, in calls of bounded time, however many and large they are."""
 
     store: AttemptStore
-    heard: Heard = hear_nothing
+    on_progress: ProgressCallback = no_progress
     sleep: Sleep = time.sleep
     at_once_bytes: int = AT_ONCE_BYTES
     asker: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -123,7 +123,7 @@ class Comparer:
         return self.store.checksum(expected, self.asker, self.at_once_bytes)
 
     def _compared(self, file: Registered, answer: Actual | None) -> Compared:
-        self.heard(1, file.size_bytes)
+        self.on_progress(1, file.size_bytes)
         return _compared(file, answer)
 
 
@@ -132,7 +132,7 @@ class Verification:
     """Verifies the copies of products and of raw packages, page after page, and notes those that are good."""
 
     cluster: Cluster
-    heard: Heard = hear_nothing
+    on_progress: ProgressCallback = no_progress
     sleep: Sleep = time.sleep
 
     def extent(self, selection: Selection, *, raw: bool) -> tuple[int, int]:
@@ -178,12 +178,12 @@ class Verification:
     def _compare(self, page: Sequence[ProductFile] | Sequence[RawFile]) -> Iterator[Verified]:
         lying = [(one, copy) for one in page for copy in one.copies.readable]
         files = [Registered(*_place(one, copy), one.size_bytes, one.sha256) for one, copy in lying]
-        compared = Comparer(self.cluster.store, self.heard, self.sleep).compare(files)
+        compared = Comparer(self.cluster.store, self.on_progress, self.sleep).compare(files)
         for (one, copy), said in zip(lying, compared, strict=True):
             yield _verified(one, copy, said)
         for one in page:
             if not one.copies.readable:
-                self.heard(1, one.size_bytes)
+                self.on_progress(1, one.size_bytes)
                 yield _absent(one)
 
     def _note(self, good: Sequence[int], bad: Sequence[int] = ()) -> None:

@@ -13,10 +13,10 @@ from ccat_models.tables.base import PackageId
 from ccat_models.tables.places import DiskDataLocation
 from ccat_models.tables.raw_data import PackageContent
 from ccat_models.tables.staging import StagingJob
-from resources.archive.stager import Answer, Arrived, NotBrought, OnItsWay, Parcel, Stager
+from resources.archive.stager import Answer, Arrived, NotBrought, OnItsWay, Stager, StagingRequest
 from resources.errors import StagingFailed
 from resources.location import Cluster
-from resources.raw.release import remove
+from resources.raw.let_go import remove
 
 _AT_A_TIME = 1_000
 
@@ -148,20 +148,20 @@ def _ask(cluster: Cluster, stager: Stager, packages: Sequence[PackageBriefing], 
         return
     base = _checked_base(cluster)
     jobs = _jobs(cluster, list(copies.values()))
-    parcels = {
-        jobs[package.id].id: Parcel(
+    requests = {
+        jobs[package.id].id: StagingRequest(
             package.name, package.checksum, jobs[package.id].id, copies[package.content], package.files
         )
         for package in packages
         if package.content in copies
     }
-    answers = stager.ask(list(parcels.values()))
+    answers = stager.ask(list(requests.values()))
     cluster.passing("staging asked")
-    _record(cluster, jobs, answers, parcels)
-    for number, parcel in parcels.items():
-        content, answer = (parcel.copy.package_id, parcel.checksum), answers[number]
+    _record(cluster, jobs, answers, requests)
+    for number, request in requests.items():
+        content, answer = (request.copy.package_id, request.checksum), answers[number]
         if isinstance(answer, Arrived):
-            inputs.directories[content] = str(base / STAGED_DIRECTORY / parcel.directory)
+            inputs.directories[content] = str(base / STAGED_DIRECTORY / request.directory)
         elif isinstance(answer, NotBrought):
             inputs.problems[content] = answer.message
         else:
@@ -205,11 +205,11 @@ def _record(
     cluster: Cluster,
     jobs: dict[PackageId, StagingJob],
     answers: dict[int, Answer],
-    parcels: dict[int, Parcel],
+    requests: dict[int, StagingRequest],
 ) -> None:
     """Record in one transaction what has arrived, what failed, and how far the others are."""
     arrived = {
-        number: (f"{STAGED_DIRECTORY}/{parcels[number].directory}", answer.transferred)
+        number: (f"{STAGED_DIRECTORY}/{requests[number].directory}", answer.transferred)
         for number, answer in answers.items()
         if isinstance(answer, Arrived)
     }

@@ -15,8 +15,8 @@ from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, stop_waiting, wait_
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ENDED, ENDED_BADLY, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from resources.errors import AskAgain
-from resources.request.ensure import Ensured, Wish, ensure, ensure_pipeline, has_place
+from resources.errors import TransientError
+from resources.request.ensure import Ensured, RequestOptions, ensure, ensure_pipeline, has_place
 from resources.run.executor import Executor
 from resources.space.purging import finish
 
@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 Progress = Callable[[Mapping[RunId, RunStatus]], None]
 Sleep = Callable[[float], None]
-Look = Callable[[Wish], Mapping[str, Ensured]]
+Look = Callable[[RequestOptions], Mapping[str, Ensured]]
 
 
 def _say_nothing(statuses: Mapping[RunId, RunStatus]) -> None:
@@ -55,33 +55,35 @@ class Attached:
     sleep: Sleep = time.sleep
     _noted: _Noted = field(default_factory=_Noted)
 
-    def run_pipeline(self, pipeline: str, wish: Wish) -> "Outcome":
+    def run_pipeline(self, pipeline: str, options: RequestOptions) -> "Outcome":
         """Run what the pipeline lacks, upstreams first, until nothing more can be run; raise NotFound where none is."""
 
-        def look(wish: Wish) -> Mapping[str, Ensured]:
-            return ensure_pipeline(self.executor.cluster, pipeline, wish, waiter=self.waiter, brief=True)
+        def look(options: RequestOptions) -> Mapping[str, Ensured]:
+            return ensure_pipeline(self.executor.cluster, pipeline, options, waiter=self.waiter, brief=True)
 
-        return self._round_after_round(pipeline, look, wish)
+        return self._round_after_round(pipeline, look, options)
 
-    def run_step(self, pipeline: str, step: str, keys: Collection[str] | None, wish: Wish) -> "Outcome":
+    def run_step(self, pipeline: str, step: str, keys: Collection[str] | None, options: RequestOptions) -> "Outcome":
         """Run what these sub-groups of a step (all for None) lack, each at most once, until all had their turn.
 
         Raises NotFound for an unknown pipeline, step or key, in which case nothing is changed.
         """
 
-        def look(wish: Wish) -> Mapping[str, Ensured]:
-            return {step: ensure(self.executor.cluster, pipeline, step, keys, wish, waiter=self.waiter, brief=True)}
+        def look(options: RequestOptions) -> Mapping[str, Ensured]:
+            return {step: ensure(self.executor.cluster, pipeline, step, keys, options, waiter=self.waiter, brief=True)}
 
-        return self._round_after_round(pipeline, look, wish)
+        return self._round_after_round(pipeline, look, options)
 
-    def _round_after_round(self, pipeline: str, look: Look, wish: Wish) -> "Outcome":
+    def _round_after_round(self, pipeline: str, look: Look, options: RequestOptions) -> "Outcome":
         outcome = Outcome()
         self._finish_purges()
         with self._waiting():
             while True:
-                answers = look(wish)
+                answers = look(options)
                 outcome.note(answers)
-                wish = replace(wish, force=False, retry=False)  # who forces once must not force again what was done
+                options = replace(
+                    options, force=False, retry=False
+                )  # who forces once must not force again what was done
                 in_flight = {run for answer in answers.values() for run in answer.awaited}
                 left = [step for step, answer in answers.items() if answer.left]
                 if in_flight:
@@ -98,7 +100,7 @@ class Attached:
         """Remove what somebody, who died since, had marked: what is marked is neither there nor made again."""
         try:
             finish(self.executor.cluster)
-        except AskAgain as error:
+        except TransientError as error:
             _LOG.warning("%s: %s: what is marked is removed later", self.executor.cluster.name, error)
 
     def _until_a_place_is_free(self, pipeline: str, steps: Collection[str]) -> None:

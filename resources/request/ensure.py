@@ -17,7 +17,7 @@ from ccat_models.gap.table import gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
 from ccat_models.run.regenerate import Runs, on_their_way, regenerate, renew, runs_lacked
-from ccat_models.run.request import ask_again, create_runs, free_places
+from ccat_models.run.request import create_runs, free_places, request_rerun
 from ccat_models.sub_group.refresh import refresh
 from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -27,7 +27,7 @@ from resources.location import Cluster
 
 
 @dataclass(frozen=True)
-class Wish:
+class RequestOptions:
     """Who asks, and how: `force` runs again what is up to date, `retry` renews spent retry budgets.
 
     With `follow`, whoever asks for a whole pipeline leaves it to others to run what its runs make possible.
@@ -45,7 +45,7 @@ class Wish:
 class Ensured:
     """What `ensure` found or did, by sub-group key."""
 
-    published: Mapping[str, RunId]  # up to date: the run whose products count
+    up_to_date: Mapping[str, RunId]  # the run whose products count
     joined: Mapping[str, RunId]  # in flight already
     created: Mapping[str, RunId]
     held: Mapping[str, Reason]  # nothing can be run now, and why
@@ -64,12 +64,12 @@ class Ensured:
         return frozenset((*self.joined.values(), *self.created.values(), *self.inputs))
 
 
-def refresh_and_evaluate(session: Session, cluster: Cluster, pipeline: PipelineView, wish: Wish) -> None:
+def refresh_and_evaluate(session: Session, cluster: Cluster, pipeline: PipelineView, options: RequestOptions) -> None:
     """Bring memberships up to date and fill `gap_now`; in a request's or write transaction."""
     now = cluster.clock()
     for partitioning_id in sorted({step.partitioning_id for step in pipeline.steps}):
         refresh(session, session.get_one(Partitioning, partitioning_id), now)
-    evaluate(session, pipeline, Asked(now, ignore_cooldown=wish.ignore_cooldown, patient=wish.patient))
+    evaluate(session, pipeline, Asked(now, ignore_cooldown=options.ignore_cooldown, patient=options.patient))
 
 
 def ensure(
@@ -77,7 +77,7 @@ def ensure(
     pipeline_name: str,
     step_name: str,
     keys: Collection[str] | None,
-    wish: Wish,
+    options: RequestOptions,
     *,
     waiter: str | None = None,
     brief: bool = False,
@@ -91,17 +91,17 @@ def ensure(
     with cluster.ops_db.request() as session:
         pipeline = _served_here(cluster, load_pipeline(session, pipeline_name))
         step = pipeline.step(step_name)
-        request = _Request(session, cluster, pipeline, wish, waiter, keys, once=waiter is not None)
-        refresh_and_evaluate(session, cluster, pipeline, wish)
+        request = _Request(session, cluster, pipeline, options, waiter, keys, once=waiter is not None)
+        refresh_and_evaluate(session, cluster, pipeline, options)
         request.refuse_unknown(step)
-        request.ask_again(step)
+        request.request_rerun(step)
         answer = request.answers([step], brief=brief)[step.name]
     cluster.passing("runs requested")
     return answer
 
 
 def ensure_pipeline(
-    cluster: Cluster, pipeline_name: str, wish: Wish, *, waiter: str | None = None, brief: bool = False
+    cluster: Cluster, pipeline_name: str, options: RequestOptions, *, waiter: str | None = None, brief: bool = False
 ) -> dict[str, Ensured]:
     """Create every run that the pipeline can have now; return by step what was found or done.
 
@@ -110,10 +110,10 @@ def ensure_pipeline(
     """
     with cluster.ops_db.request() as session:
         pipeline = _served_here(cluster, load_pipeline(session, pipeline_name))
-        refresh_and_evaluate(session, cluster, pipeline, wish)
-        if wish.follow:
-            begin_round(session, pipeline.pipeline_id, by=wish.by, now=cluster.clock())
-        answers = _Request(session, cluster, pipeline, wish, waiter).answers(pipeline.steps, brief=brief)
+        refresh_and_evaluate(session, cluster, pipeline, options)
+        if options.follow:
+            begin_round(session, pipeline.pipeline_id, by=options.by, now=cluster.clock())
+        answers = _Request(session, cluster, pipeline, options, waiter).answers(pipeline.steps, brief=brief)
     cluster.passing("runs requested")
     return answers
 
@@ -143,7 +143,7 @@ class _Request:
     session: Session
     cluster: Cluster
     pipeline: PipelineView
-    wish: Wish
+    options: RequestOptions
     waiter: str | None
     keys: Collection[str] | None = None
     once: bool = False  # run nothing that the waiter has waited for already
@@ -158,20 +158,20 @@ class _Request:
             choices = [gap.key for gap in gaps(self.session, step, limit=20)]
             raise NotFound(f"sub-group of step {step.name}", ", ".join(unknown[:5]), choices)
 
-    def ask_again(self, step: StepView) -> None:
+    def request_rerun(self, step: StepView) -> None:
         """Record what is forced or retried, where that changes what it is, and look again."""
-        wish, session, now = self.wish, self.session, self.cluster.clock()
-        if not (wish.force or wish.retry):
+        options, session, now = self.options, self.session, self.cluster.clock()
+        if not (options.force or options.retry):
             return
         query = self._of(step, gap_now.c.sub_group_id)
-        if not wish.force:
+        if not options.force:
             query = query.where(gap_now.c.reason.in_([reason.value for reason in RENEWABLE]))
         if asked := session.scalars(query).all():
-            ask_again(session, step, asked, force=wish.force, by=wish.by, now=now)
-            evaluate(session, self.pipeline, Asked(now, wish.ignore_cooldown, wish.patient))
-        lacked = self._lacked(step) if wish.retry else None
+            request_rerun(session, step, asked, force=options.force, by=options.by, now=now)
+            evaluate(session, self.pipeline, Asked(now, options.ignore_cooldown, options.patient))
+        lacked = self._lacked(step) if options.retry else None
         if lacked is not None:
-            renew(session, self.pipeline, lacked, by=wish.by, now=now)
+            renew(session, self.pipeline, lacked, by=options.by, now=now)
 
     def answers(self, steps: Sequence[StepView], *, brief: bool) -> dict[str, Ensured]:
         """Create the runs that there is a place for and return what was found or done in each step."""
@@ -206,7 +206,7 @@ class _Request:
             self.pipeline,
             lacked,
             backend=self.cluster.backend.name,
-            requested_by=self.wish.by,
+            requested_by=self.options.by,
             now=self.cluster.clock(),
             at_location=self.cluster.max_in_flight,
         )
@@ -216,13 +216,13 @@ class _Request:
         return runs_lacked(self.session, self.pipeline, step, self._of(step, gap_now.c.sub_group_id), gap_now)
 
     def _whole(self, step: StepView, begun: Ensured) -> Ensured:
-        published, held, done = {}, {}, begun.in_flight
+        up_to_date, held, done = {}, {}, begun.in_flight
         for gap in gaps(self.session, step, keys=self.keys):
             if gap.reason is Reason.UP_TO_DATE and gap.acceptable_run_id is not None:
-                published[gap.key] = gap.acceptable_run_id
+                up_to_date[gap.key] = gap.acceptable_run_id
             elif gap.key not in done:
                 held[gap.key] = gap.reason
-        return replace(begun, published=published, held=held)
+        return replace(begun, up_to_date=up_to_date, held=held)
 
     def _create(self, step: StepView) -> tuple[dict[str, RunId], int]:
         """Return the runs created, by key, and for how many more there was no place."""
@@ -250,7 +250,7 @@ class _Request:
             self.pipeline,
             step,
             backend=self.cluster.backend.name,
-            requested_by=self.wish.by,
+            requested_by=self.options.by,
             now=self.cluster.clock(),
             only=only,
             at_location=self.cluster.max_in_flight,

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.gap.look import stands
+from ccat_models.gap.look import is_current
 from ccat_models.gap.table import gap_now, sub_group_gap
 from ccat_models.pipeline.view import PipelineView, load_pipeline
 from resources.location import Cluster
-from resources.request.ensure import Wish, refresh_and_evaluate
+from resources.request.ensure import RequestOptions, refresh_and_evaluate
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ def gaps_now(cluster: Cluster, name: str, by: str) -> Iterator[GapsNow]:
     """
     with cluster.ops_db.read() as session:
         pipeline = load_pipeline(session, name)
-        if stands(session, pipeline, cluster.clock()):
+        if is_current(session, pipeline, cluster.clock()):
             yield GapsNow(session, pipeline, sub_group_gap)
             return
     with cluster.ops_db.request() as session:
         pipeline = load_pipeline(session, name)
-        refresh_and_evaluate(session, cluster, pipeline, Wish(by=by))
+        refresh_and_evaluate(session, cluster, pipeline, RequestOptions(by=by))
         try:
             yield GapsNow(session, pipeline, gap_now)
         finally:

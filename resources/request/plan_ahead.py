@@ -10,9 +10,9 @@ from ccat_models.gap.answer import Gap, StepCounts, counts, gaps
 from ccat_models.pipeline.view import PipelineView, load_pipeline
 from ccat_models.product.estimate import Cost, cost, estimates
 from ccat_models.tables.base import StepId
-from resources.errors import AskAgain
+from resources.errors import TransientError
 from resources.location import Cluster
-from resources.request.ensure import Wish, refresh_and_evaluate
+from resources.request.ensure import RequestOptions, refresh_and_evaluate
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Plan:
 
 
 def foresee(
-    cluster: Cluster, name: str, wish: Wish, *, suppose: Callable[[Session], T], limit: int = 0
+    cluster: Cluster, name: str, options: RequestOptions, *, suppose: Callable[[Session], T], limit: int = 0
 ) -> tuple[Plan, T]:
     """Return what would be run after a supposed change, and what the change returned; everything is rolled back.
 
@@ -44,7 +44,7 @@ def foresee(
     with cluster.ops_db.request() as session:
         supposed = suppose(session)
         view = load_pipeline(session, name)
-        refresh_and_evaluate(session, cluster, view, wish)
+        refresh_and_evaluate(session, cluster, view, options)
         found = counts(session)
         listed = {step.name: list(gaps(session, step, limit=limit)) for step in view.steps} if limit else {}
         most = cluster.max_in_flight
@@ -60,5 +60,5 @@ def foresee(
 def _capacity(cluster: Cluster) -> tuple[int | None, str | None]:
     try:
         return cluster.backend.capacity(), None
-    except AskAgain as error:
+    except TransientError as error:
         return None, str(error)

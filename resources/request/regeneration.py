@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from ccat_models.errors import Refused
-from ccat_models.gap.barred import is_tainted
+from ccat_models.gap.blocked import is_tainted
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
 from ccat_models.run.regenerate import needed_runs, on_their_way, regenerate, renew, runs_lacked
@@ -19,12 +19,12 @@ from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.space import NOT_THERE, RunSpace, SpaceState
 from resources.location import Cluster
 from resources.request.attached import Attached, Outcome
-from resources.request.ensure import Ensured, Wish
+from resources.request.ensure import Ensured, RequestOptions
 from resources.space.purging import finish
 
 
 @dataclass(frozen=True)
-class Again:
+class Regenerated:
     """What became of a run's products: whether they are there, and which run has made them again.
 
     `tried` is the newest run that was to make them again and has not, with its status and what went wrong. What is made
@@ -56,7 +56,12 @@ class Again:
 
 
 def request_again(
-    cluster: Cluster, pipeline_name: str, run_ids: Collection[RunId], wish: Wish, *, waiter: str | None = None
+    cluster: Cluster,
+    pipeline_name: str,
+    run_ids: Collection[RunId],
+    options: RequestOptions,
+    *,
+    waiter: str | None = None,
 ) -> Mapping[str, Ensured]:
     """Create the runs that make products of runs of a pipeline again, as far as that can begin now.
 
@@ -65,14 +70,14 @@ def request_again(
     with cluster.ops_db.request() as session:
         pipeline, now = load_pipeline(session, pipeline_name), cluster.clock()
         wanted = sa.select(Run.id.label("run_id")).where(Run.id.in_(run_ids))
-        if wish.retry:
-            renew(session, pipeline, wanted, by=wish.by, now=now)
+        if options.retry:
+            renew(session, pipeline, wanted, by=options.by, now=now)
         regenerate(
             session,
             pipeline,
             wanted,
             backend=cluster.backend.name,
-            requested_by=wish.by,
+            requested_by=options.by,
             now=now,
             at_location=cluster.max_in_flight,
         )
@@ -91,10 +96,10 @@ class Regenerator(Attached):
     def make_again(self, pipeline: str, run_ids: Collection[RunId], by: str) -> Outcome:
         """Make the products of runs of a pipeline again, round after round, upstreams first."""
 
-        def look_again(wish: Wish) -> Mapping[str, Ensured]:
-            return request_again(self.executor.cluster, pipeline, run_ids, wish, waiter=self.waiter)
+        def look_again(options: RequestOptions) -> Mapping[str, Ensured]:
+            return request_again(self.executor.cluster, pipeline, run_ids, options, waiter=self.waiter)
 
-        return self._round_after_round(pipeline, look_again, Wish(by=by, retry=True))
+        return self._round_after_round(pipeline, look_again, RequestOptions(by=by, retry=True))
 
 
 def purged_here(cluster: Cluster, run_ids: Collection[RunId]) -> dict[str, list[RunId]]:
@@ -122,7 +127,7 @@ def purged_here(cluster: Cluster, run_ids: Collection[RunId]) -> dict[str, list[
     return found
 
 
-def outcomes(session: Session, run_ids: Collection[RunId] | sa.Select[tuple[RunId]]) -> list[Again]:
+def outcomes(session: Session, run_ids: Collection[RunId] | sa.Select[tuple[RunId]]) -> list[Regenerated]:
     """Return what became of the products of runs."""
     tried = aliased(Run)
     newest = (
@@ -142,12 +147,12 @@ def outcomes(session: Session, run_ids: Collection[RunId] | sa.Select[tuple[RunI
         .where(RunSpace.run_id.in_(run_ids))
         .order_by(RunSpace.run_id)
     )
-    return [Again(*row) for row in session.execute(query).tuples()]
+    return [Regenerated(*row) for row in session.execute(query).tuples()]
 
 
 def waited_for(
     session: Session, pipeline: PipelineView, step: StepView, sub_group_id: SubGroupId, known: sa.Table
-) -> list[Again]:
+) -> list[Regenerated]:
     """Return what a sub-group of a step waits for: what it reads, or that is made of, and was purged."""
     it = sa.select(known.c.sub_group_id).where(known.c.step_id == step.step_id, known.c.sub_group_id == sub_group_id)
     lacked = runs_lacked(session, pipeline, step, it, known)

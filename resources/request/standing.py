@@ -14,7 +14,7 @@ _AT_A_TIME = 2_000  # runs created in one transaction: nobody else can ask for r
 
 
 @dataclass
-class Visit:
+class PipelineRound:
     """What one visit to a location's pipelines found and did; counts by pipeline and step, "pipeline/step"."""
 
     judged: Counter[str] = field(default_factory=Counter)
@@ -22,7 +22,7 @@ class Visit:
     created: Counter[str] = field(default_factory=Counter)
 
 
-def visit(cluster: Cluster) -> Visit | None:
+def run_round(cluster: Cluster) -> PipelineRound | None:
     """Follow what has changed and create the runs that pipelines of this location ask for; None for nothing to do.
 
     Any number of processes may do so at any time, and die at any time: each of its transactions leaves noted what it
@@ -37,10 +37,10 @@ def visit(cluster: Cluster) -> Visit | None:
     cluster.passing("packages followed")
     with ops_db.read() as session:
         names = pipelines_to_visit(session, cluster.location_id, now)
-    found, failed = Visit(), dict[str, Exception]()
+    found, failed = PipelineRound(), dict[str, Exception]()
     for name in names:
         try:
-            while _visit_pipeline(cluster, name, found):
+            while _run_pipeline_round(cluster, name, found):
                 cluster.passing("some runs requested")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one pipeline holds up no other: see below
             failed[name] = error
@@ -50,7 +50,7 @@ def visit(cluster: Cluster) -> Visit | None:
     return found
 
 
-def _visit_pipeline(cluster: Cluster, name: str, found: Visit) -> bool:
+def _run_pipeline_round(cluster: Cluster, name: str, found: PipelineRound) -> bool:
     """Look at a pipeline and create runs, not too many; say whether there may be more to create."""
     now = cluster.clock()
     with cluster.ops_db.request() as session:

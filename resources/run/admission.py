@@ -19,7 +19,7 @@ _LOOK_AGAIN_SECONDS = 2.0  # whether something may go after all, where nothing c
 
 
 @dataclass
-class Doorkeeper:
+class AdmissionControl:
     """Says which runs may begin at a location; to be asked by the holder of the cluster's lease alone."""
 
     cluster: Cluster

@@ -5,24 +5,24 @@ from datetime import timedelta
 from functools import cached_property
 from threading import Lock
 
-from ccat_models.run.lease import note_observed, observed_at, release_lease, take_lease
+from ccat_models.run.lease import give_up_lease, note_observed, observed_at, take_lease
 from ccat_models.run.work import (
     anything_ready,
     being_staged,
-    latest_wish_to_cancel,
+    latest_cancel_request,
     left_behind,
     open_attempts,
     take_up,
 )
 from ccat_models.tables.execution import RunStatus
 from resources.backend import Job
-from resources.errors import AskAgain, LeaseLost
+from resources.errors import LeaseLost, TransientError
 from resources.location import Cluster
-from resources.run.admission import Doorkeeper
+from resources.run.admission import AdmissionControl
 from resources.run.holder import is_gone, own_name
+from resources.run.leased_write import LeasedWrite
 from resources.run.observer import ask, clear, observe, see_marks
 from resources.run.submitter import submit
-from resources.run.visit import Visit
 
 _LOG = logging.getLogger(__name__)
 BATCH = 1000
@@ -44,8 +44,8 @@ class Executor:
     _turn: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @cached_property
-    def _doorkeeper(self) -> Doorkeeper:
-        return Doorkeeper(self.cluster)
+    def _admission_control(self) -> AdmissionControl:
+        return AdmissionControl(self.cluster)
 
     def tick(self) -> bool:
         """Do what is to be done now; say whether it was for the caller to do."""
@@ -62,7 +62,7 @@ class Executor:
             return
         try:
             with self.cluster.ops_db.write() as session:
-                release_lease(session, self.cluster.name, self.holder)
+                give_up_lease(session, self.cluster.name, self.holder)
         finally:
             self._turn.release()
 
@@ -75,23 +75,23 @@ class Executor:
             return False
         cluster.passing("lease taken")
         try:
-            self._act(Visit(cluster, lease))
+            self._act(LeasedWrite(cluster, lease))
         except LeaseLost as error:
             _LOG.warning("%s: %s: leaving it to who acts now", cluster.name, error)
             return False
-        except AskAgain as error:
+        except TransientError as error:
             _LOG.warning("%s: %s: asking again later", cluster.name, error)
         return True
 
-    def _act(self, visit: Visit) -> None:
+    def _act(self, leased: LeasedWrite) -> None:
         cluster = self.cluster
         see_marks(cluster)
         jobs = self._observe() if self._is_time() else None
-        self._take_up(visit)
+        self._take_up(leased)
         with cluster.ops_db.read() as session:
             staging = open_attempts(session, cluster.location_id, cluster.backend.name, statuses=_STAGED)
         if staging:
-            submit(visit, staging, jobs)
+            submit(leased, staging, jobs)
 
     def _observe(self) -> Mapping[str, Job]:
         """Ask the back end about all jobs, record what it said, and return it."""
@@ -111,15 +111,19 @@ class Executor:
             return True
         with cluster.ops_db.read() as session:
             last = observed_at(session, cluster.name)
-            wish = latest_wish_to_cancel(session, cluster.location_id, now)
+            cancel_requested = latest_cancel_request(session, cluster.location_id, now)
         # of a time that is still to come, another one's clock says nothing that could be waited for
-        if last is not None and abs(now - last) < cluster.timing.observe_every and (wish is None or wish < last):
+        if (
+            last is not None
+            and abs(now - last) < cluster.timing.observe_every
+            and (cancel_requested is None or cancel_requested < last)
+        ):
             return False
         with cluster.ops_db.write() as session:
             note_observed(session, cluster.name, now)
         return True
 
-    def _take_up(self, visit: Visit) -> None:
+    def _take_up(self, leased: LeasedWrite) -> None:
         cluster = self.cluster
         with cluster.ops_db.read() as session:
             if not anything_ready(session, cluster.location_id, cluster.clock()):
@@ -128,7 +132,7 @@ class Executor:
         capacity = cluster.backend.capacity()
         free = (BATCH if capacity is None else min(capacity, BATCH)) - waiting
         if free > 0:
-            only = None if cluster.watermarks.limit_bytes is None else self._doorkeeper.admitted(free)
-            with visit.write() as session:
+            only = None if cluster.watermarks.limit_bytes is None else self._admission_control.admitted(free)
+            with leased.write() as session:
                 take_up(session, cluster.location_id, cluster.backend.name, free, cluster.clock(), only)
             cluster.passing("taken up")

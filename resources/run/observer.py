@@ -9,7 +9,7 @@ from ccat_models.run import attempt as attempts_of
 from ccat_models.run.work import LeftBehind, OpenAttempt, anything_on_its_way, open_attempts
 from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from resources.backend import ALIVE, Ending, Job, JobState
-from resources.errors import AskAgain
+from resources.errors import TransientError
 from resources.location import Cluster
 from resources.run.batches import sent_as
 from resources.run.claims import bar
@@ -73,7 +73,7 @@ def _cancel(cluster: Cluster, jobs: Sequence[Job]) -> None:
         return
     try:
         cluster.backend.cancel(jobs)
-    except AskAgain as error:
+    except TransientError as error:
         _LOG.warning("%s: not cancelled yet: %s", cluster.name, error)
 
 
@@ -83,8 +83,8 @@ def _end_lingering(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapp
     One that had begun, and was sent back to the queue, may have left a result, or may run since just now: where there
     is none it is given the time that any job has whose end is not known.
     """
-    barred, begun = bar(cluster, attempts)
-    for attempt in barred:
+    blocked, begun = bar(cluster, attempts)
+    for attempt in blocked:
         _lose(cluster, attempt, jobs[attempt.submission_key].ending, "it never began")
     looked_at = [(attempt, seen) for attempt, seen in _look(cluster, begun) if seen.trouble is None]
     for attempt, seen in looked_at:

@@ -8,7 +8,7 @@ from ccat_models.run.work import OpenAttempt
 from ccat_models.tables.base import AttemptId
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
 from resources.container.sif_cache import Filling, Ready
-from resources.errors import AskAgain, ResourceError, StagingFailed
+from resources.errors import ResourceError, StagingFailed, TransientError
 from resources.location import Cluster
 from resources.raw.inputs import RawInputs, bring_inputs
 from resources.run.batches import Prepared
@@ -29,12 +29,12 @@ def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[Pre
         briefings = brief(session, [attempt.run_id for attempt in attempts], cluster.location_id)
     cluster.store.install_wrapper()
     inputs = bring_inputs(cluster, briefings.values())
-    shelf, prepared, layouts = Shelf(cluster), [], []
+    software_cache, prepared, layouts = SoftwareCache(cluster), [], []
     problems: dict[AttemptId, str] = {}
     for attempt in attempts:
         try:
-            laid_out = _lay_out(cluster, shelf, inputs, briefings[attempt.run_id], attempt)
-        except AskAgain:
+            laid_out = _lay_out(cluster, software_cache, inputs, briefings[attempt.run_id], attempt)
+        except TransientError:
             raise
         except (ResourceError, OSError) as error:
             problems[attempt.id] = str(error)
@@ -49,9 +49,9 @@ def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[Pre
 
 
 def _lay_out(
-    cluster: Cluster, shelf: "Shelf", inputs: RawInputs, briefing: RunBriefing, attempt: OpenAttempt
+    cluster: Cluster, software_cache: "SoftwareCache", inputs: RawInputs, briefing: RunBriefing, attempt: OpenAttempt
 ) -> tuple[Layout, Prepared] | None:
-    software, placed = shelf.software(briefing.run.software_version), inputs.of(briefing)
+    software, placed = software_cache.software(briefing.run.software_version), inputs.of(briefing)
     if software is None or placed is None:
         return None
     plan = attempt_plan(placed, attempt, cluster.base, software)
@@ -62,7 +62,7 @@ def _lay_out(
 
 
 @dataclass
-class Shelf:
+class SoftwareCache:
     """The software versions of one batch, each made ready once."""
 
     cluster: Cluster

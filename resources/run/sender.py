@@ -17,24 +17,24 @@ from resources.errors import (
 )
 from resources.run import unsent
 from resources.run.batches import Prepared, batches_of
-from resources.run.visit import Visit
+from resources.run.leased_write import LeasedWrite
 
 _LOG = logging.getLogger(__name__)
 _MOST_DOUBTS = 3  # a back end that does not answer must not keep its jobs from being looked at
 Items = Sequence[Prepared]
 
 
-def send(visit: Visit, prepared: Items) -> None:
+def send(leased: LeasedWrite, prepared: Items) -> None:
     """Send attempts batch by batch; one that is put off or in doubt keeps no other from being sent."""
     if prepared:
-        sending = _Sending(visit, deque(batches_of(prepared, visit.cluster.backend.largest_batch)))
+        sending = _Sending(leased, deque(batches_of(prepared, leased.cluster.backend.largest_batch)))
         while sending.waiting and sending.doubts < _MOST_DOUBTS:
             sending.send_next()
 
 
 @dataclass
 class _Sending:
-    visit: Visit
+    leased: LeasedWrite
     waiting: deque[tuple[Batch, Items]]
     full: set[Shape] = field(default_factory=set)  # of which not one job more is taken now
     doubts: int = 0
@@ -45,7 +45,7 @@ class _Sending:
         if not items:
             return
         try:
-            job_id = self.visit.cluster.backend.submit(batch)
+            job_id = self.leased.cluster.backend.submit(batch)
         except SubmissionDoubtful as doubt:
             self._doubt(items, str(doubt))
         except SubmissionTooLarge as limit:
@@ -57,7 +57,7 @@ class _Sending:
             self._put_off(items, str(error))
             raise
         except SubmissionRefused as refusal:
-            unsent.fail(self.visit, FailureClass.INFRASTRUCTURE, [(item.attempt, str(refusal)) for item in items])
+            unsent.fail(self.leased, FailureClass.INFRASTRUCTURE, [(item.attempt, str(refusal)) for item in items])
         else:
             self._record(batch, items, job_id)
 
@@ -76,34 +76,34 @@ class _Sending:
             )
             for item, request in zip(items, batch.requests, strict=True)
         ]
-        with self.visit.write() as session:
-            committed = attempts_of.sending(session, intents, self.visit.cluster.clock())
-        self.visit.cluster.passing("intent committed")
+        with self.leased.write() as session:
+            committed = attempts_of.sending(session, intents, self.leased.cluster.clock())
+        self.leased.cluster.passing("intent committed")
         kept = [pair for pair in zip(items, batch.requests, strict=True) if pair[0].attempt.id in committed]
         return replace(batch, requests=[request for _, request in kept]), [item for item, _ in kept]
 
     def _record(self, batch: Batch, items: Items, job_id: str | None) -> None:
-        cluster = self.visit.cluster
+        cluster = self.leased.cluster
         cluster.passing("sent")
         accepted = {
             (item.attempt.id, item.attempt.run_id): None if job_id is None else f"{job_id}_{request.index}"
             for item, request in zip(items, batch.requests, strict=True)
         }
-        with self.visit.write() as session:
+        with self.leased.write() as session:
             attempts_of.sent(session, accepted, cluster.clock())
         cluster.passing("sending recorded")
 
     def _doubt(self, items: Items, reason: str) -> None:
         """Note the doubt: the back end is asked by the batch's key before anything of it is sent again."""
         self.doubts += 1
-        cluster = self.visit.cluster
+        cluster = self.leased.cluster
         _LOG.warning("%s: %s: asking before it is sent again", cluster.name, reason)
-        with self.visit.write() as session:
+        with self.leased.write() as session:
             attempts_of.doubted(session, [item.attempt.id for item in items], reason, cluster.clock())
 
     def _put_off(self, items: Items, reason: str) -> None:
-        _LOG.warning("%s: %s: sending it later", self.visit.cluster.name, reason)
-        with self.visit.write() as session:
+        _LOG.warning("%s: %s: sending it later", self.leased.cluster.name, reason)
+        with self.leased.write() as session:
             attempts_of.postponed(session, [item.attempt.id for item in items], reason)
 
     def _halve(self, batch: Batch, items: Items) -> None:

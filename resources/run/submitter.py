@@ -4,33 +4,33 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ccat_models.run.submission import MOST_SENDS, Standing, Step, next_step
+from ccat_models.run.submission import MOST_SENDS, Step, SubmissionState, next_step
 from ccat_models.run.work import OpenAttempt
 from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from resources.backend import Job
 from resources.location import Cluster
 from resources.run import unsent
+from resources.run.leased_write import LeasedWrite
 from resources.run.preparation import prepare
 from resources.run.sender import send
-from resources.run.visit import Visit
 
 
-def submit(visit: Visit, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job] | None) -> None:
+def submit(leased: LeasedWrite, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job] | None) -> None:
     """Move on the attempts that are taken up and not known to be sent.
 
     `jobs` are those that the back end was found to have, None where it was not asked.
     """
-    cluster = visit.cluster
+    cluster = leased.cluster
     staging = [attempt for attempt in attempts if attempt.run_status is RunStatus.STAGING_DATA]
     steps = _steps(cluster, staging, jobs)
-    unsent.accept(visit, steps[Step.ACCEPT], jobs or {})
-    unsent.cancel(visit, steps[Step.CANCEL])
+    unsent.accept(leased, steps[Step.ACCEPT], jobs or {})
+    unsent.cancel(leased, steps[Step.CANCEL])
     given_up = f"sent {MOST_SENDS} times, and {cluster.backend.name} never knew of it"
-    unsent.fail(visit, FailureClass.INFRASTRUCTURE, [(attempt, given_up) for attempt in steps[Step.GIVE_UP]])
+    unsent.fail(leased, FailureClass.INFRASTRUCTURE, [(attempt, given_up) for attempt in steps[Step.GIVE_UP]])
     prepared, problems = prepare(cluster, steps[Step.SEND])
     bad = [(attempt, problems[attempt.id]) for attempt in steps[Step.SEND] if attempt.id in problems]
-    unsent.fail(visit, FailureClass.STAGING, bad)
-    send(visit, prepared)
+    unsent.fail(leased, FailureClass.STAGING, bad)
+    send(leased, prepared)
 
 
 def _steps(
@@ -44,7 +44,7 @@ def _steps(
     for attempt in attempts:
         seen = found.get(Path(attempt.directory or ""))
         looked_at = jobs is not None and (attempt.submission_key in jobs or seen is not None)
-        standing = Standing(
+        submission = SubmissionState(
             state=attempt.state,
             cancel_requested=attempt.cancel_requested,
             known=attempt.submission_key in (jobs or {}) if looked_at else None,
@@ -52,5 +52,5 @@ def _steps(
             waited=now - (attempt.sent_at or now),
             sends=attempt.sends,
         )
-        steps[next_step(standing, cluster.timing.resend_after)].append(attempt)
+        steps[next_step(submission, cluster.timing.resend_after)].append(attempt)
     return steps

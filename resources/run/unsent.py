@@ -10,16 +10,16 @@ from ccat_models.run.work import OpenAttempt
 from ccat_models.tables.execution import FailureClass
 from resources.backend import Job
 from resources.run.claims import bar
-from resources.run.visit import Visit
+from resources.run.leased_write import LeasedWrite
 
 
-def accept(visit: Visit, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
+def accept(leased: LeasedWrite, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
     """Record that the back end was found to have these attempts, or that they have begun."""
     if not attempts:
         return
-    cluster = visit.cluster
+    cluster = leased.cluster
     ids = {key: job.job_id for key, job in jobs.items()}
-    with visit.write() as session:
+    with leased.write() as session:
         accepted = {(attempt.id, attempt.run_id): ids.get(attempt.submission_key) for attempt in attempts}
         attempts_of.sent(session, accepted, cluster.clock())
     cluster.passing("found to be sent")
@@ -29,24 +29,24 @@ def accept(visit: Visit, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job
         cluster.backend.cancel(unwanted)
 
 
-def cancel(visit: Visit, attempts: Sequence[OpenAttempt]) -> None:
+def cancel(leased: LeasedWrite, attempts: Sequence[OpenAttempt]) -> None:
     """End attempts that nobody wants; those that have begun are accepted, and cancelled as any other job."""
     if not attempts:
         return
-    barred, begun = bar(visit.cluster, attempts)
-    with visit.write() as session:
-        for attempt in barred:
-            attempts_of.cancelled(session, attempt.id, attempt.run_id, visit.cluster.clock())
-    accept(visit, begun, {})
+    blocked, begun = bar(leased.cluster, attempts)
+    with leased.write() as session:
+        for attempt in blocked:
+            attempts_of.cancelled(session, attempt.id, attempt.run_id, leased.cluster.clock())
+    accept(leased, begun, {})
 
 
-def fail(visit: Visit, failure: FailureClass, failing: Sequence[tuple[OpenAttempt, str]]) -> None:
+def fail(leased: LeasedWrite, failure: FailureClass, failing: Sequence[tuple[OpenAttempt, str]]) -> None:
     """End attempts as failed, each with its message; those that have begun are accepted."""
     if not failing:
         return
-    barred, begun = bar(visit.cluster, [attempt for attempt, _ in failing])
+    blocked, begun = bar(leased.cluster, [attempt for attempt, _ in failing])
     messages = {attempt.id: message for attempt, message in failing}
-    with visit.write() as session:
-        for attempt in barred:
-            attempts_of.failed(session, attempt.id, failure, messages[attempt.id], visit.cluster.clock())
-    accept(visit, begun, {})
+    with leased.write() as session:
+        for attempt in blocked:
+            attempts_of.failed(session, attempt.id, failure, messages[attempt.id], leased.cluster.clock())
+    accept(leased, begun, {})

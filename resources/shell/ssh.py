@@ -10,7 +10,7 @@ from pathlib import Path
 
 import paramiko
 
-from resources.errors import AskAgain, ShellDoubtful, ShellUnavailable
+from resources.errors import ShellDoubtful, ShellUnavailable, TransientError
 from resources.shell.port import Completed
 from resources.shell.rules import CHUNK_BYTES, OUTPUT_LIMIT_BYTES, checked_command, checked_path, completed
 from resources.shell.ssh_connection import BROKEN, SshConnection, is_alive, translated, watched
@@ -133,7 +133,7 @@ class SshShell:
             channel = self._open(transport, seconds)
             try:
                 yield channel, transport
-            except AskAgain:
+            except TransientError:
                 _let_go(channel, transport)
                 is_alive(transport, _ANSWER_SECONDS)
                 raise

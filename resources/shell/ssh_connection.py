@@ -10,7 +10,7 @@ from typing import NoReturn
 import paramiko
 from paramiko.sftp import SFTPError
 
-from resources.errors import AskAgain, HostNotTrusted, ShellUnavailable
+from resources.errors import HostNotTrusted, ShellUnavailable, TransientError
 from resources.shell.ssh_target import SshTarget, credentials, known_keys
 
 _LOG = "resources.shell.ssh.paramiko"
@@ -22,7 +22,7 @@ BROKEN = (paramiko.SSHException, SFTPError, EOFError, OSError)
 
 
 @contextmanager
-def translated(host: str, doing: str, kind: type[AskAgain]) -> Iterator[None]:
+def translated(host: str, doing: str, kind: type[TransientError]) -> Iterator[None]:
     """Raise the project's error for everything that a connection can raise."""
     try:
         yield

@@ -37,7 +37,7 @@ from resources.location import Cluster
 from resources.space.judgement import LEFT_ALONE, SKIP, Known, Seen, Wrong, judge, run_of, staged_of
 from resources.space.purging import finish, look_at_all, unlink
 from resources.workspace.directories import path_component
-from resources.workspace.lying_files import LyingFile
+from resources.workspace.files_on_disk import FileOnDisk
 
 SETTLED_AFTER = timedelta(hours=1)  # whatever changed since may be somebody's who is at work
 _PAGE = 10_000  # files or rows
@@ -71,13 +71,16 @@ class SpaceCheck:
     even_if_most_is_missing: bool = False
 
     def discrepancies(self) -> Iterator[Discrepancy]:
-        """Yield what is wrong; raise AskAgain where the location cannot be reached, Refused where it seems empty."""
+        """Yield what is wrong.
+
+        Raises TransientError where the location cannot be reached, Refused where it seems empty.
+        """
         if self.repair:
             if not self.even_if_most_is_missing:
                 self._refuse_to_give_up_most()
             finish(self.cluster, even_if_nothing_is_there=self.even_if_most_is_missing)
         seen = Seen()
-        yield from self._lying(seen)
+        yield from self._files_on_disk(seen)
         yield from self._missing(seen)
         yield from self._missing_staged(seen)
         yield from self._accounts()
@@ -109,7 +112,7 @@ class SpaceCheck:
             yield page
             after = page[-1].id
 
-    def _lying(self, seen: Seen) -> Iterator[Discrepancy]:
+    def _files_on_disk(self, seen: Seen) -> Iterator[Discrepancy]:
         """Yield what lies there without a row that says so, page after page."""
         after: tuple[str, str] | None = ("", "")
         while after is not None:
@@ -131,7 +134,7 @@ class SpaceCheck:
                 ]
             )
 
-    def _known(self, files: Sequence[LyingFile]) -> Known:
+    def _known(self, files: Sequence[FileOnDisk]) -> Known:
         runs = {run for file in files if (run := run_of(file.path)) is not None}
         is_staged = any(file.path.startswith(f"{STAGED_DIRECTORY}/") for file in files)
         cluster = self.cluster

@@ -11,7 +11,7 @@ from ccat_models.raw.staging import STAGED_DIRECTORY
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import IN_FLIGHT, RunStatus
 from ccat_models.tables.places import READABLE, PhysicalCopyStatus
-from resources.workspace.lying_files import LyingFile
+from resources.workspace.files_on_disk import FileOnDisk
 
 _ATTEMPT = r"[^/]+/[^/]+/[^/]+/run-(\d{1,18})/attempt-(\d{1,9})"
 _IN_ATTEMPT = re.compile(rf"{_ATTEMPT}/([^/]+)/")
@@ -72,7 +72,7 @@ def staged_of(path: str) -> str | None:
     return rest.partition("/")[0] if first == STAGED_DIRECTORY else None
 
 
-def judge(file: LyingFile, known: Known, seen: Seen) -> Wrong | None:
+def judge(file: FileOnDisk, known: Known, seen: Seen) -> Wrong | None:
     """Return what is wrong with a file that lies there, and note what it is of where nothing is."""
     copy, name = known.runs.copies.get(file.path), staged_of(file.path)
     if name is not None:
@@ -82,7 +82,7 @@ def judge(file: LyingFile, known: Known, seen: Seen) -> Wrong | None:
     return _judge_unknown(file.path, known)
 
 
-def _judge_copy(file: LyingFile, copy: CopyRow, known: Known, seen: Seen) -> Wrong | None:
+def _judge_copy(file: FileOnDisk, copy: CopyRow, known: Known, seen: Seen) -> Wrong | None:
     if copy.status in READABLE:
         if copy.size_bytes == file.size_bytes:
             seen.copies.add(copy.id)

@@ -6,7 +6,7 @@ from ccat_models.product.kept import Held, StepHeld, by_cause, held
 from ccat_models.product.removable import StepPicked
 from ccat_models.run.staged_copies import releasable
 from resources.location import Cluster
-from resources.raw.release import AT_ONCE, enough
+from resources.raw.let_go import AT_ONCE, enough
 from resources.space.purging import look_at_all, removable
 
 

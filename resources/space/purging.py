@@ -48,8 +48,8 @@ def removable(cluster: Cluster, wanted_bytes: int) -> list[StepPicked]:
 def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
     """Remove products to free so many bytes, or as many as may go; finish first what somebody has begun.
 
-    Raises AskAgain where the location cannot be reached, or its disk does not seem to be there: what is marked then is
-    removed later.
+    Raises TransientError where the location cannot be reached, or its disk does not seem to be there: what is marked
+    then is removed later.
     """
     finish(cluster)
     check_mounted(cluster)
@@ -65,7 +65,7 @@ def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed
 def finish(cluster: Cluster, *, even_if_nothing_is_there: bool = False) -> Freed:
     """Remove the files of all runs that are marked, whoever has marked them, and confirm those that are gone.
 
-    Raises AskAgain where the location cannot be reached, or its disk does not seem to be there.
+    Raises TransientError where the location cannot be reached, or its disk does not seem to be there.
     """
     freed, last = Freed(), RunId(0)
     while True:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ccat_models.run.room import used_bytes
 from resources.location import Cluster
-from resources.raw.release import AT_ONCE, release_or_tell
+from resources.raw.let_go import AT_ONCE, let_go_or_log
 from resources.space.purging import Freed, purge
 
 
@@ -32,7 +32,7 @@ class Usage:
 
 
 def usage(cluster: Cluster) -> Usage:
-    """Return what is used of the cluster's location; raise AskAgain where its disk cannot be asked."""
+    """Return what is used of the cluster's location; raise TransientError where its disk cannot be asked."""
     marks = cluster.watermarks
     if marks.limit_bytes is None:
         disk = cluster.store.disk()
@@ -47,7 +47,7 @@ def usage(cluster: Cluster) -> Usage:
 
 def make_room(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
     """Free so many bytes, or as many as may go: raw data that can be staged again first, then products."""
-    released = release_or_tell(cluster, wanted_bytes, keep=AT_ONCE)
-    if released >= wanted_bytes:
-        return Freed(freed_bytes=released)
-    return Freed(freed_bytes=released) + purge(cluster, wanted_bytes - released, by=by, reason=reason)
+    let_go_bytes = let_go_or_log(cluster, wanted_bytes, keep=AT_ONCE)
+    if let_go_bytes >= wanted_bytes:
+        return Freed(freed_bytes=let_go_bytes)
+    return Freed(freed_bytes=let_go_bytes) + purge(cluster, wanted_bytes - let_go_bytes, by=by, reason=reason)

@@ -11,11 +11,11 @@ from typing import Any
 from ccat_models.contract.result import Result
 from resources.errors import OutputsUnusable
 from resources.node import store_program
-from resources.shell.far_program import FarProgram
 from resources.shell.port import Shell
+from resources.shell.remote_program import RemoteProgram
 from resources.shell.wrapper_file import wrapper_path, wrapper_text
 from resources.workspace.directories import AttemptDirectory, parse_result
-from resources.workspace.lying_files import Tree
+from resources.workspace.files_on_disk import Tree
 from resources.workspace.plan import RenderedAttempt
 
 _MARKS_EVERY_SECONDS = 1.0
@@ -142,7 +142,7 @@ class AttemptStore:
     @staticmethod
     def over(shell: Shell, base: Path, python: str) -> "AttemptStore":
         """Return the store of a directory on the machine that a shell reaches."""
-        program = FarProgram(shell, Path(store_program.__file__), base / ".wrapper", python)
+        program = RemoteProgram(shell, Path(store_program.__file__), base / ".wrapper", python)
         return AttemptStore(base, program.ask, _MARKS_EVERY_SECONDS)
 
     @property

@@ -15,7 +15,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.products import DataProduct
 from resources.ops_db import OpsDb
-from resources.request.standing import visit
+from resources.request.standing import run_round
 from tests.support.worlds.life import TICK_SECONDS, FromScratch, Life
 from tests.support.worlds.works import Works
 
@@ -44,7 +44,7 @@ def test_a_two_hour_life(ops_db: OpsDb, tmp_path: Path) -> None:
     assert not [event for event in HAPPENED if not life.seen[event]], life.seen
     assert circuits["circuit_open"], "no circuit has opened"
     life.settle(ticks=40)
-    assert visit(life.works.cluster) is None
+    assert run_round(life.works.cluster) is None
     assert life.works.in_flight() == []
     assert products_are_those_of_the_end(ops_db) > 10
     assert executed_without_reason(ops_db) == []

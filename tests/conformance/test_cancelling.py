@@ -9,7 +9,7 @@ import pytest
 
 from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
 from resources.request.attached import Attached
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
 from tests.support.parts.apptainer import Image
 from tests.support.worlds.yard import SMALL, Yard, await_end, is_up, output_of, processes
@@ -78,7 +78,7 @@ def test_an_interruption_reaches_the_jobs_however_rarely_the_back_end_is_asked(y
     yard.work("sleep 300", "sleep 300")
     up = Interrupted(lambda: sum(map(is_up, yard.attempts())) == 2)
     with pytest.raises(KeyboardInterrupt):
-        Attached(Executor(yard.cluster), "ada", 0.05, sleep=up).run_pipeline("letters", Wish("ada"))
+        Attached(Executor(yard.cluster), "ada", 0.05, sleep=up).run_pipeline("letters", RequestOptions("ada"))
     attempts = yard.attempts()
     assert len(attempts) == 2
     ends_without_anybody(yard, attempts)
@@ -94,5 +94,5 @@ def test_an_interruption_right_after_the_sending_reaches_the_jobs_that_nobody_ha
 
     cluster = replace(yard.cluster, passing=interrupt)
     with pytest.raises(KeyboardInterrupt):
-        Attached(Executor(cluster), "ada", 0.05).run_pipeline("letters", Wish("ada"))
+        Attached(Executor(cluster), "ada", 0.05).run_pipeline("letters", RequestOptions("ada"))
     ends_without_anybody(yard, yard.attempts())

@@ -14,7 +14,7 @@ from ccat_models.run.cancel import wait_for
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import IN_FLIGHT, RunStatus, RunWaiter
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from resources.request.ensure import Wish, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure_pipeline
 from sensors.dagster_runs import HOLDER_TAG
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.lab import Lab
@@ -135,7 +135,7 @@ def test_what_a_run_leaves_behind_is_settled_as_it_ended(
 ) -> None:
     lab = lab_on_each
     lab.declare("a", "b")
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     run_id = "deleted" if status is None else ended_run(lab, status).run_id
     with lab.application.ops_db.write() as session:
         now = lab.application.clock()
@@ -149,7 +149,7 @@ def test_what_a_run_leaves_behind_is_settled_as_it_ended(
 
 def test_runs_that_are_at_work_or_somewhere_else_are_left_alone(lab: Lab) -> None:
     lab.declare("a")
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     started = dg.DagsterRunStatus.STARTED
     gone_elsewhere = "another-host:1:1:abcdef"
     runs = [

@@ -3,7 +3,7 @@ import time
 import sqlalchemy as sa
 
 from ccat_models.tables.execution import ObserverLease
-from resources.request.ensure import Wish, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure_pipeline
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.lab import Lab
 
@@ -12,7 +12,7 @@ def test_detached_runs_are_carried_to_their_products_by_ticks_alone(lab: Lab) ->
     lab.declare("one", "two")
     jobs = Ticks(lab, "jobs")
     assert jobs.tick() == "nothing is on its way"
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     deadline = time.monotonic() + 60
     while jobs.tick() != "nothing is on its way" and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -17,14 +17,14 @@ from ccat_models.run.endings import endings_after
 from ccat_models.tables.execution import FailureClass
 from resources.openlineage import OpenLineageReceiver
 from resources.ops_db import OpsDb
-from sensors.openlineage import Told, openlineage_sensor
+from sensors.openlineage import Cursor, openlineage_sensor
 from tests.support.parts.openlineage import Receiver, receiver
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.works import NO_RETRIES, Works, step
 
 
 @pytest.fixture
-def heard() -> Iterator[Receiver]:
+def received() -> Iterator[Receiver]:
     with receiver() as running:
         yield running
 
@@ -58,56 +58,56 @@ class Ticks:
         return skipped.skip_message or ""
 
 
-def ends(heard: Receiver) -> list[tuple[str, str]]:
-    return [(run, kind) for run, kind in heard.ends if kind != "START"]
+def ends(received: Receiver) -> list[tuple[str, str]]:
+    return [(run, kind) for run, kind in received.ends if kind != "START"]
 
 
-def test_runs_are_told_of_in_the_order_in_which_they_ended(works: Works, heard: Receiver) -> None:
+def test_runs_are_told_of_in_the_order_in_which_they_ended(works: Works, received: Receiver) -> None:
     first, second, third = works.in_flight()
-    ticks = Ticks(works, f"{heard.url}/ours", "sesame")
+    ticks = Ticks(works, f"{received.url}/ours", "sesame")
     assert ticks.tick() == "no run has ended"
     works.complete(third)
     works.cancel(first)
     assert ticks.tick() == "2 runs were told of"
     works.fail(second)
     ticks.tick()
-    assert ends(heard) == [(uuid(third), "COMPLETE"), (uuid(first), "ABORT"), (uuid(second), "FAIL")]
-    assert set(heard.authorisations) == {"Bearer sesame"}
-    assert heard.paths == {"/ours/api/v1/lineage"}
+    assert ends(received) == [(uuid(third), "COMPLETE"), (uuid(first), "ABORT"), (uuid(second), "FAIL")]
+    assert set(received.authorisations) == {"Bearer sesame"}
+    assert received.paths == {"/ours/api/v1/lineage"}
     assert ticks.tick() == "no run has ended"
 
 
-def test_a_failure_that_is_tried_again_is_no_end(works: Works, heard: Receiver) -> None:
+def test_a_failure_that_is_tried_again_is_no_end(works: Works, received: Receiver) -> None:
     first = works.in_flight()[0]
-    ticks = Ticks(works, heard.url)
+    ticks = Ticks(works, received.url)
     works.fail(first, failure=FailureClass.INFRASTRUCTURE)
     assert ticks.tick() == "no run has ended"
     works.complete(first)
     ticks.tick()
-    assert ends(heard) == [(uuid(first), "COMPLETE")]
+    assert ends(received) == [(uuid(first), "COMPLETE")]
 
 
-def test_what_was_sent_before_a_death_is_sent_again_and_nothing_is_lost(works: Works, heard: Receiver) -> None:
+def test_what_was_sent_before_a_death_is_sent_again_and_nothing_is_lost(works: Works, received: Receiver) -> None:
     first, second, _ = works.in_flight()
-    ticks = Ticks(works, heard.url)
+    ticks = Ticks(works, received.url)
     works.complete(first)
     ticks.tick(dies=True)
     works.complete(second)
     ticks.tick()
-    assert ends(heard) == [(uuid(first), "COMPLETE"), (uuid(first), "COMPLETE"), (uuid(second), "COMPLETE")]
-    assert heard.events[:2] == heard.events[2:4], "the receiver can tell that it knows them"
+    assert ends(received) == [(uuid(first), "COMPLETE"), (uuid(first), "COMPLETE"), (uuid(second), "COMPLETE")]
+    assert received.events[:2] == received.events[2:4], "the receiver can tell that it knows them"
 
 
-def test_a_receiver_that_is_away_holds_nothing_up(works: Works, heard: Receiver) -> None:
+def test_a_receiver_that_is_away_holds_nothing_up(works: Works, received: Receiver) -> None:
     runs = works.in_flight()
     works.complete(*runs)
-    ticks = Ticks(works, heard.url)
-    heard.refuses_after = 3
+    ticks = Ticks(works, received.url)
+    received.refuses_after = 3
     assert "503" in ticks.tick()
-    assert ends(heard) == [(uuid(runs[0]), "COMPLETE")]
-    heard.refuses_after = None
+    assert ends(received) == [(uuid(runs[0]), "COMPLETE")]
+    received.refuses_after = None
     assert ticks.tick() == "2 runs were told of"
-    assert [run for run, kind in ends(heard)] == [uuid(run) for run in runs]
+    assert [run for run, kind in ends(received)] == [uuid(run) for run in runs]
     nobody = Ticks(works, "http://127.0.0.1:9")
     begun = time.monotonic()
     assert "ConnectionError" in nobody.tick()
@@ -115,8 +115,8 @@ def test_a_receiver_that_is_away_holds_nothing_up(works: Works, heard: Receiver)
     assert nobody.cursor is None
 
 
-def test_the_cursor_stays_short_and_forgets_nothing(works: Works, heard: Receiver) -> None:
-    ticks = Ticks(works, heard.url)
+def test_the_cursor_stays_short_and_forgets_nothing(works: Works, received: Receiver) -> None:
+    ticks = Ticks(works, received.url)
     lengths = []
     for run in works.in_flight():
         works.complete(run)
@@ -124,19 +124,19 @@ def test_the_cursor_stays_short_and_forgets_nothing(works: Works, heard: Receive
         works.observatory.clock.pass_seconds(3600)
         lengths.append(len(ticks.cursor or ""))
     assert lengths[-1] <= lengths[0] + 5
-    assert len(ends(heard)) == 3
+    assert len(ends(received)) == 3
 
 
-def test_a_change_that_is_committed_late_is_told_of_too(works: Works, heard: Receiver) -> None:
+def test_a_change_that_is_committed_late_is_told_of_too(works: Works, received: Receiver) -> None:
     first, second, _ = works.in_flight()
     works.complete(first, second)
     with works.cluster.ops_db.read() as session:
         late, early = endings_after(session, 0, told=[], limit=9)
-    ticks = Ticks(works, heard.url)
-    ticks.cursor = Told(also={early.change_id: early.at}).model_dump_json()
+    ticks = Ticks(works, received.url)
+    ticks.cursor = Cursor(also={early.change_id: early.at}).model_dump_json()
     works.observatory.clock.pass_seconds(60)
     ticks.tick()
-    assert ends(heard) == [(uuid(late.run_id), "COMPLETE")]
+    assert ends(received) == [(uuid(late.run_id), "COMPLETE")]
 
 
 def test_it_is_off_until_a_receiver_is_named(tmp_path: Path) -> None:
@@ -155,30 +155,32 @@ def test_an_address_that_cannot_be_one_or_holds_a_secret_is_refused(tmp_path: Pa
 
 
 def test_an_event_that_is_rejected_keeps_no_other_back(
-    works: Works, heard: Receiver, caplog: pytest.LogCaptureFixture
+    works: Works, received: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second, third = works.in_flight()
-    heard.answers = {uuid(second): 422}
+    received.answers = {uuid(second): 422}
     works.complete(first, second)
-    ticks = Ticks(works, heard.url)
+    ticks = Ticks(works, received.url)
     assert ticks.tick() == "2 runs were told of; events that were rejected so far: 2, see the log"
     assert caplog.text.count("rejected, and not sent again: ") == 2
     assert f"run {uuid(second)} COMPLETE: " in caplog.text
     works.complete(third)
-    heard.answers = {}
+    received.answers = {}
     assert ticks.tick() == "1 runs were told of; events that were rejected so far: 2, see the log"
-    assert ends(heard) == [(uuid(first), "COMPLETE"), (uuid(third), "COMPLETE")]
+    assert ends(received) == [(uuid(first), "COMPLETE"), (uuid(third), "COMPLETE")]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 503])
-def test_a_refusal_that_is_not_for_the_event_s_sake_is_asked_again(works: Works, heard: Receiver, status: int) -> None:
+def test_a_refusal_that_is_not_for_the_event_s_sake_is_asked_again(
+    works: Works, received: Receiver, status: int
+) -> None:
     first, second, _ = works.in_flight()
     works.complete(first, second)
-    heard.answers = {uuid(first): status}
-    ticks = Ticks(works, heard.url)
+    received.answers = {uuid(first): status}
+    ticks = Ticks(works, received.url)
     assert f": {status} " in ticks.tick()
-    assert (ends(heard), ticks.cursor) == ([], None)
-    heard.answers = {}
+    assert (ends(received), ticks.cursor) == ([], None)
+    received.answers = {}
     assert ticks.tick() == "2 runs were told of"
 
 

@@ -5,7 +5,7 @@ import dagster as dg
 
 from ccat_assets.dagit.build import build
 from ccat_assets.dagit.names import overview_key
-from resources.request.ensure import Wish, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure_pipeline
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.lab import Lab
 from tests.support.worlds.observatory import FakeClock
@@ -38,7 +38,7 @@ def plain(value: dg.MetadataValue[Any]) -> Any:
 def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Lab) -> None:
     lab = lab_on_each
     watch, clock = opened(lab)
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     assert watch.tick() == TOLD
     assert shown(lab)[-1]["in_flight"] == 3
     assert watch.tick() == QUIET
@@ -63,7 +63,7 @@ def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Lab)
 
 def test_an_overview_without_news_is_not_told_again(lab: Lab) -> None:
     watch, _ = opened(lab)
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     watch.tick()
     watch.cursor = (watch.cursor or "").replace('"status":3', '"status":2')
     assert watch.tick() == TOLD.replace("1", "0")

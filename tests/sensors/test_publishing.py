@@ -16,13 +16,13 @@ from ccat_assets.dagit.budget import Budget
 from ccat_assets.dagit.build import build
 from ccat_assets.dagit.links import Links
 from ccat_assets.dagit.metadata import materialization
-from ccat_assets.dagit.publish import due, show_ended
+from ccat_assets.dagit.publish import due, publish_ended
 from ccat_assets.dagit.run_report import RunReport
 from ccat_models.clock import system_clock
 from ccat_models.tables.base import StepId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import FailureClass, RunStatus
-from resources.request.ensure import Wish, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure_pipeline
 from sensors.publishing import publishing_sensor
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.lab import Lab
@@ -112,7 +112,7 @@ def ended(lab: Lab, *, ago: float, count: int = 1) -> None:
 @pytest.mark.parametrize(("ago", "count", "is_due"), [(19, 1, False), (20, 1, True), (0, 2, True), (0, 1, False)])
 def test_of_a_burst_many_are_shown_at_once(lab: Lab, ago: float, count: int, is_due: bool) -> None:
     lab.declare("a", "b")
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     ended(lab, ago=ago, count=count)
     at_noon = replace(lab.application, clock=FakeClock())
     assert bool(due(at_noon, lab.instance)) is is_due
@@ -120,7 +120,7 @@ def test_of_a_burst_many_are_shown_at_once(lab: Lab, ago: float, count: int, is_
 
 def test_a_full_dagster_run_is_not_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.declare("a", "b", "c")
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     ended(lab, ago=0, count=2)
     at_noon = replace(lab.application, clock=FakeClock())
     assert not due(at_noon, lab.instance)
@@ -147,7 +147,7 @@ def test_a_tick_ends_in_time_and_the_next_one_goes_on(lab: Lab) -> None:
     lab.declare("a", "b")
     lab.run_without_dagster()
     seconds = iter([0.0, 0.0, 15.0])
-    assert show_ended(lab.application, lab.instance, budget=Budget(15, passed=lambda: next(seconds))) == 2
+    assert publish_ended(lab.application, lab.instance, budget=Budget(15, passed=lambda: next(seconds))) == 2
     assert lab.unpublished() == 4
     assert Ticks(lab, "publishing").tick() == "4 runs were shown"
 

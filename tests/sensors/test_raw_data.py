@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from ccat_assets.dagit.names import raw_key
 from ccat_models.sub_group.activity import Marks
 from ccat_models.tables.gaps import PackageChange
-from resources.request.ensure import Wish, ensure_pipeline
-from sensors.raw_data import Mirror, raw_data_sensor
+from resources.request.ensure import RequestOptions, ensure_pipeline
+from sensors.raw_data import RawDataPublisher, raw_data_sensor
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.lab import Lab
 
@@ -26,7 +26,7 @@ def lab(lab_on_each: Lab) -> Lab:
 
 def members_follow(lab: Lab) -> None:
     """Do what the gaps sensor does."""
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     with lab.application.ops_db.write() as session:
         session.execute(sa.delete(PackageChange))
 
@@ -126,7 +126,7 @@ def test_what_one_tick_has_no_time_for_the_next_one_does(lab: Lab) -> None:
         return left.pop(0)
 
     clock = lab.observatory.clock
-    sensor = raw_data_sensor(lambda: lab.application.ops_db, Mirror(piece, piece, piece), clock)
+    sensor = raw_data_sensor(lambda: lab.application.ops_db, RawDataPublisher(piece, piece, piece), clock)
     cursor, answers = None, []
     for _ in range(4):
         with dg.build_sensor_context(instance=lab.instance, cursor=cursor) as context:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from ccat_models.tables.base import StepId
 from ccat_models.tables.gaps import ReasonCount, SubGroupGap
 from ccat_models.tables.pipelines import SubGroup
-from resources.request.ensure import Wish, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure_pipeline
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.lab import Lab
 from tests.support.worlds.observatory import FakeClock
@@ -20,7 +20,7 @@ def opened(lab: Lab, scans: int) -> tuple[Ticks, FakeClock]:
     clock = FakeClock()
     lab.application = replace(lab.application, clock=clock)
     lab.declare(*(f"{number}" for number in range(scans)))
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     with lab.application.ops_db.write() as session:
         session.execute(sa.delete(ReasonCount))
         session.execute(sa.delete(SubGroupGap))

@@ -5,7 +5,7 @@ import pytest
 from ccat_assets.wiring.application import Application
 from ccat_assets.wiring.settings import load
 from ccat_models.gap.reasons import MEANING, Reason
-from resources.request.standing import visit
+from resources.request.standing import run_round
 from tests.support.hands.cli import Terminal
 
 
@@ -80,7 +80,7 @@ def test_why_of_a_step_lists_its_sub_groups_and_of_a_pipeline_counts_them(worked
 def test_why_over_time_tells_what_visits_have_counted(worked: Terminal) -> None:
     assert worked.json("why", "letters", "--history")["counts"] == []
     app = Application(load(worked.environment).settings)
-    visit(app.cluster)
+    run_round(app.cluster)
     app.ops_db.close()
     counted = worked.json("why", "letters", "read", "--history")["counts"]
     now = worked.json("why", "letters")["steps"]["read"]["reasons"]

@@ -5,11 +5,11 @@ import sqlalchemy as sa
 from ccat_assets.dagit.budget import Budget
 from ccat_assets.dagit.names import raw_key
 from ccat_assets.dagit.partitions import hide_partitions, sync_partitions
-from ccat_assets.dagit.publish import show_ended
+from ccat_assets.dagit.publish import publish_ended
 from ccat_models.sub_group.activity import sights
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import SubGroup, SubGroupMember
-from resources.request.ensure import Wish, ensure, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure, ensure_pipeline
 from tests.support.hands.ticks import Ticks
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.lab import Lab
@@ -33,7 +33,7 @@ def open_at_noon(lab: Lab, *scans: int) -> Ticks:
 
 
 def request(lab: Lab) -> None:
-    ensure_pipeline(lab.application.cluster, "letters", Wish(by="test"))
+    ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
 
 
 def keys(lab: Lab, name: str = OBSERVATIONS) -> set[str]:
@@ -77,7 +77,9 @@ def test_a_new_run_brings_its_sub_group_back(lab: Lab) -> None:
     assert keys(lab) == set()
     lab.run_without_dagster()
     assert watch.tick() == "nothing has come"
-    ensure(lab.application.cluster, "letters", "read", ["executed_obs_unit=scan-1"], Wish(by="test", force=True))
+    ensure(
+        lab.application.cluster, "letters", "read", ["executed_obs_unit=scan-1"], RequestOptions(by="test", force=True)
+    )
     watch.tick()
     assert keys(lab) == {"scan-1"}
     lab.observatory.clock.pass_seconds(3600)
@@ -92,7 +94,7 @@ def test_a_sub_group_is_in_sight_before_its_run_is_shown(lab: Lab) -> None:
     lab.observatory.clock.pass_seconds(11 * DAYS)
     watch.tick()
     assert keys(lab) == set()
-    assert show_ended(lab.application, lab.instance) == 6
+    assert publish_ended(lab.application, lab.instance) == 6
     assert lab.statuses("read") == dict.fromkeys(
         ["executed_obs_unit=scan-0", "executed_obs_unit=scan-1"], "MATERIALIZED"
     )

@@ -4,7 +4,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from ccat_assets.dagit.names import raw_key
-from ccat_assets.dagit.raw_assets import observe_raw
+from ccat_assets.dagit.raw_assets import publish_raw
 from ccat_models.tables.raw_data import RawDataPackage
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.lab import Lab
@@ -14,7 +14,7 @@ from tests.support.worlds.observatory import NOON
 def observe(lab: Lab, *, everything: bool = False) -> int:
     lab.refresh()
     with lab.application.ops_db.read() as session:
-        return observe_raw(lab.instance, session, everything=everything)
+        return publish_raw(lab.instance, session, everything=everything)
 
 
 def observations(lab: Lab, grouping: str = "letters-data") -> list[dg.AssetMaterialization]:
@@ -70,7 +70,7 @@ def test_whoever_dies_in_between_goes_on_where_it_was(lab: Lab) -> None:
     lab.declare("a", "b", "c")
     lab.refresh()
     with lab.application.ops_db.read() as session:
-        observe_raw(lab.instance, session)
+        publish_raw(lab.instance, session)
     (_, second, _) = observations(lab)
     with dg.DagsterInstance.ephemeral() as another:
         another.report_runless_asset_event(second)

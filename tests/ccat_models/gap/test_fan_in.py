@@ -3,7 +3,7 @@
 import pytest
 
 from ccat_models.gap.reasons import Reason
-from resources.request.ensure import Wish, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure_pipeline
 from tests.support.worlds.works import Works, step
 
 READ = step("read")
@@ -153,6 +153,6 @@ def test_a_pipeline_that_is_up_to_date_asks_for_nothing(works: Works) -> None:
     with_scans(works, 0, 1, 2)
     works.declare(READ, joined("all"), step("map", [], depends_on=["join", "read"]))
     works.run_all()
-    answers = ensure_pipeline(works.cluster, "letters", Wish("test"))
-    assert [len(answer.published) for answer in answers.values()] == [3, 2, 1]
+    answers = ensure_pipeline(works.cluster, "letters", RequestOptions("test"))
+    assert [len(answer.up_to_date) for answer in answers.values()] == [3, 2, 1]
     assert all(count.now == count.afterwards == 0 for count in answers["map"].counts.values())

@@ -20,12 +20,12 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.gaps import PackageChange, SubGroupChange
 from resources.errors import BackEndUnavailable
 from resources.local.backend import LocalBackEnd
-from resources.request.ensure import Wish, refresh_and_evaluate
+from resources.request.ensure import RequestOptions, refresh_and_evaluate
 from resources.request.plan_ahead import Plan, foresee
 from tests.support.worlds.pipeline_world import dump
 from tests.support.worlds.works import Works, step
 
-WISH = Wish("test", patient=True)
+WISH = RequestOptions("test", patient=True)
 # Only `read` follows releases; what is downstream changes because its inputs will.
 CHAIN = (
     step("read", when="any"),

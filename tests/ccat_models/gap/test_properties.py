@@ -32,7 +32,7 @@ from ccat_models.tables.quality import QualityCheck, QualityWaiver
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.taints import PackageTaint
 from resources.ops_db import OpsDb
-from resources.request.ensure import Wish, refresh_and_evaluate
+from resources.request.ensure import RequestOptions, refresh_and_evaluate
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.works import Works, release, step
 
@@ -304,7 +304,7 @@ def _release(works: Works, kind: str) -> None:
 def check_reasons(works: Works) -> None:
     with works.cluster.ops_db.request() as session:
         view = load_pipeline(session, "letters")
-        refresh_and_evaluate(session, works.cluster, view, Wish("test"))
+        refresh_and_evaluate(session, works.cluster, view, RequestOptions("test"))
         naive = Naive(session, view, works.cluster.clock())
         found = {(one.step_id, gap.sub_group_id): gap for one in view.steps for gap in gaps(session, one)}
         assert {cell: gap.reason for cell, gap in found.items()} == naive.reasons
@@ -324,7 +324,7 @@ def check_look(works: Works, many: int) -> None:
         again = look(session, view, now)
         assert not again.judged, "nothing was touched since"
         stands = rows_of(session, sub_group_gap)
-        refresh_and_evaluate(session, works.cluster, view, Wish("test"))
+        refresh_and_evaluate(session, works.cluster, view, RequestOptions("test"))
         assert stands == rows_of(session, gap_now)
         counted = {
             one.step_id: Counter(row.reason for row in stands if row.step_id == one.step_id) for one in view.steps

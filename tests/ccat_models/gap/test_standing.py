@@ -16,7 +16,7 @@ from ccat_models.pipeline.view import load_pipeline
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.gaps import PipelineRound, SubGroupChange
-from resources.request.standing import visit
+from resources.request.standing import run_round
 from tests.support.worlds.works import Works, release, short, step
 
 CONTINUOUS: dict[str, Any] = {"mode": "standing", "trigger": {"type": "continuous"}}
@@ -26,7 +26,7 @@ READ, JOIN = step("read"), step("join", ["source"], depends_on=["read"])
 
 def created(works: Works) -> dict[str, int]:
     """Visit the pipelines and return how many runs they asked for, by step."""
-    found = visit(works.cluster)
+    found = run_round(works.cluster)
     return {} if found is None else {name.partition("/")[2]: count for name, count in found.created.items()}
 
 
@@ -44,7 +44,7 @@ def scans(works: Works, *numbers: int) -> None:
 
 def until_idle(works: Works) -> None:
     """Visit, and let what is asked for complete, until nothing is."""
-    while visit(works.cluster) is not None or works.in_flight():
+    while run_round(works.cluster) is not None or works.in_flight():
         works.complete()
 
 
@@ -64,12 +64,12 @@ def test_new_packages_are_followed_to_the_last_step_without_a_hand(works: Works)
     scans(works, 0, 1, 2)
     works.declare(READ, JOIN, **CONTINUOUS)
     assert created(works) == {"read": 3}
-    assert visit(works.cluster) is None, "nothing has changed"
+    assert run_round(works.cluster) is None, "nothing has changed"
     works.complete()
     assert created(works) == {"join": 2}
     works.complete()
     assert created(works) == {}
-    assert visit(works.cluster) is None
+    assert run_round(works.cluster) is None
     scans(works, 3)
     assert created(works) == {"read": 1}
     works.complete()
@@ -82,7 +82,7 @@ def test_only_what_was_touched_is_judged_again(works: Works) -> None:
     works.declare(READ, JOIN, **CONTINUOUS)
     until_idle(works)
     works.observatory.scan(3, "corrected")
-    found = visit(works.cluster)
+    found = run_round(works.cluster)
     assert found is not None
     assert found.created == {"letters/read": 1}
     assert found.judged == {"letters/read": 2, "letters/join": 2}, "as they are, and as they are with the new run"
@@ -99,7 +99,7 @@ def test_an_idle_visit_reads_once(works: Works) -> None:
         statements.append(str(words[2]))
 
     sa.event.listen(engine, "before_cursor_execute", note)
-    assert visit(works.cluster) is None
+    assert run_round(works.cluster) is None
     sa.event.remove(engine, "before_cursor_execute", note)
     assert [one.split()[0] for one in statements if not one.startswith("BEGIN")] == ["SELECT"]
 
@@ -182,17 +182,17 @@ def test_a_pipeline_that_cannot_be_visited_holds_up_no_other(works: Works) -> No
     works.declare(step("see"), name="alpha", data_grouping="all-data", priority=5, **CONTINUOUS)
     works.cluster = replace(works.cluster, passing=stumble_at("some runs requested"))
     with pytest.raises(ExceptionGroup, match="pipelines that could not be visited: alpha"):
-        visit(works.cluster)
+        run_round(works.cluster)
     assert len(works.in_flight()) == 2, "what alpha had asked for stays asked for"
     works.complete()
-    assert visit(works.cluster) is not None
+    assert run_round(works.cluster) is not None
 
 
 def test_a_round_waits_for_cooldowns_and_an_edit_keeps_it(works: Works) -> None:
     steps = (READ, step("join", ["source"], depends_on=["read"], cooldown_seconds=600))
     scans(works, 0)
     works.declare(*steps, **DAILY)
-    visit(works.cluster)
+    run_round(works.cluster)
     works.observatory.clock.now = datetime(2026, 4, 1, 18, tzinfo=UTC)
     until_idle(works)
     works.observatory.scan(0, "corrected")
@@ -214,7 +214,7 @@ def test_a_round_waits_for_cooldowns_and_an_edit_keeps_it(works: Works) -> None:
     assert created(works) == {}
     assert stands(works, "join") == {"source-1": "cooling_down"}
     works.observatory.clock.pass_seconds(599)
-    assert visit(works.cluster) is None
+    assert run_round(works.cluster) is None
     works.observatory.clock.pass_seconds(1)
     assert created(works) == {"join": 1}
 
@@ -231,7 +231,7 @@ def test_inputs_settle_before_they_are_run(works: Works) -> None:
     works.complete(second)
     assert created(works) == {}
     works.observatory.clock.pass_seconds(59)
-    assert visit(works.cluster) is None
+    assert run_round(works.cluster) is None
     works.observatory.clock.pass_seconds(1)
     assert created(works) == {"join": 1}
 
@@ -353,9 +353,9 @@ def test_a_visit_that_dies_at_any_border_is_taken_up_by_the_next(works: Works, b
     whole = works.cluster
     works.cluster = replace(whole, passing=die)
     with pytest.raises(Died):
-        visit(works.cluster)
+        run_round(works.cluster)
     works.cluster = whole
-    visit(works.cluster)
+    run_round(works.cluster)
     assert len(works.in_flight()) == 2
     until_idle(works)
     assert stands(works, "join") == {"source-1": "up_to_date", "source-2": "up_to_date"}
@@ -377,7 +377,7 @@ def test_what_fails_for_good_is_not_asked_for_again_until_its_inputs_change(work
 def test_nothing_that_was_noted_is_left_behind(works: Works) -> None:
     scans(works, 0, 1)
     works.declare(READ, JOIN, **CONTINUOUS)
-    visit(works.cluster)
+    run_round(works.cluster)
     works.declare(READ, **CONTINUOUS)  # without the second step
     until_idle(works)
     with works.cluster.ops_db.read() as session:
@@ -397,15 +397,15 @@ def test_what_is_not_asked_about_any_more_is_counted_no_longer(works: Works) -> 
 
     scans(works, 0, 1, 2)
     works.declare(step("read"), step("see"), data_grouping=chosen("like", "scan-%"))
-    visit(works.cluster)
+    run_round(works.cluster)
     assert counted() == [{"missing": 3}] * 2
     works.observatory.clock.pass_seconds(600)
     works.declare(step("read"), data_grouping=chosen("like", "scan-%"))
-    visit(works.cluster)
+    run_round(works.cluster)
     assert counted() == [{"missing": 3}, {"missing": 0}], "a step was left out"
     works.observatory.clock.pass_seconds(600)
     works.declare(step("read"), step("see"), data_grouping=chosen("eq", "scan-1"))
-    visit(works.cluster)
+    run_round(works.cluster)
     assert counted() == [{"missing": 1}] * 2, "it is back, and the rules choose fewer"
 
 
@@ -417,9 +417,9 @@ def test_a_round_ends_where_what_was_purged_was_made_again_in_vain(works: Works)
 
     scans(works, 0)
     works.declare(READ, JOIN, **DAILY)
-    visit(works.cluster)
+    run_round(works.cluster)
     works.observatory.clock.now = datetime(2026, 4, 1, 18, tzinfo=UTC)
-    visit(works.cluster)
+    run_round(works.cluster)
     works.complete(outputs={"text.txt": "text"})
     until_idle(works)
     assert has_ended()

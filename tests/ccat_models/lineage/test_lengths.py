@@ -19,11 +19,11 @@ from ccat_models.product.quality import waive
 from ccat_models.product.removable import Picked
 from ccat_models.run.cancel import request_cancel
 from ccat_models.run.circuit import reset_circuit
-from ccat_models.run.request import ask_again
+from ccat_models.run.request import request_rerun
 from ccat_models.tables import Base
 from ccat_models.tables.base import RunId, SubGroupId
 from resources.ops_db import OpsDb
-from resources.request.ensure import Wish, ensure
+from resources.request.ensure import RequestOptions, ensure
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.works import Works, step
 
@@ -38,7 +38,7 @@ DECISIONS: dict[str, Decide] = {
     "unpin": lambda s, by, _, now: unpin(s, Selection(run_ids=(RunId(2),)), by=by, now=now),
     "reset": lambda s, by, _, now: reset_circuit(s, "letters", "read", by=by, now=now),
     "cancel": lambda s, by, _, now: request_cancel(s, [RunId(3)], by=by, now=now),
-    "retry": lambda s, by, _, now: ask_again(
+    "retry": lambda s, by, _, now: request_rerun(
         s, load_pipeline(s, "letters").step("read"), [SubGroupId(1)], force=False, by=by, now=now
     ),
 }
@@ -98,7 +98,7 @@ def test_runs_revisions_and_purges_are_refused_likewise(works: Works) -> None:
     works.observatory.scan(3)
     before = rows(works)
     with pytest.raises(InvalidDeclaration, match=r"^requested_by: has 201 characters, at most 200 are kept"):
-        ensure(works.cluster, "letters", "read", None, Wish(f"{SOMEBODY}s"))
+        ensure(works.cluster, "letters", "read", None, RequestOptions(f"{SOMEBODY}s"))
     with pytest.raises(InvalidDeclaration, match=r"^applied_by: has 201 characters, at most 200 are kept"):
         works.observatory.declare(works.document(step("read", [])), works.code, by=f"{SOMEBODY}s")
     for by, why in ((f"{SOMEBODY}s", WHY), (SOMEBODY, f"{WHY}w")):

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from ccat_models.errors import InvalidDeclaration, NotFound, Refused
 from ccat_models.fingerprint import files_checksum
 from ccat_models.lineage import record_reading
-from ccat_models.lineage.discretion import Discretion
 from ccat_models.lineage.record import ProvenanceRecord, ScopeKind
 from ccat_models.lineage.record_reading import read_in_chunks, read_record
 from ccat_models.lineage.record_scope import find_scope
+from ccat_models.lineage.redaction import Redaction
 from ccat_models.tables.execution import FailureClass, RunStatus
 from ccat_models.tables.places import DataProductPhysicalCopy, PhysicalCopyStatus
 from resources.ops_db import OpsDb
@@ -103,9 +103,9 @@ def test_secrets_and_paths_stay_in_the_house(happened: Eventful) -> None:
 
 
 def test_discretion_replaces_the_longest_path_first() -> None:
-    discretion = Discretion({"/data/run": "runs", "/data": "disk"})
-    assert discretion.of("/data/run/1 /data/2") == "{runs}/1 {disk}/2"
-    assert discretion.of("docker://ada:sesame@registry/image") == "docker://registry/image"
+    redaction = Redaction({"/data/run": "runs", "/data": "disk"})
+    assert redaction.of("/data/run/1 /data/2") == "{runs}/1 {disk}/2"
+    assert redaction.of("docker://ada:sesame@registry/image") == "docker://registry/image"
 
 
 def test_a_run_alone_and_a_pipeline(happened: Eventful) -> None:

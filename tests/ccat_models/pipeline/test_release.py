@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.errors import CcatError, InvalidDeclaration, NotFound, Refused
+from ccat_models.pipeline.applied_policies import applied_policies, list_versions
 from ccat_models.pipeline.digests import CodeDigest
 from ccat_models.pipeline.release import Consequence, Released, complete, release, suppose, withdraw
-from ccat_models.pipeline.standings import list_versions, standings
 from ccat_models.tables.gaps import SubGroupChange
 from ccat_models.tables.pipelines import ReductionSoftware, ReductionSoftwareVersion
 from resources.ops_db import OpsDb
@@ -288,13 +288,13 @@ def test_other_programs_and_earlier_revisions_are_left_out(works: Works) -> None
         number = {"version": "3.0.0", "major": 3, "rank": 3_000_000_000_000, "created_at": NOON, "command": ["count"]}
         session.add(ReductionSoftwareVersion(software=other, **number))
     with works.cluster.ops_db.read() as session:
-        assert [(one.step, one.policy.value) for one in standings(session)] == [("read", "pinned")]
+        assert [(one.step, one.policy.value) for one in applied_policies(session)] == [("read", "pinned")]
         assert [(row.software, row.version) for row in list_versions(session)] == [
             ("digits", "3.0.0"),
             ("letters", "1.0.0"),
         ]
         assert [row.version for row in list_versions(session, "letters")] == ["1.0.0"]
-        assert standings(session, other.id) == ()
+        assert applied_policies(session, other.id) == ()
 
 
 def test_the_steps_that_run_or_accept_each_version(works: Works) -> None:
@@ -307,7 +307,11 @@ def test_the_steps_that_run_or_accept_each_version(works: Works) -> None:
         assert list_versions(session) == list(rows.values())
         with pytest.raises(NotFound, match="known: letters"):
             list_versions(session, "lettres")
-        assert [one.name for one in standings(session)] == ["letters/pinned", "letters/compatible", "letters/latest"]
+        assert [one.name for one in applied_policies(session)] == [
+            "letters/pinned",
+            "letters/compatible",
+            "letters/latest",
+        ]
     assert {number: (row.run_by, row.accepted_by) for number, row in rows.items()} == {
         "1.0.0": (("letters/pinned", "letters/compatible"), ("letters/pinned", "letters/compatible")),
         "1.1.0": ((), ("letters/compatible",)),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccat_models.run.submission import MOST_SENDS, Standing, Step, next_step
+from ccat_models.run.submission import MOST_SENDS, Step, SubmissionState, next_step
 from ccat_models.tables.execution import AttemptState
 
 PATIENCE = timedelta(seconds=5)
@@ -41,14 +41,14 @@ TABLE = [
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0].value}-{row[-1].value}")
 def test_each_standing_has_its_step(row: tuple[AttemptState, bool, bool | None, bool, timedelta, int, Step]) -> None:
     state, cancel, known, claimed, waited, sends, step = row
-    assert next_step(Standing(state, cancel, known, claimed, waited, sends), PATIENCE) is step
+    assert next_step(SubmissionState(state, cancel, known, claimed, waited, sends), PATIENCE) is step
 
 
 def test_nothing_in_doubt_is_sent_before_the_back_end_denied_it() -> None:
     for cancel, known, claimed, waited, sends in product(
         (T, F), (None, T, F), (T, F), (timedelta(0), SHORT, LONG), (0, 1, MOST_SENDS)
     ):
-        step = next_step(Standing(S, cancel, known, claimed, waited, sends), PATIENCE)
+        step = next_step(SubmissionState(S, cancel, known, claimed, waited, sends), PATIENCE)
         if step is Step.SEND:
             assert (known, claimed) == (False, False)
             assert waited > PATIENCE
@@ -57,7 +57,7 @@ def test_nothing_in_doubt_is_sent_before_the_back_end_denied_it() -> None:
 @pytest.mark.parametrize("state", [AttemptState.SENT, AttemptState.RUNNING, AttemptState.ENDED])
 def test_what_was_sent_is_not_sent(state: AttemptState) -> None:
     with pytest.raises(ValueError, match=state.value):
-        next_step(Standing(state, cancel_requested=False), PATIENCE)
+        next_step(SubmissionState(state, cancel_requested=False), PATIENCE)
 
 
 @dataclass
@@ -86,7 +86,7 @@ class FakeWorld:
             return
         known = self.queue > 0 if answers else None
         claimed = self.claimed if answers and not known else False
-        step = next_step(Standing(self.state, self.cancel, known, claimed, self.waited, self.sends), PATIENCE)
+        step = next_step(SubmissionState(self.state, self.cancel, known, claimed, self.waited, self.sends), PATIENCE)
         if step is Step.ACCEPT:
             self.state = AttemptState.SENT
         elif step in (Step.CANCEL, Step.GIVE_UP):

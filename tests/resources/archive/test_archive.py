@@ -8,7 +8,7 @@ import pytest
 
 from resources.archive.disk import DiskArchive
 from resources.archive.port import Archive, ArchiveRefused, ArchiveUnavailable, NotInArchive, WrongBytes
-from resources.errors import AskAgain, StagingFailed, UnsafePath
+from resources.errors import StagingFailed, TransientError, UnsafePath
 from tests.support.parts.archives import SMALLEST_PART_BYTES, Lent, disk_archive, s3_archive, sha256_of
 from tests.support.parts.postgres import free_port
 from tests.support.parts.relay import FlakyRelay
@@ -153,5 +153,5 @@ def test_s3_says_what_to_mend(s3_server: S3Server, tmp_path: Path) -> None:
     gone: Archive = s3_archive(s3_server, endpoint=f"http://127.0.0.1:{free_port()}", bucket=bucket).archive
     with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
         list(gone.list(""))
-    assert issubclass(ArchiveUnavailable, AskAgain)
-    assert not issubclass(WrongBytes, AskAgain)
+    assert issubclass(ArchiveUnavailable, TransientError)
+    assert not issubclass(WrongBytes, TransientError)

@@ -14,7 +14,7 @@ from ccat_models.raw.staging import ArchivedCopy
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.places import S3DataLocation
 from ccat_models.tables.raw_data import RawDataFile
-from resources.archive.stager import Answer, Arrived, NotBrought, OnItsWay, Pace, Parcel, Stager, staged_name
+from resources.archive.stager import Answer, Arrived, NotBrought, OnItsWay, Pace, Stager, StagingRequest, staged_name
 from resources.shell.local import LocalShell
 from tests.support.hands.attempts import PATIENCE_SECONDS
 from tests.support.parts.archives import Lent, s3_archive, sha256_of, tar_of
@@ -28,23 +28,23 @@ FILES = {"scan 1+2.fits": b"counts" * 1000, "log/håndbok&more.txt": b"clear sky
 PATIENT = Pace(retry_seconds=(0.05, 0.05))
 
 
-def parcel_of(path: str, files: Mapping[str, bytes], job: int = 1) -> Parcel:
+def parcel_of(path: str, files: Mapping[str, bytes], job: int = 1) -> StagingRequest:
     registered = [
         RawDataFile(id=uuid.uuid4(), path=name, size_bytes=len(content), sha256=sha256_of(content))
         for name, content in files.items()
     ]
     location = S3DataLocation(name="cologne")
-    return Parcel("scan/1", CHECKSUM, job, ArchivedCopy(PackageId(1), location, path), registered)
+    return StagingRequest("scan/1", CHECKSUM, job, ArchivedCopy(PackageId(1), location, path), registered)
 
 
 def stager_of(lent: Lent, base: Path) -> Stager:
     return Stager(LocalShell(), base, sys.executable, lambda _: lent.archive, PATIENT)
 
 
-def bring(stager: Stager, parcel: Parcel) -> Answer:
+def bring(stager: Stager, request: StagingRequest) -> Answer:
     """Ask until the package is there or could not be brought."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while isinstance(answer := stager.ask([parcel])[parcel.job_id], OnItsWay):
+    while isinstance(answer := stager.ask([request])[request.job_id], OnItsWay):
         assert time.monotonic() < end, answer
         time.sleep(0.02)
     return answer
@@ -62,7 +62,7 @@ def test_package_below_a_key_prefix_is_brought_file_by_file(s3_server: S3Server,
     stager = stager_of(lent, tmp_path)
     assert bring(stager, parcel_of("2026/scan", FILES)) == Arrived(sum(map(len, FILES.values())))
     assert shown(tmp_path) == FILES
-    assert stager.release({staged_name("scan/1", CHECKSUM): 1}) == {"scan%2F1-c0ffeec0ffee"}
+    assert stager.let_go({staged_name("scan/1", CHECKSUM): 1}) == {"scan%2F1-c0ffeec0ffee"}
     assert shown(tmp_path) == {}
 
 
@@ -95,17 +95,17 @@ def test_archive_that_does_not_answer_is_waited_for_and_that_is_told_once(
         lent = s3_archive(s3_server, endpoint=f"http://127.0.0.1:{relay.port}", bucket=whole.bucket)
         pace = replace(PATIENT, patience_seconds=60.0)
         stager = Stager(LocalShell(), tmp_path, sys.executable, lambda _: lent.archive, pace)
-        parcel = parcel_of("scan.tar", FILES)
+        request = parcel_of("scan.tar", FILES)
         relay.refuse()
         for _ in range(20):
-            assert isinstance(stager.ask([parcel])[1], OnItsWay)
+            assert isinstance(stager.ask([request])[1], OnItsWay)
             time.sleep(0.05)
         relay.flow()
-        assert isinstance(bring(stager, parcel), Arrived)
+        assert isinstance(bring(stager, request), Arrived)
     told = [record.message for record in caplog.records]
     assert len(told) == 1
     assert told[0].startswith("package scan/1: from cologne: http://127.0.0.1:")
-    another = replace(parcel, copy=replace(parcel.copy, path="none", alone=False), name="scan/2", job_id=2)
+    another = replace(request, copy=replace(request.copy, path="none", alone=False), name="scan/2", job_id=2)
     gone = Stager(LocalShell(), tmp_path, sys.executable, lambda _: lent.archive, pace)
     answer = bring(gone, another)
     assert isinstance(answer, NotBrought), "another archive has it"

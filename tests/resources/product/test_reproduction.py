@@ -33,7 +33,7 @@ from resources.product.comparison import FileFinding
 from resources.product.reproduction import Reproducer
 from resources.product.reproduction_report import Outcome, Reproduction
 from resources.request.attached import Attached
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
 from tests.support.hands.attempts import eventually
@@ -92,7 +92,9 @@ class Bench:
             self.works.observatory.scan(number, content)
         given: dict[str, Any] = {"parameters": {"calls": str(self.calls)}, "resources": RESOURCES}
         self.works.declare(step("read", **given), step("join", [], depends_on=["read"], **given))
-        outcome = Attached(Executor(self.works.cluster), "test", 0.02).run_pipeline("letters", Wish(by="test"))
+        outcome = Attached(Executor(self.works.cluster), "test", 0.02).run_pipeline(
+            "letters", RequestOptions(by="test")
+        )
         assert outcome.failed == []
         with self.works.cluster.ops_db.read() as session:
             return current_runs(session, "letters")
@@ -172,15 +174,15 @@ def said(found: list[Reproduction]) -> str:
 
 
 def test_what_is_the_same_again_is_said_to_be_identical_and_leaves_nothing(bench: Bench) -> None:
-    heard: list[tuple[int, int]] = []
-    found = bench.reproduce(LAST, SAME, heard=lambda ended, running: heard.append((ended, running)))
+    on_progress: list[tuple[int, int]] = []
+    found = bench.reproduce(LAST, SAME, on_progress=lambda ended, running: on_progress.append((ended, running)))
     assert [one.run_id for one in found] == [LAST, SAME]
     assert outcomes(found) == ["identical"] * 2
     assert [[file.path for file in one.files] for one in found] == [["qa/numbers.json", "science/text.txt"]] * 2
     assert [(one.step, one.attempt, one.kept) for one in found] == [("read", 1, None)] * 2
     assert max(bench.executions().values()) == 2  # programs see the recorded submission key
     assert bench.scratch() == []
-    assert heard[-1] == (2, 0)
+    assert on_progress[-1] == (2, 0)
     recorded, now = found[0].recorded, found[0].now
     assert recorded is not None
     assert now is not None

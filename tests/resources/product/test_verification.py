@@ -17,7 +17,7 @@ from resources.node import store_program
 from resources.ops_db import OpsDb
 from resources.product import verification
 from resources.product.verification import FINE, Comparer, Finding, Registered, Verification
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from resources.request.regeneration import request_again
 from resources.shell.local import LocalShell
 from resources.workspace.store import Actual, AttemptStore, Expected
@@ -114,7 +114,7 @@ def test_what_was_purged_is_told_from_what_is_lost_or_replaced(works: Works) -> 
     works.complete(outputs={"text.txt": "text"})
     works.run_all()
     assert works.purge() == 3
-    request_again(works.cluster, "letters", [RunId(1), RunId(2)], Wish("test"))
+    request_again(works.cluster, "letters", [RunId(1), RunId(2)], RequestOptions("test"))
     first, second = works.in_flight()
     works.fail(first)
     works.complete(second, outputs={"text.txt": "other"})
@@ -135,8 +135,8 @@ def test_pages_and_selections(works: Works, monkeypatch: pytest.MonkeyPatch) -> 
     complete(works, 5)
     monkeypatch.setattr(verification, "_PAGE", 2)
     monkeypatch.setattr(verification, "_ASKED_AT_A_TIME", 1)
-    heard: list[int] = []
-    checking = Verification(works.cluster, lambda files, size: heard.append(files * size))
+    on_progress: list[int] = []
+    checking = Verification(works.cluster, lambda files, size: on_progress.append(files * size))
 
     def products(selection: Selection) -> list[int | None]:
         return [one.product_id for one in checking.products(selection)]
@@ -144,7 +144,7 @@ def test_pages_and_selections(works: Works, monkeypatch: pytest.MonkeyPatch) -> 
     with works.cluster.ops_db.read() as session:
         named = select_named(session, ["2", f"letters/read/executed_obs_unit=scan-0/{TEXT}", "letters/join"])
     assert products(EVERYTHING) == products(Selection()) == [1, 2, 3, 4, 5, 6]
-    assert sum(heard) == 2 * checking.extent(EVERYTHING, raw=False)[1] == 2 * 6 * 4
+    assert sum(on_progress) == 2 * checking.extent(EVERYTHING, raw=False)[1] == 2 * 6 * 4
     assert products(Selection(pipeline="letters", step="join")) == [6]
     assert products(Selection(pipeline="other")) == []
     assert products(named) == [1, 2, 6]
@@ -177,13 +177,13 @@ def test_raw_files_that_were_replaced_since_are_told_and_others_not_looked_at(wo
     scan = works.observatory.base / "archive" / "scan-0" / "scan.dat"
     read, size_bytes = scan.read_bytes(), scan.stat().st_size
     works.observatory.scan(0, "more counts")
-    heard: list[tuple[int, int]] = []
-    checking = Verification(works.cluster, lambda files, size: heard.append((files, size)))
+    on_progress: list[tuple[int, int]] = []
+    checking = Verification(works.cluster, lambda files, size: on_progress.append((files, size)))
     (replaced,) = checking.raw(Selection(product_ids=(ProductId(1),)))
     assert (replaced.owner, replaced.path, replaced.finding) == ("scan-0", "scan.dat", Finding.REPLACED)
     assert replaced.detail.startswith("package checksum ")
     assert "`ccat impact package:scan-0` shows" in replaced.remedy
-    assert heard == [(1, size_bytes)]
+    assert on_progress == [(1, size_bytes)]
     works.request()
     works.complete(*works.in_flight())
     both = list(checking.raw(Selection(pipeline="letters", step="read")))

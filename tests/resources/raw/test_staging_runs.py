@@ -17,7 +17,7 @@ from ccat_models.tables.places import DiskDataLocation, LocationType, PhysicalCo
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.staging import Status
 from resources.ops_db import OpsDb
-from resources.raw.release import release
+from resources.raw.let_go import let_go
 from resources.shell.local import LocalShell
 from tests.support.hands.attempts import eventually
 from tests.support.parts.archives import tar_of
@@ -148,7 +148,7 @@ def test_staged_copy_that_somebody_else_has_removed_is_brought_again(each_lab: S
     assert lab.staged() == sorted([gone.name, there.name])
     assert [lab.copies(number)[0].status for number in range(2)] == [STAGED] * 2
     lab.lab.works.request()
-    release(lab.cluster)
+    let_go(lab.cluster)
     shutil.rmtree(lab.staged_root)
     lab.lab.works.ask("read", "scan-0", force=True)
     assert lab.lab.until_ended() == {"COMPLETED": 5}
@@ -236,9 +236,9 @@ def test_only_what_nobody_needs_and_an_archive_has_may_go_oldest_use_first(each_
     size = len("scan-2 c\n")
     with lab.cluster.ops_db.write() as session:
         session.execute(sa.text(f"UPDATE raw_data_package SET size_bytes = {size}"))
-    assert release(lab.cluster, wanted_bytes=size) == size
+    assert let_go(lab.cluster, wanted_bytes=size) == size
     assert [name[:6] for name in lab.staged()] == ["scan-0", "scan-1"]
-    assert release(lab.cluster, keep=timedelta(minutes=30)) == 0
+    assert let_go(lab.cluster, keep=timedelta(minutes=30)) == 0
     assert [copy.status for copy in lab.copies(2)] == [PhysicalCopyStatus.DELETED, PRESENT]
     lab.lab.works.ask("read", "scan-2", force=True)
     assert set(lab.lab.until_ended()) == {"COMPLETED"}
@@ -259,7 +259,7 @@ def test_package_ingested_in_place_is_never_released(lab: StagingLab) -> None:
     lab.lab.works.request()
     assert lab.lab.until_ended() == {"COMPLETED": 1}
     lab.lab.works.request()
-    assert (free(lab), release(lab.cluster)) == ([], 0)
+    assert (free(lab), let_go(lab.cluster)) == ([], 0)
     assert (place / "scan.dat").exists()
     assert lab.copies(0)[0].status is STAGED
 
@@ -272,10 +272,10 @@ def test_package_that_comes_after_its_run_was_cancelled_is_taken_in_and_may_go(e
     lab.lab.until_ended()
     eventually(lambda: len(lab.staged()) == 1)
     assert lab.copies(0)[0].location_id == ARCHIVE
-    assert release(lab.cluster, keep=timedelta(hours=1)) == 0
+    assert let_go(lab.cluster, keep=timedelta(hours=1)) == 0
     assert [job.status for job in lab.jobs()] == [Status.COMPLETED]
     assert lab.copies(0)[0].status is STAGED
-    release(lab.cluster)
+    let_go(lab.cluster)
     assert lab.staged() == []
 
 
@@ -286,10 +286,10 @@ def test_package_that_nobody_brings_and_nobody_waits_for_is_given_up(lab: Stagin
         copies = archived_copies(session, [PackageId(package or 0)], LOCAL)
     with lab.cluster.ops_db.write() as session:
         request_jobs(session, copies.values(), LOCAL, lab.cluster.clock())
-    release(lab.cluster)
+    let_go(lab.cluster)
     assert [job.status for job in lab.jobs()] == [Status.PENDING], "a run in flight waits for it"
     lab.lab.works.cancel()
-    release(lab.cluster)
+    let_go(lab.cluster)
     assert [(job.status, job.failure_message) for job in lab.jobs()] == [
         (Status.FAILED, "nobody waited for it any more")
     ]
@@ -311,11 +311,11 @@ def test_release_that_was_cut_off_is_ended_or_taken_back(lab: StagingLab, border
     lab.lab.works.request()
     lab.change(passing=killed_at(border))
     with pytest.raises(Killed):
-        release(lab.cluster)
+        let_go(lab.cluster)
     lab.change(passing=lambda _: None)
     assert lab.copies(0)[0].status is not STAGED, "nobody begins to read it"
     if then == "released again":
-        release(lab.cluster)
+        let_go(lab.cluster)
         assert (lab.staged(), lab.copies(0)[0].status) == ([], PhysicalCopyStatus.DELETED)
         return
     lab.lab.works.ask("read", force=True)
@@ -336,7 +336,7 @@ def test_run_that_comes_between_the_mark_and_the_removal_keeps_the_copy(each_lab
             lab.lab.works.ask("read", force=True)
 
     lab.change(passing=request)
-    assert release(lab.cluster) == 0
+    assert let_go(lab.cluster) == 0
     assert lab.copies(0)[0].status is STAGED
     lab.change(passing=lambda _: None)
     assert lab.lab.until_ended() == {"COMPLETED": 2}

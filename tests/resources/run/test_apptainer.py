@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from ccat_models.tables.execution import Attempt
 from resources.request.attached import Attached
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from tests.support.parts.apptainer import Image
 from tests.support.worlds.observatory import SmallObservatory
 
@@ -42,7 +42,7 @@ def test_a_step_is_run_in_its_image_and_says_so(
 ) -> None:
     observatory.scan(0, "photons")
     observatory.declare(yaml(apptainer_image))
-    outcome = attached.run_pipeline("contained", Wish(by="test", patient=True))
+    outcome = attached.run_pipeline("contained", RequestOptions(by="test", patient=True))
     assert (outcome.created, outcome.failed) == ({"copy": 1}, [])
     with observatory.ops_db.read() as session:
         attempt = session.scalars(sa.select(Attempt)).one()
@@ -57,7 +57,7 @@ def test_another_image_than_the_declared_one_is_not_run(
 ) -> None:
     observatory.scan(0)
     observatory.declare(yaml(apptainer_image).replace(apptainer_image.sha256, "0" * 64))
-    outcome = attached.run_pipeline("contained", Wish(by="test", patient=True))
+    outcome = attached.run_pipeline("contained", RequestOptions(by="test", patient=True))
     with observatory.ops_db.read() as session:
         messages = session.scalars(sa.select(Attempt.failure_message)).all()
     assert len(outcome.failed) == 1

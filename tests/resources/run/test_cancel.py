@@ -9,7 +9,7 @@ from ccat_models.run.cancel import abandon, request_cancel, wait_for
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import FailureClass, RunStatus
 from resources.request.attached import Attached
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
 from tests.support.worlds.bench import Bench
 
@@ -109,7 +109,7 @@ def test_an_interruption_ends_what_this_one_waited_for(bench: Bench) -> None:
     bench.declare("a", seconds=60)
     attached = Attached(bench.executor, "ada", 0.1, sleep=Interruption(bench, 1))
     with pytest.raises(KeyboardInterrupt):
-        attached.run_pipeline("letters", Wish("ada"))
+        attached.run_pipeline("letters", RequestOptions("ada"))
     assert bench.run().cancel_requested_by == "ada"
     assert bench.until_ended() == ["CANCELLED"], "the lease was given back"
 
@@ -120,7 +120,7 @@ def test_an_interruption_leaves_what_somebody_else_waits_for(bench: Bench) -> No
     note(bench, "bob", run)
     attached = Attached(bench.executor, "ada", 0.1, sleep=Interruption(bench, 1))
     with pytest.raises(KeyboardInterrupt):
-        attached.run_pipeline("letters", Wish("ada"))
+        attached.run_pipeline("letters", RequestOptions("ada"))
     assert bench.until_ended() == ["COMPLETED"]
 
 
@@ -134,7 +134,7 @@ def test_an_interruption_of_the_first_look_ends_what_was_just_created(bench: Ben
     cluster = replace(bench.works.cluster, passing=interrupt)
     attached = Attached(replace(bench.executor, cluster=cluster), "ada", 0.1)
     with pytest.raises(KeyboardInterrupt):
-        attached.run_pipeline("letters", Wish("ada"))
+        attached.run_pipeline("letters", RequestOptions("ada"))
     assert bench.statuses() == ["CANCELLED"]
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from ccat_models.errors import NotFound
 from ccat_models.tables.gaps import PipelineRound
 from resources.request.attached import Attached
-from resources.request.ensure import Wish, ensure, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure, ensure_pipeline
 from tests.support.worlds.bench import Bench
 from tests.support.worlds.works import step
 
@@ -23,17 +23,17 @@ def rounds(bench: Bench) -> list[tuple[int, datetime | None, str | None, datetim
 def test_a_wish_to_follow_begins_a_round_with_its_first_runs(bench: Bench) -> None:
     bench.works.observatory.scan(0)
     view = bench.works.declare(step("read"), step("clean", depends_on=["read"]))
-    answers = ensure_pipeline(bench.works.cluster, "letters", Wish("ada", follow=True))
+    answers = ensure_pipeline(bench.works.cluster, "letters", RequestOptions("ada", follow=True))
     assert [len(answer.created) for answer in answers.values()] == [1, 0]
     assert rounds(bench) == [(view.pipeline_id, bench.works.cluster.clock(), "ada", None)]
 
 
 def test_who_does_not_wish_that_begins_none(bench: Bench) -> None:
     bench.declare("a")
-    ensure_pipeline(bench.works.cluster, "letters", Wish("ada"))
-    ensure(bench.works.cluster, "letters", "read", None, Wish("ada", follow=True))
+    ensure_pipeline(bench.works.cluster, "letters", RequestOptions("ada"))
+    ensure(bench.works.cluster, "letters", "read", None, RequestOptions("ada", follow=True))
     bench.works.complete()
-    Attached(bench.executor, "ada", 0.1).run_pipeline("letters", Wish("ada"))
+    Attached(bench.executor, "ada", 0.1).run_pipeline("letters", RequestOptions("ada"))
     with pytest.raises(NotFound):
-        ensure_pipeline(bench.works.cluster, "nothing", Wish("ada", follow=True))
+        ensure_pipeline(bench.works.cluster, "nothing", RequestOptions("ada", follow=True))
     assert rounds(bench) == []

@@ -32,7 +32,7 @@ from datetime import timedelta
 from pathlib import Path
 from resources.request.attached import Attached
 from resources.location import Timing
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
 from resources.ops_db import OpsDb
 from tests.support.parts.clusters import local_cluster
@@ -46,7 +46,7 @@ def passing(name):
 timing = Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=0.5))
 cluster = local_cluster(OpsDb(url), base, slots=2, timing=timing, passing=passing)
 attached = Attached(Executor(cluster), waiter="victim", poll_seconds=0.05)
-attached.run_pipeline("letters", Wish(by="test", patient=True))
+attached.run_pipeline("letters", RequestOptions(by="test", patient=True))
 """
 
 

@@ -9,7 +9,7 @@ from benchmarks.world import counting_statements
 from ccat_models.pipeline.view import PipelineView
 from ccat_models.run.request import free_places
 from ccat_models.tables.execution import RerunRequest
-from resources.request.ensure import Wish, ensure, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure, ensure_pipeline
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.bench import Bench
 from tests.support.worlds.works import step
@@ -58,15 +58,15 @@ def test_force_is_kept_for_all_that_are_named(bench_of_four: Bench, retry: bool)
 
 def test_a_brief_answer_tells_what_is_held_only_when_nothing_is_on_its_way(bench_of_four: Bench) -> None:
     cluster = bench_of_four.works.cluster
-    answer = ensure(cluster, "letters", "read", None, Wish("test"), brief=True)
+    answer = ensure(cluster, "letters", "read", None, RequestOptions("test"), brief=True)
     keys = [f"executed_obs_unit=scan-{number}" for number in range(4)]
     assert (list(answer.joined), list(answer.created)) == ([keys[2]], [keys[3]])
-    assert (answer.published, answer.held, answer.counts) == ({}, {}, {})
+    assert (answer.up_to_date, answer.held, answer.counts) == ({}, {}, {})
     bench_of_four.works.complete()
-    brief = ensure_pipeline(cluster, "letters", Wish("test"), brief=True)
-    assert list(brief["read"].published) == [keys[0], keys[2], keys[3]]
+    brief = ensure_pipeline(cluster, "letters", RequestOptions("test"), brief=True)
+    assert list(brief["read"].up_to_date) == [keys[0], keys[2], keys[3]]
     assert list(brief["read"].held) == [keys[1]]
-    assert brief == ensure_pipeline(cluster, "letters", Wish("test"))
+    assert brief == ensure_pipeline(cluster, "letters", RequestOptions("test"))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def view_of_busy(bench: Bench) -> PipelineView:
     view = bench.works.declare(step("read"), step("clean"))
     first = ["executed_obs_unit=scan-0"]
     for pipeline, name, keys in (("letters", "read", None), ("letters", "clean", first), ("others", "read", first)):
-        assert ensure(bench.works.cluster, pipeline, name, keys, Wish("test")).created
+        assert ensure(bench.works.cluster, pipeline, name, keys, RequestOptions("test")).created
     return view
 
 

@@ -15,7 +15,7 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import RunStatus
 from resources.request.attached import Attached, Outcome
-from resources.request.ensure import Ensured, Wish, ensure
+from resources.request.ensure import Ensured, RequestOptions, ensure
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.bench import Bench
 
@@ -31,7 +31,7 @@ import sqlalchemy as sa
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.request.attached import Attached
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
 from resources.ops_db import OpsDb
 from tests.support.parts.clusters import local_cluster
@@ -44,8 +44,8 @@ def passing(border):
 cluster = local_cluster(ops_db, Path(base), slots=4, passing=passing)
 print("ready", flush=True)
 sys.stdin.readline()
-outcome = Attached(Executor(cluster), waiter, 0.02).run_step("letters", "read", keys, Wish(waiter))
-print(json.dumps([outcome.created["read"], max(seen), sorted(outcome.last["read"].published)]), flush=True)
+outcome = Attached(Executor(cluster), waiter, 0.02).run_step("letters", "read", keys, RequestOptions(waiter))
+print(json.dumps([outcome.created["read"], max(seen), sorted(outcome.last["read"].up_to_date)]), flush=True)
 """
 
 
@@ -62,9 +62,9 @@ class Somebody:
         executor = replace(self.bench.executor, cluster=replace(self.bench.works.cluster, passing=self._note))
         return Attached(executor, waiter, 0.1, sleep=self._sleep)
 
-    def run_step(self, keys: list[str] | None = None, **wish: bool) -> Outcome:
+    def run_step(self, keys: list[str] | None = None, **options: bool) -> Outcome:
         """Run the step `read`."""
-        return self.attached().run_step("letters", "read", keys, Wish("ada", **wish))
+        return self.attached().run_step("letters", "read", keys, RequestOptions("ada", **options))
 
     def _note(self, border: str) -> None:
         if border == "runs requested":
@@ -84,9 +84,9 @@ def test_beyond_the_cap_of_a_step_everything_is_run_in_its_turn(bench: Bench, ke
     assert bench.called() == ONCE_EACH
     assert max(somebody.in_flight) == 2
     assert (outcome.created, outcome.joined["read"], outcome.failed) == ({"read": 8}, 0, [])
-    assert list(outcome.last["read"].published) == EIGHT
+    assert list(outcome.last["read"].up_to_date) == EIGHT
     assert outcome.last["read"].held == {}
-    assert outcome.runs["read"] == outcome.last["read"].published
+    assert outcome.runs["read"] == outcome.last["read"].up_to_date
     assert set(outcome.statuses.values()) == {RunStatus.COMPLETED}
 
 
@@ -107,7 +107,7 @@ def test_all_steps_of_a_pipeline_share_its_cap_and_that_of_the_location(bench: B
     if of == "location":
         bench.works.cluster = replace(bench.works.cluster, max_in_flight=2)
     somebody = Somebody(bench)
-    outcome = somebody.attached().run_pipeline("letters", Wish("ada", patient=True))
+    outcome = somebody.attached().run_pipeline("letters", RequestOptions("ada", patient=True))
     assert outcome.created == {"read": 3, "clean": 3, "join": 2}
     assert max(somebody.in_flight) == 2
     assert outcome.failed == []
@@ -121,7 +121,7 @@ def test_what_failed_is_not_tried_a_second_time_and_is_told_at_the_end(bench: Be
     outcome = somebody.run_step(retry=True)
     assert outcome.created == {"read": 2}
     assert bench.called() == {"scan-0 1": 2, "scan-1 1": 1, "scan-2 1": 2, "scan-3 1": 1}
-    assert set(outcome.last["read"].published) == {EIGHT[1], EIGHT[3]}
+    assert set(outcome.last["read"].up_to_date) == {EIGHT[1], EIGHT[3]}
     assert outcome.last["read"].held == dict.fromkeys((EIGHT[0], EIGHT[2]), Reason.RETRIES_EXHAUSTED)
     assert len(outcome.failed) == 2
 
@@ -187,16 +187,16 @@ def fill_the_location(bench: Bench, seconds: float) -> None:
     calls = bench.works.observatory.base / "calls-of-others"
     bench.works.observatory.declare(pipeline_yaml(calls, name="others", seconds=str(seconds)), bench.works.code)
     bench.works.cluster = replace(bench.works.cluster, max_in_flight=1)
-    assert ensure(bench.works.cluster, "others", "read", EIGHT[:1], Wish("bob")).created
+    assert ensure(bench.works.cluster, "others", "read", EIGHT[:1], RequestOptions("bob")).created
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_cap_that_another_pipeline_fills_is_waited_for(bench: Bench, whole: bool) -> None:
     fill_the_location(bench, 0.3)
     somebody = Somebody(bench)
-    outcome = somebody.attached().run_pipeline("letters", Wish("ada")) if whole else somebody.run_step()
+    outcome = somebody.attached().run_pipeline("letters", RequestOptions("ada")) if whole else somebody.run_step()
     assert outcome.created == {"read": 2}
-    assert list(outcome.last["read"].published) == EIGHT[:2]
+    assert list(outcome.last["read"].up_to_date) == EIGHT[:2]
     assert bench.statuses() == ["COMPLETED"] * 3
     assert set(somebody.in_flight) == {0, 1}
     assert bench.called() == {"scan-0 1": 1, "scan-1 1": 1}
@@ -219,7 +219,7 @@ def test_an_unknown_key_is_refused_and_nothing_is_begun(bench: Bench) -> None:
     with pytest.raises(NotFound, match=r"no sub-group of step read 'executed_obs_unit=nothing'.*scan-0"):
         Somebody(bench).run_step([EIGHT[0], "executed_obs_unit=nothing"])
     with pytest.raises(NotFound, match="no step of pipeline letters 'write'; known: read"):
-        Somebody(bench).attached().run_step("letters", "write", None, Wish("ada"))
+        Somebody(bench).attached().run_step("letters", "write", None, RequestOptions("ada"))
     assert (bench.statuses(), bench.called()) == ([], Counter())
 
 
@@ -228,5 +228,5 @@ def test_a_sub_group_whose_packages_went_before_it_was_ever_run_is_known_and_hel
     assert set(bench.works.reasons("read")) == {"scan-0", "scan-1"}
     bench.works.observatory.withdraw(1)
     outcome = Somebody(bench).run_step(EIGHT[:2])
-    assert list(outcome.last["read"].published) == EIGHT[:1]
+    assert list(outcome.last["read"].up_to_date) == EIGHT[:1]
     assert outcome.last["read"].held == {EIGHT[1]: Reason.INPUTS_WITHDRAWN}

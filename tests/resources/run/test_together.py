@@ -16,7 +16,7 @@ from tests.support.worlds.bench import Bench
 ASK = """
 import sys
 from pathlib import Path
-from resources.request.ensure import Wish, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure_pipeline
 from resources.run.executor import Executor
 from resources.ops_db import OpsDb
 from tests.support.parts.clusters import local_cluster
@@ -27,7 +27,7 @@ with cluster.ops_db.read() as session:
 print("ready", flush=True)
 for line in sys.stdin:
     if what == "ensure":
-        print(sum(len(answer.created) for answer in ensure_pipeline(cluster, "letters", Wish("test")).values()), flush=True)
+        print(sum(len(answer.created) for answer in ensure_pipeline(cluster, "letters", RequestOptions("test")).values()), flush=True)
     else:
         print(int(Executor(cluster).tick()), flush=True)
 """

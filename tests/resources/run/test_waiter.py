@@ -16,7 +16,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunWaiter
 from resources.ops_db import OpsDb
 from resources.request.attached import Attached
-from resources.request.ensure import Wish, ensure
+from resources.request.ensure import RequestOptions, ensure
 from tests.resources.run.test_killed import run_victim
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.bench import Bench
@@ -67,8 +67,8 @@ def interrupted(bench: Bench, border: str) -> Attached:
 
 
 ASKING: list[Callable[[Attached], object]] = [
-    lambda attached: attached.run_pipeline("letters", Wish("ada")),
-    lambda attached: attached.run_step("letters", "read", None, Wish("ada")),
+    lambda attached: attached.run_pipeline("letters", RequestOptions("ada")),
+    lambda attached: attached.run_step("letters", "read", None, RequestOptions("ada")),
 ]
 
 
@@ -88,7 +88,7 @@ def test_what_is_joined_is_waited_for_from_the_same_moment(bench: Bench) -> None
     bench.declare("a", "b")
     assert bench.works.ask("read", "scan-0").created
     assert waiters(bench.works.cluster.ops_db) == {1: []}, "who does not stay does not wait"
-    answer = ensure(bench.works.cluster, "letters", "read", None, Wish("ada"), waiter="ada")
+    answer = ensure(bench.works.cluster, "letters", "read", None, RequestOptions("ada"), waiter="ada")
     assert (list(answer.joined.values()), list(answer.created.values())) == ([1], [2])
     assert waiters(bench.works.cluster.ops_db) == {1: ["ada"], 2: ["ada"]}
 
@@ -99,7 +99,7 @@ def test_an_interruption_leaves_what_it_joined_to_the_one_who_still_waits(bench:
     with bench.works.cluster.ops_db.write() as session:
         wait_for(session, list(session.scalars(sa.select(Run.id))), "bob", bench.works.cluster.clock())
     with pytest.raises(KeyboardInterrupt):
-        interrupted(bench, "runs requested").run_step("letters", "read", None, Wish("ada"))
+        interrupted(bench, "runs requested").run_step("letters", "read", None, RequestOptions("ada"))
     assert waiters(bench.works.cluster.ops_db) == {1: ["bob"], 2: []}
     assert bench.until_ended() == ["COMPLETED", "CANCELLED"]
 
@@ -111,5 +111,5 @@ def test_who_has_seen_the_end_waits_no_more(bench: Bench) -> None:
         bench.works.observatory.clock.pass_seconds(seconds)
         time.sleep(0.02)
 
-    Attached(bench.executor, "ada", 0.1, sleep=sleep).run_step("letters", "read", None, Wish("ada"))
+    Attached(bench.executor, "ada", 0.1, sleep=sleep).run_step("letters", "read", None, RequestOptions("ada"))
     assert waiters(bench.works.cluster.ops_db) == {1: [], 2: []}

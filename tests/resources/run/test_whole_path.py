@@ -6,11 +6,11 @@ from ccat_models.lineage.closure import lineage_of
 from ccat_models.product.listing import find_run_of
 from ccat_models.run.listing import history_of
 from resources.request.attached import Attached
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.observatory import SmallObservatory
 
-WISH = Wish(by="test", patient=True)
+WISH = RequestOptions(by="test", patient=True)
 
 
 def calls_of(path: Path) -> Counter[str]:
@@ -48,7 +48,7 @@ def test_from_archived_packages_to_products_with_lineage(
     again = attached.run_pipeline("letters", WISH)
     assert sum(again.created.values()) == 0
     assert all(not answer.held for answer in again.last.values())
-    assert len(again.last["read"].published) == 4
+    assert len(again.last["read"].up_to_date) == 4
 
 
 def test_only_what_new_scans_touch_is_run(

@@ -22,8 +22,8 @@ from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
 from resources.location import Cluster
-from resources.request.ensure import Wish, ensure
-from resources.request.standing import visit
+from resources.request.ensure import RequestOptions, ensure
+from resources.request.standing import run_round
 from resources.space.purging import Freed, finish, purge
 from resources.workspace.store import AttemptStore
 from tests.resources.space.model_program import Reading
@@ -162,23 +162,23 @@ class World:
         self.read.pop(run)
         self.works.fail(run, failure=failure)
 
-    def cancel(self, run: RunId, *, heard: bool) -> None:
+    def cancel(self, run: RunId, *, on_progress: bool) -> None:
         """Cancel a run; one that is running ends for it, or goes on where it has not `heard` yet."""
         self.works.cancel(run)
-        if heard and run in self.flying():
+        if on_progress and run in self.flying():
             with self.cluster.ops_db.write() as session:
                 attempts_of.cancelled(session, start(session, run, self.cluster), run, self.cluster.clock())
-        if heard:
+        if on_progress:
             self.read.pop(run, None)
 
-    def visit(self) -> int:
+    def run_round(self) -> int:
         """Let the pipeline ask for what it lacks; return how many runs were created."""
-        found = visit(self.cluster)
+        found = run_round(self.cluster)
         return 0 if found is None else found.created.total()
 
-    def ensure(self, name: str, **wish: bool) -> None:
+    def ensure(self, name: str, **options: bool) -> None:
         """Let somebody ask for all sub-groups of a step."""
-        ensure(self.cluster, "letters", name, None, Wish("test", **wish))
+        ensure(self.cluster, "letters", name, None, RequestOptions("test", **options))
 
     def regenerate(self, run: RunId) -> list[RunId]:
         """Let somebody ask for the purged products of a run; return the runs that were created."""

@@ -237,7 +237,7 @@ class Rows:
             for old in self.runs.values()
             if old.id < run
             and old.status is RunStatus.COMPLETED
-            and old.stands
+            and old.is_result
             and all(getattr(old, name) == getattr(new, name) for name in same)
             and self._inputs(old.id) == self._inputs(run)
             and self.state(old.id) not in _GONE

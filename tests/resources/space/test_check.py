@@ -13,7 +13,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.places import PhysicalCopyStatus, RawDataPackagePhysicalCopy
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import RunSpace, SpaceState
-from resources.request.ensure import Wish, ensure
+from resources.request.ensure import RequestOptions, ensure
 from resources.space.check import Discrepancy, SpaceCheck
 from resources.space.judgement import Wrong
 from tests.resources.space.test_retention import copy_elsewhere
@@ -185,7 +185,7 @@ def test_what_cannot_be_made_again_is_given_up_alone(tiny: Tiny) -> None:
 def test_what_a_purge_would_keep_is_not_removed_for_a_file_that_is_missing(tiny: Tiny) -> None:
     tiny.declare(0, 2, bulk="clean: 100000, join: 100000", end="    retention: {keep: always}\n")
     tiny.run()
-    ensure(tiny.cluster, "letters", "join", None, Wish("test", force=True))
+    ensure(tiny.cluster, "letters", "join", None, RequestOptions("test", force=True))
     for step in ("clean", "join"):
         output(tiny, step).unlink()
     (_, repaired), *accounts = told(tiny, repair=True).items()

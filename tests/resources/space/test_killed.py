@@ -11,7 +11,7 @@ from ccat_models.product.space import list_purges
 from ccat_models.tables.base import RunId
 from ccat_models.tables.space import SpaceState
 from resources.errors import DiskNotThere
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from resources.space.purging import finish, unlink
 from tests.support.worlds.tiny import Died, Tiny
 
@@ -94,7 +94,7 @@ def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew
     def meanwhile(border: str) -> None:
         if border == "purged files removed":
             finish(tiny.cluster)
-            assert tiny.run(step="join", wish=Wish(by="test", force=True)).failed == []
+            assert tiny.run(step="join", options=RequestOptions(by="test", force=True)).failed == []
             with pytest.raises(Died):
                 tiny.dying_at("purge marked").purge()
 
@@ -116,7 +116,7 @@ def test_who_was_held_up_removes_nothing_of_what_was_made_again(embedded: Tiny) 
     with embedded.cluster.ops_db.read() as session:
         late = marked_runs(session, embedded.cluster.location_id, after=RunId(0), limit=100)
     finish(embedded.cluster)
-    assert embedded.run(step="join", wish=Wish(by="test", force=True)).failed == []
+    assert embedded.run(step="join", options=RequestOptions(by="test", force=True)).failed == []
     assert unlink(embedded.cluster, [path for run in late for path in run.paths])[1] == {}
     assert set(embedded.state("clean")) == {SpaceState.PRESENT}
     embedded.check_disk()

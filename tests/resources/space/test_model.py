@@ -147,8 +147,8 @@ class Life:
 
     # Runs
 
-    def visit(self) -> int:
-        created = self.world.visit()
+    def run_round(self) -> int:
+        created = self.world.run_round()
         self._check_new(standing=True)
         return created
 
@@ -172,7 +172,7 @@ class Life:
         """Let a run fail with a class, or be cancelled: at once, or if it runs, later."""
         for run in self._flying(number):
             if isinstance(how, bool):
-                self.world.cancel(run, heard=how)
+                self.world.cancel(run, on_progress=how)
             else:
                 self.world.fail(run, how)
 
@@ -222,7 +222,7 @@ class Life:
         """Do all that can be done; a purge gives nobody anything to do then."""
         self.world.finish()
         for _ in range(30):
-            if not self.visit() and not self.world.flying():
+            if not self.run_round() and not self.world.flying():
                 break
             for run in self.world.flying():
                 self._complete(run, "same")
@@ -230,7 +230,7 @@ class Life:
         check_rest(self._rows())
         if then_purge:
             self.purge(ALL, "", "", 0)
-            assert self.world.visit() == 0
+            assert self.world.run_round() == 0
 
     def _step(self, which: int) -> str:
         names = list(GRAPHS[self.world.graph])

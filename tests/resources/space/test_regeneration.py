@@ -3,7 +3,7 @@ from collections import Counter
 from ccat_models.gap.reasons import Reason
 from ccat_models.run.cancel import request_cancel
 from ccat_models.tables.space import SpaceState
-from resources.request.ensure import Wish, ensure
+from resources.request.ensure import RequestOptions, ensure
 from tests.support.worlds.tiny import Tiny
 
 P, G, L = SpaceState.PRESENT, SpaceState.PURGED, SpaceState.LOST
@@ -16,10 +16,10 @@ def test_what_the_program_cannot_make_again_is_run_anew(embedded: Tiny) -> None:
     embedded.called()
     salt = embedded.calls.with_name("salt-read")
     salt.write_text("broken")
-    assert len(embedded.run(step="join", wish=Wish(by="test", force=True)).failed) == 2
+    assert len(embedded.run(step="join", options=RequestOptions(by="test", force=True)).failed) == 2
     assert embedded.state("read") == [L, L]
     salt.unlink()
-    assert embedded.run(wish=Wish(by="test", patient=True, retry=True)).failed == []
+    assert embedded.run(options=RequestOptions(by="test", patient=True, retry=True)).failed == []
     assert embedded.state("read") == [L, L, P, P]
     assert embedded.text("join", "source=source-1").count("counts") == 2
     assert embedded.called()["join source-1"] == 1
@@ -60,7 +60,7 @@ def test_one_step_makes_again_what_it_reads_by_itself(embedded: Tiny) -> None:
     embedded.run()
     embedded.purge()
     embedded.called()
-    outcome = embedded.run(step="join", wish=Wish(by="test", force=True))
+    outcome = embedded.run(step="join", options=RequestOptions(by="test", force=True))
     assert (outcome.failed, outcome.created) == ([], {"join": 1})
     assert Counter(outcome.made_again.values()) == {"read": 2, "clean": 2}
     assert embedded.called()["join source-1"] == 1
@@ -71,12 +71,12 @@ def test_what_was_cancelled_is_made_again_for_who_tries_again(embedded: Tiny) ->
     embedded.run()
     embedded.purge()
     embedded.called()
-    asked = ensure(embedded.cluster, "letters", "join", None, Wish(by="ada", force=True))
+    asked = ensure(embedded.cluster, "letters", "join", None, RequestOptions(by="ada", force=True))
     with embedded.cluster.ops_db.write() as session:
         request_cancel(session, list(asked.inputs), by="ada", now=embedded.cluster.clock())
     assert set(embedded.run(step="join").last["join"].held.values()) == {Reason.INPUTS_PURGED}
     assert embedded.called() == Counter()
-    outcome = embedded.run(step="join", wish=Wish(by="ada", retry=True))
+    outcome = embedded.run(step="join", options=RequestOptions(by="ada", retry=True))
     assert Counter(outcome.made_again.values()) == {"read": 2, "clean": 2}
     assert embedded.called()["join source-1"] == 1
 

@@ -9,7 +9,7 @@ from ccat_models.tables.places import RawDataPackagePhysicalCopy as PackageCopy
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import ProductPin, SpaceState
-from resources.request.ensure import Wish, ensure
+from resources.request.ensure import RequestOptions, ensure
 from resources.space.plan import kept
 from tests.support.worlds.tiny import Tiny
 
@@ -51,7 +51,7 @@ def test_what_nothing_has_superseded_stays(tiny: Tiny) -> None:
     tiny.run()
     assert tiny.purge().freed_runs == 0
     tiny.observatory.clock.pass_seconds(1)
-    tiny.run(step="read", wish=Wish(by="test", force=True))
+    tiny.run(step="read", options=RequestOptions(by="test", force=True))
     assert tiny.purge().freed_runs == 1
     assert tiny.state("read") == [G, P]
 
@@ -68,7 +68,7 @@ def test_what_was_used_lately_stays(tiny: Tiny) -> None:
 def test_what_was_not_used_for_longest_goes_first_and_no_more_than_is_wanted(tiny: Tiny) -> None:
     tiny.declare(0, 1)
     tiny.run()
-    tiny.run(step="clean", keys=["executed_obs_unit=scan-0"], wish=Wish(by="test", force=True))
+    tiny.run(step="clean", keys=["executed_obs_unit=scan-0"], options=RequestOptions(by="test", force=True))
     assert tiny.purge(1).freed_runs == 1
     assert tiny.spaces()["read scan-1"] == ["PURGED"]
     assert tiny.spaces()["read scan-0"] == ["PRESENT"]
@@ -77,7 +77,7 @@ def test_what_was_not_used_for_longest_goes_first_and_no_more_than_is_wanted(tin
 def test_what_a_run_in_flight_reads_stays(tiny: Tiny) -> None:
     tiny.declare(0, 1)
     tiny.run()
-    forced = Wish(by="test", force=True)
+    forced = RequestOptions(by="test", force=True)
     ensure(tiny.cluster, "letters", "join", ["source=source-1"], forced)
     tiny.purge()
     assert tiny.spaces()["clean scan-0"] == ["PRESENT"]
@@ -100,7 +100,7 @@ def test_science_that_is_current_stays(tiny: Tiny, final: str) -> None:
     tiny.observatory.clock.pass_seconds(2 * 86_400)
     tiny.purge()
     assert tiny.state("join") == [P]
-    tiny.run(step="join", wish=Wish(by="test", force=True))
+    tiny.run(step="join", options=RequestOptions(by="test", force=True))
     tiny.purge()
     assert tiny.state("join") == [G, P]
 
@@ -108,7 +108,7 @@ def test_science_that_is_current_stays(tiny: Tiny, final: str) -> None:
 def test_the_only_copy_of_a_final_product_stays(tiny: Tiny) -> None:
     tiny.declare(0, end=retention("{keep: until_superseded}"))
     tiny.run()
-    tiny.run(step="join", wish=Wish(by="test", force=True))
+    tiny.run(step="join", options=RequestOptions(by="test", force=True))
     tiny.purge()
     assert tiny.state("join") == [P, P]
     copy_elsewhere(tiny)
@@ -166,9 +166,9 @@ def test_what_was_purged_is_not_given_up_while_its_raw_data_is_away(tiny: Tiny) 
     tiny.purge()
     with tiny.cluster.ops_db.write() as session:
         session.execute(sa.update(PackageCopy).values(status=PhysicalCopyStatus.DELETED))
-    assert tiny.run(step="join", wish=Wish(by="test", force=True)).failed != []
+    assert tiny.run(step="join", options=RequestOptions(by="test", force=True)).failed != []
     assert tiny.state("read") == [G]
     with tiny.cluster.ops_db.write() as session:
         session.execute(sa.update(PackageCopy).values(status=PhysicalCopyStatus.PRESENT))
-    assert tiny.run(step="join", wish=Wish(by="test", retry=True, force=True)).failed == []
+    assert tiny.run(step="join", options=RequestOptions(by="test", retry=True, force=True)).failed == []
     assert tiny.state("read") == tiny.state("clean") == [P]

@@ -16,7 +16,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputProduct
 from ccat_models.tables.space import RunSpace, SpaceState
 from resources.ops_db import OpsDb
-from resources.request.ensure import Wish
+from resources.request.ensure import RequestOptions
 from resources.request.regeneration import request_again
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.works import Works, step
@@ -93,7 +93,7 @@ def test_what_is_made_again_of_tainted_data_is_tainted(works: Works, outputs: Ma
 
 @EITHER
 def test_a_taint_that_comes_while_it_is_made_again_marks_it_too(works: Works, outputs: Mapping[str, str]) -> None:
-    request_again(works.cluster, "letters", [CLEAN], Wish("ada"))
+    request_again(works.cluster, "letters", [CLEAN], RequestOptions("ada"))
     mark(works)
     works.complete(outputs=outputs)
     works.make_again(CLEAN, outputs=outputs)

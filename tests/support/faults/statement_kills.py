@@ -41,7 +41,7 @@ WATCHED = frozenset(
     str(ROOT / name)
     for name in (
         "resources/run/executor.py",
-        "resources/run/visit.py",
+        "resources/run/leased_write.py",
         "resources/run/submitter.py",
         "resources/run/unsent.py",
         "resources/run/claims.py",

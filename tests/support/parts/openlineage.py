@@ -78,34 +78,34 @@ class Receiver:
 @contextmanager
 def receiver() -> Iterator[Receiver]:
     """Run a receiver on a loopback port."""
-    heard = Receiver()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(heard))
-    heard.url = f"http://127.0.0.1:{server.server_port}"
+    received = Receiver()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(received))
+    received.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield heard
+        yield received
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def _handler(heard: Receiver) -> type[BaseHTTPRequestHandler]:
+def _handler(received: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            full = heard.refuses_after is not None and len(heard.events) >= heard.refuses_after
+            full = received.refuses_after is not None and len(received.events) >= received.refuses_after
             if not self.path.endswith("/api/v1/lineage") or full:
                 self.send_error(503)
                 return
             event = json.loads(body)
-            if event["run"]["runId"] in heard.answers:
-                self.send_error(heard.answers[event["run"]["runId"]])
+            if event["run"]["runId"] in received.answers:
+                self.send_error(received.answers[event["run"]["runId"]])
                 return
-            heard.events.append(event)
-            heard.paths.add(self.path)
-            heard.authorisations.append(self.headers["Authorization"])
+            received.events.append(event)
+            received.paths.add(self.path)
+            received.authorisations.append(self.headers["Authorization"])
             self.send_response(201)
             self.end_headers()
 

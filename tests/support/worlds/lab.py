@@ -23,7 +23,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
 from resources.request.attached import Attached, Outcome
-from resources.request.ensure import Wish, refresh_and_evaluate
+from resources.request.ensure import RequestOptions, refresh_and_evaluate
 from tests.support.programs.tiny import pipeline_yaml, write_programs
 from tests.support.worlds.observatory import SmallObservatory
 
@@ -71,7 +71,7 @@ class Lab:
     def run_without_dagster(self, pipeline: str = "letters") -> Outcome:
         """Run whatever the pipeline lacks, as the command line does."""
         attached = Attached(self.application.executor, self.application.executor.holder, 0.05)
-        return attached.run_pipeline(pipeline, Wish(by="ada", patient=True))
+        return attached.run_pipeline(pipeline, RequestOptions(by="ada", patient=True))
 
     def snapshot(self) -> Snapshot:
         """Return what ops-db holds."""
@@ -87,7 +87,7 @@ class Lab:
         cluster = self.application.cluster
         with self.application.ops_db.request() as session:
             for pipeline in list_pipelines(session):
-                refresh_and_evaluate(session, cluster, pipeline, Wish(by="test"))
+                refresh_and_evaluate(session, cluster, pipeline, RequestOptions(by="test"))
         with self.application.ops_db.read() as session:
             sync_partitions(self.instance, session)
 

@@ -14,15 +14,15 @@ from ccat_models.gap.answer import gaps
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.pipeline.view import PipelineView, list_pipelines, load_pipeline
-from ccat_models.run.request import ask_again
+from ccat_models.run.request import request_rerun
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStepConfig
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
-from resources.request.ensure import Wish, ensure
-from resources.request.standing import visit
+from resources.request.ensure import RequestOptions, ensure
+from resources.request.standing import run_round
 from tests.support.worlds.works import Works, release, step
 
 TICK_SECONDS = 30
@@ -87,7 +87,7 @@ class Life:
         for run in self.works.in_flight():
             if self.chance.random() < 0.4:
                 self._end(run)
-        found = visit(self.works.cluster)
+        found = run_round(self.works.cluster)
         if found is not None:
             self.seen.update({"visits": 1, "runs": found.created.total()})
 
@@ -99,7 +99,7 @@ class Life:
             self._repair()
             for run in self.works.in_flight():
                 self._end(run)
-            visit(self.works.cluster)
+            run_round(self.works.cluster)
 
     def _something_happens(self) -> None:
         events: dict[str, tuple[int, Callable[[], None]]] = {
@@ -143,7 +143,9 @@ class Life:
         with self.works.cluster.ops_db.read() as session:
             read = load_pipeline(session, "letters").step("read")
             keys = [gap.key for gap in gaps(session, read, known=sub_group_gap, limit=5)]
-        answer = ensure(self.works.cluster, "letters", "read", keys, Wish("backfill", force=True, ignore_cooldown=True))
+        answer = ensure(
+            self.works.cluster, "letters", "read", keys, RequestOptions("backfill", force=True, ignore_cooldown=True)
+        )
         pending = [run for run in answer.created.values() if self.chance.random() < 0.7]
         if pending:
             self.works.cancel(*pending)
@@ -171,7 +173,7 @@ class Life:
                         gap.sub_group_id
                         for gap in gaps(session, one, known=sub_group_gap, reasons=[Reason.RETRIES_EXHAUSTED])
                     ]
-                    ask_again(session, one, stuck, force=False, by="repair", now=self.works.cluster.clock())
+                    request_rerun(session, one, stuck, force=False, by="repair", now=self.works.cluster.clock())
         with self.works.cluster.ops_db.read() as session:
             views = list_pipelines(session)
         for view in views:

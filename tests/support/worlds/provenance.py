@@ -13,7 +13,7 @@ from ccat_models.product.quality import waive
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, FailureClass
 from resources.ops_db import OpsDb
-from resources.request.ensure import Wish, ensure
+from resources.request.ensure import RequestOptions, ensure
 from tests.support.worlds.works import NO_RETRIES, Works, step
 
 SECOND = "executed_obs_unit=scan-1"
@@ -71,7 +71,7 @@ def eventful(ops_db: OpsDb, base: Path) -> Eventful:
 
 
 def _again(works: Works) -> RunId:
-    ensure(works.cluster, "letters", "read", [SECOND], Wish("cleo", retry=True))
+    ensure(works.cluster, "letters", "read", [SECOND], RequestOptions("cleo", retry=True))
     (again,) = works.in_flight()
     return again
 

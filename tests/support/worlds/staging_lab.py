@@ -14,7 +14,7 @@ from ccat_assets.wiring.archives import archive_of
 from ccat_assets.wiring.s3_credentials import S3Credentials, s3_variables
 from ccat_assets.wiring.settings import Settings
 from ccat_models.pipeline.view import load_pipeline
-from ccat_models.run.request import ask_again
+from ccat_models.run.request import request_rerun
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.places import LocationType, PhysicalCopyStatus, S3DataLocation
@@ -134,7 +134,7 @@ class StagingLab:
         with self.cluster.ops_db.write() as session:
             step = load_pipeline(session, "letters").step("read")
             ids = [run.sub_group_id for run in self.failed_runs()]
-            ask_again(session, step, ids, force=False, by="test", now=self.cluster.clock())
+            request_rerun(session, step, ids, force=False, by="test", now=self.cluster.clock())
         self.lab.works.request()
 
     def failed_runs(self) -> list[Run]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ccat_models.gap.answer import gaps
 from ccat_models.gap.reasons import Reason
 from ccat_models.pipeline.view import load_pipeline
-from ccat_models.run.request import ask_again
+from ccat_models.run.request import request_rerun
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import ReductionStep, SubGroup
@@ -21,7 +21,7 @@ from ccat_models.tables.space import RunSpace, SpaceState
 from resources.location import Cluster, Timing
 from resources.ops_db import OpsDb
 from resources.request.attached import Attached, Outcome
-from resources.request.ensure import Wish, ensure_pipeline, refresh_and_evaluate
+from resources.request.ensure import RequestOptions, ensure_pipeline, refresh_and_evaluate
 from resources.run.executor import Executor
 from resources.space.purging import Freed, purge
 from tests.support.parts.clusters import local_cluster
@@ -60,11 +60,13 @@ class Tiny:
         text = pipeline_yaml(self.calls, **changes)
         self.observatory.declare(text, write_program(self.observatory.base / "code"))
 
-    def run(self, *, step: str | None = None, keys: list[str] | None = None, wish: Wish | None = None) -> Outcome:
+    def run(
+        self, *, step: str | None = None, keys: list[str] | None = None, options: RequestOptions | None = None
+    ) -> Outcome:
         """Run what the pipeline, or a step, lacks; an hour passes before."""
         self.observatory.clock.pass_seconds(3600)
         attached = Attached(Executor(self.cluster), waiter="test", poll_seconds=0.1, sleep=self._sleep)
-        asked = wish or Wish(by="test", patient=True)
+        asked = options or RequestOptions(by="test", patient=True)
         if step is not None:
             return attached.run_step("letters", step, keys, asked)
         return attached.run_pipeline("letters", asked)
@@ -73,7 +75,7 @@ class Tiny:
         """Do what a run of the pipeline does, but clean nothing up on the way out."""
         executor = Executor(self.cluster)
         while True:
-            ensure_pipeline(self.cluster, "letters", Wish(by="test", patient=True), brief=True)
+            ensure_pipeline(self.cluster, "letters", RequestOptions(by="test", patient=True), brief=True)
             executor.tick()
             self._sleep(0.1)
 
@@ -122,11 +124,11 @@ class Tiny:
         with self.cluster.ops_db.request() as session:
             pipeline = load_pipeline(session, "letters")
             wanted = pipeline.step(step)
-            refresh_and_evaluate(session, self.cluster, pipeline, Wish(by="test"))
+            refresh_and_evaluate(session, self.cluster, pipeline, RequestOptions(by="test"))
             if force:
                 groups = [gap.sub_group_id for gap in gaps(session, wanted)]
-                ask_again(session, wanted, groups, force=True, by="test", now=self.observatory.clock())
-                refresh_and_evaluate(session, self.cluster, pipeline, Wish(by="test"))
+                request_rerun(session, wanted, groups, force=True, by="test", now=self.observatory.clock())
+                refresh_and_evaluate(session, self.cluster, pipeline, RequestOptions(by="test"))
             found = {gap.key: gap.reason for gap in gaps(session, wanted)}
             session.rollback()
         return found
@@ -139,7 +141,9 @@ class Tiny:
             .join(Run, Run.id == DataProduct.run_id)
             .join(ReductionStep, ReductionStep.id == Run.step_id)
             .join(SubGroup, SubGroup.id == Run.sub_group_id)
-            .where(ReductionStep.name == step, SubGroup.key == key, Run.stands, DataProduct.path.endswith("text.txt"))
+            .where(
+                ReductionStep.name == step, SubGroup.key == key, Run.is_result, DataProduct.path.endswith("text.txt")
+            )
             .order_by(Run.id.desc())
         )
         with self.cluster.ops_db.read() as session:

@@ -25,7 +25,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline
 from resources.location import Cluster
 from resources.ops_db import OpsDb
-from resources.request.ensure import Ensured, Wish, ensure, ensure_pipeline, refresh_and_evaluate
+from resources.request.ensure import Ensured, RequestOptions, ensure, ensure_pipeline, refresh_and_evaluate
 from resources.request.regeneration import request_again
 from resources.space.purging import purge
 from tests.support.parts.clusters import local_cluster
@@ -87,25 +87,25 @@ class Works:
         }
         return json.dumps(document)
 
-    def gaps(self, step_name: str, **wish: bool) -> dict[str, Gap]:
+    def gaps(self, step_name: str, **options: bool) -> dict[str, Gap]:
         """Return the step's gaps by the value of their key, changing nothing."""
         with self.cluster.ops_db.request() as session:
             pipeline = load_pipeline(session, "letters")
-            refresh_and_evaluate(session, self.cluster, pipeline, Wish("test", **wish))
+            refresh_and_evaluate(session, self.cluster, pipeline, RequestOptions("test", **options))
             return {short(gap.key): gap for gap in gaps(session, pipeline.step(step_name))}
 
-    def reasons(self, step_name: str, **wish: bool) -> dict[str, str]:
+    def reasons(self, step_name: str, **options: bool) -> dict[str, str]:
         """Return the reason of each of the step's sub-groups."""
-        return {key: gap.reason.value for key, gap in self.gaps(step_name, **wish).items()}
+        return {key: gap.reason.value for key, gap in self.gaps(step_name, **options).items()}
 
-    def request(self, **wish: bool) -> dict[str, Ensured]:
+    def request(self, **options: bool) -> dict[str, Ensured]:
         """Create every run that the pipeline can have now."""
-        return ensure_pipeline(self.cluster, "letters", Wish("test", **wish))
+        return ensure_pipeline(self.cluster, "letters", RequestOptions("test", **options))
 
-    def ask(self, step_name: str, *keys: str, **wish: bool) -> Ensured:
+    def ask(self, step_name: str, *keys: str, **options: bool) -> Ensured:
         """Ensure sub-groups of one step by the values of their keys, all for none."""
         long = [gap.key for gap in self.gaps(step_name).values() if short(gap.key) in keys]
-        return ensure(self.cluster, "letters", step_name, long if keys else None, Wish("test", **wish))
+        return ensure(self.cluster, "letters", step_name, long if keys else None, RequestOptions("test", **options))
 
     def in_flight(self) -> list[RunId]:
         """Return the runs on their way, oldest first."""
@@ -141,12 +141,12 @@ class Works:
         with self.cluster.ops_db.write() as session:
             request_cancel(session, list(runs or self.in_flight()), by="test", now=self.cluster.clock())
 
-    def run_all(self, numbers: Mapping[str, float] | None = None, **wish: bool) -> None:
+    def run_all(self, numbers: Mapping[str, float] | None = None, **options: bool) -> None:
         """Let everything that can be run complete with these numbers, upstreams first."""
-        self.request(**wish)
+        self.request(**options)
         while self.in_flight():
             self.complete(numbers=numbers)
-            self.request(**wish)
+            self.request(**options)
 
     def purge(self) -> int:
         """Remove all products that may go, an hour later; return of how many runs."""
@@ -170,7 +170,7 @@ class Works:
 
     def regenerate(self, *runs: RunId) -> list[RunId]:
         """Request that the products of runs are made again; return the runs that are on their way to that."""
-        answers = request_again(self.cluster, "letters", runs, Wish("test"))
+        answers = request_again(self.cluster, "letters", runs, RequestOptions("test"))
         return [run for answer in answers.values() for run in answer.inputs]
 
     def set_enabled(self, *, enabled: bool) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from resources.errors import ShellDoubtful
 from resources.node import store_program
-from resources.shell.far_program import FarProgram
 from resources.shell.local import LocalShell
 from resources.shell.port import Completed
+from resources.shell.remote_program import RemoteProgram
 from resources.workspace.store import AttemptStore
 
 
@@ -63,4 +63,4 @@ def test_program_that_says_nothing_is_told(tmp_path: Path) -> None:
     source = tmp_path / "quiet.py"
     source.write_text("import sys; sys.exit('no idea')")
     with pytest.raises(ShellDoubtful, match=r"quiet-.*\.py: exit code 1: no idea"):
-        FarProgram(LocalShell(), source, tmp_path / "programs", sys.executable).ask({})
+        RemoteProgram(LocalShell(), source, tmp_path / "programs", sys.executable).ask({})

@@ -8,9 +8,9 @@ from ccat_models.tables.space import GONE, RunSpace
 from ccat_models.tables.taints import PackageTaint, RunTaint
 
 
-def is_barred(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
+def is_blocked(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
     """Return whether a run has read what is tainted, fails a blocking check, or has products that are gone for good."""
-    return sa.or_(is_tainted(run_id), is_blocked(run_id), is_gone(run_id))
+    return sa.or_(is_tainted(run_id), fails_check(run_id), is_gone(run_id))
 
 
 def is_gone(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
@@ -29,7 +29,7 @@ def is_tainted(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
     return standing.correlate_except(RunTaint, PackageTaint).exists()
 
 
-def is_blocked(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
+def fails_check(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
     """Return whether a run fails a blocking check that nobody has waived."""
     check = QualityCheck
     waived = sa.select(sa.literal(1)).where(QualityWaiver.quality_check_id == check.id).correlate(check).exists()

@@ -21,7 +21,7 @@ from ccat_models.tables.pipelines import ReductionStepRevision as Done
 
 
 @dataclass(frozen=True)
-class Standing:
+class AppliedPolicy:
     """The version that a step runs now, and those whose products it accepts, oldest first."""
 
     step_id: StepId
@@ -66,7 +66,7 @@ def find_software(session: Session, name: str) -> ReductionSoftware:
     return found
 
 
-def standings(session: Session, software_id: int | None = None) -> tuple[Standing, ...]:
+def applied_policies(session: Session, software_id: int | None = None) -> tuple[AppliedPolicy, ...]:
     """Return how the steps of all pipelines, or those that use one program, stand to its versions; two queries."""
     of_step = (Done.version_policy, Done.software_id, Done.pinned_version_id)
     version = ReductionSoftwareVersion
@@ -90,13 +90,13 @@ def standings(session: Session, software_id: int | None = None) -> tuple[Standin
         .where(of_program)
         .order_by(Pipeline.name, Done.order)
     )
-    return tuple(Standing(*row, tuple(acceptable[row[0]])) for row in session.execute(steps).tuples())
+    return tuple(AppliedPolicy(*row, tuple(acceptable[row[0]])) for row in session.execute(steps).tuples())
 
 
 def list_versions(session: Session, software: str | None = None) -> list[VersionRow]:
     """Return the versions of all programs, or of one, oldest first; raise NotFound with the known programs."""
     wanted = None if software is None else find_software(session, software).id
-    stands = standings(session, wanted)
+    applied = applied_policies(session, wanted)
     query = (
         sa.select(ReductionSoftware.name, ReductionSoftwareVersion)
         .join(ReductionSoftwareVersion.software)
@@ -104,7 +104,7 @@ def list_versions(session: Session, software: str | None = None) -> list[Version
         .order_by(ReductionSoftware.name, ReductionSoftwareVersion.rank)
     )
     return [
-        _row(name, row, [standing for standing in stands if standing.software_id == row.software_id])
+        _row(name, row, [standing for standing in applied if standing.software_id == row.software_id])
         for name, row in session.execute(query).tuples()
     ]
 
@@ -116,7 +116,7 @@ def _in_force() -> sa.FromClause:
     return join(join(revisions, Pipeline, current), ReductionStep, ReductionStep.id == Done.step_id)
 
 
-def _row(name: str, row: ReductionSoftwareVersion, stands: list[Standing]) -> VersionRow:
+def _row(name: str, row: ReductionSoftwareVersion, applied: list[AppliedPolicy]) -> VersionRow:
     return VersionRow(
         software=name,
         version=row.version,
@@ -129,6 +129,6 @@ def _row(name: str, row: ReductionSoftwareVersion, stands: list[Standing]) -> Ve
         withdrawn=row.withdrawn,
         cosmetic=row.cosmetic,
         reprocess_from=None if row.reprocess_from_rank is None else version_of_rank(row.reprocess_from_rank),
-        run_by=tuple(standing.name for standing in stands if standing.target == row.version),
-        accepted_by=tuple(standing.name for standing in stands if row.version in standing.acceptable),
+        run_by=tuple(standing.name for standing in applied if standing.target == row.version),
+        accepted_by=tuple(standing.name for standing in applied if row.version in standing.acceptable),
     )

@@ -15,12 +15,11 @@ _LOG = logging.getLogger(__name__)
 AT_ONCE = timedelta(0)  # however lately it was used
 
 
-def release(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
+def let_go(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
     """Remove staged copies that nobody needs, oldest use first, until so many bytes are free; return how many are.
 
     All of them where no number is given. What an earlier call has begun is ended first. Safe to call again and by
-    several at once; raises AskAgain where the cluster's disk cannot be reached, with the rest to be done by the next
-    call.
+    several at once. Raises TransientError where the cluster's disk cannot be reached; the next call does the rest.
     """
     if cluster.stager is None:
         return 0
@@ -44,10 +43,10 @@ def release(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta |
     return remove(cluster, begun)
 
 
-def release_or_tell(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
+def let_go_or_log(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
     """Release, or tell why that failed: what is wrong with staged data keeps no product from being removed."""
     try:
-        return release(cluster, wanted_bytes, keep)
+        return let_go(cluster, wanted_bytes, keep)
     except (StagingFailed, ShellDoubtful) as error:
         _LOG.warning("%s: staged raw data is left as it is: %s", cluster.name, error)
         return 0
@@ -57,7 +56,7 @@ def remove(cluster: Cluster, copies: Sequence[StagedCopy]) -> int:
     """Remove copies that are on their way out, and record it; return how many bytes became free."""
     if not copies or cluster.stager is None:
         return 0
-    gone = cluster.stager.release({copy.path.rpartition("/")[2]: copy.job_id for copy in copies})
+    gone = cluster.stager.let_go({copy.path.rpartition("/")[2]: copy.job_id for copy in copies})
     removed = [copy for copy in copies if copy.path.rpartition("/")[2] in gone]
     cluster.passing("staged copies removed")
     with cluster.ops_db.write() as session:

@@ -20,9 +20,9 @@ from ccat_models.pipeline.view import load_pipeline
 from ccat_models.tables.execution import IN_FLIGHT, RunStatusHistory
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.ops_db import OpsDb
-from resources.request.ensure import Wish, refresh_and_evaluate
-from resources.request.standing import visit
-from tests.support.faults.visit_kills import COMMIT
+from resources.request.ensure import RequestOptions, refresh_and_evaluate
+from resources.request.standing import run_round
+from tests.support.faults.round_kills import COMMIT
 from tests.support.worlds.works import Works, release, step
 
 CONTINUOUS: dict[str, Any] = {"mode": "standing", "trigger": {"type": "continuous"}}
@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 120.0
 RIVAL = """
 import os, random, sys, time
 from pathlib import Path
-from resources.request.ensure import Wish, ensure_pipeline
+from resources.request.ensure import RequestOptions, ensure_pipeline
 from resources.ops_db import OpsDb
 from resources.request.standing import visit
 from tests.support.parts.clusters import local_cluster
@@ -48,7 +48,7 @@ while os.getppid() == parent and not (base / "stop").exists():
         found = visit(cluster)
         created += 0 if found is None else found.created.total()
     else:
-        answers = ensure_pipeline(cluster, "letters", Wish("somebody"))
+        answers = ensure_pipeline(cluster, "letters", RequestOptions("somebody"))
         created += sum(len(answer.created) for answer in answers.values())
     (base / f"alive-{number}").touch()
     if created:
@@ -133,7 +133,7 @@ def assert_true_to_the_last_column(works: Works) -> None:
     """Compare what stands with an evaluation of everything."""
     with works.cluster.ops_db.request() as session:
         stands = rows_of(session, sub_group_gap)
-        refresh_and_evaluate(session, works.cluster, load_pipeline(session, "letters"), Wish("test"))
+        refresh_and_evaluate(session, works.cluster, load_pipeline(session, "letters"), RequestOptions("test"))
         assert stands == rows_of(session, gap_now)
 
 
@@ -152,7 +152,7 @@ def test_three_who_fill_the_same_gaps_ask_for_nothing_twice(ops_db: OpsDb, tmp_p
             if number >= ARRIVALS and have_all(works, "made"):
                 break
     assert have_all(works, "made"), "one of them never was the first"
-    while visit(works.cluster) is not None or works.in_flight():
+    while run_round(works.cluster) is not None or works.in_flight():
         works.complete()
     assert set(most_in_flight(works).values()) == {1}
     assert set(asked_for(works).values()) == {1}
@@ -165,10 +165,10 @@ def interrupted_history(ops_db: OpsDb, base: Path) -> None:
     works.declare(READ, JOIN, **CONTINUOUS)
     for number in range(6):
         works.observatory.scan(number)
-    visit(works.cluster)
+    run_round(works.cluster)
     first, second, *_ = works.in_flight()
     works.complete(first)
-    visit(works.cluster)
+    run_round(works.cluster)
     works.fail(second)
     works.complete()
     works.releases.append(release("1.1.0"))
@@ -182,7 +182,7 @@ def kill_everywhere(url: str, base: Path) -> list[dict[str, Any]]:
     """Return what became of each world in which a visit was killed, that of the undisturbed one first."""
     config = base / "config.json"
     config.write_text(json.dumps({"url": url, "base": str(base)}))
-    command = [sys.executable, "-m", "tests.support.faults.visit_kills", str(config)]
+    command = [sys.executable, "-m", "tests.support.faults.round_kills", str(config)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=560, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     return [json.loads(line) for line in ended.stdout.splitlines()]

@@ -10,7 +10,7 @@ from resources.location import Cluster
 
 
 @dataclass(frozen=True)
-class Visit:
+class LeasedWrite:
     """One time of acting on a cluster, under its lease; it is over once somebody else has taken that."""
 
     cluster: Cluster

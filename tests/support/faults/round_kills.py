@@ -1,6 +1,6 @@
 """Kill a visit at every statement that it sends to ops-db, one after the other, and let the next visit go on.
 
-Run as a program of its own (python -m tests.support.faults.visit_kills CONFIG): it forks for every life that is to end, which
+Run as a program of its own (python -m tests.support.faults.round_kills CONFIG): it forks for every life that is to end, which
 a process with threads cannot do safely. Some visits die one after the other before one goes on, at statements far from
 each other: what one has committed, the next one follows. One ops-db is put back before them, so that no statement is
 compiled twice. Answers with one JSON line for each such history; the first one tells what an undisturbed visit leaves.
@@ -27,8 +27,8 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.gaps import PackageChange, SubGroupChange
 from ccat_models.tables.pipelines import SubGroup
 from resources.ops_db import OpsDb
-from resources.request.ensure import Wish, refresh_and_evaluate
-from resources.request.standing import visit
+from resources.request.ensure import RequestOptions, refresh_and_evaluate
+from resources.request.standing import run_round
 from tests.support.parts.clusters import local_cluster
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.observatory import FakeClock
@@ -83,9 +83,9 @@ class World:
             for statement in self.sequences:
                 session.execute(sa.text(statement))
 
-    def visit(self) -> None:
+    def run_round(self) -> None:
         """Visit the pipelines of the location once."""
-        visit(local_cluster(self.ops_db, self.base / "workspace", slots=1, clock=self.now))
+        run_round(local_cluster(self.ops_db, self.base / "workspace", slots=1, clock=self.now))
 
     def outcome(self) -> dict[str, Any]:
         """Return the runs, what stands of each sub-group, and whether that is what an evaluation of all would find."""
@@ -98,7 +98,7 @@ class World:
     def _evaluated(self) -> list[list[str]]:
         cluster = local_cluster(self.ops_db, self.base / "workspace", slots=1, clock=self.now)
         with self.ops_db.request() as session:
-            refresh_and_evaluate(session, cluster, load_pipeline(session, "letters"), Wish("test"))
+            refresh_and_evaluate(session, cluster, load_pipeline(session, "letters"), RequestOptions("test"))
             rows = _rows(session, gap_now)
             session.rollback()
         return rows
@@ -167,7 +167,7 @@ def live(world: World, here: Here) -> int:
         status = 1
         try:
             watch(world.ops_db, here)
-            world.visit()
+            world.run_round()
             status = 0
         finally:
             os._exit(status)
@@ -180,7 +180,7 @@ def recorded(world: World) -> dict[int, str]:
     world.put_back()
     place, passed, recording = Place(), dict[int, str](), [True]
     watch(world.ops_db, lambda text: passed.setdefault(place.after(text), text) if recording else None)
-    world.visit()
+    world.run_round()
     recording.clear()
     return passed
 
@@ -196,7 +196,7 @@ def kill_everywhere(world: World) -> Iterator[dict[str, Any]]:
         for first in range(histories):
             world.put_back()
             ends = {place: live(world, die_at(place)) for place in waiting[first::histories]}
-            world.visit()
+            world.run_round()
             alive = [place for place, death in ends.items() if death != signal.SIGKILL]
             struck = [" ".join(statements[place].split())[:100] for place in ends if place not in alive]
             yield {"struck": struck, "missed": alive if deaths == 1 else [], **world.outcome()}

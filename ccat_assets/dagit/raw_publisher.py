@@ -7,15 +7,15 @@ from ccat_assets.dagit.budget import Budget
 from ccat_assets.dagit.metadata import table
 from ccat_assets.dagit.names import step_key
 from ccat_assets.dagit.partitions import hide_partitions, sync_partitions
-from ccat_assets.dagit.raw_assets import observe_raw
+from ccat_assets.dagit.raw_assets import publish_raw
 from ccat_assets.wiring.application import Application
 from ccat_models.sub_group.activity import Marks
-from sensors.raw_data import Mirror
+from sensors.raw_data import RawDataPublisher
 
 _SECONDS = 10.0  # each of three pieces; Dagster waits a minute for a tick
 
 
-def mirror_of(application: Application) -> Mirror:
+def raw_data_publisher(application: Application) -> RawDataPublisher:
     """Return the pieces of work of the sensor of raw data."""
     clock = application.clock
 
@@ -27,7 +27,7 @@ def mirror_of(application: Application) -> Mirror:
     def observe(instance: dg.DagsterInstance, session: Session, after: Marks | None) -> bool:
         del after  # Dagster's newest event says where to go on
         budget = Budget(_SECONDS)
-        observe_raw(instance, session, clock=clock, budget=budget)
+        publish_raw(instance, session, clock=clock, budget=budget)
         return not budget.spent
 
     def hide(instance: dg.DagsterInstance, session: Session, after: Marks | None) -> bool:
@@ -36,7 +36,7 @@ def mirror_of(application: Application) -> Mirror:
         hide_partitions(instance, session, clock=clock, budget=budget)
         return not budget.spent
 
-    return Mirror(add, observe, hide)
+    return RawDataPublisher(add, observe, hide)
 
 
 def reasons_observed(

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class LyingFile:
+class FileOnDisk:
     """A regular file, its path relative to the directory, and how long ago it or its name last changed."""
 
     path: str
@@ -18,11 +18,11 @@ class LyingFile:
 class Tree:
     """Some of the files, and behind which place there are more; None once all were seen."""
 
-    files: Sequence[LyingFile]
+    files: Sequence[FileOnDisk]
     after: tuple[str, str] | None
 
     @staticmethod
     def of(answer: Mapping[str, Any]) -> "Tree":
         """Return what the store's program has answered."""
         place = answer["after"]
-        return Tree([LyingFile(*file) for file in answer["files"]], None if place is None else (place[0], place[1]))
+        return Tree([FileOnDisk(*file) for file in answer["files"]], None if place is None else (place[0], place[1]))

@@ -11,7 +11,7 @@ from resources.shell.port import Completed, Shell
 _TIMEOUT_SECONDS = 120.0
 
 
-class FarProgram:
+class RemoteProgram:
     """A stand-alone program of ours on the machine that a shell reaches, installed there under its checksum.
 
     It answers one JSON object with another. What it is asked must be safe to repeat: a broken line says nothing.

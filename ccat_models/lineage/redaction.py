@@ -13,7 +13,7 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 @dataclass(frozen=True)
-class Discretion:
+class Redaction:
     """Whose directories are known by name: their paths are replaced by {name}, credentials in URLs are left out."""
 
     roots: Mapping[str, str]  # path → name, the longest first
@@ -25,8 +25,8 @@ class Discretion:
         return _CREDENTIALS.sub("", text)
 
 
-def read_discretion(session: Session) -> Discretion:
-    """Return the discretion that the registered disks ask for."""
+def read_redaction(session: Session) -> Redaction:
+    """Return the redaction that the registered disks ask for."""
     disks = session.execute(sa.select(DiskDataLocation.path, DiskDataLocation.name)).tuples().all()
     roots = {path.rstrip("/"): name for path, name in disks if path.rstrip("/")}
-    return Discretion(dict(sorted(roots.items(), key=lambda item: (-len(item[0]), item))))
+    return Redaction(dict(sorted(roots.items(), key=lambda item: (-len(item[0]), item))))
