@@ -7,31 +7,31 @@ class ResourceError(Exception):
     │   │   └── HostNotTrusted     its host key or our credentials are refused: an operator has to mend that
     │   ├── ShellDoubtful          a command or transfer began and its end is not known
     │   ├── BackEndUnavailable     the queue could not be read
-    │   ├── DiskNotThere           nothing lies where products should: the disk may not be mounted
+    │   ├── DiskNotThere           no product is found at a location: its disk may not be mounted
     │   ├── ReceiverUnavailable    a receiver of events does not answer (resources.openlineage)
     │   ├── ArchiveUnavailable     an archive does not answer (resources.archive.port)
     │   ├── SubmissionPostponed    surely nothing was accepted, for a limit that will pass
     │   │   └── SubmissionTooLarge fewer jobs at a time might have been
     │   ├── SubmissionDoubtful     jobs may or may not have been accepted: find them by key before sending anything
-    │   └── LeaseLost              somebody else acts on the cluster now
+    │   └── LeaseLost              another process acts on the cluster now
     ├── ChangeRequest              the same request will fail again
     │   ├── SubmissionRefused      surely nothing was accepted
     │   └── UnsafePath             a name or path that must not be used
     ├── StagingFailed              an input is not where it should be: the attempt cannot begin
     │   ├── ArchiveRefused         an archive refuses our credentials (resources.archive.port)
-    │   ├── NotInArchive           nothing lies where something should (resources.archive.port)
-    │   └── WrongBytes             something else lies there than was put there (resources.archive.port)
+    │   ├── NotInArchive           an archive lacks an object that is registered (resources.archive.port)
+    │   └── WrongBytes             an archive returns other bytes than were written (resources.archive.port)
     ├── ResultUnreadable           the attempt's result cannot be believed: the attempt has failed
     └── OutputsUnusable            the attempt's files are not what its result says: the attempt has failed
     """
 
 
 class TransientError(ResourceError):
-    """Raise where the same question may be answered later; never where the answer is "no"."""
+    """Raise where the same request may succeed later; never where the answer is "no"."""
 
 
 class ShellUnavailable(TransientError):
-    """Raise when a machine cannot be reached and surely nothing was done there."""
+    """Raise when a machine cannot be reached and nothing was done there for certain."""
 
 
 class HostNotTrusted(ShellUnavailable):
@@ -39,7 +39,7 @@ class HostNotTrusted(ShellUnavailable):
 
 
 class ShellDoubtful(TransientError):
-    """Raise when a command or a transfer began and it is not known how, or whether, it ended."""
+    """Raise when a command or transfer has begun, and it is unknown whether or how it ended."""
 
 
 class BackEndUnavailable(TransientError):
@@ -47,15 +47,15 @@ class BackEndUnavailable(TransientError):
 
 
 class DiskNotThere(TransientError):
-    """Raise where nothing of what should lie at a location does; never for single files that are missing."""
+    """Raise where a location has none of the files that it should have; never for single missing files."""
 
 
 class SubmissionPostponed(TransientError):
-    """Raise when surely no job of the request was accepted and the same request may be accepted later."""
+    """Raise when no job of the request was accepted for certain, and the same request may be accepted later."""
 
 
 class SubmissionTooLarge(SubmissionPostponed):
-    """Raise when surely no job of the request was accepted, and a request for fewer of them might be."""
+    """Raise when no job of the request was accepted for certain, and a request for fewer jobs may be."""
 
 
 class SubmissionDoubtful(TransientError):
@@ -63,7 +63,7 @@ class SubmissionDoubtful(TransientError):
 
 
 class LeaseLost(TransientError):
-    """Raise where somebody else has taken the lease under which this process acted: it must do nothing more."""
+    """Raise where another process has taken the lease under which this one acted: this one must stop acting."""
 
 
 class ChangeRequest(ResourceError):
@@ -71,7 +71,7 @@ class ChangeRequest(ResourceError):
 
 
 class SubmissionRefused(ChangeRequest):
-    """Raise when surely no job of the request was accepted; the message is the back end's own."""
+    """Raise when no job of the request was accepted for certain; the message is the back end's own."""
 
 
 class UnsafePath(ChangeRequest):
@@ -79,11 +79,11 @@ class UnsafePath(ChangeRequest):
 
 
 class ResultUnreadable(ResourceError):
-    """Raise for a result.json that is there but is garbage or another attempt's; the message names the place."""
+    """Raise for a result.json that exists but is invalid or belongs to another attempt; the message names the file."""
 
 
 class StagingFailed(ResourceError):
-    """Raise when what an attempt needs cannot be laid out; another attempt may find it."""
+    """Raise when the inputs or the software of an attempt cannot be provided; a later attempt may succeed."""
 
 
 class OutputsUnusable(ResourceError):

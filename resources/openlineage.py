@@ -12,7 +12,7 @@ from resources.errors import TransientError
 TIMEOUT_SECONDS = 5.0
 
 
-# 4xx by which a receiver refuses whoever sends, or when, and not what is sent: a key or an address that is not right
+# 4xx by which a receiver refuses the sender or the time, not the event: a wrong key or address
 # yet, or too much at a time. Any other says that the event itself will never be taken.
 _ASK_AGAIN = frozenset((401, 403, 404, 405, 407, 408, 421, 425, 429))
 

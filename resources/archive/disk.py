@@ -45,7 +45,7 @@ class DiskArchive:
             yield from blocks_of(self._inside(path), first_byte, length)
 
     def checksum(self, path: str) -> str:
-        """Return the sha256 of what lies there."""
+        """Return the sha256 of a file."""
         return sha256_of(self.read(path))
 
     def put(self, source: Path, path: str) -> None:
@@ -89,7 +89,7 @@ class DiskArchive:
 
 @contextmanager
 def _locked(part: Path) -> Iterator[None]:
-    """Hold a part that nobody else writes or renames meanwhile; wait for whoever does."""
+    """Hold a partial file exclusively; wait while another process holds it."""
     while True:
         with part.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -18,11 +18,11 @@ class ArchiveRefused(StagingFailed):
 
 
 class NotInArchive(StagingFailed):
-    """Raise when nothing lies where something should."""
+    """Raise when an archive lacks an object that is registered."""
 
 
 class WrongBytes(StagingFailed):
-    """Raise when something else lies in an archive than what was put there."""
+    """Raise when an archive returns other bytes than were written to it."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Entry:
 
 
 class Archive(Protocol):
-    """Where files are kept for long; paths are relative to the location, with "/" between their parts.
+    """Long-term storage of files; paths are relative to the location, with "/" between their parts.
 
     All calls raise ArchiveUnavailable, ArchiveRefused, and where a path is named NotInArchive.
     """
 
     @property
     def access(self) -> str:
-        """Return what decides whether we may read it, for messages."""
+        """Return what access to the archive depends on (variables, permissions), for messages."""
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Yield the files whose paths begin with a prefix, in the order of their paths."""
@@ -51,20 +51,20 @@ class Archive(Protocol):
         """Yield a file's bytes from the first one on, to its end where no length is given."""
 
     def checksum(self, path: str) -> str:
-        """Return the sha256 of what lies there, read to its end."""
+        """Return the sha256 of a file, which is read to its end."""
 
     def put(self, source: Path, path: str) -> None:
-        """Copy a file of this machine in, and read it back: what lies there then is what was to be put.
+        """Copy a file of this machine into the archive, read it back and compare.
 
-        A copy that broke off goes on where it ended. Raises WrongBytes, with nothing left there, where it is another.
+        An interrupted copy is resumed. Raises WrongBytes, and removes the copy, where it differs from the source.
         """
 
     def address(self, path: str) -> str:
-        """Return from where a cluster reads a file: a path, or a signed web address that is good for a day."""
+        """Return the address from which a cluster reads a file: a path, or a signed URL that is valid for a day."""
 
 
 def sha256_of(blocks: Iterator[bytes]) -> str:
-    """Return the sha256 of what comes in blocks."""
+    """Return the sha256 of a sequence of blocks."""
     found = hashlib.sha256()
     for block in blocks:
         found.update(block)

@@ -36,7 +36,7 @@ _LATER = ("SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError")
 
 @dataclass(frozen=True)
 class Bucket:
-    """Where an archive lies in an object store, and the variables that its credentials come from, for messages."""
+    """The place of an archive in an object store, and the variables of its credentials, for messages."""
 
     name: str  # of the data location
     endpoint_url: str
@@ -96,7 +96,7 @@ class S3Archive:
             yield from answer["Body"].iter_chunks(BLOCK_BYTES)
 
     def checksum(self, path: str) -> str:
-        """Return the sha256 of what lies there: S3's own ETag is none of a large object."""
+        """Return the sha256 of an object: S3's ETag of a large object is not a checksum of its content."""
         return sha256_of(self.read(path))
 
     def put(self, source: Path, path: str) -> None:
@@ -126,7 +126,7 @@ class S3Archive:
         if size <= self._part_bytes:
             client.put_object(Bucket=bucket, Key=key, Body=source.read_bytes())
             return
-        upload = self._begun(key) or client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        upload = self._open_upload(key) or client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
         there = self._parts(key, upload)
         length = max(self._part_bytes, math.ceil(size / _MOST_PARTS))
         parts: list[CompletedPartTypeDef] = []
@@ -139,7 +139,7 @@ class S3Archive:
             parts.append({"ETag": etag, "PartNumber": number})
         client.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
 
-    def _begun(self, key: str) -> str | None:
+    def _open_upload(self, key: str) -> str | None:
         """Return the upload of this key that broke off."""
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket.bucket, Prefix=key)
         found = (upload for page in pages for upload in page.get("Uploads", []) if upload["Key"] == key)

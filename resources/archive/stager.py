@@ -1,4 +1,4 @@
-"""Packages on their way to a cluster's disk: what each one's source is, and how far it is."""
+"""Packages that are being staged to a cluster's disk: the source of each, and its progress."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,9 +25,9 @@ REMEDIES: Mapping[str, str] = {
     "refused": "the archive refuses to be read: check {access}",
     "expired": "the signed address ran out: the next attempt resumes with a new one",
     "missing": "the copy on record is not there: mend the archive, or the record of its copy (`ccat locations`)",
-    "wrong": "what came was removed, the next attempt brings it anew: if that ends alike, the archived copy is damaged",
+    "wrong": "it was removed, the next attempt stages it again: if that fails alike, the archived copy is damaged",
     "full": "what came was removed: make room with `ccat purge`, or give the disk more, then retry",
-    "unsafe": "nothing of it was kept: have the package packed anew (`ccat archive`)",
+    "unsafe": "nothing of it was kept: pack the package again (`ccat archive`)",
     "killed": "see what ends processes there: have `data_mover` run them in a job with enough memory and time",
     "broken": "see whether the staging directory can be written and the data mover runs",
 }
@@ -46,7 +46,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class StagingRequest:
-    """A package that is to be brought, by a staging job, from a copy in an archive."""
+    """A package that a staging job is to copy from an archive."""
 
     name: str
     checksum: str
@@ -69,7 +69,7 @@ class Arrived:
 
 @dataclass(frozen=True)
 class OnItsWay:
-    """A package that somebody brings now, or that waits for its turn: ask again."""
+    """A package that is being staged now, or waits for its turn: ask again."""
 
     transferred: int = 0
     total: int | None = None
@@ -79,7 +79,7 @@ class OnItsWay:
 
 @dataclass(frozen=True)
 class NotBrought:
-    """A package that could not be brought; told once, and the next question tries again."""
+    """A package that could not be staged. It is reported once; the next request tries again."""
 
     message: str
     transferred: int = 0
@@ -105,7 +105,7 @@ class Stager:
         )
         self._archive_of = archive_of
         self._pace = pace or Pace()
-        self._told: set[str] = set()  # directories whose trouble was told
+        self._logged: set[str] = set()  # directories whose trouble was logged
 
     def ask(self, requests: Sequence[StagingRequest]) -> dict[int, Answer]:
         """Return by job how far packages are, and see to it that as many are brought as may be at a time."""
@@ -121,22 +121,22 @@ class Stager:
             except StagingFailed as error:
                 answers[request.job_id] = NotBrought(f"package {request.name}: {error}")
         seen = {**seen, **(self._ask(items)["packages"] if items else {})}
-        told = {request.job_id: self._answer(request, seen[request.directory]) for request in requests}
-        return {**told, **answers}
+        seen_answers = {request.job_id: self._answer(request, seen[request.directory]) for request in requests}
+        return {**seen_answers, **answers}
 
     def look(self, directories: Mapping[int, str]) -> dict[int, Answer | None]:
-        """Return by job how far packages are that nobody waits for; None for one that nobody brings any more."""
+        """Return by job the progress of packages; None for one that is no longer being staged."""
         if not directories:
             return {}
         seen = self._ask([{"name": name, "job": job} for job, name in directories.items()])["packages"]
         return {job: self._seen(seen[name]) for job, name in directories.items()}
 
     def sweep(self, older_than_seconds: float = ABANDONED_SECONDS) -> None:
-        """Remove what is left of packages that nobody has gone on with for so long."""
+        """Remove partial packages that have made no progress for so long."""
         self._do({"do": "sweep", "older_than_seconds": older_than_seconds})
 
     def let_go(self, directories: Mapping[str, int | None]) -> set[str]:
-        """Remove packages that these jobs have brought; return the names of those that are gone."""
+        """Remove packages that these jobs have staged; return the names of those that are gone."""
         if not directories:
             return set()
         return set(self._do({"do": "release", "packages": list(directories.items())})["gone"])
@@ -172,7 +172,7 @@ class Stager:
 
     def _answer(self, request: StagingRequest, seen: Mapping[str, Any]) -> Answer:
         answer = self._seen(seen)
-        self._tell(request, answer)
+        self._log(request, answer)
         if not isinstance(answer, NotBrought):
             return answer or OnItsWay(begun=False)
         location = request.copy.location
@@ -180,12 +180,12 @@ class Stager:
         message = f"package {request.name}: from {location.name}: {answer.message}: {remedy}"
         return NotBrought(message, answer.transferred)
 
-    def _tell(self, request: StagingRequest, answer: Answer | None) -> None:
+    def _log(self, request: StagingRequest, answer: Answer | None) -> None:
         """Say once why a package does not come, though it is still waited for."""
         if isinstance(answer, Arrived | NotBrought):
-            self._told.discard(request.directory)
-        elif answer is not None and (trouble := answer.trouble) and request.directory not in self._told:
-            self._told.add(request.directory)
+            self._logged.discard(request.directory)
+        elif answer is not None and (trouble := answer.trouble) and request.directory not in self._logged:
+            self._logged.add(request.directory)
             _LOG.warning(
                 "package %s: from %s: %s: it is tried again", request.name, request.copy.location.name, trouble
             )

@@ -1,4 +1,4 @@
-"""The digest by which an image is known, as far as this machine can tell."""
+"""The digest that identifies an image, as far as this machine can find out."""
 
 import hashlib
 from pathlib import Path
@@ -10,8 +10,8 @@ from resources.node import image_program
 def image_sha256(reference: str, given: str | None) -> str | None:
     """Return the sha256 that an image is known by: of a file that is here, in the reference's own words, or as given.
 
-    None where nobody tells. Raises StagingFailed where two of them differ, for a file that cannot be read, and for what
-    is no reference to an image.
+    None where it is unknown. Raises StagingFailed where two of them differ, for a file that cannot be read, and for an
+    invalid image reference.
     """
     manifest = reference.rpartition("@sha256:")[2] if reference.startswith("docker:") and "@" in reference else None
     try:

@@ -18,7 +18,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Filling:
-    """An image that is on its way into the cache: ask again."""
+    """An image that is being copied into the cache: ask again."""
 
 
 class SifCache:
@@ -43,7 +43,7 @@ class SifCache:
         self._options = {"insecure_registries": list(insecure_registries), "time_limit_seconds": fill_seconds}
 
     def ask(self, reference: str, sha256: str) -> Ready | Filling:
-        """Return where an image is, or that somebody fills it in now.
+        """Return the place of an image, or that it is being copied into the cache now.
 
         Raises StagingFailed where the last filling failed, once: the next call tries again.
         """

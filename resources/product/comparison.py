@@ -14,7 +14,7 @@ from resources.workspace.store import Found
 
 
 class FileFinding(Enum):
-    """How a file of the second time stands to that of the first."""
+    """How a file of the second execution compares with that of the first."""
 
     IDENTICAL = "identical"
     DIFFERS = "differs"
@@ -33,7 +33,7 @@ class NumberDifference:
 
 @dataclass(frozen=True)
 class FileComparison:
-    """A file as it is registered and as it was made the second time; None where there is none."""
+    """A file as registered and as the second execution made it; None where there is none."""
 
     path: str
     finding: FileFinding

@@ -1,4 +1,4 @@
-"""How the second execution of a run went, as it is told."""
+"""The report on the second execution of a run."""
 
 from dataclasses import dataclass, replace
 from enum import Enum

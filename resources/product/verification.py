@@ -1,4 +1,4 @@
-"""Registered files compared with what lies on the disks, computed where these are: no file travels."""
+"""Registered files compared with the disks. Checksums are computed where the disks are: no file is transferred."""
 
 import time
 import uuid
@@ -30,7 +30,7 @@ _ASKED_AT_A_TIME = 500  # files a call
 _LOOK_EVERY_SECONDS = 1.0  # at large files that are still being read
 
 Sleep = Callable[[float], None]
-ProgressCallback = Callable[[int, int], None]  # told how many files and bytes more have been seen to
+ProgressCallback = Callable[[int, int], None]  # called with the number of files and bytes checked since the last call
 
 
 class Finding(Enum):
@@ -52,13 +52,13 @@ _BAD = (Finding.MISSING, Finding.SIZE_DIFFERS, Finding.CHECKSUM_DIFFERS)  # sure
 
 
 def no_progress(files: int, size_bytes: int) -> None:
-    """Tell nobody how far it is."""
+    """Report no progress."""
     del files, size_bytes
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A file below a directory, as it is registered."""
+    """A registered file below a directory."""
 
     root: Path
     path: str
@@ -68,7 +68,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Compared:
-    """What a registered file turned out to be; `detail` tells registered and found where these differ."""
+    """The finding about a registered file; `detail` has the registered and the found value where they differ."""
 
     finding: Finding
     detail: str = ""
@@ -111,7 +111,7 @@ class Comparer:
                 done += 1
 
     def _large(self, file: Registered) -> Compared:
-        """Wait for a file that is read between the calls; one at a time, for the sake of those who share the disks."""
+        """Wait for a file that is read between the calls; one at a time, to spare shared disks."""
         while True:
             (answer,) = self._ask([file])
             if answer is None or answer.read_bytes is None:
@@ -204,7 +204,7 @@ class _GoodPackages:
     _open: dict[int, tuple[str, bool]] = field(default_factory=dict)  # copy → its package, whether all were good
 
     def add(self, verified: Sequence[Verified], last: str) -> list[int]:
-        """Note a page that ends within the package `last`; return the copies of those that are over and good."""
+        """Note a page that ends within the package `last`; return the copies of complete packages without a finding."""
         for one in verified:
             if one.copy_id is not None:
                 _, good = self._open.get(one.copy_id, ("", True))
@@ -230,7 +230,7 @@ def _compared(file: Registered, answer: Actual | None) -> Compared:
 
 
 def _absent(one: ProductFile | RawFile) -> Verified:
-    """Return what is to be said of a file of which no copy can be read from here."""
+    """Return the finding about a file that has no copy readable from here."""
     if isinstance(one, RawFile) and one.replaced_by is not None:
         read = one.package_checksum
         instead = f"package checksum {one.replaced_by[:12]}…, read was {read[:12]}…"
@@ -242,9 +242,9 @@ def _absent(one: ProductFile | RawFile) -> Verified:
         return _verified(one, None, Compared(Finding.PURGED))
     since = f"{removed.since:%Y-%m-%d}"
     if removed.state is SpaceState.LOST:
-        return _verified(one, None, Compared(Finding.LOST, f"purged, and not to be made again since {since}"))
+        return _verified(one, None, Compared(Finding.LOST, f"purged, and cannot be regenerated since {since}"))
     if removed.state is SpaceState.REPLACED:
-        instead = f"purged, and made again differently by run {removed.replaced_by} on {since}"
+        instead = f"purged, and regenerated differently by run {removed.replaced_by} on {since}"
         return _verified(one, None, Compared(Finding.REPLACED, instead))
     return _verified(one, None, Compared(Finding.PURGED, f"removed to make room on {since}"))
 

@@ -1,4 +1,4 @@
-"""Raw data that attempts read: where it lies, or that it is on its way from an archive."""
+"""Raw data that attempts read: its directory, or that it is being staged from an archive."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,18 +23,18 @@ _AT_A_TIME = 1_000
 
 @dataclass
 class RawInputs:
-    """The packages of one batch of attempts, each looked for once."""
+    """The packages of one batch of attempts; each is looked up once."""
 
     directories: dict[PackageContent, str] = field(default_factory=dict)
     problems: dict[PackageContent, str] = field(default_factory=dict)
-    on_their_way: set[PackageContent] = field(default_factory=set)
+    being_staged: set[PackageContent] = field(default_factory=set)
 
     def of(self, briefing: RunBriefing) -> RunBriefing | None:
-        """Return a briefing with every package's directory, None while one is on its way; raise StagingFailed."""
+        """Return a briefing with every package's directory, None while one is being staged; raise StagingFailed."""
         for package in briefing.packages:
             if package.content in self.problems:
                 raise StagingFailed(self.problems[package.content])
-        if any(package.content in self.on_their_way for package in briefing.packages):
+        if any(package.content in self.being_staged for package in briefing.packages):
             return None
         return replace(briefing, packages=tuple(self._placed(package) for package in briefing.packages))
 
@@ -43,7 +43,7 @@ class RawInputs:
 
 
 def bring_inputs(cluster: Cluster, briefings: Iterable[RunBriefing]) -> RawInputs:
-    """Look for what attempts read, and see to it that what lies in an archive alone is brought."""
+    """Find the packages that attempts read, and stage those that are in an archive only."""
     read = {package.content: package for briefing in briefings for package in briefing.packages}
     inputs = RawInputs(
         problems={content: _other_content(package) for content, package in read.items() if package.replaced}
@@ -65,17 +65,17 @@ def _is_staged(cluster: Cluster, package: PackageBriefing) -> bool:
 def _lost(
     cluster: Cluster, stager: Stager, packages: Sequence[PackageBriefing], inputs: RawInputs
 ) -> list[PackageBriefing]:
-    """Return the packages whose staged copies are not there any more, and record that: they are brought anew."""
+    """Return the packages whose staged copies are lost, and record that: they are staged again."""
     with cluster.ops_db.read() as session:
         copies = staged_copies.staged(session, cluster.location_id, [package.id for package in packages])
     known = {copy.job_id: copy for copy in copies if copy.job_id is not None}
     try:
         seen = stager.look({job: copy.path.rpartition("/")[2] for job, copy in known.items()})
-    except StagingFailed:  # whoever lays out looks for what is read, and tells
+    except StagingFailed:  # laying out the attempt looks for the same files, and reports them
         return []
     lost = [known[job] for job, answer in seen.items() if answer is None or isinstance(answer, NotBrought)]
     coming = {known[job].package_id for job, answer in seen.items() if isinstance(answer, OnItsWay)}
-    inputs.on_their_way |= {package.content for package in packages if package.id in coming}
+    inputs.being_staged |= {package.content for package in packages if package.id in coming}
     if lost:
         with cluster.ops_db.write() as session:
             staged_copies.record_lost(session, [copy.copy_id for copy in lost])
@@ -87,10 +87,10 @@ def _bring(cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInp
     _look(cluster, packages, inputs)
     missing = [package for package in packages if package.content not in inputs.directories]
     if cluster.stager is None:
-        inputs.problems |= {package.content: _nowhere(package) for package in missing}
+        inputs.problems |= {package.content: _no_copy(package) for package in missing}
         return
     try:
-        if _make_way(cluster, {package.id for package in missing}):
+        if _settle_leaving_copies(cluster, {package.id for package in missing}):
             _look(cluster, missing, inputs)
         _ask(cluster, cluster.stager, [one for one in missing if one.content not in inputs.directories], inputs)
     except StagingFailed as error:  # of the whole directory, not of one package
@@ -98,13 +98,13 @@ def _bring(cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInp
 
 
 def _look(cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInputs) -> None:
-    """Look which packages can be read as they lie."""
+    """Note the packages that can be read where they are."""
     ids = [package.id for package in packages]
     with cluster.ops_db.read() as session:
         inputs.directories |= staging.readable_directories(session, ids, cluster.location_id)
 
 
-def _nowhere(package: PackageBriefing) -> str:
+def _no_copy(package: PackageBriefing) -> str:
     return (
         f"package {package.name}: no copy that can be read here, and none in a long-term archive to bring it from: "
         f"see `ccat locations`"
@@ -113,24 +113,24 @@ def _nowhere(package: PackageBriefing) -> str:
 
 def _other_content(package: PackageBriefing) -> str:
     return (
-        f"package {package.name}: was delivered again with other content since the run was requested: what there is "
-        f"now is for a run that is requested now"
+        f"package {package.name}: was delivered again with other content since the run was requested: request a new "
+        f"run, which reads the new content"
     )
 
 
 def _copies(
     cluster: Cluster, packages: Sequence[PackageBriefing], inputs: RawInputs
 ) -> dict[PackageContent, ArchivedCopy]:
-    """Return the copies that packages can be brought from; of the others it is told why not."""
+    """Return the archived copies of packages; note a problem for each package without one."""
     with cluster.ops_db.read() as session:
         copies = staging.archived_copies(session, [package.id for package in packages], cluster.location_id)
     wanted = {package.content: package for package in packages}
-    inputs.problems |= {content: _nowhere(package) for content, package in wanted.items() if content not in copies}
+    inputs.problems |= {content: _no_copy(package) for content, package in wanted.items() if content not in copies}
     return {content: copy for content, copy in copies.items() if content in wanted}
 
 
-def _make_way(cluster: Cluster, ids: Collection[PackageId]) -> bool:
-    """Help copies out that are going, and keep those that are only marked; say whether there were any of these."""
+def _settle_leaving_copies(cluster: Cluster, ids: Collection[PackageId]) -> bool:
+    """Finish the removal of copies that has begun, and keep those that are only marked; say whether any were marked."""
     with cluster.ops_db.read() as session:
         marked = [copy for copy in staged_copies.scheduled(session, cluster.location_id) if copy.package_id in ids]
         going = staged_copies.being_removed(session, cluster.location_id, ids)
@@ -142,7 +142,7 @@ def _make_way(cluster: Cluster, ids: Collection[PackageId]) -> bool:
 
 
 def _ask(cluster: Cluster, stager: Stager, packages: Sequence[PackageBriefing], inputs: RawInputs) -> None:
-    """Ask how far packages are, and record what has changed since."""
+    """Ask for the progress of packages, and record what has changed."""
     copies = _copies(cluster, packages, inputs)
     if not copies:
         return
@@ -165,7 +165,7 @@ def _ask(cluster: Cluster, stager: Stager, packages: Sequence[PackageBriefing], 
         elif isinstance(answer, NotBrought):
             inputs.problems[content] = answer.message
         else:
-            inputs.on_their_way.add(content)
+            inputs.being_staged.add(content)
 
 
 def _give_up(cluster: Cluster, packages: Sequence[PackageBriefing], message: str, inputs: RawInputs) -> None:
@@ -177,19 +177,19 @@ def _give_up(cluster: Cluster, packages: Sequence[PackageBriefing], message: str
 
 
 def _checked_base(cluster: Cluster) -> Path:
-    """Return where the copies lie; raise StagingFailed where the location's row and the settings do not agree."""
+    """Return the directory of the copies; raise StagingFailed where the location's row and the settings differ."""
     with cluster.ops_db.read() as session:
         location = session.get_one(DiskDataLocation, cluster.location_id)
     if Path(location.path) != cluster.base:
         raise StagingFailed(
-            f"data location {location.name!r} lies in {location.path}, but pipeline_base_dir is {cluster.base}: "
-            f"what is staged would be lost from sight"
+            f"data location {location.name!r} is in {location.path}, but pipeline_base_dir is {cluster.base}: "
+            f"staged data would not be found again"
         )
     return cluster.base
 
 
 def _jobs(cluster: Cluster, copies: Sequence[ArchivedCopy]) -> dict[PackageId, StagingJob]:
-    """Return the open job of each package, made where there is none."""
+    """Return the open staging job of each package; create those that are missing."""
     ids = [copy.package_id for copy in copies]
     with cluster.ops_db.read() as session:
         jobs = staging.open_jobs(session, ids, cluster.location_id)
@@ -207,7 +207,7 @@ def _record(
     answers: dict[int, Answer],
     requests: dict[int, StagingRequest],
 ) -> None:
-    """Record in one transaction what has arrived, what failed, and how far the others are."""
+    """Record in one transaction what has arrived, what failed, and the progress of the others."""
     arrived = {
         number: (f"{STAGED_DIRECTORY}/{requests[number].directory}", answer.transferred)
         for number, answer in answers.items()
@@ -230,7 +230,7 @@ def _record(
 
 
 def _moved(jobs: dict[int, StagingJob], answers: dict[int, Answer]) -> dict[int, Progress]:
-    """Return how far those packages are that are further than their jobs say."""
+    """Return the progress of packages that are further than their jobs say."""
     return {
         number: Progress(answer.transferred, answer.total)
         for number, answer in answers.items()

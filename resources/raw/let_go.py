@@ -12,14 +12,15 @@ from resources.errors import ShellDoubtful, StagingFailed
 from resources.location import Cluster
 
 _LOG = logging.getLogger(__name__)
-AT_ONCE = timedelta(0)  # however lately it was used
+AT_ONCE = timedelta(0)  # however recently it was used
 
 
 def let_go(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
-    """Remove staged copies that nobody needs, oldest use first, until so many bytes are free; return how many are.
+    """Remove staged copies that no run needs, least recently used first, until so many bytes are free.
 
-    All of them where no number is given. What an earlier call has begun is ended first. Safe to call again and by
-    several at once. Raises TransientError where the cluster's disk cannot be reached; the next call does the rest.
+    Returns the number of freed bytes. Without a number, all such copies are removed. Removals that an earlier call
+    has begun are finished first. Safe to repeat, and to call from several processes. Raises TransientError where
+    the cluster's disk cannot be reached; the next call does the rest.
     """
     if cluster.stager is None:
         return 0
@@ -44,16 +45,16 @@ def let_go(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | 
 
 
 def let_go_or_log(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
-    """Release, or tell why that failed: what is wrong with staged data keeps no product from being removed."""
+    """Let staged copies go, or log why that failed: a problem with staged data must not stop a purge of products."""
     try:
         return let_go(cluster, wanted_bytes, keep)
     except (StagingFailed, ShellDoubtful) as error:
-        _LOG.warning("%s: staged raw data is left as it is: %s", cluster.name, error)
+        _LOG.warning("%s: staged raw data is kept: %s", cluster.name, error)
         return 0
 
 
 def remove(cluster: Cluster, copies: Sequence[StagedCopy]) -> int:
-    """Remove copies that are on their way out, and record it; return how many bytes became free."""
+    """Remove copies whose removal has begun, and record it; return the number of freed bytes."""
     if not copies or cluster.stager is None:
         return 0
     gone = cluster.stager.let_go({copy.path.rpartition("/")[2]: copy.job_id for copy in copies})
@@ -65,7 +66,7 @@ def remove(cluster: Cluster, copies: Sequence[StagedCopy]) -> int:
 
 
 def _take_in(cluster: Cluster, stager: Stager) -> None:
-    """Record what became of packages that were being brought for runs which have ended since."""
+    """Record the outcome of staging jobs whose runs have ended since."""
     with cluster.ops_db.read() as session:
         jobs = staging.jobs_without_reader(session, cluster.location_id)
     answers = stager.look({job.id: staged_name(job.package, job.checksum) for job in jobs})
@@ -85,6 +86,6 @@ def _take_in(cluster: Cluster, stager: Stager) -> None:
 
 
 def enough(copies: Sequence[StagedCopy], wanted_bytes: int | None) -> list[StagedCopy]:
-    """Return the first copies that make so many bytes together, all where no number is given."""
+    """Return the first copies that together have so many bytes; all copies where no number is given."""
     before = accumulate((copy.size_bytes for copy in copies), initial=0)
     return [copy for copy, so_far in zip(copies, before, strict=False) if wanted_bytes is None or so_far < wanted_bytes]

@@ -146,7 +146,7 @@ def _exchange(process: subprocess.Popen[bytes], stdin: bytes, deadline: float, l
 
 
 def _feed(stream: IO[bytes], pending: memoryview) -> memoryview:
-    """Write what the program takes now and return the rest; close the stream when none is left or nobody reads it."""
+    """Write what the program takes now and return the rest; close the stream at the end or without a reader."""
     try:
         pending = pending[os.write(stream.fileno(), pending[:CHUNK_BYTES]) :] if pending else pending
     except BrokenPipeError:

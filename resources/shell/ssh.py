@@ -53,7 +53,7 @@ class SshShell:
         return self._connection.connections
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Completed:
-        """Run a command; when its time is over it is let go of, and may still run."""
+        """Run a command; after its time limit it is not waited for any longer, and may still run."""
         words = checked_command(command)
         line = os.fsencode(shlex.join([*_WAIT_FOR, *words]))
         deadline = time.monotonic() + timeout_seconds
@@ -107,7 +107,7 @@ class SshShell:
                 with watched(transport, limit + _ANSWER_SECONDS):
                     return transport.open_session(timeout=limit)
             except paramiko.ChannelException:
-                # sshd counts a command that was let go of until it ends; a new connection has a count of its own.
+                # sshd counts an abandoned command until it ends; a new connection has a count of its own.
                 if self._busy == 1:
                     transport.close()
                 raise

@@ -90,7 +90,7 @@ class SshConnection:
         self._transport: paramiko.Transport | None = None
 
     def transport(self) -> paramiko.Transport:
-        """Return the live connection, made anew if need be; raise ShellUnavailable or HostNotTrusted."""
+        """Return the live connection, reconnecting if need be; raise ShellUnavailable or HostNotTrusted."""
         with self._lock:
             if self._transport is not None and self._transport.is_active():
                 return self._transport

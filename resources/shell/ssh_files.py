@@ -82,7 +82,7 @@ class SshFiles:
             self._sftp.stat(name)
         except FileNotFoundError:
             self._make_directories(directory.parent)
-            with contextlib.suppress(OSError):  # somebody else may be faster
+            with contextlib.suppress(OSError):  # another process may be faster
                 self._sftp.mkdir(name)
         if not stat.S_ISDIR(self._sftp.stat(name).st_mode or 0):
             raise UnsafePath(f"{directory}: not a directory")

@@ -19,7 +19,7 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True)
 class QueueRow:
-    """One job, or one task of an array, as squeue tells it."""
+    """One job, or one task of an array, as squeue reports it."""
 
     array_id: str
     task: int | None
@@ -32,7 +32,7 @@ class QueueRow:
 
 @dataclass(frozen=True)
 class AccountRow:
-    """One life of one job or task, as sacct tells it; a job that was queued again has several."""
+    """One life of one job or task, as sacct reports it; a job that was queued again has several."""
 
     job_id: str
     cluster: str

@@ -1,7 +1,7 @@
-"""What rows say of the files below a processing location compared with what lies there, and both set right.
+"""Compare the files below a processing location with their rows, and repair both.
 
-The disk is listed before rows are read: a file that appears meanwhile is not looked at, and one that a row has come to
-know meanwhile is known. What seems wrong is looked at once more before it is told.
+The disk is listed before rows are read: a file that appears meanwhile is not looked at, and one that is registered
+meanwhile counts as registered. A discrepancy is checked once more before it is reported.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -39,14 +39,14 @@ from resources.space.purging import finish, look_at_all, unlink
 from resources.workspace.directories import path_component
 from resources.workspace.files_on_disk import FileOnDisk
 
-SETTLED_AFTER = timedelta(hours=1)  # whatever changed since may be somebody's who is at work
+SETTLED_AFTER = timedelta(hours=1)  # a file that changed later may belong to a process at work
 _PAGE = 10_000  # files or rows
-_FEW, _SHARE = 5, 0.1  # of the runs: where more of them lack a file, somebody has to look first
+_FEW, _SHARE = 5, 0.1  # of the runs: where more of them lack a file, an operator has to look first
 
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """A file, or the account of a run, that is not as rows say, and what was done or is to be done about it."""
+    """A file, or the account of a run, that differs from its rows, and what was done about it."""
 
     wrong: Wrong
     path: str
@@ -57,13 +57,13 @@ class Discrepancy:
 
     @property
     def is_open(self) -> bool:
-        """Say whether somebody has to see to it."""
+        """Say whether an operator has to act."""
         return not self.repaired and self.wrong not in LEFT_ALONE
 
 
 @dataclass(frozen=True)
 class SpaceCheck:
-    """Compares in pieces; with `repair`, sets right what it can. Safe to kill, and to do again."""
+    """Compares page by page; with `repair`, repairs what it can. Safe to kill and to repeat."""
 
     cluster: Cluster
     repair: bool = False
@@ -96,8 +96,8 @@ class SpaceCheck:
             lacking |= {row.run_id for row, size in compared if size != row.size_bytes and not isinstance(size, str)}
         if len(lacking) > max(_FEW, _SHARE * len(runs)):
             raise Refused(
-                f"of {len(lacking)} of the {len(runs)} runs whose files should lie below {self.cluster.base}, some are "
-                "missing or differ, and would be given up: is the right disk mounted there? Nothing has been changed; "
+                f"{len(lacking)} of the {len(runs)} runs with files below {self.cluster.base} have missing or "
+                "different files, which would be given up: is the right disk mounted there? Nothing has been changed; "
                 "--even-if-most-is-missing repairs all the same"
             )
 
@@ -113,7 +113,7 @@ class SpaceCheck:
             after = page[-1].id
 
     def _files_on_disk(self, seen: Seen) -> Iterator[Discrepancy]:
-        """Yield what lies there without a row that says so, page after page."""
+        """Yield files that have no row, page after page."""
         after: tuple[str, str] | None = ("", "")
         while after is not None:
             tree = self.cluster.store.tree(after, limit=_PAGE, skip=SKIP)
@@ -147,7 +147,7 @@ class SpaceCheck:
         return Known(known, staged, names, cluster.clock() - self.settled_after, directories)
 
     def _removed(self, found: Sequence[Discrepancy]) -> Iterator[Discrepancy]:
-        """Yield what was found; what nobody needs is removed first."""
+        """Yield what was found; left-over files and orphans are removed first."""
         going = [one.path for one in found if self.repair and one.wrong in (Wrong.LEFT_OVER, Wrong.ORPHAN)]
         staged = {name for path in going if (name := staged_of(path)) is not None}
         gone, problems = unlink(self.cluster, [path for path in going if staged_of(path) is None])
@@ -179,7 +179,7 @@ class SpaceCheck:
                 take_back(session, back)
 
     def _given_up(self, bad: Sequence[tuple[CopyRow, int | None]]) -> Iterator[Discrepancy]:
-        """Yield missing and different files; their runs are purged where these can be made again."""
+        """Yield missing and different files; their runs are purged where they can be regenerated."""
         fit: Collection[RunId] = ()
         if any(self.repair or row.given_up for row, _ in bad):
             fit = self._purge([(row, size) for row, size in bad if row.removable])
@@ -196,17 +196,17 @@ class SpaceCheck:
             yield Discrepancy(wrong, row.path, row.size_bytes, row.run_id, repaired, detail)
 
     def _detail(self, row: CopyRow, size: int | None, *, again: bool) -> str:
-        lies = "" if size is None else f"{size} bytes lie there"
+        found = "" if size is None else f"{size} bytes found"
         if again:
-            return f"{lies or 'not there'}: purged, and made again when it is needed"
+            return f"{found or 'not there'}: purged, and regenerated when needed"
         if self.repair and row.removable:
-            return f"{lies or 'given up'}: its run is kept, or cannot be made again"
-        return "given up" if self.repair and not lies else lies
+            return f"{found or 'given up'}: its run is kept, or cannot be regenerated"
+        return "given up" if self.repair and not found else found
 
     def _purge(self, rows: Sequence[tuple[CopyRow, int | None]]) -> Collection[RunId]:
         """Return the runs that lack a file and can be purged; with `repair`, purge what is left of them.
 
-        What they lack is made again when it is needed.
+        Their products are regenerated when needed.
         """
         cluster, now = self.cluster, self.cluster.clock()
         missing = {row.id for row, size in rows if size is None}
@@ -222,7 +222,7 @@ class SpaceCheck:
         return fit
 
     def _missing_staged(self, seen: Seen) -> Iterator[Discrepancy]:
-        """Yield staged raw data that is not there: it is brought anew."""
+        """Yield staged raw data that is missing: it is staged again."""
         cluster = self.cluster
         with cluster.ops_db.read() as session:
             staged = staged_copies(session, cluster.location_id)
@@ -231,7 +231,7 @@ class SpaceCheck:
         if gone and self.repair:
             with cluster.ops_db.write() as session:
                 give_up_staged(session, [wanted[name] for name in gone])
-        detail = "brought anew when it is needed" if self.repair else ""
+        detail = "staged again when needed" if self.repair else ""
         for name in gone:
             yield Discrepancy(Wrong.MISSING, f"{STAGED_DIRECTORY}/{name}", 0, None, self.repair, detail)
 
@@ -251,7 +251,7 @@ class SpaceCheck:
             yield Discrepancy(Wrong.ACCOUNT, "", abs(size - (said or 0)), run_id, self.repair, detail)
 
     def _sizes(self, paths: Sequence[str]) -> list[int | str | None]:
-        """Return the sizes of files below the base, None for none, or why that cannot be told."""
+        """Return the sizes of files below the base: None for a missing file, a message for one that cannot be read."""
         sizes: list[int | str | None] = []
         while len(sizes) < len(paths):
             sizes += self.cluster.store.sizes(paths[len(sizes) : len(sizes) + _PAGE])

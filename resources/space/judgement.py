@@ -1,4 +1,4 @@
-"""Whether a file below a processing location is there as rows say: decided from its path and what is known of it."""
+"""Whether a file below a processing location agrees with its rows: decided by its path and what rows know of it."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ from resources.workspace.files_on_disk import FileOnDisk
 
 _ATTEMPT = r"[^/]+/[^/]+/[^/]+/run-(\d{1,18})/attempt-(\d{1,9})"
 _IN_ATTEMPT = re.compile(rf"{_ATTEMPT}/([^/]+)/")
-# Hidden directories hold what belongs to no run: code, images, notes. Beside an attempt's outputs lie its records.
+# Hidden directories hold what belongs to no run: code, images, notes. An attempt's records are beside its outputs.
 SKIP = "|".join(
     (
         rf"\A\.(?!{STAGED_DIRECTORY[1:]}\Z)[^/]*\Z",
@@ -30,12 +30,12 @@ class Wrong(Enum):
 
     MISSING = "missing"
     DIFFERENT = "size differs"
-    UNREADABLE = "cannot be told"
+    UNREADABLE = "cannot be read"
     LEFT_OVER = "left over"
     ORPHAN = "orphan"
     ACCOUNT = "wrong account"
-    FOREIGN = "foreign"  # nothing is wrong: it does not lie where runs leave files, so it is somebody's
-    FAILED = "of failed attempts"  # nothing is wrong: kept for whoever looks into the failure
+    FOREIGN = "foreign"  # nothing is wrong: no run writes files there, so it belongs to a person
+    FAILED = "of failed attempts"  # nothing is wrong: kept for the analysis of the failure
 
 
 LEFT_ALONE = (Wrong.FOREIGN, Wrong.FAILED)
@@ -43,11 +43,11 @@ LEFT_ALONE = (Wrong.FOREIGN, Wrong.FAILED)
 
 @dataclass(frozen=True)
 class Known:
-    """What rows know of some files; `settled_before` is when something is old enough for nobody to be at work on it."""
+    """What rows know of some files; what changed before `settled_before` is no longer being worked on."""
 
     runs: RunFiles
     staged: Mapping[str, tuple[int, PhysicalCopyStatus]]
-    coming: Collection[str]  # directories of raw data on its way
+    coming: Collection[str]  # directories of raw data that is being staged
     settled_before: datetime
     directories: Collection[str]  # of the pipelines
 
@@ -61,19 +61,19 @@ class Seen:
 
 
 def run_of(path: str) -> RunId | None:
-    """Return the run in whose attempts a path lies."""
+    """Return the run whose attempts a path belongs to."""
     found = re.match(f"{_ATTEMPT}/", path)
     return None if found is None else RunId(int(found[1]))
 
 
 def staged_of(path: str) -> str | None:
-    """Return the name of the staged directory that a path lies in."""
+    """Return the name of the staged directory that contains a path."""
     first, _, rest = path.partition("/")
     return rest.partition("/")[0] if first == STAGED_DIRECTORY else None
 
 
 def judge(file: FileOnDisk, known: Known, seen: Seen) -> Wrong | None:
-    """Return what is wrong with a file that lies there, and note what it is of where nothing is."""
+    """Return what is wrong with a file, None for nothing; then note its copy or its staged directory as seen."""
     copy, name = known.runs.copies.get(file.path), staged_of(file.path)
     if name is not None:
         return _judge_staged(name, known, seen)
@@ -86,7 +86,7 @@ def _judge_copy(file: FileOnDisk, copy: CopyRow, known: Known, seen: Seen) -> Wr
     if copy.status in READABLE:
         if copy.size_bytes == file.size_bytes:
             seen.copies.add(copy.id)
-        return None  # one of another size is told with those that are missing
+        return None  # one of another size is reported with the missing ones
     if copy.given_up:
         return None  # it is there again
     return Wrong.LEFT_OVER if copy.changed_at is None or copy.changed_at <= known.settled_before else None

@@ -7,7 +7,7 @@ _LOOKED_AT = 50
 
 
 def check_mounted(cluster: Cluster) -> None:
-    """Raise DiskNotThere where products should lie at a cluster's location, and none of the newest ones does.
+    """Raise DiskNotThere where a cluster's location should have products, and none of the newest ones exists.
 
     Whoever is about to take a file that is not there for removed asks this first: an empty mount point has none.
     """

@@ -1,4 +1,4 @@
-"""Pinning products so that no purge takes them: what a purge that is deciding just now takes is told as not there."""
+"""Pinning products so that no purge removes them. Those that a purge is just removing count as not found."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Making room: what may go is marked in one transaction, removed where it lies, and confirmed."""
+"""Purging products: they are marked in one transaction, their files removed, and the removal confirmed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ def removable(cluster: Cluster, wanted_bytes: int) -> list[StepPicked]:
 
 
 def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
-    """Remove products to free so many bytes, or as many as may go; finish first what somebody has begun.
+    """Remove products to free so many bytes, or as many as may be removed; finish earlier purges first.
 
     Raises TransientError where the location cannot be reached, or its disk does not seem to be there: what is marked
     then is removed later.
@@ -63,7 +63,7 @@ def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed
 
 
 def finish(cluster: Cluster, *, even_if_nothing_is_there: bool = False) -> Freed:
-    """Remove the files of all runs that are marked, whoever has marked them, and confirm those that are gone.
+    """Remove the files of all runs that are marked by any process, and confirm those that are gone.
 
     Raises TransientError where the location cannot be reached, or its disk does not seem to be there.
     """
@@ -95,7 +95,7 @@ def look_at_all(session: Session, now: datetime) -> None:
 
 
 def _leave_due(session: Session, pipeline: PipelineView) -> None:
-    """Leave a change noted: whoever asks for runs comes only where one is, and a look forgets those it has followed."""
+    """Leave one change noted: rounds visit only pipelines with a change, and a look deletes those it has followed."""
     step_id = pipeline.steps[0].step_id
     some = session.scalar(sa.select(sa.func.min(SubGroupGap.sub_group_id)).where(SubGroupGap.step_id == step_id))
     if some is not None:

@@ -124,8 +124,8 @@ def test_what_was_purged_is_told_from_what_is_lost_or_replaced(works: Works) -> 
     assert {
         product: (one.finding.value, one.detail, one.remedy) for product, one in found.items() if product in (1, 2, 3)
     } == {
-        1: ("lost", f"purged, and not to be made again since {day}", f"make another one: {again}"),
-        2: ("replaced", f"purged, and made again differently by run {second} on {day}", ""),
+        1: ("lost", f"purged, and cannot be regenerated since {day}", f"make another one: {again}"),
+        2: ("replaced", f"purged, and regenerated differently by run {second} on {day}", ""),
         3: ("purged", f"removed to make room on {day}", "make it again: ccat regenerate 3"),
     }
     assert [finding.value for finding in FINE] == ["ok", "purged", "replaced"], "what is lost is not fine"

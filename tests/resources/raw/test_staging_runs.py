@@ -96,7 +96,7 @@ def test_what_cannot_be_brought_fails_with_a_remedy_and_a_retry_after_mending_co
     ((failure, message),) = lab.failures()
     assert failure == "staging"
     assert message.startswith("package scan-0: from archive: scan.dat has sha256 ")
-    assert message.endswith("the next attempt brings it anew: if that ends alike, the archived copy is damaged")
+    assert message.endswith("the next attempt stages it again: if that fails alike, the archived copy is damaged")
     assert [(job.status, job.failure_message) for job in lab.jobs()] == [(Status.FAILED, message)]
     assert (lab.staged(), lab.copies(0)) == ([], [Held(ARCHIVE, "scan-0.tar", PRESENT, verified=False)])
     tar.unlink()
@@ -197,7 +197,7 @@ def test_location_and_workspace_that_differ_are_told(lab: StagingLab) -> None:
     with lab.cluster.ops_db.write() as session:
         session.execute(sa.text("UPDATE disk_data_location SET path = '/elsewhere' WHERE id = 1"))
     assert lab.lab.until_ended() == {"FAILED": 1}
-    assert "data location 'local' lies in /elsewhere, but pipeline_base_dir is" in lab.failures()[0][1]
+    assert "data location 'local' is in /elsewhere, but pipeline_base_dir is" in lab.failures()[0][1]
 
 
 def gap_of(sub_group_id: int, reason: str) -> SubGroupGap:
