@@ -1,28 +1,27 @@
 """One Dagster run for many sub-groups of a step: which, how they are made, and what came of each."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import sleep
 
 import dagster as dg
-import sqlalchemy as sa
 
 from ccat_assets.dagit.names import StepName
-from ccat_assets.dagit.run_report import RunReport, read_reports
 from ccat_assets.wiring.application import Application
 from ccat_models.errors import CcatError
 from ccat_models.gap.reasons import MEANING, Reason
+from ccat_models.lineage.run_report import RunReport, read_reports
 from ccat_models.run.lease import give_up_lease, take_lease
+from ccat_models.run.request import has_asked
+from ccat_models.run.unpublished import WAITER_PREFIX
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RerunRequest, RunStatus
+from ccat_models.tables.execution import RunStatus
 from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from resources.run.holder import is_gone
 
-WAITER_PREFIX = "dagster:"
 _PUBLISHERS = "dagster"  # whose turn it is to publish, as a lease
 _TURN = timedelta(minutes=5)
 _RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -108,21 +107,8 @@ def _options(application: Application, name: StepName, config: BatchConfig, run:
 
 def _has_asked(application: Application, name: StepName, by: str) -> bool:
     """Say whether somebody has had runs made, or tried again, of a step."""
-    again = sa.select(RerunRequest.id).where(RerunRequest.step_id == name.step_id, RerunRequest.requested_by == by)
-    made = sa.select(Run.id).where(Run.step_id == name.step_id, Run.requested_by == by)
     with application.ops_db.read() as session:
-        return bool(session.scalar(sa.select(sa.or_(again.exists(), made.exists()))))
-
-
-def mark_published(application: Application, run_ids: Collection[RunId]) -> None:
-    """Record that Dagster knows how these runs ended."""
-    with application.ops_db.write() as session:
-        session.execute(
-            sa.update(Run)
-            .where(Run.id.in_(run_ids), Run.published_at.is_(None))
-            .values(published_at=application.clock())
-            .execution_options(synchronize_session=False)
-        )
+        return has_asked(session, name.step_id, by)
 
 
 @contextmanager

@@ -2,7 +2,6 @@ from functools import partial
 
 import dagster as dg
 
-from ccat_assets.dagit.batch import WAITER_PREFIX
 from ccat_assets.dagit.catalogue import definitions_of
 from ccat_assets.dagit.needed_runs import needed_runs
 from ccat_assets.dagit.overview import overview_shown
@@ -12,6 +11,7 @@ from ccat_assets.dagit.snapshot import Snapshot
 from ccat_assets.dagit.space import purged_shown, space_shown
 from ccat_assets.provenance.openlineage import events_by_run
 from ccat_assets.wiring.application import Application
+from ccat_models.run.unpublished import WAITER_PREFIX
 from resources.openlineage import OpenLineageReceiver
 from resources.ops_db import OpsDb
 from sensors.dagster_runs import dagster_runs_sensor

@@ -8,7 +8,7 @@ import dagster as dg
 from ccat_assets.dagit.attempt_files import Files, size_inside, size_of
 from ccat_assets.dagit.metadata import Metadata, table
 from ccat_assets.dagit.names import step_key
-from ccat_assets.dagit.run_report import ProductReport, RunReport
+from ccat_models.lineage.run_report import ProductReport, RunReport
 from ccat_models.pipeline.values import RESERVED_CHECKS, QualityLimit
 from ccat_models.product.quality import CheckRow
 from ccat_models.tables.products import QualityMetric

@@ -11,8 +11,8 @@ import dagster as dg
 from ccat_assets.dagit.attempt_files import Files, Read, picture_of, read_tail, tail_of, thumbnail_png
 from ccat_assets.dagit.links import Links, link, observation_key, partition_url, text
 from ccat_assets.dagit.names import raw_key, step_key
-from ccat_assets.dagit.run_report import ProductReport, RunReport
 from ccat_assets.sizes import size_text
+from ccat_models.lineage.run_report import ProductReport, RunReport
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
 from ccat_models.tables.products import DataProductType

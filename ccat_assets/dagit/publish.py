@@ -1,11 +1,11 @@
 """Showing in Dagit what was run without it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
-import sqlalchemy as sa
 
 from ccat_assets.dagit.batch import BatchConfig
 from ccat_assets.dagit.budget import Budget
@@ -15,11 +15,10 @@ from ccat_assets.dagit.partitions import add_keys, partitions_name, sync_partiti
 from ccat_assets.dagit.raw_assets import publish_raw
 from ccat_assets.dagit.snapshot import Snapshot, read_snapshot
 from ccat_assets.dagit.step_assets import KEYS_PER_RUN
-from ccat_assets.dagit.unpublished import keys_by_step, steps_due, unpublished_keys, unpublished_runs
 from ccat_assets.wiring.application import Application
+from ccat_models.run.listing import sub_groups_of
+from ccat_models.run.unpublished import steps_due, unpublished_keys, unpublished_runs
 from ccat_models.tables.base import RunId, StepId
-from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.pipelines import SubGroup
 from resources.run.holder import is_gone
 
 PUBLISHER_TAG = "ccat/publisher"
@@ -72,7 +71,7 @@ def publish_ended(
     """
     _end_abandoned(instance)
     with application.ops_db.read() as session:
-        keys = unpublished_keys(session, application.clock(), steps)
+        keys = _by_step(unpublished_keys(session, application.clock(), steps))
         snapshot = read_snapshot(session) if keys else Snapshot()
     batches = list(_batches(snapshot, keys))
     if not batches:
@@ -120,10 +119,9 @@ def publish_decided(application: Application, instance: dg.DagsterInstance, run_
     """
     with application.ops_db.read() as session:
         snapshot = read_snapshot(session)
-        query = sa.select(Run.id, Run.step_id, SubGroup.key).join(SubGroup, SubGroup.id == Run.sub_group_id)
-        found = session.execute(query.where(Run.id.in_(run_ids)).order_by(Run.id)).tuples().all()
+        found = sub_groups_of(session, run_ids)
     job = definitions_of(snapshot, application).resolve_implicit_global_asset_job_def()
-    for batch in _batches(snapshot, keys_by_step((step_id, key) for _, step_id, key in found)):
+    for batch in _batches(snapshot, _by_step((step_id, key) for _, step_id, key in found)):
         runs = [int(run_id) for run_id, step_id, key in found if step_id == batch.name.step_id and key in batch.keys]
         result = _execute(application, instance, job, batch, BatchConfig(keys=list(batch.keys), decided=runs))
         if not result.success:
@@ -139,6 +137,14 @@ def _at_work(instance: dg.DagsterInstance) -> Collection[dg.AssetKey]:
 def run_config(name: StepName, config: BatchConfig) -> dict[str, object]:
     """Return the configuration of a run of one step."""
     return {"ops": {name.op: {"config": config.model_dump(exclude_none=True)}}}
+
+
+def _by_step(found: Iterable[tuple[StepId, str]]) -> Mapping[StepId, list[str]]:
+    """Return pairs of step and sub-group as the sub-groups of each step."""
+    keys: dict[StepId, list[str]] = defaultdict(list)
+    for step_id, key in found:
+        keys[step_id].append(key)
+    return keys
 
 
 def _batches(snapshot: Snapshot, keys: Mapping[StepId, list[str]]) -> Iterator[_Batch]:

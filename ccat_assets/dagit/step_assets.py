@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 import dagster as dg
 
 from ccat_assets.dagit.attempt_files import Files
-from ccat_assets.dagit.batch import BatchConfig, Ended, keys_of, make, mark_published, publishing_turn
+from ccat_assets.dagit.batch import BatchConfig, Ended, keys_of, make, publishing_turn
 from ccat_assets.dagit.checks import check_specs, evaluations, files_checked, judgements
 from ccat_assets.dagit.dagster_private import report_planned
 from ccat_assets.dagit.description import describe_step
@@ -13,10 +13,11 @@ from ccat_assets.dagit.links import Links
 from ccat_assets.dagit.metadata import files_shown, materialization, table
 from ccat_assets.dagit.names import StepName, raw_key, step_names
 from ccat_assets.dagit.partitions import Partitions
-from ccat_assets.dagit.run_report import read_reports
 from ccat_assets.dagit.snapshot import PipelineSnapshot, Snapshot, StepSnapshot
 from ccat_assets.dagit.unpublished import read_unpublished
 from ccat_assets.wiring.application import Application
+from ccat_models.lineage.run_report import read_reports
+from ccat_models.run.unpublished import mark_published
 from ccat_models.tables.base import RunId
 from sensors.dagster_runs import HOLDER_TAG
 
@@ -133,7 +134,8 @@ def _publish(
     if ended.failed:
         # A plan that stands after the last materialization is what shows a partition of a failed run as failed.
         report_planned(context.instance, context.run, name.op, name.asset_key, ended.failed)
-    mark_published(application, ended.told)
+    with application.ops_db.write() as session:
+        mark_published(session, ended.told, application.clock())
     if ended.failed:
         rows = sorted(ended.failed.items())
         more = f"\n… and {len(rows) - _NAMED_IN_FAILURE} more" if len(rows) > _NAMED_IN_FAILURE else ""

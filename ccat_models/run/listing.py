@@ -1,3 +1,4 @@
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -5,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.errors import InvalidDeclaration, NotFound
-from ccat_models.tables.base import RunId, number_in
+from ccat_models.tables.base import RunId, StepId, number_in
 from ccat_models.tables.execution import Attempt, AttemptState, FailureClass, RunStatus, RunStatusHistory
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import (
@@ -78,6 +79,12 @@ def list_runs(
         if value is not None:
             query = query.where(column == value)
     return [RunRow(*row) for row in session.execute(query).tuples()]
+
+
+def sub_groups_of(session: Session, run_ids: Collection[RunId]) -> Sequence[tuple[RunId, StepId, str]]:
+    """Return of these runs, the oldest first, the step and the key of the sub-group."""
+    query = sa.select(Run.id, Run.step_id, SubGroup.key).join(SubGroup, SubGroup.id == Run.sub_group_id)
+    return session.execute(query.where(Run.id.in_(run_ids)).order_by(Run.id)).tuples().all()
 
 
 def find_run(session: Session, text: str) -> RunId:

@@ -17,8 +17,8 @@ from ccat_assets.dagit.build import build
 from ccat_assets.dagit.links import Links
 from ccat_assets.dagit.metadata import materialization
 from ccat_assets.dagit.publish import due, publish_ended
-from ccat_assets.dagit.run_report import RunReport
 from ccat_models.clock import system_clock
+from ccat_models.lineage.run_report import RunReport
 from ccat_models.tables.base import StepId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import FailureClass, RunStatus

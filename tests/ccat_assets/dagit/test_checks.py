@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from ccat_assets.dagit.checks import evaluations
-from ccat_assets.dagit.run_report import read_reports
+from ccat_models.lineage.run_report import read_reports
 from ccat_models.pipeline.values import RESERVED_CHECKS
 from ccat_models.tables.base import RunId
 from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, PhysicalCopyStatus

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ccat_assets.dagit.metadata import MOST_PLOTS, metadata_of, tags_of
 from ccat_assets.dagit.publish import publish
-from ccat_assets.dagit.run_report import ROWS_SHOWN, read_reports
+from ccat_models.lineage.run_report import ROWS_SHOWN, read_reports
 from ccat_models.tables.base import RunId
 from ccat_models.tables.products import DataProduct
 from resources.workspace.software import code_sha256

@@ -9,7 +9,7 @@ import pytest
 
 from ccat_assets.dagit.metadata import materialization
 from ccat_assets.dagit.publish import PUBLISHER_TAG, publish, publish_to_home
-from ccat_assets.dagit.run_report import read_reports
+from ccat_models.lineage.run_report import read_reports
 from ccat_models.run.cancel import wait_for
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from ccat_assets.dagit import checks, metadata
 from ccat_assets.dagit.attempt_files import Files, picture_of, read_tail, size_inside
 from ccat_assets.dagit.publish import publish
-from ccat_assets.dagit.run_report import RunReport, read_reports
 from ccat_assets.wiring.application import Application
+from ccat_models.lineage.run_report import RunReport, read_reports
 from ccat_models.tables.base import RunId
 from ccat_models.tables.places import DiskDataLocation
 from resources.errors import ShellUnavailable

@@ -1,4 +1,4 @@
-"""Everything that Dagit shows of runs, read for a whole batch in a constant number of queries."""
+"""Everything that is shown of runs, read for a whole batch in a constant number of queries."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
