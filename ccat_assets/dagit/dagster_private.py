@@ -1,4 +1,4 @@
-"""What Dagster 1.13 does not offer in public: planned events for chosen partitions, and the newest event of each.
+"""What Dagster 1.13 does not offer in public: planned events for chosen partitions, the newest event of each, an error.
 
 A run has one partition key, or a contiguous range of them. A run for an arbitrary list of keys is shown in progress,
 and its missing keys as failed, only if their planned events are reported by hand.
@@ -8,8 +8,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent  # noqa: TID251 - see above
 
+STORAGE_CONFLICT = sa.exc.IntegrityError  # what a storage of Dagster raises where another process was faster
 _MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
 _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 import dagster as dg
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_assets.dagit.budget import Budget
+from ccat_assets.dagit.dagster_private import STORAGE_CONFLICT
 from ccat_assets.dagit.snapshot import Snapshot
 from ccat_models.chunks import chunks
 from ccat_models.clock import Clock, system_clock
 from ccat_models.sub_group.activity import Marks, come_into_sight, in_sight, sights
+from ccat_models.sub_group.dimensions import OBSERVATIONS
 from ccat_models.sub_group.keys import ALL
 
 _FASTER_ONES = 20  # that may add the same keys; each of them is faster once
 KEYS_IN_ONE_CALL = 10_000  # Dagster's SQLite storage fails with "too many SQL variables" on larger ones
-OBSERVATIONS = ("executed_obs_unit",)
 
 
 def partitions_name(grouping: str, group_by: Sequence[str]) -> str:
@@ -56,7 +56,7 @@ def add_keys(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> No
     for _ in range(_FASTER_ONES):
         try:
             return instance.add_dynamic_partitions(name, keys)
-        except sa.exc.IntegrityError:  # Dagster's SQLite storage reads, then inserts: somebody was faster in between
+        except STORAGE_CONFLICT:  # Dagster's SQLite storage reads, then inserts: somebody was faster in between
             continue
     return instance.add_dynamic_partitions(name, keys)
 
@@ -78,7 +78,7 @@ def sync_partitions(
     for sight in sights(session, clock()):
         name = partitions_name(sight.grouping, sight.group_by)
         known = set(instance.get_dynamic_partitions(name)) if after is None else set()
-        keys = session.scalars(in_sight(sight) if after is None else come_into_sight(sight, after))
+        keys = in_sight(session, sight) if after is None else come_into_sight(session, sight, after)
         missing = (key for key in keys if key not in known)
         for chunk in chunks(missing, KEYS_IN_ONE_CALL):
             if limit.spent:
@@ -101,7 +101,7 @@ def hide_partitions(
             continue
         name = partitions_name(sight.grouping, sight.group_by)
         shown = instance.get_dynamic_partitions(name)
-        near = set(session.scalars(in_sight(sight)))
+        near = set(in_sight(session, sight))
         for key in shown:
             if key in near:
                 continue

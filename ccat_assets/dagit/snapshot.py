@@ -1,21 +1,17 @@
 """What ops-db says of pipelines when a code location loads: plain JSON, the same for all processes of that load."""
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from ccat_models.pipeline.values import QualityLimit
-from ccat_models.pipeline.versions import target_version
-from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines
+from ccat_models.pipeline.versions import versions_now
+from ccat_models.pipeline.view import PipelineView, StepView, groupings_named, list_pipelines
+from ccat_models.product.quality import newest_metrics
+from ccat_models.raw.locations import location_names
 from ccat_models.tables.base import StepId
-from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RunStatus
-from ccat_models.tables.pipelines import DataGrouping, ReductionSoftwareVersion, ReductionStepRevision
-from ccat_models.tables.places import DataLocation
-from ccat_models.tables.products import QualityMetric
+from ccat_models.tables.pipelines import ReductionSoftwareVersion
 
 
 class _Plain(BaseModel):
@@ -77,49 +73,21 @@ class Snapshot(_Plain):
 def read_snapshot(session: Session) -> Snapshot:
     """Return what ops-db holds now, in a constant number of queries."""
     pipelines = sorted(list_pipelines(session), key=lambda pipeline: pipeline.pipeline_id)
-    versions, metrics = _versions(session), _metrics(session)
+    versions, metrics = versions_now(session), newest_metrics(session)
     read = {pipeline.data_grouping_name for pipeline in pipelines}
-    groupings = session.scalars(sa.select(DataGrouping).where(DataGrouping.name.in_(read)).order_by(DataGrouping.name))
     locations = {pipeline.processing_location_id for pipeline in pipelines}
-    names = sa.select(DataLocation.name).where(DataLocation.id.in_(locations)).order_by(DataLocation.name)
     return Snapshot(
         pipelines=tuple(_pipeline(pipeline, versions, metrics) for pipeline in pipelines),
         groupings=tuple(
             GroupingSnapshot(name=row.name, description=row.description, rules=tuple(row.filter_rules))
-            for row in groupings
+            for row in groupings_named(session, read)
         ),
-        locations=tuple(session.scalars(names)),
+        locations=tuple(location_names(session, locations)),
     )
-
-
-def _versions(session: Session) -> dict[int, ReductionSoftwareVersion]:
-    """Return of each step revision the version that it runs now."""
-    revision = ReductionStepRevision
-    wanted = target_version(revision.version_policy, revision.software_id, revision.pinned_version_id)
-    query = sa.select(revision.id, ReductionSoftwareVersion).join(
-        ReductionSoftwareVersion, ReductionSoftwareVersion.id == wanted
-    )
-    return dict(session.execute(query).tuples().all())
-
-
-def _metrics(session: Session) -> dict[StepId, list[str]]:
-    newest = (
-        sa.select(sa.func.max(Run.id)).where(Run.status == RunStatus.COMPLETED, Run.is_result).group_by(Run.step_id)
-    )
-    query = (
-        sa.select(Run.step_id, QualityMetric.name)
-        .join(Run, Run.id == QualityMetric.run_id)
-        .where(QualityMetric.run_id.in_(newest))
-        .order_by(QualityMetric.name)
-    )
-    metrics: dict[StepId, list[str]] = defaultdict(list)
-    for step_id, name in session.execute(query).tuples():
-        metrics[step_id].append(name)
-    return metrics
 
 
 def _pipeline(
-    view: PipelineView, versions: Mapping[int, ReductionSoftwareVersion], metrics: Mapping[StepId, list[str]]
+    view: PipelineView, versions: Mapping[int, ReductionSoftwareVersion], metrics: Mapping[StepId, Sequence[str]]
 ) -> PipelineSnapshot:
     names = {step.step_id: step.name for step in view.steps}
     return PipelineSnapshot(
@@ -138,7 +106,7 @@ def _pipeline(
 
 
 def _step(
-    view: StepView, names: Mapping[StepId, str], version: ReductionSoftwareVersion, metrics: list[str]
+    view: StepView, names: Mapping[StepId, str], version: ReductionSoftwareVersion, metrics: Sequence[str]
 ) -> StepSnapshot:
     return StepSnapshot(
         step_id=view.step_id,

@@ -3,7 +3,7 @@
 import re
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session, aliased
 
 from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStepRevision, VersionPolicy
 
@@ -55,6 +55,16 @@ def target_version(policy: Policy, software_id: Id, pinned_version_id: Id) -> sa
     )
     chosen = sa.case((policy == VersionPolicy.PINNED, pinned.id), else_=sa.func.coalesce(newest, pinned.id))
     return sa.select(chosen).where(pinned.id == pinned_version_id).correlate_except(version, pinned).scalar_subquery()
+
+
+def versions_now(session: Session) -> dict[int, ReductionSoftwareVersion]:
+    """Return of each step revision the version that it runs now."""
+    revision = ReductionStepRevision
+    wanted = target_version(revision.version_policy, revision.software_id, revision.pinned_version_id)
+    query = sa.select(revision.id, ReductionSoftwareVersion).join(
+        ReductionSoftwareVersion, ReductionSoftwareVersion.id == wanted
+    )
+    return dict(session.execute(query).tuples().all())
 
 
 def acceptable_versions(policy: Policy, software_id: Id, pinned_version_id: Id) -> sa.Select[tuple[int]]:

@@ -1,7 +1,7 @@
 """A pipeline's current revision as plain values, read in a constant number of queries."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from ccat_models.errors import NotFound
 from ccat_models.pipeline.values import Escalation, QualityLimit, Resources, Retention, Retries
 from ccat_models.tables.base import StepId
 from ccat_models.tables.pipelines import (
+    DataGrouping,
     FanIn,
     Pipeline,
     PipelineMode,
@@ -100,6 +101,13 @@ def load_pipeline(session: Session, name: str) -> PipelineView:
 def list_pipelines(session: Session) -> tuple[PipelineView, ...]:
     """Return all pipelines, ordered by name."""
     return _load(session, sa.true())
+
+
+def groupings_named(session: Session, names: Collection[str]) -> Sequence[DataGrouping]:
+    """Return the data groupings of these names, ordered by name."""
+    return session.scalars(
+        sa.select(DataGrouping).where(DataGrouping.name.in_(names)).order_by(DataGrouping.name)
+    ).all()
 
 
 def _load(session: Session, which: sa.ColumnElement[bool]) -> tuple[PipelineView, ...]:

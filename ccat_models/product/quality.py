@@ -1,3 +1,4 @@
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,8 +10,10 @@ from ccat_models.errors import InvalidDeclaration, NotFound, Refused
 from ccat_models.product.listing import find_run_of, is_path, named_runs
 from ccat_models.tables.base import RunId, StepId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.pipelines import ReductionStep, SubGroup
+from ccat_models.tables.products import QualityMetric
 from ccat_models.tables.quality import QualityCheck, QualityWaiver
 
 
@@ -97,6 +100,23 @@ def checks_of(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Sequ
     for check, waiver in session.execute(query).tuples():
         found[check.run_id].append(_row(check, waiver))
     return found
+
+
+def newest_metrics(session: Session) -> Mapping[StepId, Sequence[str]]:
+    """Return of each step the names of the metrics that its newest completed run left, in their order."""
+    newest = (
+        sa.select(sa.func.max(Run.id)).where(Run.status == RunStatus.COMPLETED, Run.is_result).group_by(Run.step_id)
+    )
+    query = (
+        sa.select(Run.step_id, QualityMetric.name)
+        .join(Run, Run.id == QualityMetric.run_id)
+        .where(QualityMetric.run_id.in_(newest))
+        .order_by(QualityMetric.name)
+    )
+    metrics: dict[StepId, list[str]] = defaultdict(list)
+    for step_id, name in session.execute(query).tuples():
+        metrics[step_id].append(name)
+    return metrics
 
 
 def find_failing(session: Session, text: str, name: str) -> RunId:

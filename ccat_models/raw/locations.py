@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -72,6 +72,12 @@ def where(location: DataLocation) -> str:
     if isinstance(location, DiskDataLocation):
         return f"{location.host}:{location.path}" if location.host else location.path
     return location.mount_path if isinstance(location, TapeDataLocation) else ""
+
+
+def location_names(session: Session, location_ids: Collection[int]) -> Sequence[str]:
+    """Return the names of these locations, in their order."""
+    query = sa.select(DataLocation.name).where(DataLocation.id.in_(location_ids)).order_by(DataLocation.name)
+    return session.scalars(query).all()
 
 
 def find_location(session: Session, name: str) -> DataLocation:

@@ -1,6 +1,6 @@
 """Which sub-groups something happened to lately: what a partition horizon keeps in sight."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -98,25 +98,36 @@ def sights(session: Session, now: datetime) -> Sequence[Sight]:
     ]
 
 
-def in_sight(sight: Sight) -> sa.Select[tuple[str]]:
+def in_sight(session: Session, sight: Sight) -> Iterable[str]:
     """Return the keys of the sub-groups in sight, the oldest first."""
     keys = _keys(sight)
     if sight.since is None:
-        return keys
+        return session.scalars(keys)
     runs = sa.select(Run.sub_group_id).where(Run.created_at >= sight.since)
-    return keys.where(
-        sa.or_(SubGroup.created_at >= sight.since, SubGroup.id.in_(_arrived(sight, sight.since)), SubGroup.id.in_(runs))
-    )
+    arrived = SubGroup.id.in_(_arrived(sight, sight.since))
+    return session.scalars(keys.where(sa.or_(SubGroup.created_at >= sight.since, arrived, SubGroup.id.in_(runs))))
 
 
-def come_into_sight(sight: Sight, after: Marks) -> sa.Select[tuple[str]]:
+def come_into_sight(session: Session, sight: Sight, after: Marks) -> Iterable[str]:
     """Return the keys of the sub-groups that may have come into sight after these marks, by indexes alone."""
     new = SubGroup.id > after.sub_group
     if sight.since is None:
-        return _keys(sight).where(new)
+        return session.scalars(_keys(sight).where(new))
     since = sight.since if after.archived is None else max(sight.since, after.archived - _LATE)
     runs = sa.select(Run.sub_group_id).where(Run.id > after.run)
-    return _keys(sight).where(sa.or_(new, SubGroup.id.in_(_arrived(sight, since)), SubGroup.id.in_(runs)))
+    near = sa.or_(new, SubGroup.id.in_(_arrived(sight, since)), SubGroup.id.in_(runs))
+    return session.scalars(_keys(sight).where(near))
+
+
+def arrived_since(since: datetime) -> sa.Select[tuple[SubGroupId]]:
+    """Return the sub-groups that packages have arrived in since then, as a query."""
+    package = RawDataPackage  # by the index of archived_at: a coalesce would look at every package
+    arrived = sa.or_(package.archived_at >= since, sa.and_(package.archived_at.is_(None), package.created_at >= since))
+    return (
+        sa.select(SubGroupMember.sub_group_id)
+        .join(package, package.id == SubGroupMember.raw_data_package_id)
+        .where(arrived)
+    )
 
 
 def _keys(sight: Sight) -> sa.Select[tuple[str]]:
@@ -124,10 +135,4 @@ def _keys(sight: Sight) -> sa.Select[tuple[str]]:
 
 
 def _arrived(sight: Sight, since: datetime) -> sa.Select[tuple[SubGroupId]]:
-    package = RawDataPackage  # by the index of archived_at: a coalesce would look at every package
-    arrived = sa.or_(package.archived_at >= since, sa.and_(package.archived_at.is_(None), package.created_at >= since))
-    return (
-        sa.select(SubGroupMember.sub_group_id)
-        .join(package, package.id == SubGroupMember.raw_data_package_id)
-        .where(SubGroupMember.partitioning_id == sight.partitioning_id, arrived)
-    )
+    return arrived_since(since).where(SubGroupMember.partitioning_id == sight.partitioning_id)

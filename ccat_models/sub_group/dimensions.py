@@ -46,6 +46,8 @@ _MOMENTS: Mapping[str, tuple[str, int]] = {
     "obs_month": ("ExecutedObsUnit.start_time", _MONTH),
 }
 
+OBSERVATIONS = ("executed_obs_unit",)  # a sub-group for each observation
+
 # The short name of a dimension → the column it stands for.
 REGISTERED: Mapping[str, str] = {
     "executed_obs_unit": "ExecutedObsUnit.name",
