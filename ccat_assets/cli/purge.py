@@ -16,10 +16,11 @@ from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.product.copies import runs_of, select_named
 from ccat_models.product.space import By, Scope, read_space
 from ccat_models.raw.staging import read_staged
+from ccat_models.run.regenerated import Regenerated, outcomes
 from ccat_models.tables.base import RunId
 from ccat_models.tables.space import NOT_THERE, SpaceState
 from resources.request.ensure import RequestOptions
-from resources.request.regeneration import Regenerated, Regenerator, outcomes, purged_here, request_again
+from resources.request.regeneration import Regenerator, purged_here, request_again
 from resources.space.plan import Plan, kept, plan
 from resources.space.purging import Freed
 from resources.space.room import make_room, usage

@@ -15,9 +15,9 @@ from ccat_models.gap.reasons import MEANING, Reason
 from ccat_models.pipeline.view import StepView
 from ccat_models.product.quality import CheckRow, checks_of
 from ccat_models.run.listing import RunRow, history_of, list_runs
+from ccat_models.run.regenerated import waited_for
 from ccat_models.tables.base import RunId
 from resources.request.gaps_now import GapsNow, gaps_now
-from resources.request.regeneration import waited_for
 
 _LISTED = 10  # purged products that a sub-group waits for
 

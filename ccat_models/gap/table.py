@@ -12,6 +12,9 @@ from ccat_models.pipeline.view import StepView
 from ccat_models.tables.gaps import SubGroupGap
 from ccat_models.temporary import make_anew
 
+GapTable = sa.Table
+"""Where gaps are read: `gap_now` or `sub_group_gap`."""
+
 _OWN = sa.MetaData()  # never part of the migrated schema
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.chunks import chunks
 from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.tables.base import RunId, StepId, number_in
 from ccat_models.tables.execution import Attempt, AttemptState, FailureClass, RunStatus, RunStatusHistory
@@ -85,6 +86,15 @@ def sub_groups_of(session: Session, run_ids: Collection[RunId]) -> Sequence[tupl
     """Return of these runs, the oldest first, the step and the key of the sub-group."""
     query = sa.select(Run.id, Run.step_id, SubGroup.key).join(SubGroup, SubGroup.id == Run.sub_group_id)
     return session.execute(query.where(Run.id.in_(run_ids)).order_by(Run.id)).tuples().all()
+
+
+def statuses_of(session: Session, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
+    """Return how far runs, of which there may be any number, have come."""
+    statuses: dict[RunId, RunStatus] = {}
+    for chunk in chunks(run_ids):
+        found = session.execute(sa.select(Run.id, Run.status).where(Run.id.in_(chunk)))
+        statuses.update(found.tuples().all())
+    return statuses
 
 
 def find_run(session: Session, text: str) -> RunId:

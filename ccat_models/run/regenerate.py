@@ -35,6 +35,12 @@ HOPELESS = (FailureClass.SCIENCE, FailureClass.PERMANENT, FailureClass.COLLECTIO
 _COPIED = ("step_id", "step_revision_id", "sub_group_id", "software_version_id", "config_id", "priority")
 _INPUTS = ("input_count", "input_lane_0", "input_lane_1", "input_lane_2")
 Runs = sa.Select[tuple[RunId]] | sa.CompoundSelect[tuple[RunId]]
+"""Runs as a query: there may be a million of them, which need not leave the database."""
+
+
+def runs_numbered(run_ids: Collection[RunId]) -> Runs:
+    """Return the runs that have these numbers."""
+    return sa.select(Run.id.label("run_id")).where(Run.id.in_(run_ids))
 
 
 def runs_lacked(
@@ -96,14 +102,15 @@ def renew(session: Session, pipeline: PipelineView, runs: Runs, *, by: str, now:
         request_rerun(session, step, sub_groups, force=False, by=by, now=now)
 
 
-def on_their_way(runs: Runs) -> sa.Select[tuple[RunId, str]]:
+def on_their_way(session: Session, runs: Runs) -> dict[RunId, str]:
     """Return the runs in flight that make again what the products of runs lack, and the names of their steps."""
     needed = needed_runs(runs)
-    return (
+    query = (
         sa.select(Run.id, ReductionStep.name)
         .join(ReductionStep, ReductionStep.id == Run.step_id)
         .where(Run.regenerates_run_id.in_(sa.select(needed.c.run_id)), Run.status.in_(IN_FLIGHT))
     )
+    return dict(session.execute(query).tuples().all())
 
 
 def runs_read(pipeline: PipelineView, step: StepView, gaps: sa.Select[Any], known: sa.Table) -> Runs:

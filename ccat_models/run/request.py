@@ -62,6 +62,18 @@ def create_runs(
     return created
 
 
+def keys_of_new(session: Session, step_id: StepId, created: Collection[RunId]) -> dict[str, RunId]:
+    """Return by sub-group key the runs of a step that a request has created, in the order of the keys.
+
+    In the request's transaction: it is alone in creating runs, so that none is newer.
+    """
+    if not created:
+        return {}
+    new = (Run.step_id == step_id, Run.id >= min(created))
+    query = sa.select(SubGroup.key, Run.id).join(SubGroup, SubGroup.id == Run.sub_group_id).where(*new)
+    return dict(session.execute(query.order_by(SubGroup.key)).tuples().all())
+
+
 def add_attempt(
     session: Session, run_id: RunId, number: int, backend: str, resources: dict[str, Any], now: datetime
 ) -> None:

@@ -8,13 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-import sqlalchemy as sa
-
-from ccat_models.chunks import chunks
 from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, stop_waiting, wait_for
+from ccat_models.run.listing import statuses_of
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ENDED, ENDED_BADLY, RunStatus
-from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.errors import TransientError
 from resources.request.ensure import Ensured, RequestOptions, ensure, ensure_pipeline, has_place
 from resources.run.executor import Executor
@@ -124,13 +121,10 @@ class Attached:
 
     def _look(self, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
         cluster = self.executor.cluster
-        statuses: dict[RunId, RunStatus] = {}
         self._note(run_ids)  # first of all: an interruption cancels what is noted here
         self.executor.tick()
         with cluster.ops_db.read() as session:
-            for chunk in chunks(run_ids):
-                found = session.execute(sa.select(Run.id, Run.status).where(Run.id.in_(chunk)))
-                statuses.update(found.tuples().all())
+            statuses = statuses_of(session, run_ids)
         self.progress(statuses)
         return statuses
 

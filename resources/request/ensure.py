@@ -2,9 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.chunks import chunks
@@ -13,16 +11,14 @@ from ccat_models.gap.answer import StepCounts, counts, gaps
 from ccat_models.gap.evaluate import Asked, evaluate
 from ccat_models.gap.reasons import RENEWABLE, Reason
 from ccat_models.gap.rounds import begin_round
-from ccat_models.gap.table import gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
-from ccat_models.run.regenerate import Runs, on_their_way, regenerate, renew, runs_lacked
-from ccat_models.run.request import create_runs, free_places, request_rerun
+from ccat_models.run.regenerate import on_their_way, regenerate, renew
+from ccat_models.run.request import create_runs, free_places, keys_of_new, request_rerun
+from ccat_models.run.requested import Requested
 from ccat_models.sub_group.refresh import refresh
 from ccat_models.tables.base import RunId, StepId, SubGroupId
-from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.execution import RunWaiter
-from ccat_models.tables.pipelines import Partitioning, SubGroup
+from ccat_models.tables.pipelines import Partitioning
 from resources.location import Cluster
 
 
@@ -148,12 +144,15 @@ class _Request:
     keys: Collection[str] | None = None
     once: bool = False  # run nothing that the waiter has waited for already
 
+    @property
+    def _requested(self) -> Requested:
+        return Requested(self.session, self.keys)
+
     def refuse_unknown(self, step: StepView) -> None:
         """Raise NotFound, with some that are known, unless every key is one of the step's."""
         if self.keys is None:
             return
-        known = self._of(step, SubGroup.key).join(SubGroup, SubGroup.id == gap_now.c.sub_group_id)
-        unknown = sorted(set(self.keys) - set(self.session.scalars(known)))
+        unknown = sorted(set(self.keys) - self._requested.known_keys(step))
         if unknown:
             choices = [gap.key for gap in gaps(self.session, step, limit=20)]
             raise NotFound(f"sub-group of step {step.name}", ", ".join(unknown[:5]), choices)
@@ -163,13 +162,10 @@ class _Request:
         options, session, now = self.options, self.session, self.cluster.clock()
         if not (options.force or options.retry):
             return
-        query = self._of(step, gap_now.c.sub_group_id)
-        if not options.force:
-            query = query.where(gap_now.c.reason.in_([reason.value for reason in RENEWABLE]))
-        if asked := session.scalars(query).all():
+        if asked := self._requested.sub_groups(step, None if options.force else RENEWABLE):
             request_rerun(session, step, asked, force=options.force, by=options.by, now=now)
             evaluate(session, self.pipeline, Asked(now, options.ignore_cooldown, options.patient))
-        lacked = self._lacked(step) if options.retry else None
+        lacked = self._requested.lacked(self.pipeline, step) if options.retry else None
         if lacked is not None:
             renew(session, self.pipeline, lacked, by=options.by, now=now)
 
@@ -185,20 +181,14 @@ class _Request:
         return {step.name: self._whole(step, replace(begun[step.name], counts=found)) for step in steps}
 
     def _begin(self, step: StepView) -> Ensured:
-        on_their_way = (
-            self._of(step, SubGroup.key, gap_now.c.latest_run_id)
-            .join(SubGroup, SubGroup.id == gap_now.c.sub_group_id)
-            .where(gap_now.c.reason == Reason.IN_FLIGHT.value)
-            .order_by(SubGroup.key)
-        )
-        joined = {key: RunId(run) for key, run in self.session.execute(on_their_way)}
+        joined = self._requested.in_flight(step)
         inputs = self._inputs(step)
         created, left = self._create(step)
         return Ensured({}, joined, created, {}, left=left, inputs=inputs)
 
     def _inputs(self, step: StepView) -> dict[RunId, str]:
         """Return the runs, asked for now or before, that make again what the step's sub-groups read and was purged."""
-        lacked = self._lacked(step)
+        lacked = self._requested.lacked(self.pipeline, step)
         if lacked is None:
             return {}
         regenerate(
@@ -210,10 +200,7 @@ class _Request:
             now=self.cluster.clock(),
             at_location=self.cluster.max_in_flight,
         )
-        return dict(self.session.execute(on_their_way(lacked)).tuples().all())
-
-    def _lacked(self, step: StepView) -> Runs | None:
-        return runs_lacked(self.session, self.pipeline, step, self._of(step, gap_now.c.sub_group_id), gap_now)
+        return on_their_way(self.session, lacked)
 
     def _whole(self, step: StepView, begun: Ensured) -> Ensured:
         up_to_date, held, done = {}, {}, begun.in_flight
@@ -226,23 +213,18 @@ class _Request:
 
     def _create(self, step: StepView) -> tuple[dict[str, RunId], int]:
         """Return the runs created, by key, and for how many more there was no place."""
-        wanted = self._wanted(step)
-        had = _has_been_waited_for(step, self.waiter) if self.once else sa.false()
-        tallied = wanted.with_only_columns(sa.func.count(), sa.func.count(sa.case((had, 1))))
-        total, again = self.session.execute(tallied).one()
+        waiter = self.waiter if self.once else None
+        total, again = self._requested.count_wanted(step, waiter)
         if total == again:
             return {}, 0
         created: set[RunId] = set()
-        left = wanted.where(sa.not_(had)).order_by(gap_now.c.sub_group_id)
-        for only in [None] if self.keys is None and not again else chunks(self.session.scalars(left).all()):
+        everything = self.keys is None and not again
+        for only in [None] if everything else chunks(self._requested.wanted(step, waiter)):
             made = self._create_runs(step, only)
             created.update(made)
             if not made:
                 break
-        return self._by_key(step, created), total - again - len(created)
-
-    def _wanted(self, step: StepView) -> sa.Select[Any]:
-        return self._of(step, gap_now.c.sub_group_id).where(is_actionable(gap_now))
+        return keys_of_new(self.session, step.step_id, created), total - again - len(created)
 
     def _create_runs(self, step: StepView, only: Collection[SubGroupId] | None) -> Mapping[RunId, SubGroupId]:
         return create_runs(
@@ -255,28 +237,3 @@ class _Request:
             only=only,
             at_location=self.cluster.max_in_flight,
         )
-
-    def _by_key(self, step: StepView, created: Collection[RunId]) -> dict[str, RunId]:
-        if not created:
-            return {}
-        new = (Run.step_id == step.step_id, Run.id >= min(created))  # a request is alone in creating runs
-        query = sa.select(SubGroup.key, Run.id).join(SubGroup, SubGroup.id == Run.sub_group_id).where(*new)
-        return dict(self.session.execute(query.order_by(SubGroup.key)).tuples().all())
-
-    def _of(self, step: StepView, *columns: sa.SQLColumnExpression[Any]) -> sa.Select[Any]:
-        query = sa.select(*columns).select_from(gap_now).where(gap_now.c.step_id == step.step_id)
-        if self.keys is None:
-            return query
-        named = (SubGroup.partitioning_id == step.partitioning_id, SubGroup.key.in_(self.keys))
-        return query.where(gap_now.c.sub_group_id.in_(sa.select(SubGroup.id).where(*named)))
-
-
-def _has_been_waited_for(step: StepView, waiter: str | None) -> sa.ColumnElement[bool]:
-    return (
-        sa.select(sa.literal(1))
-        .select_from(RunWaiter)
-        .join(Run, Run.id == RunWaiter.run_id)
-        .where(RunWaiter.waiter == waiter, Run.step_id == step.step_id, Run.sub_group_id == gap_now.c.sub_group_id)
-        .correlate(gap_now)
-        .exists()
-    )

@@ -2,11 +2,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.gap.look import is_current
-from ccat_models.gap.table import gap_now, sub_group_gap
+from ccat_models.gap.table import GapTable, gap_now, sub_group_gap
 from ccat_models.pipeline.view import PipelineView, load_pipeline
 from resources.location import Cluster
 from resources.request.ensure import RequestOptions, refresh_and_evaluate
@@ -18,7 +17,7 @@ class GapsNow:
 
     session: Session
     pipeline: PipelineView
-    known: sa.Table
+    known: GapTable
 
 
 @contextmanager
