@@ -2,17 +2,15 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated
 
-import sqlalchemy as sa
 import typer
 from sqlalchemy.orm import Session
 
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.operate.archiving import archive_packages
-from ccat_assets.operate.initialise import local_site
 from ccat_assets.sizes import size_text
 from ccat_assets.wiring.s3_credentials import s3_variables
 from ccat_models.errors import InvalidDeclaration, Refused
-from ccat_models.raw.locations import list_locations, where
+from ccat_models.raw.locations import add_location, all_locations, list_locations, where
 from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.places import DataLocation, DiskDataLocation, LocationType, S3DataLocation
 
@@ -112,7 +110,7 @@ def _type(text: str) -> LocationType:
 
 def _add(session: Session, location: DataLocation) -> bool:
     """Add a location and say so, or find the same one there; raise Refused where the name means another one."""
-    for known in session.scalars(sa.select(DataLocation)):
+    for known in all_locations(session):
         if known.name == location.name:
             if (where(known), known.location_type) != (where(location), location.location_type):
                 there = f"{where(known)} for {known.location_type.value}"
@@ -122,6 +120,5 @@ def _add(session: Session, location: DataLocation) -> bool:
         if both_s3 and s3_variables(known.name) == s3_variables(location.name):
             shared = " and ".join(s3_variables(known.name))
             raise Refused(f"data location {known.name!r} reads its credentials from {shared} too: choose another name")
-    location.site_id = local_site(session).id
-    session.add(location)
+    add_location(session, location)
     return True

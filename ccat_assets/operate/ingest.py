@@ -1,14 +1,13 @@
 import hashlib
 from pathlib import Path
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_assets.operate.initialise import local_site
 from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.raw.catalogue import PackageEntry, parse_catalogue
 from ccat_models.raw.ingest import IngestReport, MeasuredFile, ingest
+from ccat_models.raw.locations import add_location, disk_at
 from ccat_models.tables.places import DiskDataLocation, LocationType
 from ccat_models.tables.raw_data import PackageState
 from resources.workspace.outputs import file_sha256
@@ -50,15 +49,9 @@ def _measure(folder: Path, package: PackageEntry) -> list[MeasuredFile]:
 
 
 def _location(session: Session, folder: Path) -> int:
-    location = session.scalar(sa.select(DiskDataLocation).where(DiskDataLocation.path == str(folder)))
-    if location is None:
-        digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
-        location = DiskDataLocation(
-            site_id=local_site(session).id,
-            name=f"{folder.name[:80]}-{digest}",
-            location_type=LocationType.LONG_TERM_ARCHIVE,
-            path=str(folder),
-        )
-        session.add(location)
-        session.flush()
-    return location.id
+    location = disk_at(session, str(folder))
+    if location is not None:
+        return location.id
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    name, kind = f"{folder.name[:80]}-{digest}", LocationType.LONG_TERM_ARCHIVE
+    return add_location(session, DiskDataLocation(name=name, location_type=kind, path=str(folder)))

@@ -1,14 +1,14 @@
 import shutil
 from pathlib import Path
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_assets.wiring.application import LOCAL_LOCATION, Application
 from ccat_assets.wiring.settings import REPOSITORY
 from ccat_models.errors import Refused
 from ccat_models.migrations import current, head, upgrade
-from ccat_models.tables.places import DiskDataLocation, LocationType, Site
+from ccat_models.raw.locations import add_location, disk_named
+from ccat_models.tables.places import DiskDataLocation, LocationType
 
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 
@@ -65,7 +65,7 @@ def _make_databases(home: Path) -> None:
 
 
 def _places(session: Session, workspace: str) -> list[str]:
-    location = session.scalar(sa.select(DiskDataLocation).where(DiskDataLocation.name == LOCAL_LOCATION))
+    location = disk_named(session, LOCAL_LOCATION)
     if location is not None:
         if location.path != workspace:
             raise Refused(
@@ -73,20 +73,6 @@ def _places(session: Session, workspace: str) -> list[str]:
                 f"{workspace}: products would be lost from sight"
             )
         return []
-    site = local_site(session)
-    session.add(
-        DiskDataLocation(
-            site_id=site.id, name=LOCAL_LOCATION, location_type=LocationType.PROCESSING, path=workspace, priority=10
-        )
-    )
+    kind = LocationType.PROCESSING
+    add_location(session, DiskDataLocation(name=LOCAL_LOCATION, location_type=kind, path=workspace, priority=10))
     return [f"registered data location {LOCAL_LOCATION!r} in {workspace}"]
-
-
-def local_site(session: Session) -> Site:
-    """Return the site that this machine is, made if need be."""
-    site = session.scalar(sa.select(Site).where(Site.short_name == "local"))
-    if site is None:
-        site = Site(short_name="local", name="this machine")
-        session.add(site)
-        session.flush()
-    return site

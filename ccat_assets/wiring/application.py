@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import sqlalchemy as sa
-
 from ccat_assets.wiring.locations import cluster_of
 from ccat_assets.wiring.settings import Settings
 from ccat_models.clock import Clock, system_clock
 from ccat_models.errors import NotFound, Refused
 from ccat_models.migrations import is_current
-from ccat_models.tables.places import DataLocation, LocationType
+from ccat_models.raw.locations import processing_locations
 from resources.location import Cluster
 from resources.ops_db import OpsDb
 from resources.run.executor import Executor
@@ -52,8 +50,7 @@ class Application:
     def _location_id(self) -> int:
         wanted = self.settings.processing_location_id
         with self.ops_db.read() as session:
-            processing = sa.select(DataLocation).where(DataLocation.location_type == LocationType.PROCESSING)
-            locations = session.scalars(processing.order_by(DataLocation.id)).all()
+            locations = processing_locations(session)
         for location in locations:
             if location.id == wanted or (wanted is None and location.name == LOCAL_LOCATION):
                 return location.id

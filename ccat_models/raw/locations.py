@@ -15,6 +15,7 @@ from ccat_models.tables.places import (
     PhysicalCopy,
     PhysicalCopyStatus,
     S3DataLocation,
+    Site,
     TapeDataLocation,
 )
 from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
@@ -72,6 +73,45 @@ def where(location: DataLocation) -> str:
     if isinstance(location, DiskDataLocation):
         return f"{location.host}:{location.path}" if location.host else location.path
     return location.mount_path if isinstance(location, TapeDataLocation) else ""
+
+
+def all_locations(session: Session) -> Sequence[DataLocation]:
+    """Return the data locations as rows."""
+    return session.scalars(sa.select(DataLocation)).all()
+
+
+def processing_locations(session: Session) -> Sequence[DataLocation]:
+    """Return the data locations that runs can be executed at, the oldest first."""
+    processing = sa.select(DataLocation).where(DataLocation.location_type == LocationType.PROCESSING)
+    return session.scalars(processing.order_by(DataLocation.id)).all()
+
+
+def disk_at(session: Session, path: str) -> DiskDataLocation | None:
+    """Return the location that is this directory, whichever host it is on."""
+    return session.scalar(sa.select(DiskDataLocation).where(DiskDataLocation.path == path))
+
+
+def disk_named(session: Session, name: str) -> DiskDataLocation | None:
+    """Return the location of this name, if it is on a disk."""
+    return session.scalar(sa.select(DiskDataLocation).where(DiskDataLocation.name == name))
+
+
+def disk_of(session: Session, location_id: int) -> DiskDataLocation:
+    """Return the location that has this number."""
+    return session.get_one(DiskDataLocation, location_id)
+
+
+def add_location(session: Session, location: DataLocation) -> int:
+    """Add a location to the site that this machine is, which is made if need be; return its number."""
+    site = session.scalar(sa.select(Site).where(Site.short_name == "local"))
+    if site is None:
+        site = Site(short_name="local", name="this machine")
+        session.add(site)
+        session.flush()
+    location.site_id = site.id
+    session.add(location)
+    session.flush()
+    return location.id
 
 
 def location_names(session: Session, location_ids: Collection[int]) -> Sequence[str]:

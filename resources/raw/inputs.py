@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ccat_models.chunks import chunks
 from ccat_models.raw import staging
+from ccat_models.raw.locations import disk_of
 from ccat_models.raw.staging import STAGED_DIRECTORY, ArchivedCopy, Progress
 from ccat_models.run import staged_copies
 from ccat_models.run.briefing import PackageBriefing, RunBriefing
 from ccat_models.tables.base import PackageId
-from ccat_models.tables.places import DiskDataLocation
 from ccat_models.tables.raw_data import PackageContent
 from ccat_models.tables.staging import StagingJob
 from resources.archive.stager import Answer, Arrived, NotBrought, OnItsWay, Stager, StagingRequest
@@ -179,7 +179,7 @@ def _give_up(cluster: Cluster, packages: Sequence[PackageBriefing], message: str
 def _checked_base(cluster: Cluster) -> Path:
     """Return the directory of the copies; raise StagingFailed where the location's row and the settings differ."""
     with cluster.ops_db.read() as session:
-        location = session.get_one(DiskDataLocation, cluster.location_id)
+        location = disk_of(session, cluster.location_id)
     if Path(location.path) != cluster.base:
         raise StagingFailed(
             f"data location {location.name!r} is in {location.path}, but pipeline_base_dir is {cluster.base}: "
