@@ -3,8 +3,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
+
+# What the others need of SQLAlchemy: the type of what they hand on, and the errors that they have an answer to.
+__all__ = ["DataError", "OperationalError", "OpsDb", "SQLAlchemyError", "Session", "is_database_url"]
 
 _WRITES = "ccat_writes"
 
@@ -59,6 +63,15 @@ class OpsDb:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def is_database_url(text: str) -> bool:
+    """Say whether a text can be taken for the URL of a database."""
+    try:
+        sa.make_url(text)
+    except sa.exc.ArgumentError:
+        return False
+    return True
 
 
 def _engine_options(url: sa.URL) -> dict[str, Any]:

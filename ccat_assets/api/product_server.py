@@ -13,14 +13,14 @@ from io import BufferedReader
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-import sqlalchemy as sa
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ccat_models.tables.base import number_in
-from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, DiskDataLocation
+from ccat_models.product.copies import disk_copies, find_registered
+from ccat_models.tables.base import ProductId, number_in
+from ccat_models.tables.places import READABLE
 from ccat_models.tables.products import DataProduct
 from resources.node.store_program import open_inside
 from resources.ops_db import OpsDb
@@ -69,17 +69,10 @@ def product_server(ops_db: OpsDb, *, small_bytes: int = _SMALL_BYTES) -> Starlet
 def _file(ops_db: OpsDb, text: str, small_bytes: int) -> Response:
     with ops_db.read() as session:
         number = number_in(text)
-        product = None if number is None else session.get(DataProduct, number)
+        product = None if number is None else find_registered(session, ProductId(number))
         if product is None:
             raise _NotGivenOut(404, "no such product")
-        copy = DataProductPhysicalCopy
-        copies = (
-            sa.select(copy.path, copy.status, DiskDataLocation.path, DiskDataLocation.host)
-            .join(DiskDataLocation, DiskDataLocation.id == copy.data_location_id)
-            .where(copy.data_product_id == number)
-            .order_by(DiskDataLocation.host, DiskDataLocation.id)
-        )
-        found = session.execute(copies).tuples().all()
+        found = disk_copies(session, product.id)
     here = [(root, path) for path, status, root, host in found if status in READABLE and not host]
     if not here:
         where = ", ".join(f"{host or 'this machine'}: {status.value}" for _, status, _, host in found)

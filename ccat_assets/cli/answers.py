@@ -1,16 +1,13 @@
 from typing import Annotated
 
-import sqlalchemy as sa
 import typer
-from sqlalchemy.orm import Session
 
 from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, print_json, print_table, ready
 from ccat_assets.sizes import size_text
-from ccat_models.errors import InvalidDeclaration, NotFound
-from ccat_models.pipeline.view import StepView, load_pipeline
+from ccat_models.errors import InvalidDeclaration
+from ccat_models.pipeline.view import check_sub_group, load_pipeline
 from ccat_models.product.listing import list_products
-from ccat_models.tables.pipelines import SubGroup
 from ccat_models.tables.products import DataProductType
 
 
@@ -28,7 +25,7 @@ def products(
         if pipeline is not None:
             view = load_pipeline(session, pipeline)
             if step is not None:
-                _known_sub_group(session, view.step(step), sub_group)
+                check_sub_group(session, view.step(step), sub_group)
         rows = list_products(session, pipeline=pipeline, step=step, sub_group=sub_group, kind=wanted, limit=limit)
     if as_json:
         print_json(rows)
@@ -51,13 +48,6 @@ def products(
             for p in rows
         ),
     )
-
-
-def _known_sub_group(session: Session, step: StepView, key: str | None) -> None:
-    keys = sa.select(SubGroup.key).where(SubGroup.partitioning_id == step.partitioning_id)
-    if key is not None and session.scalar(keys.where(SubGroup.key == key)) is None:
-        known = session.scalars(keys.order_by(SubGroup.key).limit(20)).all()
-        raise NotFound(f"sub-group of step {step.name}", key, list(known))
 
 
 def _product_type(text: str) -> DataProductType:

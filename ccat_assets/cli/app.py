@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 
-import sqlalchemy as sa
 import typer
 
 from ccat_assets.cli import (
@@ -34,6 +33,7 @@ from ccat_assets.cli import (
 )
 from ccat_models.errors import CcatError
 from resources.errors import ResourceError
+from resources.ops_db import OperationalError
 
 app = typer.Typer(
     rich_markup_mode="markdown",  # square brackets stand for what may be left out
@@ -110,7 +110,7 @@ def main() -> None:
         app()
     except (CcatError, ResourceError) as error:
         _complain(error, str(error))
-    except sa.exc.OperationalError as error:
+    except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[0]
         _complain(error, f"ops-db does not answer or cannot be written: {reason}: see `ccat doctor`")
     except KeyboardInterrupt:

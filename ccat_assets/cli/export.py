@@ -11,6 +11,7 @@ from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.lineage.record_reading import read_record
 from ccat_models.lineage.record_scope import find_scope
+from ccat_models.lineage.record_things import copies_here
 
 CRATE = "ro-crate"
 FORMATS = ("prov-json", "prov-n", "ivoa-votable", "ivoa-json", CRATE, "openlineage")
@@ -66,7 +67,7 @@ def _write_crate(app: Application, what: str, output: Path, license_text: str, *
     with app.ops_db.read() as session:
         record = read_record(session, find_scope(session, what))
         declaration = files.declaration_of(session, record)
-        copies = files.copies_here(session, record) if with_files else {}
+        copies = copies_here(session, record.products) if with_files else {}
     with in_place_of(output) as directory:
         crate = directory / "crate"
         crate.mkdir()

@@ -13,7 +13,7 @@ from ccat_assets.cli.space import print_kept
 from ccat_assets.sizes import size_text
 from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration, Refused
-from ccat_models.product.copies import runs_of, select_named
+from ccat_models.product.copies import makers_of, select_named
 from ccat_models.product.space import By, Scope, read_space
 from ccat_models.raw.staging import read_staged
 from ccat_models.run.regenerated import Regenerated, outcomes
@@ -70,7 +70,7 @@ def regenerate(
     """Make purged products again now; without --wait the daemon moves the runs on, one round of steps a call."""
     app = ready()
     with app.ops_db.read() as session:
-        run_ids = sorted(session.scalars(runs_of(select_named(session, what))))
+        run_ids = makers_of(session, select_named(session, what))
     purged = purged_here(app.cluster, run_ids)
     requested = _wait(app, purged) if wait and purged else _request(app, purged)
     with app.ops_db.read() as session:

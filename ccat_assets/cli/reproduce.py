@@ -14,7 +14,7 @@ from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.lineage.completed import current_runs
 from ccat_models.pipeline.view import load_pipeline
-from ccat_models.product.copies import runs_of, select_named
+from ccat_models.product.copies import makers_of, select_named
 from ccat_models.tables.base import RunId
 from resources.product.comparison import FileComparison, FileFinding
 from resources.product.reproduction import Reproducer
@@ -57,7 +57,7 @@ def _runs(app: Application, products: list[str], pipeline: str | None) -> list[R
             runs = current_runs(session, load_pipeline(session, pipeline).name)
         else:  # a run without products can be executed again, too
             selection = select_named(session, products, even_none=True)
-            runs = sorted({*selection.run_ids, *session.scalars(runs_of(selection))})
+            runs = sorted({*selection.run_ids, *makers_of(session, selection)})
     if not runs:
         raise Refused(f"pipeline {pipeline}: has no run that counts, so there is nothing to reproduce")
     return runs

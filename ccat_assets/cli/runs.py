@@ -8,11 +8,10 @@ from ccat_assets.cli.output import AsJson, console, print_json, print_table, rea
 from ccat_models.errors import InvalidDeclaration, NotFound, Refused
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.run.cancel import request_cancel
-from ccat_models.run.listing import RunRow, list_runs
+from ccat_models.run.listing import RunRow, list_runs, sub_group_of
 from ccat_models.run.request import request_rerun
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ENDED_BADLY, IN_FLIGHT, RunStatus
-from ccat_models.tables.execution import ExecutedReductionStep as Run
 
 
 def runs(
@@ -94,7 +93,7 @@ def retry(
             raise Refused(f"only FAILED or CANCELLED runs can be retried, not {', '.join(wrong)}")
         for row in found:
             step = load_pipeline(session, row.pipeline).step(row.step)
-            sub_group = session.get_one(Run, row.id).sub_group_id
+            sub_group = sub_group_of(session, row.id)
             request_rerun(session, step, [sub_group], force=False, by=app.settings.user, now=app.clock())
     if as_json:
         print_json(found)

@@ -5,19 +5,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-import sqlalchemy as sa
-
 from ccat_assets.operate.cluster_checkup import cluster_findings
 from ccat_assets.operate.finding import Finding
 from ccat_assets.wiring.application import Application
 from ccat_assets.wiring.settings import Loaded
 from ccat_models.errors import CcatError
 from ccat_models.migrations import current, head
-from ccat_models.tables.execution import IN_FLIGHT, ObserverLease
-from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.pipelines import ReductionSoftwareVersion
+from ccat_models.pipeline.versions import versions_with_code
+from ccat_models.run.lease import held_leases
+from ccat_models.run.listing import runs_in_flight
 from resources.container.apptainer import find_apptainer
 from resources.errors import ResourceError
+from resources.ops_db import SQLAlchemyError
 from resources.run.holder import is_gone
 from resources.workspace.software import check_code
 
@@ -82,7 +81,7 @@ def _database(app: Application) -> Finding:
         app.check_database()
     except CcatError as error:
         return Finding("ops-db", "broken", str(error))
-    except sa.exc.SQLAlchemyError as error:
+    except SQLAlchemyError as error:
         return Finding("ops-db", "broken", f"{shown}: {type(error).__name__}: {str(error).splitlines()[0]}")
     return Finding("ops-db", "ok", f"{shown} at {current(app.ops_db.engine)} (newest {head()})")
 
@@ -96,24 +95,21 @@ def _location(app: Application) -> Finding:
 
 def _lease(app: Application) -> Finding:
     with app.ops_db.read() as session:
-        held = session.scalars(sa.select(ObserverLease).where(ObserverLease.holder.is_not(None))).all()
+        held = held_leases(session)
     said = [f"{lease.cluster} by {lease.holder}{' (gone)' if is_gone(lease.holder or '') else ''}" for lease in held]
     return Finding("observer leases", "ok", "; ".join(said) or "none held")
 
 
 def _old_runs(app: Application) -> Finding:
     with app.ops_db.read() as session:
-        flying = sa.select(sa.func.count()).select_from(Run).where(Run.status.in_(IN_FLIGHT))
-        count = session.scalar(flying) or 0
-        old = session.scalar(flying.where(Run.status_changed_at < app.clock() - _LONG)) or 0
+        count = runs_in_flight(session)
+        old = runs_in_flight(session, unchanged_since=app.clock() - _LONG)
     return Finding("runs in flight", "note" if old else "ok", f"{count}, {old} of them without a change for a day")
 
 
 def _code(app: Application) -> list[Finding]:
     with app.ops_db.read() as session:
-        versions = session.scalars(
-            sa.select(ReductionSoftwareVersion).where(ReductionSoftwareVersion.code_sha256.is_not(None))
-        ).all()
+        versions = versions_with_code(session)
         problems = []
         for version in versions:
             try:

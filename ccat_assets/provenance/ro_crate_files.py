@@ -2,27 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_assets.provenance.ro_crate import CrateContent, crate_of, place_of
 from ccat_models.errors import Refused
 from ccat_models.lineage.record import ProductRecord, ProvenanceRecord
-from ccat_models.lineage.record_things import rows_of
+from ccat_models.lineage.record_things import CopiesHere
 from ccat_models.pipeline.export import export
 from ccat_models.tables.base import ProductId
-from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, DiskDataLocation
 from resources.node.store_program import open_inside
 
 _BLOCK_BYTES = 1 << 20
-
-Copies = Mapping[ProductId, tuple[str, str]]
-"""Of products the directory of a disk here, and the path below it."""
 
 
 def declaration_of(session: Session, record: ProvenanceRecord) -> str:
@@ -31,20 +26,8 @@ def declaration_of(session: Session, record: ProvenanceRecord) -> str:
     return export(session, record.scope.pipeline, revision)
 
 
-def copies_here(session: Session, record: ProvenanceRecord) -> Copies:
-    """Return where copies of the record's products lie that this machine can read."""
-    copy = DataProductPhysicalCopy
-    query = (
-        sa.select(copy.data_product_id, DiskDataLocation.path, copy.path)
-        .join(DiskDataLocation, DiskDataLocation.id == copy.data_location_id)
-        .where(copy.status.in_(READABLE), DiskDataLocation.host == "", DiskDataLocation.active)
-        .order_by(DiskDataLocation.id.desc())
-    )
-    return {row[0]: (row[1], row[2]) for row in rows_of(session, query, copy.data_product_id, record.products)}
-
-
 def write_crate(
-    record: ProvenanceRecord, declaration: str, copies: Copies, directory: Path, *, license_text: str, now: datetime
+    record: ProvenanceRecord, declaration: str, copies: CopiesHere, directory: Path, *, license_text: str, now: datetime
 ) -> None:
     """Write a crate into an empty directory, with the files that there are copies of.
 

@@ -13,7 +13,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import sqlalchemy as sa
 from pydantic import (
     Field,
     SecretStr,
@@ -26,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ccat_assets.wiring.s3_credentials import S3_VARIABLE, S3Credentials, credentials_in
 from ccat_models.errors import InvalidDeclaration
+from resources.ops_db import is_database_url
 from resources.workspace.watermarks import Amount
 
 PREFIX = "CCAT_"
@@ -174,11 +174,8 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _readable(cls, url: SecretStr | None) -> SecretStr | None:
-        try:
-            if url is not None:
-                sa.make_url(url.get_secret_value())
-        except sa.exc.ArgumentError:
-            raise ValueError("must be a URL, e.g. postgresql://user@host/name") from None
+        if url is not None and not is_database_url(url.get_secret_value()):
+            raise ValueError("must be a URL, e.g. postgresql://user@host/name")
         return url
 
     @classmethod

@@ -73,6 +73,20 @@ def is_current(session: Session, pipeline: PipelineView, now: datetime) -> bool:
     return session.scalar(looked) == len(ids) and not session.scalar(sa.select(due))
 
 
+def has_due(session: Session, pipeline: PipelineView, now: datetime) -> bool:
+    """Say whether there is something to look at in a pipeline."""
+    return bool(session.scalar(sa.select(is_due(sa.literal(pipeline.pipeline_id), now))))
+
+
+def leave_due(session: Session, pipeline: PipelineView) -> None:
+    """Leave a change noted: whoever asks for runs comes only where one is, and a look forgets those it has followed."""
+    step_id = pipeline.steps[0].step_id
+    some = session.scalar(sa.select(sa.func.min(SubGroupGap.sub_group_id)).where(SubGroupGap.step_id == step_id))
+    if some is not None:
+        session.add(SubGroupChange(step_id=step_id, sub_group_id=some))
+        session.flush()
+
+
 def is_due(pipeline_ids: sa.SQLColumnExpression[int], now: datetime) -> sa.ColumnElement[bool]:
     """Return whether there is something to look at in the pipelines of an enclosing query."""
     steps = sa.select(ReductionStep.id).where(ReductionStep.pipeline_id == pipeline_ids).correlate_except(ReductionStep)

@@ -30,11 +30,14 @@ from ccat_models.tables.pipelines import (
     ReductionStepRevision,
     SubGroup,
 )
-from ccat_models.tables.places import READABLE, DataLocation, DataProductPhysicalCopy
+from ccat_models.tables.places import READABLE, DataLocation, DataProductPhysicalCopy, DiskDataLocation
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.raw_data import PackageContent, RawDataFile, RawDataPackage
 from ccat_models.tables.space import RunSpace
 from ccat_models.tables.taints import PackageTaint
+
+CopiesHere = Mapping[ProductId, tuple[str, str]]
+"""Of products the directory of a disk of this machine, and the path below it."""
 
 AT_ONCE = 1000  # numbers in a statement
 
@@ -101,6 +104,18 @@ def _copies(session: Session, ids: Collection[ProductId]) -> Mapping[ProductId, 
     for product_id, location, path, status in rows_of(session, query, copy.data_product_id, ids):
         found[product_id].append((location, path, status in READABLE))
     return found
+
+
+def copies_here(session: Session, ids: Collection[ProductId]) -> CopiesHere:
+    """Return where copies of products lie that this machine can read."""
+    copy = DataProductPhysicalCopy
+    query = (
+        sa.select(copy.data_product_id, DiskDataLocation.path, copy.path)
+        .join(DiskDataLocation, DiskDataLocation.id == copy.data_location_id)
+        .where(copy.status.in_(READABLE), DiskDataLocation.host == "", DiskDataLocation.active)
+        .order_by(DiskDataLocation.id.desc())
+    )
+    return {row[0]: (row[1], row[2]) for row in rows_of(session, query, copy.data_product_id, ids)}
 
 
 def packages_of(

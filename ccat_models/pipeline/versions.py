@@ -1,6 +1,7 @@
 """Which version of its software a step runs, and whose products it accepts, decided in SQL."""
 
 import re
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
@@ -65,6 +66,12 @@ def versions_now(session: Session) -> dict[int, ReductionSoftwareVersion]:
         ReductionSoftwareVersion, ReductionSoftwareVersion.id == wanted
     )
     return dict(session.execute(query).tuples().all())
+
+
+def versions_with_code(session: Session) -> Sequence[ReductionSoftwareVersion]:
+    """Return the versions of which the code on disk is registered."""
+    version = ReductionSoftwareVersion
+    return session.scalars(sa.select(version).where(version.code_sha256.is_not(None))).all()
 
 
 def acceptable_versions(policy: Policy, software_id: Id, pinned_version_id: Id) -> sa.Select[tuple[int]]:

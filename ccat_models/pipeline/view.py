@@ -21,6 +21,7 @@ from ccat_models.tables.pipelines import (
     ReductionStep,
     ReductionStepDependency,
     ReductionStepRevision,
+    SubGroup,
     TriggerType,
     VersionPolicy,
 )
@@ -94,13 +95,26 @@ def load_pipeline(session: Session, name: str) -> PipelineView:
     """Return a pipeline by name; raise NotFound with the known ones."""
     found = _load(session, Pipeline.name == name)
     if not found:
-        raise NotFound("pipeline", name, list(session.scalars(sa.select(Pipeline.name).order_by(Pipeline.name))))
+        raise NotFound("pipeline", name, pipeline_names(session))
     return found[0]
+
+
+def pipeline_names(session: Session) -> list[str]:
+    """Return the names of all pipelines, in their order."""
+    return list(session.scalars(sa.select(Pipeline.name).order_by(Pipeline.name)))
 
 
 def list_pipelines(session: Session) -> tuple[PipelineView, ...]:
     """Return all pipelines, ordered by name."""
     return _load(session, sa.true())
+
+
+def check_sub_group(session: Session, step: StepView, key: str | None) -> None:
+    """Raise NotFound with the first of a step's sub-groups unless the key is of one of them."""
+    keys = sa.select(SubGroup.key).where(SubGroup.partitioning_id == step.partitioning_id)
+    if key is not None and session.scalar(keys.where(SubGroup.key == key)) is None:
+        known = session.scalars(keys.order_by(SubGroup.key).limit(20)).all()
+        raise NotFound(f"sub-group of step {step.name}", key, list(known))
 
 
 def groupings_named(session: Session, names: Collection[str]) -> Sequence[DataGrouping]:

@@ -16,7 +16,13 @@ from ccat_models.tables.base import PackageId, ProductId, RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
-from ccat_models.tables.places import READABLE, DiskDataLocation, PhysicalCopy
+from ccat_models.tables.places import (
+    READABLE,
+    DataProductPhysicalCopy,
+    DiskDataLocation,
+    PhysicalCopy,
+    PhysicalCopyStatus,
+)
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.space import RunSpace, SpaceState
 
@@ -108,6 +114,11 @@ def runs_of(selection: Selection) -> sa.Select[tuple[RunId]]:
     return sa.select(DataProduct.run_id).where(*_is_selected(selection)).distinct()
 
 
+def makers_of(session: Session, selection: Selection) -> list[RunId]:
+    """Return the runs that made the selected products, the oldest first."""
+    return sorted(session.scalars(runs_of(selection)))
+
+
 def products_of(selection: Selection) -> sa.Select[tuple[ProductId, RunId]]:
     """Return the selected products and the runs that made them, as a query."""
     return sa.select(DataProduct.id, DataProduct.run_id).where(*_is_selected(selection))
@@ -150,6 +161,23 @@ def _file(row: sa.Row[Any], copies: Copies) -> ProductFile:
     *_, state, since, by = row
     removed = None if state is None else Removed(state, since, by)
     return replace(ProductFile(*row[:7]), removed=removed, copies=copies)
+
+
+def find_registered(session: Session, product_id: ProductId) -> DataProduct | None:
+    """Return the product that has this number."""
+    return session.get(DataProduct, product_id)
+
+
+def disk_copies(session: Session, product_id: ProductId) -> Sequence[tuple[str, PhysicalCopyStatus, str, str]]:
+    """Return a product's copies on disks: path, status, directory and host of the disk; those here come first."""
+    copy = DataProductPhysicalCopy
+    query = (
+        sa.select(copy.path, copy.status, DiskDataLocation.path, DiskDataLocation.host)
+        .join(DiskDataLocation, DiskDataLocation.id == copy.data_location_id)
+        .where(copy.data_product_id == product_id)
+        .order_by(DiskDataLocation.host, DiskDataLocation.id)
+    )
+    return session.execute(query).tuples().all()
 
 
 def copies_of(

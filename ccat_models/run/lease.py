@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -64,6 +64,11 @@ def give_up_lease(session: Session, cluster: str, holder: str) -> None:
         .where(ObserverLease.cluster == cluster, ObserverLease.holder == holder)
         .values(holder=None, expires_at=None)
     )
+
+
+def held_leases(session: Session) -> Sequence[ObserverLease]:
+    """Return the leases that somebody holds."""
+    return session.scalars(sa.select(ObserverLease).where(ObserverLease.holder.is_not(None))).all()
 
 
 def observed_at(session: Session, cluster: str) -> datetime | None:

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from ccat_models.chunks import chunks
 from ccat_models.errors import InvalidDeclaration, NotFound
-from ccat_models.tables.base import RunId, StepId, number_in
-from ccat_models.tables.execution import Attempt, AttemptState, FailureClass, RunStatus, RunStatusHistory
+from ccat_models.tables.base import RunId, StepId, SubGroupId, number_in
+from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, FailureClass, RunStatus, RunStatusHistory
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import (
     Pipeline,
@@ -95,6 +95,19 @@ def statuses_of(session: Session, run_ids: Collection[RunId]) -> dict[RunId, Run
         found = session.execute(sa.select(Run.id, Run.status).where(Run.id.in_(chunk)))
         statuses.update(found.tuples().all())
     return statuses
+
+
+def runs_in_flight(session: Session, *, unchanged_since: datetime | None = None) -> int:
+    """Return how many runs are in flight, or how many of them have not changed since then."""
+    flying = sa.select(sa.func.count()).select_from(Run).where(Run.status.in_(IN_FLIGHT))
+    if unchanged_since is not None:
+        flying = flying.where(Run.status_changed_at < unchanged_since)
+    return session.scalar(flying) or 0
+
+
+def sub_group_of(session: Session, run_id: RunId) -> SubGroupId:
+    """Return the sub-group that a run is of."""
+    return session.get_one(Run, run_id).sub_group_id
 
 
 def find_run(session: Session, text: str) -> RunId:

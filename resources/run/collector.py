@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DataError
-
 from ccat_models.contract.result import Result
 from ccat_models.product.collect import Collected, register
 from ccat_models.run import attempt as attempts_of
@@ -14,6 +12,7 @@ from ccat_models.tables.execution import FailureClass
 from resources.backend import Ending
 from resources.errors import OutputsUnusable, ResultUnreadable
 from resources.location import Cluster
+from resources.ops_db import DataError
 from resources.workspace.outputs import check_paths, read_metrics
 from resources.workspace.store import Found
 

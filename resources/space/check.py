@@ -8,9 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import sqlalchemy as sa
-
 from ccat_models.errors import Refused
+from ccat_models.pipeline.view import pipeline_names
 from ccat_models.product.accounts import set_right, wrong_accounts
 from ccat_models.product.copies import note_unverified
 from ccat_models.product.disk_rows import (
@@ -30,7 +29,6 @@ from ccat_models.product.purge import Purpose, mark
 from ccat_models.product.removable import pick
 from ccat_models.raw.staging import STAGED_DIRECTORY
 from ccat_models.tables.base import RunId
-from ccat_models.tables.pipelines import Pipeline
 from ccat_models.tables.places import PhysicalCopyStatus
 from resources.archive.stager import staged_name
 from resources.location import Cluster
@@ -142,7 +140,7 @@ class SpaceCheck:
             coming = packages_on_their_way(session, cluster.location_id) if is_staged else []
             staged = staged_copies(session, cluster.location_id) if is_staged else {}
             known = run_files(session, cluster.location_id, runs)
-            directories = {path_component(name) for name in session.scalars(sa.select(Pipeline.name))}
+            directories = {path_component(name) for name in pipeline_names(session)}
         names = {staged_name(name, checksum) for name, checksum in coming}
         return Known(known, staged, names, cluster.clock() - self.settled_after, directories)
 

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.gap.look import is_due, look
-from ccat_models.pipeline.view import PipelineView, list_pipelines
+from ccat_models.gap.look import has_due, leave_due, look
+from ccat_models.pipeline.view import list_pipelines
 from ccat_models.product.purge import Marked, Purpose, confirm, mark, marked_runs, note_problem
 from ccat_models.product.removable import Picked, StepPicked, choose, picked_by_step
 from ccat_models.sub_group.follow import follow_packages
 from ccat_models.tables.base import RunId
-from ccat_models.tables.gaps import SubGroupChange, SubGroupGap
 from resources.location import Cluster
 from resources.space.mounted import check_mounted
 
@@ -88,19 +86,10 @@ def look_at_all(session: Session, now: datetime) -> None:
     """Bring the gaps of all pipelines up to date, in a request's transaction, without asking for any run."""
     follow_packages(session, now)
     for pipeline in list_pipelines(session):
-        due = session.scalar(sa.select(is_due(sa.literal(pipeline.pipeline_id), now)))
+        due = has_due(session, pipeline, now)
         look(session, pipeline, now)
         if due:
-            _leave_due(session, pipeline)
-
-
-def _leave_due(session: Session, pipeline: PipelineView) -> None:
-    """Leave one change noted: rounds visit only pipelines with a change, and a look deletes those it has followed."""
-    step_id = pipeline.steps[0].step_id
-    some = session.scalar(sa.select(sa.func.min(SubGroupGap.sub_group_id)).where(SubGroupGap.step_id == step_id))
-    if some is not None:
-        session.add(SubGroupChange(step_id=step_id, sub_group_id=some))
-        session.flush()
+            leave_due(session, pipeline)
 
 
 def _remove(cluster: Cluster, marked: Sequence[Marked]) -> Freed:
