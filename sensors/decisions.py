@@ -3,11 +3,10 @@ from functools import partial
 
 import dagster as dg
 from pydantic import BaseModel
-from sqlalchemy.orm import Session
 
 from ccat_models.lineage.decisions import Decisions, newest_decisions, runs_decided
 from ccat_models.tables.base import RunId
-from resources.ops_db import OpsDb
+from resources.ops_db import OpsDb, Session
 from sensors.cursor import read_cursor
 
 INTERVAL_SECONDS = 15

@@ -6,13 +6,12 @@ from datetime import datetime, timedelta
 import dagster as dg
 from openlineage.client.event_v2 import RunEvent
 from pydantic import BaseModel
-from sqlalchemy.orm import Session
 
 from ccat_models.clock import Clock
 from ccat_models.run.endings import Ending, endings_after
 from ccat_models.tables.base import RunId
 from resources.openlineage import OpenLineageReceiver, ReceiverUnavailable
-from resources.ops_db import OpsDb
+from resources.ops_db import OpsDb, Session
 from sensors.cursor import read_cursor
 
 INTERVAL_SECONDS = 30

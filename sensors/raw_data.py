@@ -4,11 +4,10 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.orm import Session
 
 from ccat_models.clock import Clock
 from ccat_models.sub_group.activity import Marks, read_marks
-from resources.ops_db import OpsDb
+from resources.ops_db import OpsDb, Session
 
 INTERVAL_SECONDS = 10
 _COMPARE_EVERY = timedelta(hours=1)

@@ -2,13 +2,12 @@ from collections.abc import Callable
 
 import dagster as dg
 from pydantic import BaseModel
-from sqlalchemy.orm import Session
 
 from ccat_models.clock import Clock
 from ccat_models.gap.reason_changes import Counts, counted_since, newest_counts, newest_row, open_sub_groups
 from ccat_models.gap.reason_counts import CHANGES_FOR
 from ccat_models.tables.base import StepId
-from resources.ops_db import OpsDb
+from resources.ops_db import OpsDb, Session
 from sensors.cursor import read_cursor
 
 INTERVAL_SECONDS = 60

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.orm import Session
 
 from ccat_assets.cli.json_stream import print_members
 from ccat_assets.cli.options import at_most, number
@@ -13,6 +12,7 @@ from ccat_assets.sizes import size_text
 from ccat_models.lineage.impact import StepImpact, TouchedProduct, impact_by_step, touched_products
 from ccat_models.lineage.start import Start, find_start
 from ccat_models.tables.base import ProductId
+from resources.ops_db import Session
 
 _WHAT = (
     "A raw package's name, a product (number or PIPELINE/STEP[/SUB_GROUP[/PATH]]), or package:NAME, product:PRODUCT, "

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.orm import Session
 
 from ccat_assets.cli.json_stream import Entries, print_members
 from ccat_assets.cli.lineage_tree import tree_lines
@@ -21,6 +20,7 @@ from ccat_models.lineage.closure import ancestor_runs, lineage_of, packages_read
 from ccat_models.lineage.summary import summary_of
 from ccat_models.product.listing import find_run_of, list_products
 from ccat_models.tables.base import RunId
+from resources.ops_db import Session
 
 _LISTED = 10  # of anything, unless all is asked for
 

@@ -3,7 +3,6 @@ from pathlib import PurePosixPath
 from typing import Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.operate.archiving import archive_packages
@@ -13,6 +12,7 @@ from ccat_models.errors import InvalidDeclaration, Refused
 from ccat_models.raw.locations import add_location, all_locations, list_locations, where
 from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.places import DataLocation, DiskDataLocation, LocationType, S3DataLocation
+from resources.ops_db import Session
 
 _TYPES = ", ".join(kind.value for kind in LocationType)
 _S3 = re.compile(r"(https?://[^/\s@?#]+)/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([^\s?#]*[^\s?#/]))?/?")

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy.orm import Session
 
 from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, console, plain, print_json, print_table, ready
@@ -18,6 +17,7 @@ from ccat_models.pipeline.diff import render_differences
 from ccat_models.pipeline.release import Released, suppose
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.product.estimate import StepCost
+from resources.ops_db import Session
 from resources.request.ensure import RequestOptions
 from resources.request.plan_ahead import Plan, foresee
 

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from sqlalchemy.orm import Session
 
 from ccat_assets.cli.options import at_most
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
@@ -17,6 +16,7 @@ from ccat_models.product.quality import CheckRow, checks_of
 from ccat_models.run.listing import RunRow, history_of, list_runs
 from ccat_models.run.regenerated import waited_for
 from ccat_models.tables.base import RunId
+from resources.ops_db import Session
 from resources.request.gaps_now import GapsNow, gaps_now
 
 _LISTED = 10  # purged products that a sub-group waits for

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import dagster as dg
-from sqlalchemy.orm import Session
 
 from ccat_assets.dagit.budget import Budget
 from ccat_assets.dagit.dagster_private import STORAGE_CONFLICT
@@ -13,6 +12,7 @@ from ccat_models.clock import Clock, system_clock
 from ccat_models.sub_group.activity import Marks, come_into_sight, in_sight, sights
 from ccat_models.sub_group.dimensions import OBSERVATIONS
 from ccat_models.sub_group.keys import ALL
+from resources.ops_db import Session
 
 _FASTER_ONES = 20  # that may add the same keys; each of them is faster once
 KEYS_IN_ONE_CALL = 10_000  # Dagster's SQLite storage fails with "too many SQL variables" on larger ones

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from sqlalchemy.orm import Session
 
 from ccat_assets.dagit.budget import Budget
 from ccat_assets.dagit.description import describe_raw
@@ -17,6 +16,7 @@ from ccat_models.clock import Clock, system_clock
 from ccat_models.sub_group.activity import sights
 from ccat_models.sub_group.arrivals import Arrived, arrivals
 from ccat_models.sub_group.dimensions import OBSERVATIONS
+from resources.ops_db import Session
 
 _PACKAGES_SHOWN = 50
 _CHUNK = 200

@@ -1,7 +1,6 @@
 """How Dagster is kept up with ops-db, in pieces that a sensor's tick has time for."""
 
 import dagster as dg
-from sqlalchemy.orm import Session
 
 from ccat_assets.dagit.budget import Budget
 from ccat_assets.dagit.metadata import table
@@ -10,6 +9,7 @@ from ccat_assets.dagit.partitions import hide_partitions, sync_partitions
 from ccat_assets.dagit.raw_assets import publish_raw
 from ccat_assets.wiring.application import Application
 from ccat_models.sub_group.activity import Marks
+from resources.ops_db import Session
 from sensors.raw_data import RawDataPublisher
 
 _SECONDS = 10.0  # each of three pieces; Dagster waits a minute for a tick

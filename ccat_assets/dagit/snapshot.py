@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.orm import Session
 
 from ccat_models.pipeline.values import QualityLimit
 from ccat_models.pipeline.versions import versions_now
@@ -12,6 +11,7 @@ from ccat_models.product.quality import newest_metrics
 from ccat_models.raw.locations import location_names
 from ccat_models.tables.base import StepId
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
+from resources.ops_db import Session
 
 
 class _Plain(BaseModel):

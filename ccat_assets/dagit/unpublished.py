@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
-from sqlalchemy.orm import Session
 
 from ccat_assets.dagit.batch import Ended, why_failed
 from ccat_assets.dagit.metadata import RUN_TAG
@@ -12,6 +11,7 @@ from ccat_assets.dagit.names import StepName
 from ccat_models.lineage.run_report import read_reports
 from ccat_models.run.unpublished import unpublished_endings
 from ccat_models.tables.execution import RunStatus
+from resources.ops_db import Session
 
 _CLOCKS_DIFFER = timedelta(minutes=10)  # at most: between ops-db's requesters and Dagster's host
 _PAGE = 200

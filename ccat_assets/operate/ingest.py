@@ -1,8 +1,6 @@
 import hashlib
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from ccat_assets.wiring.application import Application
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.raw.catalogue import PackageEntry, parse_catalogue
@@ -10,6 +8,7 @@ from ccat_models.raw.ingest import IngestReport, MeasuredFile, ingest
 from ccat_models.raw.locations import add_location, disk_at
 from ccat_models.tables.places import DiskDataLocation, LocationType
 from ccat_models.tables.raw_data import PackageState
+from resources.ops_db import Session
 from resources.workspace.outputs import file_sha256
 
 CATALOGUE = "catalogue.json"

@@ -1,14 +1,13 @@
 import shutil
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from ccat_assets.wiring.application import LOCAL_LOCATION, Application
 from ccat_assets.wiring.settings import REPOSITORY
 from ccat_models.errors import Refused
 from ccat_models.migrations import current, head, upgrade
 from ccat_models.raw.locations import add_location, disk_named
 from ccat_models.tables.places import DiskDataLocation, LocationType
+from resources.ops_db import Session
 
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 

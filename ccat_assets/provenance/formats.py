@@ -3,14 +3,13 @@
 import enum
 from collections.abc import Iterator
 
-from sqlalchemy.orm import Session
-
 from ccat_assets.provenance.ivoa_json import ivoa_json
 from ccat_assets.provenance.ivoa_votable import ivoa_votable
 from ccat_assets.provenance.openlineage import openlineage_lines
 from ccat_assets.provenance.w3c import prov_json, prov_n
 from ccat_models.lineage.record import RecordScope
 from ccat_models.lineage.record_reading import read_in_chunks, read_record
+from resources.ops_db import Session
 
 
 class TextFormat(enum.Enum):

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy.orm import Session
-
 from ccat_models.lineage.closure import Lineage, PackageNode, lineage_of
 from ccat_models.lineage.summary import Summary, summary_of
 from ccat_models.product.listing import ProductRow, list_products
 from ccat_models.tables.base import RunId
+from resources.ops_db import Session
 
 MOST_BOXES = 100  # of a picture that can still be read
 _MOST_LISTED = 5  # packages of a run, or products, that have a box each

@@ -20,7 +20,6 @@ from openlineage.client.facet_v2 import (
     processing_engine_run,
 )
 from openlineage.client.serde import Serde
-from sqlalchemy.orm import Session
 
 from ccat_assets.provenance import names
 from ccat_assets.provenance.openlineage_facets import PRODUCER, SupersededDatasetFacet, house_facets
@@ -35,6 +34,7 @@ from ccat_models.lineage.record import (
 from ccat_models.lineage.record_reading import record_of
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import RunStatus
+from resources.ops_db import Session
 
 DEFAULT_NAMESPACE = "ccat"
 _END_OF = {

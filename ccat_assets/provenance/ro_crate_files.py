@@ -7,8 +7,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy.orm import Session
-
 from ccat_assets.provenance.ro_crate import CrateContent, crate_of, place_of
 from ccat_models.errors import Refused
 from ccat_models.lineage.record import ProductRecord, ProvenanceRecord
@@ -16,6 +14,7 @@ from ccat_models.lineage.record_things import CopiesHere
 from ccat_models.pipeline.export import export
 from ccat_models.tables.base import ProductId
 from resources.node.store_program import open_inside
+from resources.ops_db import Session
 
 _BLOCK_BYTES = 1 << 20
 

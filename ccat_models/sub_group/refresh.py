@@ -1,4 +1,4 @@
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,6 +87,12 @@ def refresh(
             return RefreshReport(0, removed, 0)
         created = _create_sub_groups(session, cut, now)
         return RefreshReport(_rowcount(session, _places(cut)), removed, created)
+
+
+def refresh_all(session: Session, partitioning_ids: Collection[int], now: datetime) -> None:
+    """Refresh several partitionings, each once, in the order of their numbers."""
+    for partitioning_id in sorted(set(partitioning_ids)):
+        refresh(session, session.get_one(Partitioning, partitioning_id), now)
 
 
 @contextmanager

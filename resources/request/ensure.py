@@ -3,8 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy.orm import Session
-
 from ccat_models.chunks import chunks
 from ccat_models.errors import NotFound, Refused
 from ccat_models.gap.answer import StepCounts, counts, gaps
@@ -16,10 +14,10 @@ from ccat_models.run.cancel import wait_for
 from ccat_models.run.regenerate import on_their_way, regenerate, renew
 from ccat_models.run.request import create_runs, free_places, keys_of_new, request_rerun
 from ccat_models.run.requested import Requested
-from ccat_models.sub_group.refresh import refresh
+from ccat_models.sub_group.refresh import refresh_all
 from ccat_models.tables.base import RunId, StepId, SubGroupId
-from ccat_models.tables.pipelines import Partitioning
 from resources.location import Cluster
+from resources.ops_db import Session
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,7 @@ class Ensured:
 def refresh_and_evaluate(session: Session, cluster: Cluster, pipeline: PipelineView, options: RequestOptions) -> None:
     """Bring memberships up to date and fill `gap_now`; in a request's or write transaction."""
     now = cluster.clock()
-    for partitioning_id in sorted({step.partitioning_id for step in pipeline.steps}):
-        refresh(session, session.get_one(Partitioning, partitioning_id), now)
+    refresh_all(session, [step.partitioning_id for step in pipeline.steps], now)
     evaluate(session, pipeline, Asked(now, ignore_cooldown=options.ignore_cooldown, patient=options.patient))
 
 

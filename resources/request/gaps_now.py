@@ -2,12 +2,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
-
 from ccat_models.gap.look import is_current
 from ccat_models.gap.table import GapTable, gap_now, sub_group_gap
 from ccat_models.pipeline.view import PipelineView, load_pipeline
 from resources.location import Cluster
+from resources.ops_db import Session
 from resources.request.ensure import RequestOptions, refresh_and_evaluate
 
 

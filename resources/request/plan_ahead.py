@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy.orm import Session
-
 from ccat_models.gap.answer import Gap, StepCounts, counts, gaps
 from ccat_models.pipeline.view import PipelineView, load_pipeline
 from ccat_models.product.estimate import Cost, cost, estimates
 from ccat_models.tables.base import StepId
 from resources.errors import TransientError
 from resources.location import Cluster
+from resources.ops_db import Session
 from resources.request.ensure import RequestOptions, refresh_and_evaluate
 
 T = TypeVar("T")

@@ -2,8 +2,6 @@
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy.orm import Session
-
 from ccat_models.errors import Refused
 from ccat_models.pipeline.view import PipelineView, load_pipeline
 from ccat_models.run.cancel import wait_for
@@ -12,6 +10,7 @@ from ccat_models.run.regenerated import any_purged, purged_runs
 from ccat_models.run.request import free_places
 from ccat_models.tables.base import RunId
 from resources.location import Cluster
+from resources.ops_db import Session
 from resources.request.attached import Attached, Outcome
 from resources.request.ensure import Ensured, RequestOptions
 from resources.space.purging import finish

@@ -2,11 +2,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
-
 from ccat_models.run.lease import Lease, renew_lease
 from resources.errors import LeaseLost
 from resources.location import Cluster
+from resources.ops_db import Session
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy.orm import Session
-
 from ccat_models.gap.look import has_due, leave_due, look
 from ccat_models.pipeline.view import list_pipelines
 from ccat_models.product.purge import Marked, Purpose, confirm, mark, marked_runs, note_problem
@@ -13,6 +11,7 @@ from ccat_models.product.removable import Picked, StepPicked, choose, picked_by_
 from ccat_models.sub_group.follow import follow_packages
 from ccat_models.tables.base import RunId
 from resources.location import Cluster
+from resources.ops_db import Session
 from resources.space.mounted import check_mounted
 
 _RUNS_A_CALL = 200  # whose files are removed and confirmed together
