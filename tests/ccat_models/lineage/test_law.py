@@ -1,5 +1,6 @@
 """The law of lineage is what the database enforces."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from ccat_models.lineage.closure import lineage_of
-from ccat_models.lineage.law import LAW, Degree, Thing
 from ccat_models.tables.base import RunId
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.products import DataProduct
@@ -15,7 +15,29 @@ from resources.ops_db import OpsDb
 from tests.support.hands import rows
 from tests.support.worlds.works import Works, step
 
-TABLES = {Thing.PACKAGE: "raw_data_package", Thing.RUN: "executed_reduction_step", Thing.PRODUCT: "data_product"}
+
+@dataclass(frozen=True)
+class Link:
+    """A kind of link, as the database is to enforce it."""
+
+    table: str
+    unique: tuple[str, ...]  # the columns by which the database knows a link of this kind
+    ends: frozenset[str]  # the tables that it joins, but for its own
+    one_run: bool = False  # each has exactly one run; else a thing may have any number of links
+
+
+# A run reads any number of packages and products, each once; a product is made by exactly one run.
+LAW = {
+    "read_package": Link(
+        "run_input_package",
+        ("run_id", "raw_data_package_id"),
+        frozenset({"raw_data_package", "executed_reduction_step"}),
+    ),
+    "read_product": Link(
+        "run_input_product", ("run_id", "data_product_id"), frozenset({"data_product", "executed_reduction_step"})
+    ),
+    "made": Link("data_product", ("id",), frozenset({"executed_reduction_step"}), one_run=True),
+}
 
 
 @pytest.mark.parametrize("name", LAW)
@@ -24,9 +46,8 @@ def test_the_law_is_what_the_tables_enforce(ops_db: OpsDb, name: str) -> None:
     inspector = sa.inspect(ops_db.engine)
     assert tuple(inspector.get_pk_constraint(link.table)["constrained_columns"]) == link.unique
     reached = {key["referred_table"] for key in inspector.get_foreign_keys(link.table)}
-    ends = {TABLES[link.source], TABLES[link.target]} - {link.table}
-    assert ends <= reached
-    if link.in_degree is Degree.EXACTLY_ONE:
+    assert link.ends <= reached
+    if link.one_run:
         required = {column["name"]: column["nullable"] for column in inspector.get_columns(link.table)}
         assert required["run_id"] is False
     assert all(column in {c["name"] for c in inspector.get_columns(link.table)} for column in link.unique)
