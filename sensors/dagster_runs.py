@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 import dagster as dg
 
 from ccat_models.clock import Clock
-from ccat_models.run.cancel import abandon, stop_waiting
-from ccat_models.run.waiters import waiters
+from ccat_models.run.cancel import abandon, stop_waiting, waiters
 from resources.ops_db import OpsDb
 from resources.run.holder import is_gone
 

@@ -6,11 +6,11 @@ import typer
 from ccat_assets.cli.options import MOST, number
 from ccat_assets.cli.output import AsJson, console, print_json, print_table, ready
 from ccat_assets.operate.declare import apply_file, plan_file
+from ccat_models.pipeline.apply import switch
 from ccat_models.pipeline.diff import render_differences
 from ccat_models.pipeline.export import export as export_text
-from ccat_models.pipeline.switch import switch
 from ccat_models.pipeline.view import list_pipelines, load_pipeline
-from ccat_models.run.in_flight import count_in_flight
+from ccat_models.run.listing import count_in_flight
 
 
 def apply(

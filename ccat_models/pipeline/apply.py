@@ -22,6 +22,7 @@ from ccat_models.pipeline.document import (
 from ccat_models.pipeline.known import Known, check_references, load_known, software_named
 from ccat_models.pipeline.refusals import check_refusals
 from ccat_models.pipeline.stored import StoredPipeline, find_stored
+from ccat_models.pipeline.view import load_pipeline
 from ccat_models.pipeline.write import write_revision
 from ccat_models.tables.lengths import check_fits
 from ccat_models.tables.pipelines import Pipeline, PipelineRevision
@@ -82,6 +83,17 @@ def apply(
     document = pipeline_document(declaration, plan.known)
     application = Application(declaration, document, plan.found, plan.wanted, applied_by, now)
     return Applied(write_revision(session, application, plan.known, pipeline), plan.differences)
+
+
+def switch(session: Session, name: str, *, enabled: bool) -> bool:
+    """Enable or disable a pipeline, which is a state and makes no revision; say whether that changed anything.
+
+    In a request's transaction: nobody creates its runs meanwhile. Raises NotFound with the known pipelines.
+    """
+    pipeline = load_pipeline(session, name)
+    if pipeline.enabled is not enabled:
+        session.execute(sa.update(Pipeline).where(Pipeline.id == pipeline.pipeline_id).values(enabled=enabled))
+    return pipeline.enabled is not enabled
 
 
 class _Plan:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, aliased, joinedload
 
 from ccat_models.errors import NotFound
 from ccat_models.pipeline.values import Escalation, QualityLimit, Resources, Retention, Retries
@@ -107,6 +107,12 @@ def pipeline_names(session: Session) -> list[str]:
 def list_pipelines(session: Session) -> tuple[PipelineView, ...]:
     """Return all pipelines, ordered by name."""
     return _load(session, sa.true())
+
+
+def last_revisions() -> sa.Select[tuple[int]]:
+    """Return the last revision of each step: what its pipeline's declaration says now, or said last."""
+    revision = aliased(ReductionStepRevision)
+    return sa.select(sa.func.max(revision.id)).group_by(revision.step_id)
 
 
 def check_sub_group(session: Session, step: StepView, key: str | None) -> None:

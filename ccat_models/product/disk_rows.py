@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ccat_models.pipeline.revisions import last_revisions
+from ccat_models.pipeline.view import last_revisions
 from ccat_models.product.kept import Cause, causes
 from ccat_models.raw.staging import STAGED_DIRECTORY, is_staged
 from ccat_models.run.made_of import not_to_be_made_again

@@ -12,8 +12,7 @@ from sqlalchemy.orm import Session
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.grouping.portable_sql import LaterBy
-from ccat_models.pipeline.revisions import last_revisions
-from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines
+from ccat_models.pipeline.view import PipelineView, StepView, last_revisions, list_pipelines
 from ccat_models.run.made_of import not_to_be_made_again
 from ccat_models.run.regenerate import Runs, needed_runs, runs_read
 from ccat_models.tables.base import total

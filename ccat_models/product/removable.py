@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.chunks import chunks
-from ccat_models.pipeline.revisions import last_revisions
+from ccat_models.pipeline.view import last_revisions
 from ccat_models.product.kept import Cause, causes, present
 from ccat_models.run.made_of import not_to_be_made_again
 from ccat_models.tables.base import RunId, UtcDateTime, total

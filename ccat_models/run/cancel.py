@@ -45,6 +45,12 @@ def wait_for(session: Session, run_ids: Collection[RunId], waiter: str, now: dat
         session.execute(sa.insert(RunWaiter), new)
 
 
+def waiters(session: Session, prefix: str) -> Sequence[str]:
+    """Return who waits for runs, of those whose name begins with the prefix."""
+    mine = RunWaiter.waiter.startswith(prefix, autoescape=True)
+    return session.scalars(sa.select(RunWaiter.waiter).where(mine).distinct().order_by(RunWaiter.waiter)).all()
+
+
 def stop_waiting(session: Session, waiter: str) -> None:
     """Forget a waiter, whose runs go on."""
     session.execute(sa.delete(RunWaiter).where(RunWaiter.waiter == waiter))

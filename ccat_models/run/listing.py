@@ -1,4 +1,5 @@
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -103,6 +104,22 @@ def runs_in_flight(session: Session, *, unchanged_since: datetime | None = None)
     if unchanged_since is not None:
         flying = flying.where(Run.status_changed_at < unchanged_since)
     return session.scalar(flying) or 0
+
+
+def count_in_flight(session: Session, pipeline: str) -> Mapping[str, Mapping[str, int]]:
+    """Return how many runs of a pipeline are on their way, by step and status."""
+    query = (
+        sa.select(ReductionStep.name, Run.status, sa.func.count())
+        .join(ReductionStep, ReductionStep.id == Run.step_id)
+        .join(ReductionStep.pipeline)
+        .where(Pipeline.name == pipeline, Run.status.in_(IN_FLIGHT))
+        .group_by(ReductionStep.id, ReductionStep.name, Run.status)
+        .order_by(ReductionStep.id, Run.status)
+    )
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for step, status, count in session.execute(query):
+        found[step][status.value] = count
+    return dict(found)
 
 
 def sub_group_of(session: Session, run_id: RunId) -> SubGroupId:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from ccat_models.gap.reasons import Reason
-from ccat_models.pipeline.revisions import last_revisions
+from ccat_models.pipeline.view import last_revisions
 from ccat_models.raw.staging import is_staged
 from ccat_models.tables.base import PackageId
 from ccat_models.tables.execution import IN_FLIGHT

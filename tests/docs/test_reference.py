@@ -14,7 +14,7 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.grouping.operators import OPERATORS
 from ccat_models.run.remedies import REMEDIES
 from ccat_models.run.retry import DEFAULT_BUDGETS
-from ccat_models.run.states import LEGAL_TRANSITIONS
+from ccat_models.run.transitions import LEGAL_TRANSITIONS
 from ccat_models.tables import Base
 from ccat_models.tables.execution import FailureClass, RunStatus
 from tests.docs.pages import DOCS, PAGES, ROOT

@@ -13,7 +13,7 @@ from ccat_models.contract.values import DIRECTORY_TYPES
 from ccat_models.gap.reasons import ACTIONABLE, MEANING, Reason
 from ccat_models.run.remedies import REMEDIES
 from ccat_models.run.retry import DEFAULT_BUDGETS, classify
-from ccat_models.run.states import LEGAL_TRANSITIONS
+from ccat_models.run.transitions import LEGAL_TRANSITIONS
 from ccat_models.tables.execution import IN_FLIGHT, FailureClass, RunStatus
 from tools.reference.markdown import Undocumented, code, documented, table
 

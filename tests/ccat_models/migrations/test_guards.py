@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ccat_models.run.states import LEGAL_TRANSITIONS
+from ccat_models.run.transitions import LEGAL_TRANSITIONS
 from ccat_models.tables import Base
 from ccat_models.tables.base import UtcDateTime
 from ccat_models.tables.execution import RunStatus

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from ccat_models import migrations
 from ccat_models.grouping.join_graph import package_graph
 from ccat_models.migrations import change_triggers, guards
-from ccat_models.run.states import LEGAL_TRANSITIONS
+from ccat_models.run.transitions import LEGAL_TRANSITIONS
 from ccat_models.tables import Base
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from ccat_models.errors import NotFound
 from ccat_models.run.circuit import Circuit, find_circuit, list_circuits, reset_circuit
-from ccat_models.run.in_flight import count_in_flight
+from ccat_models.run.listing import count_in_flight
 from ccat_models.tables.execution import CircuitReset, FailureClass
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
