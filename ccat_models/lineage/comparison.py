@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.lineage.nodes import run_nodes
@@ -13,11 +12,12 @@ from ccat_models.lineage.scope import exactly
 from ccat_models.lineage.upstream import InputsCompared, StepCompared, inputs_compared, steps_compared
 from ccat_models.lineage.ways import RunNode
 from ccat_models.pipeline.diff import ABSENT, differences
+from ccat_models.product.listing import products_of_runs
+from ccat_models.product.quality import metrics_of
+from ccat_models.run.whole import last_attempts, whole_runs
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt
-from ccat_models.tables.execution import ExecutedReductionStep as Run
-from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStepConfig
-from ccat_models.tables.products import DataProduct, DataProductType, QualityMetric
+from ccat_models.tables.products import DataProductType
 
 _VERSION = ("image_reference", "image_sha256", "command", "code_sha256")
 _ENVIRONMENT = ("backend", "runtime", "image_sha256", "command", "resources")
@@ -84,16 +84,10 @@ def compare(session: Session, left: RunId, right: RunId, *, most: int | None = N
 
 def _origin(session: Session, run: RunNode) -> dict[str, dict[str, Any]]:
     """Return how a run was done, under the names of a comparison's fields."""
-    version, config = session.execute(
-        sa.select(ReductionSoftwareVersion, ReductionStepConfig)
-        .select_from(Run)
-        .join(ReductionSoftwareVersion, ReductionSoftwareVersion.id == Run.software_version_id)
-        .join(ReductionStepConfig, ReductionStepConfig.id == Run.config_id)
-        .where(Run.id == run.id)
-    ).one()
+    whole = whole_runs(session, [run.id])[run.id]
+    version, config = whole.software_version, whole.config
     software = {"name": run.software, "version": run.version, **{name: getattr(version, name) for name in _VERSION}}
-    last = sa.select(Attempt).where(Attempt.run_id == run.id).order_by(Attempt.number.desc()).limit(1)
-    attempt = session.scalars(last).first()
+    attempt = last_attempts(session, [run.id]).get(run.id)
     return {
         "software": software,
         "parameters": config.parameters,
@@ -119,23 +113,17 @@ def _known(value: Any) -> Any:
 
 
 def _outputs(session: Session, left: RunId, right: RunId) -> tuple[OutputPair, ...]:
-    product = DataProduct
-    query = sa.select(product.run_id, product.path, product.type, product.sha256, product.size_bytes)
     types = dict[str, DataProductType]()
     files: dict[RunId, dict[str, Mapping[str, Any]]] = {left: {}, right: {}}
-    for run_id, path, kind, sha256, size_bytes in session.execute(
-        query.where(product.run_id.in_((left, right))).order_by(product.path)
-    ).tuples():
-        types[path] = kind
-        files[run_id][path] = {"sha256": sha256, "size_bytes": size_bytes}
+    for product in products_of_runs(session, (left, right)):
+        types[product.path] = product.type
+        files[product.run_id][product.path] = {"sha256": product.sha256, "size_bytes": product.size_bytes}
     found = (OutputPair(path, kind, files[left].get(path), files[right].get(path)) for path, kind in types.items())
     return tuple(pair for pair in found if pair.left != pair.right)
 
 
 def _metrics(session: Session, left: RunId, right: RunId) -> tuple[Pair, ...]:
-    query = sa.select(QualityMetric.name, QualityMetric.run_id, QualityMetric.value)
     values: dict[str, dict[RunId, float]] = {}
-    found = session.execute(query.where(QualityMetric.run_id.in_((left, right))).order_by(QualityMetric.name))
-    for name, run_id, value in found.tuples():
-        values.setdefault(name, {})[run_id] = value
+    for metric in metrics_of(session, (left, right)):
+        values.setdefault(metric.name, {})[metric.run_id] = metric.value
     return tuple(starmap(Pair, ((name, by_run.get(left), by_run.get(right)) for name, by_run in values.items())))

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.lineage.validity import has_restored
+from ccat_models.product.listing import products_of_runs
 from ccat_models.run.newest import is_current
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, RunStatus
@@ -21,7 +22,10 @@ from ccat_models.tables.raw_data import PackageState, RawDataPackage
 
 @dataclass(frozen=True)
 class CompletedRun:
-    """A run that completed: the attempt that did, its products by path, its numbers by product path and name."""
+    """A run that completed: the attempt that did, its products by path, its numbers by product path and name.
+
+    What it read is only compared with what is there now, never listed: all runs of a pipeline may be asked about.
+    """
 
     attempt: Attempt
     products: Mapping[str, DataProduct]
@@ -75,8 +79,7 @@ def _made(
 
 def _products(session: Session, run_ids: Collection[RunId]) -> dict[RunId, dict[str, DataProduct]]:
     products: dict[RunId, dict[str, DataProduct]] = defaultdict(dict)
-    query = sa.select(DataProduct).where(DataProduct.run_id.in_(run_ids)).order_by(DataProduct.run_id, DataProduct.path)
-    for product in session.scalars(query):
+    for product in products_of_runs(session, run_ids):
         products[product.run_id][product.path] = product
     return products
 

@@ -120,7 +120,10 @@ class CheckRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run with its attempts, what it read, and what was found of it; the other parts are referred to by number."""
+    """A run with its attempts, what it read, and what was found of it; the other parts are referred to by number.
+
+    The whole of what is recorded, for documents; so many runs at a time that memory is bounded.
+    """
 
     id: RunId
     sub_group: str

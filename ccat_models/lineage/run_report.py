@@ -10,24 +10,21 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from ccat_models.lineage.taint import TaintRow, taints_of
-from ccat_models.product.quality import CheckRow, checks_of
+from ccat_models.product.quality import CheckRow, checks_of, metrics_of
+from ccat_models.run.whole import last_attempts, whole_runs
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.observation import ExecutedObsUnit
-from ccat_models.tables.pipelines import (
-    Pipeline,
-    ReductionSoftwareVersion,
-    ReductionStep,
-    ReductionStepRevision,
-    SubGroup,
-)
+from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, DiskDataLocation, PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct, QualityMetric
 from ccat_models.tables.raw_data import RawDataPackage
 
 ROWS_SHOWN = 50  # of packages and upstream runs
+
+_GROUPING = joinedload(Run.step).joinedload(ReductionStep.pipeline).joinedload(Pipeline.data_grouping)
 
 T = TypeVar("T")
 
@@ -73,7 +70,10 @@ class Inputs(Generic[T]):
 
 @dataclass(frozen=True)
 class RunReport:
-    """A run with all that it was made of and has made."""
+    """A run with what it was made of and has made, as Dagit shows it.
+
+    Unlike a `RunBriefing` it counts the inputs and has only the first of them: some hundred runs are read at once.
+    """
 
     run: Run
     pipeline: str
@@ -100,8 +100,8 @@ class RunReport:
 
 def read_reports(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunReport]:
     """Return the reports of these runs, the oldest first."""
-    runs = session.scalars(sa.select(Run).where(Run.id.in_(run_ids)).options(*_whole_run()).order_by(Run.id))
-    attempts, products, metrics = _attempts(session, run_ids), _products(session, run_ids), _metrics(session, run_ids)
+    runs, attempts = whole_runs(session, run_ids, _GROUPING), last_attempts(session, run_ids)
+    products, metrics = _products(session, run_ids), _metrics(session, run_ids)
     packages, upstream = _packages(session, run_ids), _upstream(session, run_ids)
     checks, taints = checks_of(session, run_ids), taints_of(session, run_ids)
     return {
@@ -118,24 +118,8 @@ def read_reports(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, RunR
             packages=packages.get(run.id, Inputs()),
             upstream=upstream.get(run.id, Inputs()),
         )
-        for run in runs
+        for run in runs.values()
     }
-
-
-def _whole_run() -> list[sa.orm.interfaces.LoaderOption]:
-    return [
-        joinedload(Run.step).joinedload(ReductionStep.pipeline).joinedload(Pipeline.data_grouping),
-        joinedload(Run.step_revision).joinedload(ReductionStepRevision.pipeline_revision),
-        joinedload(Run.sub_group),
-        joinedload(Run.software_version).joinedload(ReductionSoftwareVersion.software),
-        joinedload(Run.config),
-    ]
-
-
-def _attempts(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, Attempt]:
-    """Return of each run its last attempt."""
-    query = sa.select(Attempt).where(Attempt.run_id.in_(run_ids)).order_by(Attempt.number)
-    return {attempt.run_id: attempt for attempt in session.scalars(query)}
 
 
 def _products(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[ProductReport]]:
@@ -174,8 +158,7 @@ def _is_purged(status: PhysicalCopyStatus | None) -> bool:
 
 def _metrics(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[QualityMetric]]:
     metrics: dict[RunId, list[QualityMetric]] = defaultdict(list)
-    query = sa.select(QualityMetric).where(QualityMetric.run_id.in_(run_ids)).order_by(QualityMetric.name)
-    for metric in session.scalars(query):
+    for metric in metrics_of(session, run_ids):
         metrics[metric.run_id].append(metric)
     return metrics
 

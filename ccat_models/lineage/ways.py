@@ -26,7 +26,10 @@ from ccat_models.tables.pipelines import (
 
 @dataclass(frozen=True, slots=True)
 class RunNode:
-    """A run in a lineage: what was done, by which software, for whom; `marks` are what is said of it since."""
+    """A run in a lineage: what was done, by which software, for whom; `marks` are what is said of it since.
+
+    A lineage may be of a million runs: they are streamed as columns, and what many share is read once.
+    """
 
     id: RunId
     pipeline: str

@@ -1,3 +1,4 @@
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -77,6 +78,12 @@ def list_products(
         if value is not None:
             query = query.where(column == value)
     return [ProductRow(*row) for row in session.execute(query).tuples()]
+
+
+def products_of_runs(session: Session, run_ids: Collection[RunId]) -> Sequence[DataProduct]:
+    """Return the products that runs have made as rows, by path."""
+    query = sa.select(DataProduct).where(DataProduct.run_id.in_(run_ids)).order_by(DataProduct.path)
+    return session.scalars(query).all()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -100,6 +100,12 @@ def checks_of(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Sequ
     for check, waiver in session.execute(query).tuples():
         found[check.run_id].append(_row(check, waiver))
     return found
+
+
+def metrics_of(session: Session, run_ids: Collection[RunId]) -> Sequence[QualityMetric]:
+    """Return the numbers that programs have given of these runs, by name."""
+    query = sa.select(QualityMetric).where(QualityMetric.run_id.in_(run_ids)).order_by(QualityMetric.name)
+    return session.scalars(query).all()
 
 
 def newest_metrics(session: Session) -> Mapping[StepId, Sequence[str]]:

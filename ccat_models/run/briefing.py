@@ -9,21 +9,19 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from ccat_models.raw.staging import readable_directories
+from ccat_models.run.whole import whole_runs
 from ccat_models.tables.base import PackageId, RunId
 from ccat_models.tables.execution import Attempt
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.observation import ExecutedObsUnit
 from ccat_models.tables.observatory import Instrument, InstrumentModule
-from ccat_models.tables.pipelines import (
-    Pipeline,
-    ReductionSoftwareVersion,
-    ReductionStep,
-    ReductionStepRevision,
-)
+from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.raw_data import PackageContent, RawDataFile, RawDataPackage
 from ccat_models.tables.space import RunSpace
+
+_PARTITIONING = joinedload(Run.step).joinedload(ReductionStep.partitioning)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,11 @@ class UpstreamBriefing:
 
 @dataclass(frozen=True)
 class RunBriefing:
-    """A run with its step, software, configuration and inputs."""
+    """A run with its step, software, configuration and all its inputs, as a job needs them.
+
+    Unlike a `RunReport`, which counts the inputs and shows the first, this has every file of every package: it is read
+    for the runs that are about to be sent.
+    """
 
     run: Run
     pipeline: str
@@ -75,7 +77,7 @@ def brief(session: Session, run_ids: Sequence[RunId], location_id: int) -> dict[
 
     Packages are looked for on disks of the host that the processing location is on.
     """
-    runs = session.scalars(sa.select(Run).where(Run.id.in_(run_ids)).options(*_whole_run())).unique().all()
+    runs = whole_runs(session, run_ids, _PARTITIONING)
     packages, upstream = _packages(session, run_ids, location_id), _upstream(session, run_ids)
     names = dict(session.execute(sa.select(Pipeline.id, Pipeline.name)).tuples().all())
     return {
@@ -86,18 +88,8 @@ def brief(session: Session, run_ids: Sequence[RunId], location_id: int) -> dict[
             packages=tuple(packages[run.id]),
             upstream=tuple(upstream[run.id]),
         )
-        for run in runs
+        for run in runs.values()
     }
-
-
-def _whole_run() -> list[Any]:
-    return [
-        joinedload(Run.step).joinedload(ReductionStep.partitioning),
-        joinedload(Run.step_revision).joinedload(ReductionStepRevision.pipeline_revision),
-        joinedload(Run.sub_group),
-        joinedload(Run.software_version).joinedload(ReductionSoftwareVersion.software),
-        joinedload(Run.config),
-    ]
 
 
 def _packages(session: Session, run_ids: Sequence[RunId], location_id: int) -> dict[RunId, list[PackageBriefing]]:
@@ -152,12 +144,7 @@ def _upstream(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[Up
     read: dict[tuple[RunId, RunId], list[DataProduct]] = defaultdict(list)
     for run_id, product in links.tuples():
         read[run_id, product.run_id].append(product)
-    runs = {
-        run.id: run
-        for run in session.scalars(
-            sa.select(Run).where(Run.id.in_(_producers(run_ids))).options(*_whole_run())
-        ).unique()
-    }
+    runs = whole_runs(session, _producers(run_ids), _PARTITIONING)
     directories = _attempt_directories(session, run_ids)
     upstream: dict[RunId, list[UpstreamBriefing]] = defaultdict(list)
     for (run_id, producer), products in read.items():

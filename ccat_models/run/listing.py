@@ -24,7 +24,7 @@ _NEAR = 5  # numbers in a message
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run as a list shows it."""
+    """A run as a list shows it: one row of columns, also of how its attempts go; nothing of what it read or made."""
 
     id: RunId
     pipeline: str

@@ -20,7 +20,7 @@ MOVING = (RunStatus.STAGING_DATA, RunStatus.SUBMITTED, RunStatus.RUNNING)
 
 @dataclass(frozen=True)
 class OpenAttempt:
-    """An attempt that has not ended, with what is needed to move it on."""
+    """An attempt that has not ended, with what is needed to move it on; all of a location are read at every tick."""
 
     id: AttemptId
     run_id: RunId
