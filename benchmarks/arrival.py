@@ -29,10 +29,10 @@ def detect_to_submit() -> Iterable[dict[str, Any]]:
             yield {"params": params, "metrics": {**metrics, "prepare_s": prepared["wall_s"]}, "floor": {}}
 
 
-def _cluster(ops_db: "OpsDb", directory: Path, **fields: Any) -> "Cluster":
+def _cluster(ops_db: "OpsDb", directory: Path) -> "Cluster":
     from tests.support.parts.clusters import local_cluster  # noqa: PLC0415
 
-    return local_cluster(ops_db, directory / "workspace", slots=_SLOTS, **fields)
+    return local_cluster(ops_db, directory / "workspace", slots=_SLOTS)
 
 
 def run_prepare(directory: Path, scans: int, urls: dict[str, str]) -> dict[str, Any]:
@@ -86,11 +86,13 @@ def _ticks(ops_db: "OpsDb", directory: Path, scans: int) -> Iterator[tuple[float
     from benchmarks.world import counting_statements  # noqa: PLC0415
     from resources.run.executor import Executor  # noqa: PLC0415
     from sensors.gaps import gaps_sensor  # noqa: PLC0415
+    from tests.support.faults.moments import watched  # noqa: PLC0415
     from tests.support.worlds.observatory import SmallObservatory  # noqa: PLC0415
 
     passed = dict[str, float]()
     observatory = SmallObservatory(ops_db, directory)
-    executor = Executor(_cluster(ops_db, directory, passing=lambda name: passed.update({name: time.monotonic()})))
+    cluster = watched(_cluster(ops_db, directory), lambda name: passed.update({name: time.monotonic()}))
+    executor = Executor(cluster)
     sensor = gaps_sensor(lambda: executor)
     for number in range(scans, scans + ARRIVALS):
         observatory.scan(number)

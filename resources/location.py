@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -25,10 +24,6 @@ class Timing:
     unread_after: timedelta = timedelta(hours=1)  # a result or outputs that the disk does not give are given up
 
 
-def _go_on(step: str) -> None:
-    del step
-
-
 @dataclass(frozen=True)
 class Cluster:
     """Where runs of one processing location are executed, and what is needed to do that."""
@@ -48,7 +43,6 @@ class Cluster:
     stager: Stager | None = None  # brings raw data from archives; None where all of it lies on disks here
     staging_keep: timedelta = timedelta(0)  # staged raw data that was not used for so long may go
     watermarks: Watermarks = field(default_factory=Watermarks)
-    passing: Callable[[str], None] = _go_on  # told the name of each border between two writes: tests end there
 
     @property
     def base(self) -> Path:

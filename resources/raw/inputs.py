@@ -156,7 +156,6 @@ def _ask(cluster: Cluster, stager: Stager, packages: Sequence[PackageBriefing], 
         if package.content in copies
     }
     answers = stager.ask(list(requests.values()))
-    cluster.passing("staging asked")
     _record(cluster, jobs, answers, requests)
     for number, request in requests.items():
         content, answer = (request.copy.package_id, request.checksum), answers[number]
@@ -226,7 +225,6 @@ def _record(
         staging.record_failed(session, failed, cluster.clock())
         if moved:
             staging.note_progress(session, moved, cluster.clock())
-    cluster.passing("staging recorded")
 
 
 def _moved(jobs: dict[int, StagingJob], answers: dict[int, Answer]) -> dict[int, Progress]:

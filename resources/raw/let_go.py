@@ -34,11 +34,9 @@ def let_go(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | 
     if chosen:
         with cluster.ops_db.write() as session:
             staged_copies.mark(session, [copy.copy_id for copy in chosen])
-        cluster.passing("staged copies marked")
     if chosen or marked:
         with cluster.ops_db.write() as session:
             staged_copies.settle(session, cluster.location_id)
-        cluster.passing("staged copies going")
         with cluster.ops_db.read() as session:
             begun = staged_copies.being_removed(session, cluster.location_id)
     return remove(cluster, begun)
@@ -59,7 +57,6 @@ def remove(cluster: Cluster, copies: Sequence[StagedCopy]) -> int:
         return 0
     gone = cluster.stager.let_go({copy.path.rpartition("/")[2]: copy.job_id for copy in copies})
     removed = [copy for copy in copies if copy.path.rpartition("/")[2] in gone]
-    cluster.passing("staged copies removed")
     with cluster.ops_db.write() as session:
         staged_copies.record_removed(session, [copy.copy_id for copy in removed])
     return sum(copy.size_bytes for copy in removed)

@@ -88,9 +88,7 @@ def ensure(
         refresh_and_evaluate(session, cluster, pipeline, options)
         request.refuse_unknown(step)
         request.request_rerun(step)
-        answer = request.answers([step], brief=brief)[step.name]
-    cluster.passing("runs requested")
-    return answer
+        return request.answers([step], brief=brief)[step.name]
 
 
 def ensure_pipeline(
@@ -106,9 +104,7 @@ def ensure_pipeline(
         refresh_and_evaluate(session, cluster, pipeline, options)
         if options.follow:
             begin_round(session, pipeline.pipeline_id, by=options.by, now=cluster.clock())
-        answers = _Request(session, cluster, pipeline, options, waiter).answers(pipeline.steps, brief=brief)
-    cluster.passing("runs requested")
-    return answers
+        return _Request(session, cluster, pipeline, options, waiter).answers(pipeline.steps, brief=brief)
 
 
 def has_place(cluster: Cluster, pipeline_name: str, step_names: Collection[str]) -> bool:

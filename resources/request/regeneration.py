@@ -46,7 +46,6 @@ def request_again(
         if waiter is not None and going:
             wait_for(session, going, waiter, now)
         full = [] if going or not any_purged(session, wanted) else _full_steps(session, pipeline, cluster)
-    cluster.passing("runs requested")
     by_step = {step.name: {run: name for run, name in going.items() if name == step.name} for step in pipeline.steps}
     return {name: Ensured({}, {}, {}, {}, left=int(name in full), inputs=runs) for name, runs in by_step.items()}
 

@@ -54,7 +54,6 @@ def fail(
     """Record that an attempt has failed, with whatever speaks for it."""
     with cluster.ops_db.write() as session:
         attempts_of.failed(session, attempt.id, failure, message, cluster.clock(), result=result, evidence=evidence)
-    cluster.passing("failure recorded")
 
 
 def _register(cluster: Cluster, attempt: OpenAttempt, directory: Path, found: Found, result: Result) -> None:
@@ -67,10 +66,8 @@ def _register(cluster: Cluster, attempt: OpenAttempt, directory: Path, found: Fo
         location_path=directory.relative_to(cluster.base).as_posix(),
         metrics=read_metrics(directory, output_directory, found.numbers),
     )
-    cluster.passing("outputs verified")
     with cluster.ops_db.write() as session:
         register(session, attempt.id, attempt.run_id, collected, cluster.clock())
-    cluster.passing("collected")
 
 
 def _ended_badly(cluster: Cluster, attempt: OpenAttempt, result: Result, ending: Ending | None) -> None:

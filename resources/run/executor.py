@@ -73,7 +73,6 @@ class Executor:
             lease = take_lease(session, cluster.name, self.holder, now, cluster.timing.lease, is_gone)
         if lease is None:
             return False
-        cluster.passing("lease taken")
         try:
             self._act(LeasedWrite(cluster, lease))
         except LeaseLost as error:
@@ -135,4 +134,3 @@ class Executor:
             only = None if cluster.watermarks.limit_bytes is None else self._admission_control.admitted(free)
             with leased.write() as session:
                 take_up(session, cluster.location_id, cluster.backend.name, free, cluster.clock(), only)
-            cluster.passing("taken up")

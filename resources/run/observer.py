@@ -112,7 +112,6 @@ def _record(cluster: Cluster, sent: Sequence[OpenAttempt], alive: Mapping[str, J
             attempts_of.seen_again(session, back)
             attempts_of.waiting(session, waits)
             attempts_of.running(session, started, cluster.clock())
-        cluster.passing("running recorded")
 
 
 def _look(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[tuple[OpenAttempt, Found]]:
@@ -138,7 +137,6 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
     looked_at = [(attempt, seen) for attempt, seen in found if seen.trouble is None]
     _give_up_unread(cluster, [(attempt, seen.trouble) for attempt, seen in found if seen.trouble is not None])
     silent = _given_up(cluster, [(attempt, seen) for attempt, seen in looked_at if seen.is_silent])
-    cluster.passing("looked at")
     lost, never_began = _claimed(cluster, silent[:_ASKED_AT_A_TIME])
     unexplained = [attempt for attempt, seen in looked_at if needs_explanation(attempt, seen)]
     room = _ASKED_AT_A_TIME - len(lost)

@@ -43,7 +43,6 @@ def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[Pre
             layouts.append(laid_out[0])
             prepared.append(laid_out[1])
     bad = cluster.store.lay_out(layouts)
-    cluster.passing("directories laid out")
     problems |= {item.attempt.id: bad[item.plan.directory.path] for item in prepared if item.plan.directory.path in bad}
     return [item for item in prepared if item.attempt.id not in problems], problems
 

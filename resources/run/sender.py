@@ -78,20 +78,17 @@ class _Sending:
         ]
         with self.leased.write() as session:
             committed = attempts_of.sending(session, intents, self.leased.cluster.clock())
-        self.leased.cluster.passing("intent committed")
         kept = [pair for pair in zip(items, batch.requests, strict=True) if pair[0].attempt.id in committed]
         return replace(batch, requests=[request for _, request in kept]), [item for item, _ in kept]
 
     def _record(self, batch: Batch, items: Items, job_id: str | None) -> None:
         cluster = self.leased.cluster
-        cluster.passing("sent")
         accepted = {
             (item.attempt.id, item.attempt.run_id): None if job_id is None else f"{job_id}_{request.index}"
             for item, request in zip(items, batch.requests, strict=True)
         }
         with self.leased.write() as session:
             attempts_of.sent(session, accepted, cluster.clock())
-        cluster.passing("sending recorded")
 
     def _doubt(self, items: Items, reason: str) -> None:
         """Note the doubt: the back end is asked by the batch's key before anything of it is sent again."""

@@ -22,7 +22,6 @@ def accept(leased: LeasedWrite, attempts: Sequence[OpenAttempt], jobs: Mapping[s
     with leased.write() as session:
         accepted = {(attempt.id, attempt.run_id): ids.get(attempt.submission_key) for attempt in attempts}
         attempts_of.sent(session, accepted, cluster.clock())
-    cluster.passing("found to be sent")
     # Whoever does not want them may be on his way out: they end now, not when the back end is asked next.
     unwanted = [jobs[a.submission_key] for a in attempts if a.cancel_requested and a.submission_key in jobs]
     if unwanted:

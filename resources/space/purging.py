@@ -55,7 +55,6 @@ def purge(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed
         if not chosen.runs:
             return Freed()
         marked = mark(session, cluster.location_id, chosen, Purpose(wanted_bytes, by, reason), now)
-    cluster.passing("purge marked")
     return replace(finish(cluster), purge_id=marked.id)
 
 
@@ -93,7 +92,6 @@ def look_at_all(session: Session, now: datetime) -> None:
 
 def _remove(cluster: Cluster, marked: Sequence[Marked]) -> Freed:
     gone, problems = unlink(cluster, [path for run in marked for path in run.paths])
-    cluster.passing("purged files removed")
     done = [run for run in marked if gone.issuperset(run.paths)]
     left = [run for run in marked if not gone.issuperset(run.paths)]
     problem = next(iter(problems.values()), None)
@@ -101,7 +99,6 @@ def _remove(cluster: Cluster, marked: Sequence[Marked]) -> Freed:
         confirm(session, cluster.location_id, done, cluster.clock())
         if problem is not None:
             note_problem(session, left, problem)
-    cluster.passing("purge confirmed")
     sizes = (sum(run.removable_bytes for run in runs) for runs in (done, left))
     return Freed(None, next(sizes), len(done), next(sizes), problem)
 

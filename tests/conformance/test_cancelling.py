@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,6 +11,7 @@ from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
 from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
+from tests.support.faults.moments import watched
 from tests.support.parts.apptainer import Image
 from tests.support.worlds.yard import SMALL, Yard, await_end, is_up, output_of, processes
 
@@ -92,7 +93,7 @@ def test_an_interruption_right_after_the_sending_reaches_the_jobs_that_nobody_ha
         if border == "sent":
             raise KeyboardInterrupt
 
-    cluster = replace(yard.cluster, passing=interrupt)
+    cluster = watched(yard.cluster, interrupt)
     with pytest.raises(KeyboardInterrupt):
         Attached(Executor(cluster), "ada", 0.05).run_pipeline("letters", RequestOptions("ada"))
     ends_without_anybody(yard, yard.attempts())

@@ -12,6 +12,7 @@ from resources.slurm.backend import Limits
 from tests.support.faults.fault_checks import PATIENT, Trial, begun_at_most_once, take_back_nodes
 from tests.support.faults.fault_slurm import Fault
 from tests.support.faults.fault_table import FaultTable
+from tests.support.faults.moments import watched
 from tests.support.parts.slurm_cluster import SlurmCluster
 from tests.support.worlds.faulty_lab import IMPATIENT, FaultyLab, look_for
 from tests.support.worlds.slurm_lab import SlurmLab
@@ -44,7 +45,8 @@ def test_a_controller_that_dies_having_accepted_loses_no_run(
             take_back_nodes(slurm)
 
     shell, limits = LocalShell(slurm.environment), Limits(largest_batch=2, timeout_seconds=20)
-    lab = SlurmLab.open(sqlite_ops_db, tmp_path / "lab", shell, limits=limits, timing=IMPATIENT, passing=passing)
+    lab = SlurmLab.open(sqlite_ops_db, tmp_path / "lab", shell, limits=limits, timing=IMPATIENT)
+    lab.works.cluster = watched(lab.cluster, passing)
     lab.declare(*(["a"] * RUNS), retries=PATIENT, seconds=0.3)
     trial = Trial.of_lab(lab, None)
     lab.until_ended()

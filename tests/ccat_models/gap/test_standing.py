@@ -17,6 +17,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.gaps import PipelineRound, SubGroupChange
 from resources.request.standing import run_round
+from tests.support.faults.moments import watched
 from tests.support.worlds.works import Works, release, short, step
 
 CONTINUOUS: dict[str, Any] = {"mode": "standing", "trigger": {"type": "continuous"}}
@@ -180,7 +181,7 @@ def test_a_pipeline_that_cannot_be_visited_holds_up_no_other(works: Works) -> No
     scans(works, 0)
     works.declare(READ, **CONTINUOUS)
     works.declare(step("see"), name="alpha", data_grouping="all-data", priority=5, **CONTINUOUS)
-    works.cluster = replace(works.cluster, passing=stumble_at("some runs requested"))
+    works.cluster = watched(works.cluster, stumble_at("some runs requested"))
     with pytest.raises(ExceptionGroup, match="pipelines that could not be visited: alpha"):
         run_round(works.cluster)
     assert len(works.in_flight()) == 2, "what alpha had asked for stays asked for"
@@ -351,7 +352,7 @@ def test_a_visit_that_dies_at_any_border_is_taken_up_by_the_next(works: Works, b
             raise Died
 
     whole = works.cluster
-    works.cluster = replace(whole, passing=die)
+    works.cluster = watched(whole, die)
     with pytest.raises(Died):
         run_round(works.cluster)
     works.cluster = whole

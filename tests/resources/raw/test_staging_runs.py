@@ -19,6 +19,7 @@ from ccat_models.tables.staging import Status
 from resources.ops_db import OpsDb
 from resources.raw.let_go import let_go
 from resources.shell.local import LocalShell
+from tests.support.faults.moments import Hook
 from tests.support.hands.attempts import eventually
 from tests.support.parts.archives import tar_of
 from tests.support.worlds.slurm_lab import RealLab
@@ -51,7 +52,7 @@ def observe(lab: StagingLab, *contents: str, **fields: Any) -> list[Path]:
     return tars
 
 
-def killed_at(border: str) -> object:
+def killed_at(border: str) -> Hook:
     def passing(here: str) -> None:
         if here == border:
             raise Killed(here)
@@ -124,12 +125,12 @@ def test_orchestrator_that_dies_at_any_border_leaves_nothing_half_done(lab: Stag
     observe(lab, "a")
     deaths = 0
     for _ in range(3):
-        lab.change(passing=killed_at(border))
+        lab.watch(killed_at(border))
         try:
             lab.lab.tick()
         except Killed:
             deaths += 1
-        lab.change(passing=lambda _: None)
+        lab.watch(None)
     assert deaths >= 1
     assert lab.lab.until_ended() == {"COMPLETED": 1}
     assert [job.status for job in lab.jobs()] == [Status.COMPLETED]
@@ -309,10 +310,10 @@ def test_release_that_was_cut_off_is_ended_or_taken_back(lab: StagingLab, border
     observe(lab, "a")
     lab.lab.until_ended()
     lab.lab.works.request()
-    lab.change(passing=killed_at(border))
+    lab.watch(killed_at(border))
     with pytest.raises(Killed):
         let_go(lab.cluster)
-    lab.change(passing=lambda _: None)
+    lab.watch(None)
     assert lab.copies(0)[0].status is not STAGED, "nobody begins to read it"
     if then == "released again":
         let_go(lab.cluster)
@@ -335,9 +336,9 @@ def test_run_that_comes_between_the_mark_and_the_removal_keeps_the_copy(each_lab
         if here == "staged copies marked":
             lab.lab.works.ask("read", force=True)
 
-    lab.change(passing=request)
+    lab.watch(request)
     assert let_go(lab.cluster) == 0
     assert lab.copies(0)[0].status is STAGED
-    lab.change(passing=lambda _: None)
+    lab.watch(None)
     assert lab.lab.until_ended() == {"COMPLETED": 2}
     assert len(lab.jobs()) == 1

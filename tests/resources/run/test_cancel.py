@@ -11,6 +11,7 @@ from ccat_models.tables.execution import FailureClass, RunStatus
 from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
+from tests.support.faults.moments import watched
 from tests.support.worlds.bench import Bench
 
 
@@ -131,7 +132,7 @@ def test_an_interruption_of_the_first_look_ends_what_was_just_created(bench: Ben
         if border == "lease taken" and bench.statuses() == [RunStatus.PENDING.value]:
             raise KeyboardInterrupt
 
-    cluster = replace(bench.works.cluster, passing=interrupt)
+    cluster = watched(bench.works.cluster, interrupt)
     attached = Attached(replace(bench.executor, cluster=cluster), "ada", 0.1)
     with pytest.raises(KeyboardInterrupt):
         attached.run_pipeline("letters", RequestOptions("ada"))

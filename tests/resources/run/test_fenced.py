@@ -1,7 +1,5 @@
 """Who stood still for longer than its lease does nothing more once somebody else has acted."""
 
-from dataclasses import replace
-
 import pytest
 import sqlalchemy as sa
 
@@ -10,6 +8,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import AttemptState, ObserverLease
 from resources.run.executor import Executor
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
+from tests.support.faults.moments import watched
 from tests.support.worlds.bench import Bench
 from tests.support.worlds.works import NO_RETRIES
 
@@ -29,7 +28,7 @@ def stand_still(bench: Bench, border: str, *, cancel: bool) -> bool:
                     request_cancel(session, [RunId(1)], by="ada", now=cluster.clock())
             assert Executor(cluster, holder="elsewhere:1:1:b").tick()
 
-    acted = Executor(replace(cluster, passing=meanwhile), holder="elsewhere:2:2:a").tick()
+    acted = Executor(watched(cluster, meanwhile), holder="elsewhere:2:2:a").tick()
     assert not waiting, "it never came by"
     return acted
 
@@ -66,7 +65,7 @@ def test_the_lease_is_renewed_before_each_batch(bench: Bench) -> None:
             with bench.works.cluster.ops_db.read() as session:
                 expiries.append(session.scalars(sa.select(ObserverLease.expires_at)).one())
 
-    cluster = replace(bench.works.cluster, passing=note)
+    cluster = watched(bench.works.cluster, note)
     assert Executor(cluster, holder="bench").tick(), "60 s of sending, under a lease of 30 s"
     assert len(set(expiries)) == 3
     assert {attempt.state for attempt in bench.attempts()} == {AttemptState.SENT}
@@ -82,7 +81,7 @@ def test_a_run_that_is_cancelled_while_it_is_laid_out_is_not_sent(bench: Bench) 
             with bench.works.cluster.ops_db.write() as session:
                 request_cancel(session, [RunId(1)], by="ada", now=bench.works.cluster.clock())
 
-    Executor(replace(bench.works.cluster, passing=cancel), holder="bench").tick()
+    Executor(watched(bench.works.cluster, cancel), holder="bench").tick()
     assert fake.sent == [bench.attempts()[1].submission_key]
     assert bench.until_ended() == ["CANCELLED", "COMPLETED"]
 

@@ -35,6 +35,7 @@ from resources.location import Timing
 from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
 from resources.ops_db import OpsDb
+from tests.support.faults.moments import watched
 from tests.support.parts.clusters import local_cluster
 url, base, border, count = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 passed = 0
@@ -44,7 +45,7 @@ def passing(name):
     if passed == count:
         os.kill(os.getpid(), signal.SIGKILL)
 timing = Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=0.5))
-cluster = local_cluster(OpsDb(url), base, slots=2, timing=timing, passing=passing)
+cluster = watched(local_cluster(OpsDb(url), base, slots=2, timing=timing), passing)
 attached = Attached(Executor(cluster), waiter="victim", poll_seconds=0.05)
 attached.run_pipeline("letters", RequestOptions(by="test", patient=True))
 """

@@ -2,7 +2,6 @@
 
 import signal
 import time
-from dataclasses import replace
 
 import psutil
 import pytest
@@ -11,6 +10,7 @@ from ccat_models.run.retry import escalate
 from ccat_models.tables.execution import AttemptState, FailureClass
 from resources.backend import Sent
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
+from tests.support.faults.moments import watched
 from tests.support.worlds.bench import Bench
 from tests.support.worlds.works import NO_RETRIES
 
@@ -80,7 +80,7 @@ def test_a_job_that_begins_at_the_moment_it_is_given_up_is_not_lost(bench: Bench
             while not (bench.directories()[0] / "claim").exists():
                 pass
 
-    bench.works.cluster = replace(bench.works.cluster, passing=begin)
+    bench.works.cluster = watched(bench.works.cluster, begin)
     bench.tick(100)
     assert fake.queued == [], "it was given up"
     bench.behind(real)

@@ -16,6 +16,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import RunStatus
 from resources.request.attached import Attached, Outcome
 from resources.request.ensure import Ensured, RequestOptions, ensure
+from tests.support.faults.moments import watched
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.bench import Bench
 
@@ -34,6 +35,7 @@ from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
 from resources.ops_db import OpsDb
+from tests.support.faults.moments import watched
 from tests.support.parts.clusters import local_cluster
 url, base, waiter, *keys = sys.argv[1:]
 ops_db, seen = OpsDb(url), [0]
@@ -41,7 +43,7 @@ def passing(border):
     if border == "runs requested":
         with ops_db.read() as session:
             seen.append(session.scalar(sa.select(sa.func.count()).where(Run.status.in_(IN_FLIGHT))))
-cluster = local_cluster(ops_db, Path(base), slots=4, passing=passing)
+cluster = watched(local_cluster(ops_db, Path(base), slots=4), passing)
 print("ready", flush=True)
 sys.stdin.readline()
 outcome = Attached(Executor(cluster), waiter, 0.02).run_step("letters", "read", keys, RequestOptions(waiter))
@@ -59,7 +61,7 @@ class Somebody:
 
     def attached(self, waiter: str = "ada") -> Attached:
         """Return somebody for whom a look takes a tenth of a second of the observatory's time."""
-        executor = replace(self.bench.executor, cluster=replace(self.bench.works.cluster, passing=self._note))
+        executor = replace(self.bench.executor, cluster=watched(self.bench.works.cluster, self._note))
         return Attached(executor, waiter, 0.1, sleep=self._sleep)
 
     def run_step(self, keys: list[str] | None = None, **options: bool) -> Outcome:

@@ -1,6 +1,5 @@
 """Several sensors of one code server share its executor: one of them acts at a time."""
 
-from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -9,6 +8,7 @@ import sqlalchemy as sa
 from ccat_models.tables.execution import ObserverLease
 from resources.ops_db import OpsDb
 from resources.run.executor import Executor
+from tests.support.faults.moments import watched
 from tests.support.worlds.works import Works
 
 
@@ -31,7 +31,7 @@ def test_a_thread_that_comes_while_another_acts_does_nothing(sqlite_ops_db: OpsD
             with sqlite_ops_db.read() as session:
                 holders.extend(session.scalars(sa.select(ObserverLease.holder)))
 
-    executor = Executor(replace(works.cluster, passing=passing), holder="me")
+    executor = Executor(watched(works.cluster, passing), holder="me")
     assert executor.tick()
     assert (answers, holders) == ([False], ["me"])
     executor.release()

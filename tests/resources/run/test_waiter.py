@@ -18,6 +18,7 @@ from resources.ops_db import OpsDb
 from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions, ensure
 from tests.resources.run.test_killed import run_victim
+from tests.support.faults.moments import watched
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.bench import Bench
 from tests.support.worlds.observatory import SmallObservatory
@@ -62,7 +63,7 @@ def interrupted(bench: Bench, border: str) -> Attached:
         if passed == border:
             raise KeyboardInterrupt
 
-    cluster = replace(bench.works.cluster, passing=interrupt)
+    cluster = watched(bench.works.cluster, interrupt)
     return Attached(replace(bench.executor, cluster=cluster), "ada", 0.1)
 
 

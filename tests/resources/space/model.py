@@ -27,6 +27,7 @@ from resources.request.standing import run_round
 from resources.space.purging import Freed, finish, purge
 from resources.workspace.store import AttemptStore
 from tests.resources.space.model_program import Reading
+from tests.support.faults.moments import watched
 from tests.support.worlds.tiny import ALL, Died
 from tests.support.worlds.works import NO_RETRIES, Works, made_up, start, step
 
@@ -232,7 +233,7 @@ class World:
 
     def purge(self, wanted_bytes: int, passing: Callable[[str], None]) -> Freed:
         """Purge so much; `passing` is told of each border, and the store stops half-way where it asks for that."""
-        return purge(replace(self.cluster, passing=passing), wanted_bytes, by="test", reason="test")
+        return purge(watched(self.cluster, passing), wanted_bytes, by="test", reason="test")
 
     def purge_dying(self, border: str, passing: Callable[[str], None]) -> None:
         """Purge all that may go, in a process that dies at a border."""
@@ -242,7 +243,7 @@ class World:
             if at == border:
                 raise Died(border)
 
-        cluster = replace(self.cluster, passing=die)
+        cluster = watched(self.cluster, die)
         if border == "half removed":
             cluster = replace(cluster, store=HalfStore(cluster.store, lambda: die(border)))
         try:
@@ -252,7 +253,7 @@ class World:
 
     def purge_busy(self, passing: Callable[[str], None]) -> None:
         """Purge all that may go, of which half of the files cannot be removed now."""
-        cluster = replace(self.cluster, passing=passing)
+        cluster = watched(self.cluster, passing)
         cluster = replace(cluster, store=HalfStore(cluster.store, lambda: None))
         purge(cluster, ALL, by="test", reason="test")
 

@@ -2,7 +2,6 @@
 
 import shutil
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -13,6 +12,7 @@ from ccat_models.tables.space import SpaceState
 from resources.errors import DiskNotThere
 from resources.request.ensure import RequestOptions
 from resources.space.purging import finish, unlink
+from tests.support.faults.moments import watched
 from tests.support.worlds.tiny import Died, Tiny
 
 BORDERS = ("purge marked", "purged files removed", "purge confirmed")
@@ -98,7 +98,7 @@ def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew
             with pytest.raises(Died):
                 tiny.dying_at("purge marked").purge()
 
-    slow = replace(tiny.cluster, passing=meanwhile)
+    slow = watched(tiny.cluster, meanwhile)
     Tiny(tiny.observatory, slow).purge()
     assert set(tiny.state("read")) == set(tiny.state("clean")) == {SpaceState.MARKED}
     assert finish(tiny.cluster).freed_runs == 4

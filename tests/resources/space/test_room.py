@@ -16,6 +16,7 @@ from ccat_models.tables.space import SpaceState
 from resources.ops_db import OpsDb
 from resources.space.room import Usage
 from resources.workspace.watermarks import Amount, Watermarks
+from tests.support.faults.moments import watched
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.tiny import Tiny
 from tests.support.worlds.works import Works, step
@@ -32,7 +33,7 @@ def limited(tiny: Tiny, limit_bytes: int) -> list[int]:
             files = tiny.cluster.base.glob("letters/*/*/run-*/attempt-*/workspace/*/bulk.dat")
             seen.append(sum(path.stat().st_size for path in files))
 
-    tiny.cluster = replace(tiny.cluster, watermarks=Watermarks(limit_bytes), passing=passing)
+    tiny.cluster = watched(replace(tiny.cluster, watermarks=Watermarks(limit_bytes)), passing)
     return seen
 
 

@@ -23,6 +23,7 @@ from resources.run.executor import Executor
 from resources.shell.local import LocalShell
 from resources.ops_db import OpsDb
 from resources.slurm.backend import Limits
+from tests.support.faults.moments import watched
 from tests.support.worlds.slurm_lab import slurm_cluster_over
 url, base, control, conf, path = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5]
 def passing(border):
@@ -37,8 +38,8 @@ def passing(border):
 second = timedelta(seconds=1)
 timing = Timing(second, second / 2, 2 * second, second / 4, 20 * second)
 shell = LocalShell({"SLURM_CONF": conf, "PATH": path})
-cluster = slurm_cluster_over(shell, OpsDb(url), base, timing=timing, limits=Limits(2, None, 20), passing=passing)
-executor, parent = Executor(cluster), os.getppid()
+cluster = slurm_cluster_over(shell, OpsDb(url), base, timing=timing, limits=Limits(2, None, 20))
+executor, parent = Executor(watched(cluster, passing)), os.getppid()
 while os.getppid() == parent:
     executor.tick()
     time.sleep(0.03)

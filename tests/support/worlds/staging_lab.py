@@ -24,6 +24,7 @@ from ccat_models.tables.staging import StagingJob
 from resources.archive.stager import Pace, Stager
 from resources.location import Cluster
 from resources.shell.port import Shell
+from tests.support.faults.moments import Hook, unwatched, watched
 from tests.support.parts.archives import tar_of
 from tests.support.parts.rgw import ARCHIVIST, Keys, S3Server
 from tests.support.worlds.slurm_lab import RealLab
@@ -61,6 +62,11 @@ class StagingLab:
     def change(self, **fields: object) -> None:
         """Give the cluster other parts."""
         self.lab.works.cluster = replace(self.cluster, **fields)  # type: ignore[arg-type]
+
+    def watch(self, hook: Hook | None) -> None:
+        """Call a hook at each moment between two writes, or none any more."""
+        plain = unwatched(self.cluster)
+        self.lab.works.cluster = plain if hook is None else watched(plain, hook)
 
     def give_access(self, keys: Keys | None, pace: Pace = QUICK) -> None:
         """Let the cluster fetch with these keys for Cologne."""

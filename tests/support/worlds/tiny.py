@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from resources.request.attached import Attached, Outcome
 from resources.request.ensure import RequestOptions, ensure_pipeline, refresh_and_evaluate
 from resources.run.executor import Executor
 from resources.space.purging import Freed, purge
+from tests.support.faults.moments import watched
 from tests.support.parts.clusters import local_cluster
 from tests.support.programs.letters import pipeline_yaml, write_program
 from tests.support.worlds.observatory import SmallObservatory
@@ -178,7 +179,7 @@ class Tiny:
             if step == border:
                 raise Died(border)
 
-        return Tiny(self.observatory, replace(self.cluster, passing=passing))
+        return Tiny(self.observatory, watched(self.cluster, passing))
 
 
 class Died(BaseException):
