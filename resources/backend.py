@@ -1,5 +1,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -85,12 +86,43 @@ class Job:
     ending: Ending | None = None
 
 
+@dataclass(frozen=True)
+class Node:
+    """What jobs find on the machine that a back end runs them on."""
+
+    python: str  # the interpreter of wrappers and of "{python}" in commands
+    apptainer: str | None = None  # None where there is none
+    job_id_variable: str | None = None  # the environment variable in which a wrapper finds its job's id
+    leaves_marks: bool = False  # wrappers that have ended leave a mark, so that nobody needs to ask the back end
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How patient the one who holds a cluster's lease is."""
+
+    lease: timedelta = timedelta(seconds=30)
+    resend_after: timedelta = timedelta(seconds=5)  # a job in doubt that the back end does not know is sent again
+    lost_after: timedelta = timedelta(seconds=10)  # a job that is nowhere and has no result is lost
+    observe_every: timedelta = timedelta(0)  # the back end is asked no more often
+    alive_within: timedelta = timedelta(0)  # a wrapper with a sign of life so young is alive, whatever the queue says
+    stuck_after: timedelta = timedelta(seconds=30)  # a run that nothing makes room for, and nothing moves, has failed
+    unread_after: timedelta = timedelta(hours=1)  # a result or outputs that the disk does not give are given up
+
+
 class BackEnd(Protocol):
     """Where attempts run. How a program ended is read from its result.json; from here only what left none."""
 
     @property
     def name(self) -> str:
         """Return the name that configuration and provenance use."""
+
+    @property
+    def node(self) -> Node:
+        """Return what jobs find where they run."""
+
+    @property
+    def timing(self) -> Timing:
+        """Return how patient it asks to be treated, where nobody has set it otherwise."""
 
     @property
     def largest_batch(self) -> int:

@@ -11,17 +11,18 @@ from ccat_assets.wiring.settings import Settings
 from ccat_models.clock import Clock
 from ccat_models.errors import InvalidDeclaration
 from resources.archive.stager import Pace, Stager
+from resources.backend import Timing
 from resources.container.apptainer import find_apptainer
 from resources.container.sif_cache import SifCache
 from resources.local.backend import LocalBackEnd
-from resources.location import Cluster, Timing
+from resources.location import Cluster
 from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
 from resources.shell.port import Shell
 from resources.shell.ssh import SshShell, SshTarget
 from resources.shell.wrapper_file import wrapper_path
 from resources.slurm.backend import Limits, SlurmBackEnd
-from resources.slurm.render import JOB_ID_VARIABLE, Site
+from resources.slurm.render import Site
 from resources.workspace.store import AttemptStore
 from resources.workspace.watermarks import Amount, Watermarks
 
@@ -31,16 +32,15 @@ def cluster_of(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock
     if settings.hpc_backend == "slurm":
         return _slurm(settings, ops_db, location_id, clock)
     apptainer = find_apptainer()
+    backend = LocalBackEnd(settings.workspace, settings.local_slots, str(settings.python), apptainer=apptainer)
     return Cluster(
         ops_db=ops_db,
-        backend=LocalBackEnd(settings.workspace, settings.local_slots, str(settings.python)),
+        backend=backend,
         store=AttemptStore.here(settings.workspace),
         images=_images(settings, LocalShell(), str(settings.python), apptainer or ""),
         location_id=location_id,
         clock=clock,
-        python=str(settings.python),
-        apptainer=apptainer,
-        timing=_timing(settings, Timing()),
+        timing=_timing(settings, backend.timing),
         max_in_flight=settings.max_in_flight,
         watermarks=_watermarks(settings),
         stager=_stager(settings, LocalShell(), str(settings.python)),
@@ -61,6 +61,7 @@ def site_of(settings: Settings) -> Site:
         base=settings.workspace,
         wrapper=wrapper_path(settings.workspace),
         python=settings.slurm_python,
+        apptainer=settings.slurm_apptainer,
         partition=settings.slurm_partition or None,
         account=settings.slurm_account or None,
         qos=settings.slurm_qos or None,
@@ -73,28 +74,22 @@ def site_of(settings: Settings) -> Site:
 
 def _slurm(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) -> Cluster:
     shell = shell_of(settings)
-    patient = Timing(
-        lease=timedelta(seconds=300),  # longer than any single call may take
-        resend_after=timedelta(seconds=30),
-        lost_after=timedelta(seconds=60),
-        stuck_after=timedelta(seconds=300),
+    limits = Limits(jobs_in_queue=settings.slurm_max_jobs, cluster=settings.slurm_cluster or None)
+    backend = SlurmBackEnd(shell, site_of(settings), limits)
+    patient = replace(
+        backend.timing,
         observe_every=timedelta(seconds=settings.observe_seconds),
         alive_within=timedelta(seconds=settings.alive_seconds),
     )
-    limits = Limits(jobs_in_queue=settings.slurm_max_jobs, cluster=settings.slurm_cluster or None)
     return Cluster(
         ops_db=ops_db,
-        backend=SlurmBackEnd(shell, site_of(settings), limits),
+        backend=backend,
         store=AttemptStore.over(shell, settings.workspace, settings.slurm_python)
         if settings.ssh_host
         else AttemptStore.here(settings.workspace),
         images=_images(settings, shell, settings.slurm_python, settings.slurm_apptainer),
         location_id=location_id,
         clock=clock,
-        python=settings.slurm_python,
-        apptainer=settings.slurm_apptainer,
-        job_id_variable=JOB_ID_VARIABLE,
-        marked=True,
         timing=_timing(settings, patient),
         max_in_flight=settings.max_in_flight,
         watermarks=_watermarks(settings),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from resources.backend import Batch, Ending, Job, JobRequest, JobState, Sent
+from resources.backend import Batch, Ending, Job, JobRequest, JobState, Node, Sent, Timing
 from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionPostponed, SubmissionRefused
 from resources.shell.wrapper_file import wrapper_path
 from resources.workspace.store import AttemptStore
@@ -31,10 +31,14 @@ class LocalBackEnd:
     line `PYTHON -I -S <base>/.wrapper/attempt_wrapper-….py ATTEMPT_DIRECTORY SUBMISSION_KEY`.
     """
 
-    def __init__(self, base: Path, slots: int, python: str, kill_after_seconds: float = 30.0) -> None:
+    timing = Timing()
+
+    def __init__(
+        self, base: Path, slots: int, python: str, kill_after_seconds: float = 30.0, apptainer: str | None = None
+    ) -> None:
         self._base = base.absolute()
         self._slots = slots
-        self._python = python
+        self.node = Node(python, apptainer)
         self._kill_after_seconds = kill_after_seconds
         self._children: set[int] = set()
 
@@ -67,7 +71,7 @@ class LocalBackEnd:
                 self._children.add(self._start(wrapper, request))
             except OSError as error:
                 refusal = SubmissionDoubtful if number else SubmissionRefused
-                raise refusal(f"{request.submission_key}: {self._python}: {error}") from error
+                raise refusal(f"{request.submission_key}: {self.node.python}: {error}") from error
 
     def find(self, sent: Collection[Sent]) -> Mapping[str, Job]:
         """Return those jobs whose wrapper is in the process table."""
@@ -104,9 +108,9 @@ class LocalBackEnd:
         """Start one wrapper and return its process id; its own complaints go to logs/wrapper.log."""
         log = request.attempt_directory / "logs" / "wrapper.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        arguments = [self._python, "-I", "-S", str(wrapper), str(request.attempt_directory), request.submission_key]
+        arguments = [self.node.python, "-I", "-S", str(wrapper), str(request.attempt_directory), request.submission_key]
         return os.posix_spawn(
-            self._python,
+            self.node.python,
             arguments,
             {"PATH": os.environ.get("PATH", os.defpath)},
             file_actions=[

@@ -150,8 +150,9 @@ class Reproducer:
             raise StagingFailed("; ".join(record.changed_inputs))
         attempt = _as_open(record.attempt)
         plan = attempt_plan(briefing, attempt, self.scratch, _ready(software_cache, briefing.run.software_version))
-        plan = replace(plan, job_id_variable=self.cluster.job_id_variable)
-        rendered = render_job(plan, python=self.cluster.python, apptainer=self.cluster.apptainer or "apptainer")
+        node = self.cluster.backend.node
+        plan = replace(plan, job_id_variable=node.job_id_variable)
+        rendered = render_job(plan, python=node.python, apptainer=node.apptainer or "apptainer")
         # The key names the job: the program keeps seeing the recorded one, the back end gets another.
         key = uuid.uuid4().hex
         job = rendered.job.model_copy(update={"submission_key": key})

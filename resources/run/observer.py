@@ -37,7 +37,7 @@ def clear(cluster: Cluster, ended: Sequence[LeftBehind], jobs: Mapping[str, Job]
 
 def see_marks(cluster: Cluster) -> None:
     """Collect the attempts whose wrappers say that they have ended, without asking the back end."""
-    if not cluster.marked:
+    if not cluster.backend.node.leaves_marks:
         return
     with cluster.ops_db.read() as session:
         if not anything_on_its_way(session, cluster.location_id):

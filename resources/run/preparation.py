@@ -54,9 +54,10 @@ def _lay_out(
     if software is None or placed is None:
         return None
     plan = attempt_plan(placed, attempt, cluster.base, software)
-    marks = cluster.store.marks if cluster.marked else None
-    plan = replace(plan, job_id_variable=cluster.job_id_variable, ended_directory=marks)
-    rendered = render_job(plan, python=cluster.python, apptainer=cluster.apptainer or "apptainer")
+    node = cluster.backend.node
+    marks = cluster.store.marks if node.leaves_marks else None
+    plan = replace(plan, job_id_variable=node.job_id_variable, ended_directory=marks)
+    rendered = render_job(plan, python=node.python, apptainer=node.apptainer or "apptainer")
     return Layout(plan.directory, rendered, needs_of(plan)), Prepared(attempt, plan, rendered.job)
 
 
@@ -99,7 +100,7 @@ class SoftwareCache:
         return Software(image, code)
 
     def _image(self, reference: str, sha256: str) -> Ready | None:
-        if self.cluster.apptainer is None:
+        if self.cluster.backend.node.apptainer is None:
             where = self.cluster.backend.name
             raise StagingFailed(f"{reference}: there is no apptainer to run it ({where} back end)")
         answer = self.cluster.images.ask(reference, sha256)

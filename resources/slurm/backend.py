@@ -3,9 +3,10 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ccat_models.tables.execution import FailureClass
-from resources.backend import Batch, Ending, Job, JobState, Sent
+from resources.backend import Batch, Ending, Job, JobState, Node, Sent, Timing
 from resources.errors import BackEndUnavailable, ShellDoubtful, SubmissionDoubtful, SubmissionPostponed
 from resources.shell.port import Completed, Shell
 from resources.slurm.commands import Commands
@@ -20,7 +21,7 @@ from resources.slurm.parse import (
     parse_sacct,
     parse_squeue,
 )
-from resources.slurm.render import Site, job_name, render
+from resources.slurm.render import JOB_ID_VARIABLE, Site, job_name, render
 from resources.slurm.replies import accounting_is_off, evidence, submitted_id
 from resources.slurm.states import ending, job_state, never_runs
 
@@ -50,9 +51,17 @@ class SlurmBackEnd:
     array task.
     """
 
+    timing = Timing(
+        lease=timedelta(seconds=300),  # longer than any single call may take
+        resend_after=timedelta(seconds=30),
+        lost_after=timedelta(seconds=60),
+        stuck_after=timedelta(seconds=300),
+    )
+
     def __init__(
         self, shell: Shell, site: Site, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.node = Node(site.python, site.apptainer, JOB_ID_VARIABLE, leaves_marks=True)
         self._site = site
         self._limits = limits or Limits()
         self._commands = Commands(shell, self._limits.timeout_seconds)

@@ -25,6 +25,7 @@ class Site:
     base: Path
     wrapper: Path
     python: str = "python3"
+    apptainer: str = "apptainer"
     partition: str | None = None
     account: str | None = None
     qos: str | None = None

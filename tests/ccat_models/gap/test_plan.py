@@ -210,7 +210,7 @@ def test_the_location_caps_what_it_runs(works: Works) -> None:
 @pytest.mark.parametrize(("most", "cap"), [(2, 2), (80, 50), (None, 50)])
 def test_so_many_runs_at_a_time_as_the_location_allows(works: Works, most: int | None, cap: int) -> None:
     chain(works)
-    roomy = LocalBackEnd(works.cluster.base, 50, works.cluster.python)
+    roomy = LocalBackEnd(works.cluster.base, 50, works.cluster.backend.node.python)
     plan = look(works, cluster=replace(works.cluster, backend=roomy, max_in_flight=most))
     assert plan.capacity == 50
     assert (plan.cost.steps["read"].cap, plan.cost.steps["read"].capped_by) == (cap, "location")
@@ -226,7 +226,7 @@ class Silent(LocalBackEnd):
 
 def test_a_back_end_that_does_not_answer_leaves_its_cap_out(works: Works) -> None:
     chain(works)
-    silent = replace(works.cluster, backend=Silent(works.cluster.base, 1, works.cluster.python))
+    silent = replace(works.cluster, backend=Silent(works.cluster.base, 1, works.cluster.backend.node.python))
     plan = look(works, cluster=silent)
     assert (plan.capacity, plan.capacity_unknown, plan.cost.steps["read"].cap) == (None, "squeue: no answer", None)
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from resources.location import Cluster, Timing
+from resources.backend import Timing
+from resources.location import Cluster
 from resources.ops_db import OpsDb
 from resources.request.attached import Attached
 from resources.run.executor import Executor

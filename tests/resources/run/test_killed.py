@@ -31,7 +31,7 @@ import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from resources.request.attached import Attached
-from resources.location import Timing
+from resources.backend import Timing
 from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
 from resources.ops_db import OpsDb

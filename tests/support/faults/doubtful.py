@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ccat_models.tables.execution import FailureClass
-from resources.backend import Batch, Ending, Job, JobState, Sent
+from resources.backend import Batch, Ending, Job, JobState, Node, Sent, Timing
 from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionRefused, SubmissionTooLarge
 from resources.local.backend import LocalBackEnd
 from tests.support.worlds.observatory import FakeClock
@@ -38,6 +38,16 @@ class FakeDoubtfulBackEnd:
     def name(self) -> str:
         """Return the real one's name."""
         return self.real.name
+
+    @property
+    def node(self) -> Node:
+        """Return the real one's node."""
+        return self.real.node
+
+    @property
+    def timing(self) -> Timing:
+        """Return the real one's patience."""
+        return self.real.timing
 
     def capacity(self) -> int:
         """Return the real one's capacity."""

@@ -18,7 +18,7 @@ ORCHESTRATOR = """
 import os, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
-from resources.location import Timing
+from resources.backend import Timing
 from resources.run.executor import Executor
 from resources.shell.local import LocalShell
 from resources.ops_db import OpsDb

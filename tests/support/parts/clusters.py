@@ -3,10 +3,11 @@ from pathlib import Path
 from typing import Any
 
 from ccat_models.clock import Clock, system_clock
+from resources.backend import Timing
 from resources.container.apptainer import find_apptainer
 from resources.container.sif_cache import SifCache
 from resources.local.backend import LocalBackEnd
-from resources.location import Cluster, Timing
+from resources.location import Cluster
 from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
 from resources.workspace.store import AttemptStore
@@ -25,13 +26,11 @@ def local_cluster(
     apptainer = find_apptainer()
     return Cluster(
         ops_db=ops_db,
-        backend=LocalBackEnd(base, slots=slots, python=sys.executable),
+        backend=LocalBackEnd(base, slots=slots, python=sys.executable, apptainer=apptainer),
         store=AttemptStore.here(base),
         images=SifCache(LocalShell(), base.parent / "sif", sys.executable, apptainer or ""),
         location_id=1,
         clock=clock,
-        python=sys.executable,
-        apptainer=apptainer,
         timing=timing or Timing(),
         **fields,
     )

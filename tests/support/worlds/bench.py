@@ -13,9 +13,8 @@ import sqlalchemy as sa
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from resources.backend import BackEnd, Sent
+from resources.backend import BackEnd, Sent, Timing
 from resources.local.backend import LocalBackEnd
-from resources.location import Timing
 from resources.run.executor import Executor
 from tests.support.worlds.works import Works, step
 
@@ -31,8 +30,8 @@ class Bench:
     slots: int = 4
 
     def __post_init__(self) -> None:
-        base = self.works.cluster.base
-        local = LocalBackEnd(base, slots=self.slots, python=self.works.cluster.python, kill_after_seconds=1.0)
+        base, node = self.works.cluster.base, self.works.cluster.backend.node
+        local = LocalBackEnd(base, self.slots, node.python, kill_after_seconds=1.0, apptainer=node.apptainer)
         self.works.cluster = replace(self.works.cluster, backend=local, timing=TIMING)
 
     @property

@@ -3,7 +3,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from resources.location import Timing
+from resources.backend import Timing
 from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
 from resources.slurm.backend import Limits

@@ -13,14 +13,15 @@ import sqlalchemy as sa
 from ccat_models.clock import system_clock
 from ccat_models.tables.execution import Attempt, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
+from resources.backend import Timing
 from resources.container.sif_cache import SifCache
-from resources.location import Cluster, Timing
+from resources.location import Cluster
 from resources.ops_db import OpsDb
 from resources.run.executor import Executor
 from resources.shell.port import Shell
 from resources.shell.wrapper_file import wrapper_path
 from resources.slurm.backend import Limits, SlurmBackEnd
-from resources.slurm.render import JOB_ID_VARIABLE, Site
+from resources.slurm.render import Site
 from resources.workspace.store import AttemptStore
 from tests.support.worlds.works import Works, step
 
@@ -46,10 +47,6 @@ def slurm_cluster_over(
         images=SifCache(shell, base.parent / "sif", "python3", "apptainer"),
         location_id=1,
         clock=system_clock,
-        python="python3",
-        apptainer="apptainer",
-        job_id_variable=JOB_ID_VARIABLE,
-        marked=True,
         timing=timing,
         **fields,
     )

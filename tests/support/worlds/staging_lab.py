@@ -75,7 +75,7 @@ class StagingLab:
             both = (SecretStr(keys.access_key_id), SecretStr(keys.secret_access_key))
             given = {s3_variables("cologne")[0]: S3Credentials(access_key_id=both[0], secret_access_key=both[1])}
         of = partial(archive_of, Settings(s3_credentials=given))
-        self.change(stager=Stager(self.shell, self.cluster.base, self.cluster.python, of, pace))
+        self.change(stager=Stager(self.shell, self.cluster.base, self.cluster.backend.node.python, of, pace))
 
     def pack(self, number: int) -> Path:
         """Let a scan lie in the disk archive as one tar alone; return that."""

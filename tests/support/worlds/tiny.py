@@ -18,7 +18,8 @@ from ccat_models.tables.pipelines import ReductionStep, SubGroup
 from ccat_models.tables.places import DataProductPhysicalCopy, PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.space import RunSpace, SpaceState
-from resources.location import Cluster, Timing
+from resources.backend import Timing
+from resources.location import Cluster
 from resources.ops_db import OpsDb
 from resources.request.attached import Attached, Outcome
 from resources.request.ensure import RequestOptions, ensure_pipeline, refresh_and_evaluate
