@@ -5,9 +5,13 @@ from ccat_models.errors import InvalidDeclaration
 from ccat_models.pipeline.apply import Applied, Change, apply, plan_apply
 from ccat_models.pipeline.declaration import PipelineDeclaration
 from ccat_models.pipeline.digests import CodeDigest, CodeDigests
+from ccat_models.pipeline.values import OptionChecks
 from ccat_models.pipeline.yaml_source import parse
 from resources.errors import StagingFailed
+from resources.slurm import options as slurm_options
 from resources.workspace.software import code_sha256
+
+OPTION_CHECKS: OptionChecks = {"slurm": slurm_options.check}
 
 
 def plan_file(app: Application, file: Path) -> Change:
@@ -33,7 +37,7 @@ def read_file(file: Path) -> PipelineDeclaration:
         raise InvalidDeclaration(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InvalidDeclaration(f"{file}: not UTF-8 text: {error.reason} at byte {error.start}") from error
-    return parse(text, file=str(file))
+    return parse(text, file=str(file), option_checks=OPTION_CHECKS)
 
 
 def digests_of(declaration: PipelineDeclaration, file: Path) -> CodeDigests:

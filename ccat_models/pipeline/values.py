@@ -1,12 +1,11 @@
 """What a step asks of a cluster and how often it may be tried again."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from ccat_models.pipeline.sbatch_options import checked_options
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.pipelines import Keep
 
@@ -75,10 +74,23 @@ Positive = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Amount = Annotated[float, Field(gt=0, le=1e6)]
 
 
+OptionChecks = Mapping[str, Callable[[Mapping[str, str]], None]]
+"""By the name of a back end, what raises ValueError for options that it does not take."""
+
+
 class DeclaredModel(BaseModel):
     """A frozen part of a declaration that takes no unknown keys and turns no text into a number."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def _judged_by_its_back_end(options: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    """Return a back end's options if its check is content with them, or is not among those given as the context."""
+    checks: OptionChecks = info.context or {}
+    check = checks.get(info.field_name or "")
+    if check is not None:
+        check(options)
+    return options
 
 
 class Resources(DeclaredModel):
@@ -89,7 +101,8 @@ class Resources(DeclaredModel):
     time_hours: Amount = 1.0
     gpus: Count = 0
     disk_gb: Amount | None = None
-    slurm: Annotated[dict[str, str], AfterValidator(checked_options)] = Field(default_factory=dict)
+    # A back end's own options stand under its name; which there are, it alone knows.
+    slurm: Annotated[dict[str, str], AfterValidator(_judged_by_its_back_end)] = Field(default_factory=dict)
 
 
 RESERVED_CHECKS = ("products_present", "qa_within_limits", "not_tainted")

@@ -12,6 +12,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.pipeline.declaration import PipelineDeclaration
 from ccat_models.pipeline.problems import Path, Problem, invalid, problems_of
+from ccat_models.pipeline.values import OptionChecks
 
 MAX_BYTES = 1_000_000
 _DIRECTIVE = re.compile(r"\ufeff?(?:\s*(?:#.*)?\n)*%")
@@ -28,9 +29,10 @@ _PLAIN_SCALARS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def parse(text: str, *, file: str) -> PipelineDeclaration:
+def parse(text: str, *, file: str, option_checks: OptionChecks | None = None) -> PipelineDeclaration:
     """Return the pipeline that a YAML text declares.
 
+    Options of a back end without a check are taken as they are: it judges them once a job is sent.
     Raises InvalidDeclaration with a line "file:line:column: place: problem" for each problem there is.
     """
     reading = _Reading()
@@ -38,7 +40,7 @@ def parse(text: str, *, file: str) -> PipelineDeclaration:
     problems = reading.problems
     if not problems:
         try:
-            return PipelineDeclaration.model_validate(document)
+            return PipelineDeclaration.model_validate(document, context=option_checks)
         except ValidationError as error:
             problems = problems_of(error, PipelineDeclaration, document)
     in_order = sorted(problems, key=lambda problem: reading.mark(problem.path))

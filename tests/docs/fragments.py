@@ -6,6 +6,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from ccat_assets.operate.declare import OPTION_CHECKS
 from ccat_models.contract.manifest import Manifest
 from ccat_models.grouping.rules import validate_rules
 from ccat_models.pipeline.declaration import PipelineDeclaration
@@ -34,7 +35,7 @@ def check_yaml(text: str, place: str) -> None:
     steps = [_STEP | step for step in shown.get("steps", [{}])]
     unknown = {field for step in steps for field in step} - StepDeclaration.model_fields.keys()
     assert not unknown, f"{place}: neither a pipeline nor a step has {unknown}"
-    parse(json.dumps(_PIPELINE | shown | {"steps": steps}), file=place)
+    parse(json.dumps(_PIPELINE | shown | {"steps": steps}), file=place, option_checks=OPTION_CHECKS)
 
 
 def check_json(text: str, place: str) -> None:
