@@ -17,8 +17,7 @@ from ccat_assets.wiring.application import Application
 from ccat_assets.wiring.settings import REPOSITORY
 from ccat_models.errors import Refused
 from resources.request.ensure import RequestOptions
-from resources.shell.child_process import start_child_process
-from resources.shell.ports import free_port
+from resources.shell.this_machine import free_port, start_child_process
 
 _PRODUCTS_PORT = 3070
 MAP = "chai-ngc253/map/all"

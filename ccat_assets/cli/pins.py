@@ -10,7 +10,7 @@ from ccat_assets.sizes import size_text
 from ccat_models.product import pins as pins_of
 from ccat_models.product.copies import select_named
 from ccat_models.tables.space import NOT_THERE
-from resources.space import pinning
+from resources.space import purging
 
 
 def pin(
@@ -20,7 +20,7 @@ def pin(
 ) -> None:
     """Keep products, whatever the retention of their step says; again changes nothing."""
     app = ready()
-    done = pinning.pin(app.cluster, what, reason=reason, by=app.settings.user)
+    done = purging.pin(app.cluster, what, reason=reason, by=app.settings.user)
     if as_json:
         print_json(done)
         return

@@ -5,8 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from ccat_assets.operate.cluster_checkup import cluster_findings
-from ccat_assets.operate.finding import Finding
+from ccat_assets.operate.cluster_checkup import Finding, cluster_findings
 from ccat_assets.wiring.application import Application
 from ccat_assets.wiring.settings import Loaded
 from ccat_models.errors import CcatError

@@ -7,8 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from ccat_assets.operate.finding import Finding
 from ccat_assets.wiring.locations import shell_of, site_of
 from ccat_assets.wiring.settings import Settings
 from resources.errors import HostNotTrusted, ResourceError, TransientError
@@ -39,6 +39,15 @@ try:
 except Exception as error:
     print("apptainer", "missing:", error)
 """
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Literal["ok", "note", "broken"]
+    finding: str
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from resources.backend import ALIVE, Ending, Job, JobState
 from resources.errors import TransientError
 from resources.location import Cluster
 from resources.run.batches import sent_as
-from resources.run.claims import bar
 from resources.run.collector import collect, fail, needs_explanation
+from resources.run.unsent import block_start
 from resources.workspace.store import Found
 
 _LOG = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def _end_lingering(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapp
     One that had begun, and was sent back to the queue, may have left a result, or may run since just now: where there
     is none it is given the time that any job has whose end is not known.
     """
-    blocked, begun = bar(cluster, attempts)
+    blocked, begun = block_start(cluster, attempts)
     for attempt in blocked:
         _lose(cluster, attempt, jobs[attempt.submission_key].ending, "it never began")
     looked_at = [(attempt, seen) for attempt, seen in _look(cluster, begun) if seen.trouble is None]

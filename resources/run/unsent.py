@@ -4,13 +4,25 @@ None of them ends before its claim was taken: what a lost reply has sent would r
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ccat_models.run import attempt as attempts_of
 from ccat_models.run.work import OpenAttempt
 from ccat_models.tables.execution import FailureClass
 from resources.backend import Job
-from resources.run.claims import bar
+from resources.location import Cluster
 from resources.run.leased_write import LeasedWrite
+
+
+def block_start(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[OpenAttempt], list[OpenAttempt]]:
+    """See to it that no job of these attempts begins from now on; return those of which that is sure, and the others.
+
+    The others were claimed before: they have begun, and must not be ended as if they had not. An attempt without a
+    directory was never about to be sent: it has no job.
+    """
+    sent = [Path(attempt.directory) for attempt in attempts if attempt.directory is not None]
+    begun = {str(directory) for directory in set(sent) - cluster.store.claim(sent)}
+    return [one for one in attempts if one.directory not in begun], [one for one in attempts if one.directory in begun]
 
 
 def accept(leased: LeasedWrite, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
@@ -32,7 +44,7 @@ def cancel(leased: LeasedWrite, attempts: Sequence[OpenAttempt]) -> None:
     """End attempts that nobody wants; those that have begun are accepted, and cancelled as any other job."""
     if not attempts:
         return
-    blocked, begun = bar(leased.cluster, attempts)
+    blocked, begun = block_start(leased.cluster, attempts)
     with leased.write() as session:
         for attempt in blocked:
             attempts_of.cancelled(session, attempt.id, attempt.run_id, leased.cluster.clock())
@@ -43,7 +55,7 @@ def fail(leased: LeasedWrite, failure: FailureClass, failing: Sequence[tuple[Ope
     """End attempts as failed, each with its message; those that have begun are accepted."""
     if not failing:
         return
-    blocked, begun = bar(leased.cluster, [attempt for attempt, _ in failing])
+    blocked, begun = block_start(leased.cluster, [attempt for attempt, _ in failing])
     messages = {attempt.id: message for attempt, message in failing}
     with leased.write() as session:
         for attempt in blocked:

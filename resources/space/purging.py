@@ -6,16 +6,21 @@ from datetime import datetime
 
 from ccat_models.gap.look import has_due, leave_due, look
 from ccat_models.pipeline.view import list_pipelines
+from ccat_models.product import pins
+from ccat_models.product.copies import select_named
+from ccat_models.product.disk_rows import newest_copies
 from ccat_models.product.purge import Marked, Purpose, confirm, mark, marked_runs, note_problem
 from ccat_models.product.removable import Picked, StepPicked, choose, picked_by_step
 from ccat_models.sub_group.follow import follow_packages
 from ccat_models.tables.base import RunId
+from resources.errors import DiskNotThere
 from resources.location import Cluster
 from resources.ops_db import Session
-from resources.space.mounted import check_mounted
+from resources.workspace.store import Wanted
 
 _RUNS_A_CALL = 200  # whose files are removed and confirmed together
 _FILES_A_CALL = 5_000
+_LOOKED_AT = 50  # products, to see whether the disk is there
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,15 @@ class Freed:
         sums = (self.freed_bytes + more.freed_bytes, self.freed_runs + more.freed_runs)
         number = more.purge_id if self.purge_id is None else self.purge_id
         return Freed(number, *sums, self.left_bytes + more.left_bytes, self.problem or more.problem)
+
+
+def pin(cluster: Cluster, names: Sequence[str], *, reason: str, by: str) -> pins.Pinned:
+    """Pin named products, before a purge decides or after it has marked what it removes.
+
+    Products that such a purge removes count as not found.
+    """
+    with cluster.ops_db.request() as session:
+        return pins.pin(session, select_named(session, names), reason=reason, by=by, now=cluster.clock())
 
 
 def removable(cluster: Cluster, wanted_bytes: int) -> list[StepPicked]:
@@ -72,6 +86,20 @@ def finish(cluster: Cluster, *, even_if_nothing_is_there: bool = False) -> Freed
         if not (last or even_if_nothing_is_there):
             check_mounted(cluster)
         freed, last = freed + _remove(cluster, marked), marked[-1].run_id
+
+
+def check_mounted(cluster: Cluster) -> None:
+    """Raise DiskNotThere where a cluster's location should have products, and none of the newest ones exists.
+
+    To be called before a missing file is taken for removed: an empty mount point has no files at all.
+    """
+    with cluster.ops_db.read() as session:
+        paths = newest_copies(session, cluster.location_id, _LOOKED_AT)
+    parts = cluster.store.read([Wanted(cluster.base, path) for path in paths])
+    if paths and not any(parts):
+        raise DiskNotThere(
+            f"none of the {len(paths)} newest products is below {cluster.base}: see whether its disk is mounted"
+        )
 
 
 def _choose(session: Session, cluster: Cluster, wanted_bytes: int) -> Picked:

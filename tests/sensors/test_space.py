@@ -11,8 +11,7 @@ from ccat_assets.dagit.names import space_key, step_key
 from ccat_assets.wiring.settings import Settings
 from ccat_models.product.copies import select_named
 from ccat_models.product.pins import unpin
-from resources.space.pinning import pin
-from resources.space.purging import purge
+from resources.space.purging import pin, purge
 from tests.support.hands.ticks import Ticks
 from tests.support.programs.letters import pipeline_yaml, write_program
 from tests.support.worlds.lab import Lab

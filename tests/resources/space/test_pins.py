@@ -4,8 +4,7 @@ from ccat_models.product.pins import Pinned, list_pins
 from ccat_models.product.purge import Purpose, mark
 from ccat_models.product.removable import choose
 from ccat_models.tables.space import SpaceState
-from resources.space.pinning import pin
-from resources.space.purging import finish, look_at_all
+from resources.space.purging import finish, look_at_all, pin
 from tests.support.worlds.tiny import ALL, Tiny
 
 P, M, G = SpaceState.PRESENT, SpaceState.MARKED, SpaceState.PURGED

@@ -44,7 +44,6 @@ WATCHED = frozenset(
         "resources/run/leased_write.py",
         "resources/run/submitter.py",
         "resources/run/unsent.py",
-        "resources/run/claims.py",
         "resources/run/sender.py",
         "resources/run/preparation.py",
         "resources/run/batches.py",

@@ -1,4 +1,13 @@
+"""Processes and ports of this machine."""
+
 import socket
+import subprocess
+from collections.abc import Sequence
+
+
+def start_child_process(command: Sequence[str]) -> None:
+    """Start a program beside this process, which is to end when this one does."""
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def free_port(wanted: int) -> int:
