@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ccat_models import migrations
 from resources.ops_db import OpsDb
@@ -26,6 +27,10 @@ __all__ = [
     "shared_ops_db",
     "slurm_cluster",
 ]
+
+# How long an example takes depends on how busy the machine is. A test that suppresses other checks must repeat this one.
+settings.register_profile("no-clock", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no-clock")
 
 
 def pytest_configure() -> None:

@@ -98,7 +98,7 @@ def row(software_id: int, release: Release) -> ReductionSoftwareVersion:
     )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data(), releases=st.lists(RELEASES, min_size=1, max_size=7, unique_by=lambda one: one.number))
 def test_the_database_decides_as_the_words_say(world: OpsDb, data: st.DataObject, releases: list[Release]) -> None:
     pinned = data.draw(st.sampled_from(releases))

@@ -265,7 +265,7 @@ def change(session: Session, what: str, which: int, to: int) -> None:
     session.flush()
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(dims=DIMENSIONS, rules=RULES, module=st.none() | st.integers(1, 3), history=st.lists(CHANGES, max_size=4))
 def test_after_any_history_members_are_what_plain_python_says(
     filled: OpsDb, dims: list[str], rules: list[dict[str, Any]], module: int | None, history: list[Any]
