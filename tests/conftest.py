@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from ccat_models import migrations
 from resources.ops_db import OpsDb
 from tests.support.faults.fault_table import fault_table, pytest_addoption
+from tests.support.parts.compiled import compile_once
 from tests.support.parts.login_node import login_node, node
 from tests.support.parts.not_run import pytest_terminal_summary
 from tests.support.parts.postgres import PostgresServer
@@ -31,6 +32,7 @@ __all__ = [
 # How long an example takes depends on how busy the machine is. A test that suppresses other checks must repeat this one.
 settings.register_profile("no-clock", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no-clock")
+compile_once()
 
 
 def pytest_configure() -> None:
