@@ -144,11 +144,16 @@ class Terminal:
 
 
 def open_terminal(base: Path, template: Path) -> Terminal:
-    """Return somebody who has done `ccat init`, in less time."""
+    """Return somebody who has done `ccat init`, in less time: only the first one makes Dagster's databases."""
     terminal = Terminal(base)
     terminal.home.mkdir(parents=True)
     shutil.copyfile(template, terminal.home / "ops.sqlite")
+    dagster, made = terminal.home / "dagster", template.with_name("dagster")
+    if made.is_dir():
+        shutil.copytree(made, dagster)
     terminal.ok("init")
+    if not made.is_dir():
+        shutil.copytree(dagster, made)
     return terminal
 
 
