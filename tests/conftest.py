@@ -1,5 +1,7 @@
+import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +45,16 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    _keep_bytecode()
+
+
+def _keep_bytecode() -> None:
+    """Let this process and the programs that tests start keep what they compile, whatever the environment says.
+
+    Without it each of some hundred programs compiles the project's modules again, and pytest rewrites all tests again.
+    """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # noqa: TID251 - what tests start inherits it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
