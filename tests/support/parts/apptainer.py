@@ -23,11 +23,12 @@ class Image:
 
 @pytest.fixture(scope="session")
 def apptainer_image() -> Image:
-    """Give a small real image, built once for this machine outside of the clone."""
+    """Give a small real image, built once for this machine outside of the clone and again when its recipe changes."""
     apptainer = find_apptainer()
     if apptainer is None:
         not_run("Apptainer", REMEDY)
-    return make_image(Path.home() / ".cache" / "ccat-tests" / "python311.sif", None, apptainer)
+    recipe = hashlib.sha256(MAKE_IMAGE.read_bytes()).hexdigest()[:12]
+    return make_image(Path.home() / ".cache" / "ccat-tests" / f"python311-{recipe}.sif", None, apptainer)
 
 
 def make_image(path: Path, packages: Path | None, apptainer: str) -> Image:
