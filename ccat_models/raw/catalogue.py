@@ -1,4 +1,4 @@
-"""catalogue.json: observations and raw data packages as whoever delivers them lists them, references by name."""
+"""catalogue.json: the observations and raw data packages of one delivery; entries refer to each other by name."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ def _storable(value: Any) -> Any:
     return value
 
 
-# What every database stores: PostgreSQL refuses NUL, and neither reads back JSON with NaN in it.
+# Limited to what both databases store: PostgreSQL refuses NUL, and neither reads JSON with NaN back.
 Text = Annotated[str, AfterValidator(_storable)]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
@@ -151,7 +151,7 @@ class ExecutedObsUnitEntry(Entry):
 
 
 class PackageEntry(Entry):
-    """A raw data package; its files lie in `path`, relative to the catalogue."""
+    """A raw data package; `path` is the directory of its files, relative to the catalogue."""
 
     name: Name
     executed_obs_unit: Name
@@ -163,7 +163,7 @@ class PackageEntry(Entry):
 
 
 class Catalogue(Entry):
-    """Everything that one delivery tells."""
+    """The contents of one catalogue.json."""
 
     schema_version: Literal[1]
     observatory: ObservatoryEntry
@@ -180,14 +180,15 @@ class Catalogue(Entry):
 
 
 def parse_catalogue(text: str, *, file: str) -> Catalogue:
-    """Return the catalogue that a JSON text holds; every problem is a line of the InvalidDeclaration that is raised.
+    """Return the catalogue that a JSON text describes.
 
-    References must be to entries of the same catalogue.
+    References must name entries of the same catalogue. Raises InvalidDeclaration with one line for each problem, each
+    beginning with `file`.
     """
     try:
         catalogue = Catalogue.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidDeclaration("\n".join(f"{file}: {_said(problem)}" for problem in error.errors())) from error
+        raise InvalidDeclaration("\n".join(f"{file}: {_message(problem)}" for problem in error.errors())) from error
     problems = [
         f"{file}: {problem}" for problem in (*_duplicates(catalogue), *_dangling(catalogue), *_times(catalogue))
     ]
@@ -196,7 +197,7 @@ def parse_catalogue(text: str, *, file: str) -> Catalogue:
     return catalogue
 
 
-def _said(problem: Any) -> str:
+def _message(problem: Any) -> str:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).removeprefix(".")
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown key; choose from: {', '.join(_keys(problem['loc'][:-1]))}"
@@ -225,7 +226,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _duplicates(catalogue: Catalogue) -> Iterable[str]:
     modules = [module for instrument in catalogue.instruments for module in instrument.modules]
-    named: dict[str, Sequence[str]] = {
+    names_by_kind: dict[str, Sequence[str]] = {
         "instruments": [entry.name for entry in catalogue.instruments],
         "modules": [entry.name for entry in modules],
         "observing_programs": [entry.short_name for entry in catalogue.observing_programs],
@@ -237,11 +238,11 @@ def _duplicates(catalogue: Catalogue) -> Iterable[str]:
         "executed_obs_units": [entry.name for entry in catalogue.executed_obs_units],
         "packages": [entry.name for entry in catalogue.packages],
     }
-    for kind, names in named.items():
+    for kind, names in names_by_kind.items():
         seen: set[str] = set()
         for i, name in enumerate(names):
             if name in seen:
-                yield f"{kind}[{i}]: {name!r} is there already"
+                yield f"{kind}[{i}]: {name!r} occurs twice"
             seen.add(name)
 
 

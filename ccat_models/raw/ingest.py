@@ -17,12 +17,12 @@ from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.raw_data import PackageState, RawDataFile, RawDataPackage
 
 _ROWS = 5_000  # in one statement
-_FILES = uuid.UUID("6d5a2d53-9c42-4a3f-9c2a-0f4c6a1a3f10")  # namespace of files that came without a UUID of their own
+_FILES = uuid.UUID("6d5a2d53-9c42-4a3f-9c2a-0f4c6a1a3f10")  # namespace of the UUIDs of raw files
 
 
 @dataclass(frozen=True)
 class MeasuredFile:
-    """A raw file as it was found; the path is relative to its package."""
+    """A raw file and what was measured of it; the path is relative to its package."""
 
     path: str
     size_bytes: int
@@ -31,7 +31,7 @@ class MeasuredFile:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingest did to packages."""
+    """How many packages an ingest added, changed, withdrew, and left unchanged."""
 
     added: int
     changed: int
@@ -58,11 +58,12 @@ def ingest(
     location_id: int,
     now: datetime,
 ) -> IngestReport:
-    """Register a catalogue whose packages' files were measured, in a number of statements that packages do not change.
+    """Register a catalogue and the measured files of its packages (package name → files) at a location.
 
-    Again changes nothing; a package with other files, state or metadata is brought up to date. Raises
-    InvalidDeclaration, with nothing changed, for an archived package without files and for an entry that ops-db
-    knows with other values.
+    A second ingest of the same catalogue changes nothing. A package with other files, state or metadata is updated. The
+    number of statements does not grow with every package: rows are written thousands at a time. Raises
+    InvalidDeclaration, with nothing changed, for an archived package without files, and for an entry that ops-db has
+    with other values.
     """
     for i, package in enumerate(catalogue.packages):
         if package.state is PackageState.ARCHIVED and not measured.get(package.name):
@@ -144,7 +145,7 @@ def _redefined(i: int, field: str, known: str, wanted: str) -> InvalidDeclaratio
 
 
 def _differs(known: _Known, row: Mapping[str, Any]) -> bool:
-    # Files that are not at hand (a withdrawn package) say nothing about the checksum that was.
+    # The files of a withdrawn package may be missing: that does not mean that its content has changed.
     other_files = row["checksum"] is not None and row["checksum"] != known.checksum
     return other_files or row["state"] is not known.state or row["metadata_"] != known.metadata
 
@@ -172,10 +173,10 @@ def _insert_files(
     measured: Mapping[str, Sequence[MeasuredFile]],
     ids: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Insert the files of packages, but of those that had this content before; no file of an earlier one goes."""
+    """Insert the files of each package whose present content is new; the files of earlier contents are kept."""
     known = _known_packages(session, [package.name for package in packages])
     with_files = [package for package in packages if measured.get(package.name)]
-    there = _contents(session, [known[package.name].id for package in with_files])
+    existing = _contents(session, [known[package.name].id for package in with_files])
     rows = [
         {
             "id": uuid.uuid5(_FILES, f"{package.name}\0{known[package.name].checksum}\0{file.path}"),
@@ -187,7 +188,7 @@ def _insert_files(
             "sha256": file.sha256,
         }
         for package in with_files
-        if (known[package.name].id, known[package.name].checksum) not in there
+        if (known[package.name].id, known[package.name].checksum) not in existing
         for file in measured[package.name]
     ]
     for chunk in chunks(rows, _ROWS):
@@ -195,7 +196,7 @@ def _insert_files(
 
 
 def _contents(session: Session, package_ids: Sequence[int]) -> set[tuple[int, str]]:
-    """Return the packages' checksums, of today and earlier, of which the files are known."""
+    """Return (package id, checksum) of every content of the packages, present or earlier, whose files are recorded."""
     query = sa.select(RawDataFile.raw_data_package_id, RawDataFile.package_checksum).distinct()
     return {
         content
@@ -205,25 +206,25 @@ def _contents(session: Session, package_ids: Sequence[int]) -> set[tuple[int, st
 
 
 def _forget_copies(session: Session, package_ids: Sequence[int]) -> None:
-    """Forget where the files lay that the packages do not consist of any more."""
+    """Delete the records of copies of the packages' earlier content."""
     for chunk in chunks(package_ids, _ROWS):
         session.execute(sa.delete(Copy).where(Copy.raw_data_package_id.in_(chunk)))
 
 
 def _record_copies(session: Session, packages: Sequence[PackageEntry], location_id: int, now: datetime) -> None:
-    """Record that the packages lie, readable, where they were measured."""
+    """Record a readable copy of each package at the location where its files were measured."""
     known = _known_packages(session, [package.name for package in packages])
-    there = _copies(session, [known[package.name].id for package in packages], location_id)
+    existing = _copies(session, [known[package.name].id for package in packages], location_id)
     moved: list[dict[str, Any]] = []
     new: list[dict[str, Any]] = []
     for package in packages:
         package_id = known[package.name].id
-        lies = {"path": package.path, "status": PhysicalCopyStatus.STAGED}
-        if package_id not in there:
+        values = {"path": package.path, "status": PhysicalCopyStatus.STAGED}
+        if package_id not in existing:
             where = {"raw_data_package_id": package_id, "data_location_id": location_id}
-            new.append({**where, **lies, "created_at": now})
-        elif there[package_id].path != package.path or there[package_id].status not in READABLE:
-            moved.append({"id": there[package_id].id, **lies})
+            new.append({**where, **values, "created_at": now})
+        elif existing[package_id].path != package.path or existing[package_id].status not in READABLE:
+            moved.append({"id": existing[package_id].id, **values})
     for rows in chunks(moved, _ROWS):
         session.execute(sa.update(Copy), rows)
     for rows in chunks(new, _ROWS):

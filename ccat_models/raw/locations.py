@@ -25,7 +25,7 @@ from ccat_models.tables.raw_data import PackageContent, RawDataFile, RawDataPack
 
 @dataclass(frozen=True)
 class LocationRow:
-    """A data location as a list shows it, with the copies that can be read there."""
+    """A data location as it is listed, with the number and size of the copies that can be read there."""
 
     id: int
     name: str
@@ -67,7 +67,7 @@ def list_locations(session: Session) -> list[LocationRow]:
 
 
 def where(location: DataLocation) -> str:
-    """Return where a location is, in the words in which it is added."""
+    """Return where a location is, in the form in which it was declared: a path, `host:path` or an address."""
     if isinstance(location, S3DataLocation):
         return "/".join(filter(None, (location.endpoint_url, location.bucket, location.prefix)))
     if isinstance(location, DiskDataLocation):
@@ -121,7 +121,7 @@ def location_names(session: Session, location_ids: Collection[int]) -> Sequence[
 
 
 def find_location(session: Session, name: str) -> DataLocation:
-    """Return the location of this name; raise NotFound with the known ones."""
+    """Return the location of this name; raise NotFound with the known names."""
     place = with_polymorphic(DataLocation, "*", flat=True)
     location: DataLocation | None = session.scalar(sa.select(place).where(place.name == name))
     if location is None:
@@ -130,7 +130,7 @@ def find_location(session: Session, name: str) -> DataLocation:
 
 
 def find_package(session: Session, name: str) -> RawDataPackage:
-    """Return the package of this name; raise NotFound with those whose names follow."""
+    """Return the package of this name; raise NotFound with the five names that follow it in the alphabet."""
     package = session.scalar(sa.select(RawDataPackage).where(RawDataPackage.name == name))
     if package is None:
         known = sa.select(RawDataPackage.name).order_by(RawDataPackage.name < name, RawDataPackage.name).limit(5)
@@ -148,9 +148,9 @@ def readable_copy(session: Session, package_id: PackageId, location_id: int) -> 
 
 
 def record_archived(session: Session, content: PackageContent, location_id: int, path: str, now: datetime) -> None:
-    """Record that a package lies, packed and verified, in an archive.
+    """Record that a packed and verified copy of a package exists in an archive, at this path.
 
-    Raises Refused where it was delivered again with other content meanwhile.
+    Raises Refused if the package was delivered again with other content in the meantime.
     """
     package_id, checksum = content
     package = session.get_one(RawDataPackage, package_id)
@@ -163,6 +163,6 @@ def record_archived(session: Session, content: PackageContent, location_id: int,
 
 
 def files_of(session: Session, package_id: PackageId) -> Sequence[RawDataFile]:
-    """Return the files that a package consists of today."""
+    """Return the files of a package's present content, in the order of their paths."""
     query = sa.select(RawDataFile).join(RawDataPackage, RawDataFile.of_today()).where(RawDataPackage.id == package_id)
     return session.scalars(query.order_by(RawDataFile.path)).all()

@@ -1,4 +1,4 @@
-"""What was observed, with what: the entries of a catalogue that packages refer to, registered by name."""
+"""The entries of a catalogue that packages refer to (instruments, sources, executions, …), registered by name."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -36,9 +36,9 @@ Ids = dict[Any, Any]  # name → identifier
 
 
 def register_observations(session: Session, catalogue: Catalogue) -> Mapping[str, Ids]:
-    """Register what is new of everything but packages; return the identifiers by table and name.
+    """Insert the new entries of a catalogue, packages excepted; return table → name → identifier.
 
-    Raises InvalidDeclaration for an entry that ops-db knows with other values, naming both.
+    Raises InvalidDeclaration for an entry that ops-db has with other values; the message gives both.
     """
     observatory = _named(session, Observatory, "observatory", [{"name": catalogue.observatory.name}])
     telescope = _named(session, Telescope, "telescope", [_telescope(catalogue, observatory)])
@@ -130,7 +130,7 @@ def _sources(session: Session, catalogue: Catalogue) -> Ids:
             kind = values.pop("kind")
             known[entry.name] = source = _SOURCES[kind](**values)
             session.add(source)
-        # another kind of source has other columns: the kind, which stands first, tells them apart
+        # another kind of source has other columns; `kind` is compared first, so the message names it
         _agree(f"sources[{i}]", {name: getattr(source, name, None) for name in entry.model_dump()}, entry.model_dump())
     session.flush()
     return {name: source.id for name, source in known.items()}
@@ -165,7 +165,7 @@ def _found(session: Session, table: type[Base], key: str, names: Sequence[str]) 
 
 
 def _shown(session: Session, table: type[Base], column: str, value: Any) -> str:
-    """Return a value as the catalogue writes it: the name of what a number refers to."""
+    """Return a value as the catalogue writes it: a foreign key as the name of the row that it refers to."""
     for key in table.__table__.c[column].foreign_keys:
         named = key.column.table.c
         name = named["short_name"] if "short_name" in named else named["name"]
@@ -174,14 +174,14 @@ def _shown(session: Session, table: type[Base], column: str, value: Any) -> str:
     return repr(value.isoformat() if isinstance(value, datetime) else value)
 
 
-def _plainly(_: str, value: Any) -> str:
+def _repr(_: str, value: Any) -> str:
     return repr(value)
 
 
 def _agree(
-    place: str, known: Mapping[str, Any], wanted: Mapping[str, Any], shown: Callable[[str, Any], str] = _plainly
+    place: str, known: Mapping[str, Any], wanted: Mapping[str, Any], shown: Callable[[str, Any], str] = _repr
 ) -> None:
     for name, value in wanted.items():
         if known[name] != value:
-            said = f"ops-db knows {shown(name, known[name])}, the catalogue says {shown(name, value)}"
-            raise InvalidDeclaration(f"{place}.{name.removesuffix('_id')}: {said}")
+            message = f"ops-db knows {shown(name, known[name])}, the catalogue says {shown(name, value)}"
+            raise InvalidDeclaration(f"{place}.{name.removesuffix('_id')}: {message}")

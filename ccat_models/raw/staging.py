@@ -1,4 +1,4 @@
-"""Raw data packages that are brought from an archive to a processing location: where from, how far, and since when."""
+"""Copying raw data packages from an archive to a processing location: from which copy, how far, and since when."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ from ccat_models.tables.places import RawDataPackagePhysicalCopy as Copy
 from ccat_models.tables.raw_data import PackageContent, RawDataPackage
 from ccat_models.tables.staging import OPEN, StagingJob, Status
 
-NOBODY_WAITED = "nobody waited for it any more"  # what a job failed of whose package was given up
-STAGED_DIRECTORY = ".staged"  # below a processing location: what may go once nobody needs it
-STAGED_DIGITS = 12  # of the package's checksum, at the end of the name of its directory there
-_PACKED = (".tar", ".tar.gz", ".tgz")  # how the path of a copy ends that is one file
+GIVEN_UP_MESSAGE = "nobody waited for it any more"  # the message of a job that was given up
+STAGED_DIRECTORY = ".staged"  # below a processing location: copies that may be deleted when no run needs them
+STAGED_DIGITS = 12  # digits of the package's checksum that end the name of its directory there
+_PACKED = (".tar", ".tar.gz", ".tgz")  # endings of the paths of copies that are one tar file
 
 
 @dataclass(frozen=True)
 class Staged:
-    """Raw data that was brought to a location and takes up room there."""
+    """Raw data that was staged at a location and takes up room there."""
 
     packages: int
     size_bytes: int
@@ -39,30 +39,30 @@ class Staged:
 
 @dataclass(frozen=True)
 class ArchivedCopy:
-    """A readable copy of a package in an archive; packed in one tar, or lying there file by file."""
+    """A readable copy of a package in an archive: one tar file, or a directory of its files."""
 
     package_id: PackageId
     location: DataLocation
     path: str
-    alone: bool = True  # no other archive has one
+    alone: bool = True  # no other archive has a copy
 
     @property
     def packed(self) -> bool:
-        """Say whether the copy is one tar."""
+        """Say whether the copy is one tar file."""
         return is_packed(self.path)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is known of a package on its way."""
+    """How far the staging of one package is."""
 
-    transferred: int  # bytes, those of lines that broke included
+    transferred: int  # bytes, including those of transfers that broke off
     total: int | None = None
 
 
 @dataclass(frozen=True)
 class IdleJob:
-    """An open job whose package nobody waits for any more."""
+    """An open staging job whose package no run waits for any more."""
 
     id: int
     package: str
@@ -70,7 +70,7 @@ class IdleJob:
 
 
 def is_packed(path: str) -> bool:
-    """Say whether a copy at this path is one tar, not a directory or key prefix."""
+    """Say whether a copy at this path is one tar file, not a directory or key prefix."""
     return path.endswith(_PACKED)
 
 
@@ -80,12 +80,12 @@ def is_unpacked() -> sa.ColumnElement[bool]:
 
 
 def is_staged() -> sa.ColumnElement[bool]:
-    """Return the condition that a copy was brought by staging, to lie below `STAGED_DIRECTORY`."""
+    """Return the condition that a copy was made by staging and is therefore below `STAGED_DIRECTORY`."""
     return Copy.path.startswith(f"{STAGED_DIRECTORY}/", autoescape=True)
 
 
 def read_staged(session: Session, location_id: int) -> Staged:
-    """Return how much raw data was brought to a location and is not gone from there."""
+    """Return how much staged raw data a location holds."""
     query = (
         sa.select(sa.func.count(), total(RawDataPackage.size_bytes))
         .join(Copy, Copy.raw_data_package_id == RawDataPackage.id)
@@ -97,9 +97,10 @@ def read_staged(session: Session, location_id: int) -> Staged:
 def readable_directories(
     session: Session, package_ids: Collection[PackageId] | sa.Select[tuple[PackageId]], location_id: int
 ) -> dict[PackageContent, str]:
-    """Return where packages, listed or chosen by a query, lie unpacked on a disk of the host the location is on.
+    """Return the unpacked, readable directory of each package on a disk of the location's host.
 
-    What lies there is today's content, which is not what a run may have been requested for.
+    `package_ids` is a list or a query. The keys hold each package's present checksum: a run that was requested for an
+    earlier content must compare.
     """
     copies = (
         sa.select(RawDataPackage.id, RawDataPackage.checksum, DiskDataLocation.path, Copy.path)
@@ -113,24 +114,25 @@ def readable_directories(
             is_unpacked(),
             _holds_today(),
         )
-        .order_by(DiskDataLocation.priority, DiskDataLocation.id)  # the last one, of the highest priority, stays
+        .order_by(DiskDataLocation.priority, DiskDataLocation.id)  # the last row wins: highest priority
     )
     rows = session.execute(copies).tuples()
     return {(package, checksum): f"{base}/{path}" for package, checksum, base, path in rows if checksum}
 
 
 def _holds_today() -> sa.ColumnElement[bool]:
-    """Return the condition that a copy was not brought of what a package was until it was delivered again."""
+    """Return the condition that a copy, if it was staged, was staged from the package's present content."""
     return sa.or_(~is_staged(), Copy.path.endswith(sa.func.substr(RawDataPackage.checksum, 1, STAGED_DIGITS)))
 
 
 def archived_copies(
     session: Session, package_ids: Collection[PackageId], location_id: int
 ) -> dict[PackageContent, ArchivedCopy]:
-    """Return for each package the copy that a location can be given it from; of several, of the highest priority.
+    """Return, for each package, the archived copy to stage at a location.
 
-    From object stores and tape mounts, and from tars on disks of the host that the location is on. One from which the
-    package could not be brought since it last was comes after the others, the one that failed last at the end.
+    Usable are copies in object stores and on tape mounts, and tar files on disks of the location's host. Of several,
+    the one of highest priority is taken; a copy whose staging has failed since the package was last staged there comes
+    after the others, the latest failure last.
     """
     place = with_polymorphic(DataLocation, "*", flat=True)
     seen_here = sa.select(DiskDataLocation.id).where(DiskDataLocation.host == _host_of(location_id))
@@ -145,7 +147,7 @@ def archived_copies(
             place.active,
             sa.or_(place.storage_type != "disk", sa.and_(place.id.in_(seen_here), ~is_unpacked())),
         )
-        .order_by(_last_failure(location_id).desc(), place.priority, place.id)  # the last one stays
+        .order_by(_last_failure(location_id).desc(), place.priority, place.id)  # the last row wins
     )
     found: dict[PackageContent, ArchivedCopy] = {}
     for package, checksum, location, path in session.execute(copies).tuples():
@@ -156,7 +158,7 @@ def archived_copies(
 
 
 def _last_failure(target_id: int) -> sa.ColumnElement[int]:
-    """Return the last job that could not bring a package from where a copy lies, 0 if it has been brought since."""
+    """Return the id of the last job that failed to stage a package from a copy, 0 if the package was staged since."""
     failed, brought = aliased(StagingJob), aliased(StagingJob)
     last_brought = sa.select(sa.func.coalesce(sa.func.max(brought.id), 0)).where(
         brought.raw_data_package_id == Copy.raw_data_package_id,
@@ -168,14 +170,14 @@ def _last_failure(target_id: int) -> sa.ColumnElement[int]:
         failed.source_location_id == Copy.data_location_id,
         failed.target_location_id == target_id,
         failed.status == Status.FAILED,
-        failed.failure_message != NOBODY_WAITED,
+        failed.failure_message != GIVEN_UP_MESSAGE,
         failed.id > last_brought.correlate(Copy).scalar_subquery(),
     )
     return sa.func.coalesce(last_failed.correlate(Copy).scalar_subquery(), 0)
 
 
 def open_jobs(session: Session, package_ids: Collection[PackageId], target_id: int) -> dict[PackageId, StagingJob]:
-    """Return the one open job of each package that has one."""
+    """Return the open job of each package that has one; there is at most one for each package and target."""
     query = sa.select(StagingJob).where(
         StagingJob.raw_data_package_id.in_(package_ids),
         StagingJob.target_location_id == target_id,
@@ -185,7 +187,7 @@ def open_jobs(session: Session, package_ids: Collection[PackageId], target_id: i
 
 
 def jobs_without_reader(session: Session, location_id: int) -> list[IdleJob]:
-    """Return the open jobs that no run in flight waits for."""
+    """Return the open jobs at a location whose package is no input of a run in flight."""
     read = (
         sa.select(Run.id)
         .join(RunInputPackage, RunInputPackage.run_id == Run.id)
@@ -201,7 +203,7 @@ def jobs_without_reader(session: Session, location_id: int) -> list[IdleJob]:
 
 
 def request_jobs(session: Session, copies: Collection[ArchivedCopy], target_id: int, now: datetime) -> None:
-    """Open a job for each package that has none."""
+    """Open a job to stage each of these copies, unless its package has an open job for this target."""
     rows = [
         {
             "raw_data_package_id": copy.package_id,
@@ -217,14 +219,14 @@ def request_jobs(session: Session, copies: Collection[ArchivedCopy], target_id: 
         session.execute(insert_or_ignore(session, StagingJob), rows)
 
 
-def note_progress(session: Session, jobs: Mapping[int, Progress], now: datetime) -> None:
-    """Record how far packages on their way are."""
+def record_progress(session: Session, jobs: Mapping[int, Progress], now: datetime) -> None:
+    """Record how far jobs are (job id → progress), and that they have begun."""
     rows = [{"the_id": number, "the_bytes": seen.transferred, "the_total": seen.total} for number, seen in jobs.items()]
     session.connection().execute(
         sa.update(StagingJob)
         .where(
             StagingJob.id == sa.bindparam("the_id"),
-            sa.or_(*(StagingJob.status == status for status in OPEN)),  # an IN is nothing for many rows at once
+            sa.or_(*(StagingJob.status == status for status in OPEN)),  # an expanding IN does not work with executemany
         )
         .values(
             status=Status.IN_PROGRESS,
@@ -237,7 +239,7 @@ def note_progress(session: Session, jobs: Mapping[int, Progress], now: datetime)
 
 
 def record_failed(session: Session, failures: Mapping[int, tuple[str, int]], now: datetime) -> None:
-    """End jobs as failed, each with its message and the bytes that came all the same."""
+    """End jobs as failed (job id → message and bytes that were transferred)."""
     for job in _jobs(session, failures):
         message, transferred = failures[job.id]
         job.status, job.failure_message, job.finished_at = Status.FAILED, message, now
@@ -245,15 +247,15 @@ def record_failed(session: Session, failures: Mapping[int, tuple[str, int]], now
 
 
 def record_staged(session: Session, arrived: Mapping[int, tuple[str, int]], location_id: int, now: datetime) -> None:
-    """Record that jobs are completed: the path at which each one's package lies, and the bytes that came."""
+    """End jobs as completed and record the copies (job id → path below the location, bytes transferred)."""
     paths = {}
     for job in _jobs(session, arrived):
         paths[job.raw_data_package_id], job.bytes_transferred = arrived[job.id]
         job.status, job.finished_at, job.started_at = Status.COMPLETED, now, job.started_at or now
     query = sa.select(Copy).where(Copy.data_location_id == location_id, Copy.raw_data_package_id.in_(paths))
-    there = {copy.raw_data_package_id: copy for copy in session.scalars(query)}
+    existing = {copy.raw_data_package_id: copy for copy in session.scalars(query)}
     for package_id, path in paths.items():
-        copy = there.get(package_id) or Copy(raw_data_package_id=package_id, data_location_id=location_id)
+        copy = existing.get(package_id) or Copy(raw_data_package_id=package_id, data_location_id=location_id)
         copy.path, copy.status, copy.created_at, copy.checksum_verified_at = path, PhysicalCopyStatus.STAGED, now, now
         session.add(copy)
 

@@ -224,7 +224,7 @@ def _record(
         staging.record_staged(session, arrived, cluster.location_id, cluster.clock())
         staging.record_failed(session, failed, cluster.clock())
         if moved:
-            staging.note_progress(session, moved, cluster.clock())
+            staging.record_progress(session, moved, cluster.clock())
 
 
 def _moved(jobs: dict[int, StagingJob], answers: dict[int, Answer]) -> dict[int, Progress]:

@@ -75,7 +75,7 @@ def _take_in(cluster: Cluster, stager: Stager) -> None:
         elif isinstance(answer, NotBrought):
             failed[job.id] = (answer.message, answer.transferred)
         elif answer is None:
-            failed[job.id] = (staging.NOBODY_WAITED, 0)
+            failed[job.id] = (staging.GIVEN_UP_MESSAGE, 0)
     if arrived or failed:
         with cluster.ops_db.write() as session:
             staging.record_staged(session, arrived, cluster.location_id, cluster.clock())

@@ -42,7 +42,7 @@ BAD = [
     ("packages.1.state", "lost", "packages[1].state: Input should be 'waiting', 'transferring', 'archived' or 'failed'"),
     ("packages.1.path", "../etc", "packages[1].path: Value error, must be a relative directory without '..', got '../etc'"),
     ("packages.1.path", "nowhere", "package scan-1: path: no directory"),
-    ("packages.1.name", "scan-0", "packages[1]: 'scan-0' is there already"),
+    ("packages.1.name", "scan-0", "packages[1]: 'scan-0' occurs twice"),
     ("packages.1.instrument_module", "X", "packages[1].instrument_module: no 'X' in this catalogue; choose from: CHAI"),
     ("packages.0.executed_obs_unit", "X", "packages[0].executed_obs_unit: no 'X' in this catalogue; choose from: scan-0, scan-1"),
     ("packages.0.colour", "red", "packages[0].colour: unknown key; choose from: name, executed_obs_unit, instrument_module,"),
