@@ -11,7 +11,7 @@ from ccat_models.tables.raw_data import RawDataPackage
 def packages_matching(
     rules: Sequence[CheckedRule], instrument_module_id: int | None = None
 ) -> sa.Select[tuple[PackageId]]:
-    """Return the one query for the ids of the packages that keep all rules, of one module where one is named."""
+    """Return a query for the ids of the packages that satisfy all rules, optionally of one instrument module only."""
     joins = Joins(package_graph())
     conditions = add_rules(joins, rules, instrument_module_id)
     return sa.select(RawDataPackage.id).select_from(joins.from_clause()).where(*conditions)
@@ -20,7 +20,7 @@ def packages_matching(
 def add_rules(
     joins: Joins, rules: Sequence[CheckedRule], instrument_module_id: int | None = None
 ) -> list[sa.ColumnElement[bool]]:
-    """Join the tables that the rules speak of and return their conditions."""
+    """Add the joins that the rules need; return the SQL conditions, which are to be joined by AND."""
     graph = package_graph()
     conditions: list[sa.ColumnElement[bool]] = []
     for rule in rules:

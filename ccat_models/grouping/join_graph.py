@@ -10,14 +10,14 @@ from sqlalchemy.orm import DeclarativeBase
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
 
-# Where two equally short ways lead to a table: its name → the foreign key "Table.column" to come by. A new foreign key
-# that makes a way ambiguous stops the graph from being built until it is decided here.
+# Where two equally short paths lead to a table: its name → the last foreign key ("Table.column") of the path to take.
+# A new foreign key that makes a path ambiguous stops the graph from being built until a path is chosen here.
 PREFERRED: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
 class Edge:
-    """One step from a table to another, `optional` where a row may have nothing at the other end."""
+    """One join from a table to another; `optional` if a row may have no counterpart."""
 
     start: type[DeclarativeBase]
     end: type[DeclarativeBase]
@@ -28,7 +28,10 @@ class Edge:
 
 @dataclass(frozen=True)
 class JoinGraph:
-    """How each table is reached from the root, which has one row of it, or in `parts`, many rows."""
+    """How each table is reached from the root table.
+
+    `paths` leads to tables with at most one row for each root row, `parts` to tables with many.
+    """
 
     root: type[DeclarativeBase]
     paths: Mapping[str, tuple[Edge, ...]]
@@ -41,11 +44,14 @@ class JoinGraph:
         return dict(sorted((one | {name: edge.end for name, edge in self.parts.items()}).items()))
 
     def columns(self, table: str) -> dict[str, sa.Column[Any]]:
-        """Return the columns of a table, with those it inherits, by their names in the database."""
+        """Return the columns of a table, inherited ones included, by their names in the database."""
         return {column.name: column for column in sa.inspect(self.tables[table]).columns}
 
     def column(self, table: str, column: str, place: str) -> sa.Column[Any]:
-        """Return a column by name; raise InvalidDeclaration with the valid choices, naming the place."""
+        """Return a column by table and name.
+
+        Raises InvalidDeclaration with `place` and the known names for an unknown table or column.
+        """
         if table not in self.tables:
             raise InvalidDeclaration(f"{place}.table: no table {table!r}; choose from: {', '.join(self.tables)}")
         columns = self.columns(table)
@@ -63,12 +69,12 @@ class Joins:
         self._outer: dict[Edge, bool] = {}
 
     def require(self, table: str) -> None:
-        """Join a table so that only rows that have it remain."""
+        """Join a table and drop the root rows that have no row in it."""
         for edge in self._graph.paths[table]:
             self._outer[edge] = False
 
     def allow(self, table: str) -> None:
-        """Join a table so that no row is lost: where there is none, its columns are NULL."""
+        """Join a table and keep all root rows: without a counterpart, the table's columns are NULL."""
         outer = False
         for edge in self._graph.paths[table]:
             outer = self._outer.setdefault(edge, outer or edge.optional)
@@ -83,7 +89,7 @@ class Joins:
 
 @cache
 def package_graph() -> JoinGraph:
-    """Return the graph around the raw data package; what was done with a package is not part of what it is."""
+    """Return the graph around RawDataPackage: what a package is, not what was done with it."""
     return build_graph(RawDataPackage, parts={RawDataFile: RawDataFile.of_today()}, preferred=PREFERRED)
 
 
@@ -93,22 +99,22 @@ def build_graph(
     parts: Mapping[type[DeclarativeBase], sa.ColumnElement[bool]] | None = None,
     preferred: Mapping[str, str],
 ) -> JoinGraph:
-    """Return the shortest ways from the root along foreign keys, many-to-one and into subclasses.
+    """Return the shortest paths from the root along foreign keys, many-to-one and into subclasses.
 
-    `parts` are tables that refer to the root, each with the condition on which a row is a part of it.
-    Raises ValueError where two ways are equally short and no preference decides.
+    `parts` are tables that refer to the root, each with the condition on which a row belongs to it. `preferred` chooses
+    between equally short paths (see `PREFERRED`). Raises ValueError if it does not.
     """
     edges = _edges(root)
     paths: dict[str, tuple[Edge, ...]] = {root.__name__: ()}
     frontier = [root]
     while frontier:
-        ways: dict[type[DeclarativeBase], list[tuple[Edge, ...]]] = defaultdict(list)
+        found_paths: dict[type[DeclarativeBase], list[tuple[Edge, ...]]] = defaultdict(list)
         for table in frontier:
             for edge in edges[table]:
                 if edge.end.__name__ not in paths:
-                    ways[edge.end].append((*paths[table.__name__], edge))
-        paths |= {table.__name__: _one_way(table, found, preferred) for table, found in ways.items()}
-        frontier = list(ways)
+                    found_paths[edge.end].append((*paths[table.__name__], edge))
+        paths |= {table.__name__: _one_path(table, found, preferred) for table, found in found_paths.items()}
+        frontier = list(found_paths)
     conditions = {} if parts is None else parts
     to_root = {part: edge for part in conditions for edge in edges[part] if edge.end is root}
     return JoinGraph(
@@ -121,16 +127,16 @@ def build_graph(
     )
 
 
-def _one_way(
-    table: type[DeclarativeBase], ways: list[tuple[Edge, ...]], preferred: Mapping[str, str]
+def _one_path(
+    table: type[DeclarativeBase], found_paths: list[tuple[Edge, ...]], preferred: Mapping[str, str]
 ) -> tuple[Edge, ...]:
-    if len(ways) > 1:
-        chosen = [way for way in ways if way[-1].foreign_key == preferred.get(table.__name__)]
+    if len(found_paths) > 1:
+        chosen = [path for path in found_paths if path[-1].foreign_key == preferred.get(table.__name__)]
         if len(chosen) != 1:
-            keys = ", ".join(way[-1].foreign_key for way in ways)
-            raise ValueError(f"{table.__name__} is as near by each of {keys}: declare which to take")
+            keys = ", ".join(path[-1].foreign_key for path in found_paths)
+            raise ValueError(f"{table.__name__} has equally short paths by {keys}: choose one in PREFERRED")
         return chosen[0]
-    return ways[0]
+    return found_paths[0]
 
 
 def _edges(root: type[DeclarativeBase]) -> dict[type[DeclarativeBase], list[Edge]]:

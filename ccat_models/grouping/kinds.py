@@ -15,7 +15,7 @@ MAX_INTEGER = 2**63 - 1
 
 @dataclass(frozen=True)
 class Kind:
-    """What kind of values a column holds, and how a rule writes one; `read` raises ValueError for anything else."""
+    """The kind of values a column holds; `read` turns a rule's value into one and raises ValueError for any other."""
 
     name: str
     read: Callable[[object], object]
@@ -24,12 +24,12 @@ class Kind:
 
     @property
     def expected(self) -> str:
-        """Say what to write, for messages."""
+        """Return what a rule may write, for error messages."""
         return f"one of {', '.join(self.choices)}" if self.choices else self.name
 
 
 def kind_of(column: sa.Column[Any]) -> Kind | None:
-    """Return what kind of values a column holds, None for JSON, which has a kind at each path only."""
+    """Return the kind of a column's values; None for JSON, whose kind depends on the path."""
     stored = column.type
     if isinstance(stored, sa.JSON):
         return None
@@ -41,7 +41,7 @@ def kind_of(column: sa.Column[Any]) -> Kind | None:
 
 
 def json_kind(value: object) -> Kind | None:
-    """Return the kind that a value compared with a JSON column's has, None where no comparison is possible."""
+    """Return the kind of a value that is compared with a value inside JSON; None if it cannot be compared."""
     if isinstance(value, bool):
         return TRUTH
     if isinstance(value, int | float):
@@ -50,7 +50,7 @@ def json_kind(value: object) -> Kind | None:
 
 
 def json_value(column: sa.Column[Any], path: tuple[str, ...], kind: Kind) -> sa.ColumnElement[Any]:
-    """Return what stands at a path of a JSON column, NULL where it is missing or of another kind."""
+    """Return the value at a path of a JSON column as SQL; NULL if it is missing or of another kind."""
     functions = {TRUTH: JsonBoolean, REAL_NUMBER: JsonNumber, TEXT: JsonText}
     return functions[kind](column, sa.bindparam(None, path, JsonPath()))
 
@@ -58,7 +58,7 @@ def json_value(column: sa.Column[Any], path: tuple[str, ...], kind: Kind) -> sa.
 def _read_text(value: object) -> object:
     if not isinstance(value, str) or "\0" in value:
         raise ValueError(value)
-    value.encode()  # no half of a surrogate pair, which no database takes: a UnicodeEncodeError is a ValueError
+    value.encode()  # databases refuse lone surrogates; a UnicodeEncodeError is a ValueError
     return value
 
 

@@ -9,9 +9,10 @@ from ccat_models.grouping.portable_sql import ByCodePoint, GlobOrLike, Matches
 
 @dataclass(frozen=True)
 class Operator:
-    """What a rule may do with a column: the condition it makes, and the values and columns it is for.
+    """An operator of a filter rule: the SQL condition it makes of a column and a value.
 
-    `ordered` needs a column whose values have an order, `text_only` one of text, `takes_list` a list of values.
+    `ordered` operators apply to columns whose values have an order, `text_only` ones to text; `takes_list` ones take a
+    list of values.
     """
 
     name: str

@@ -9,7 +9,7 @@ from ccat_models.tables.base import UtcDateTime
 
 
 class GlobOrLike(sa.types.TypeDecorator[str]):
-    r"""A pattern of `%` (any text), `_` (one character) and `\` (the next one as it stands).
+    r"""A pattern of `%` (any text), `_` (one character) and `\` (takes the next character literally).
 
     SQLite's LIKE ignores case, PostgreSQL's does not; SQLite's GLOB has the same meaning in another spelling.
     """
@@ -35,7 +35,7 @@ def glob(pattern: str) -> str:
 
 
 class JsonPath(sa.types.TypeDecorator[tuple[str, ...]]):
-    """A way of object keys into a JSON value, bound as the path text of each database."""
+    """A list of object keys that leads into a JSON value, bound as the JSON path text of each database."""
 
     impl = sa.Text
     cache_ok = True
@@ -47,27 +47,27 @@ class JsonPath(sa.types.TypeDecorator[tuple[str, ...]]):
 
 
 class _PortableFunction(FunctionElement[Any]):
-    """SQL that is spelled in two ways and means the same; each class must say by itself that it may be cached."""
+    """SQL with one meaning and a spelling for each database; each subclass must set `inherit_cache` itself."""
 
     inherit_cache = True
 
 
 class JsonNumber(_PortableFunction):
-    """The number at a path of a JSON column; NULL where there is none or something else."""
+    """The number at a path of a JSON column; NULL if the path is missing or holds something else."""
 
     inherit_cache = True
     type = sa.Numeric(asdecimal=False)
 
 
 class JsonText(_PortableFunction):
-    """The text at a path of a JSON column; NULL where there is none or something else."""
+    """The text at a path of a JSON column; NULL if the path is missing or holds something else."""
 
     inherit_cache = True
     type = sa.Text()
 
 
 class JsonBoolean(_PortableFunction):
-    """The truth value at a path of a JSON column; NULL where there is none or something else."""
+    """The truth value at a path of a JSON column; NULL if the path is missing or holds something else."""
 
     inherit_cache = True
     type = sa.Boolean()
@@ -100,7 +100,7 @@ def _json_value_postgresql(element: _PortableFunction, compiler: SQLCompiler, **
 
 
 class ByCodePoint(_PortableFunction):
-    """A text that compares by code point, as SQLite does, whatever the order of the database's language."""
+    """A text that is compared by code point on both databases; PostgreSQL would use the database's language."""
 
     inherit_cache = True
     type = sa.Text()
@@ -117,7 +117,7 @@ def _by_code_point_postgresql(element: ByCodePoint, compiler: SQLCompiler, **opt
 
 
 class Matches(_PortableFunction):
-    """Whether a text matches a pattern, with regard to case."""
+    """Whether a text matches a pattern; upper and lower case differ."""
 
     inherit_cache = True
     type = sa.Boolean()
@@ -136,7 +136,7 @@ def _matches_postgresql(element: Matches, compiler: SQLCompiler, **options: Any)
 
 
 class LaterBy(_PortableFunction):
-    """A moment, so many whole seconds later."""
+    """A time plus a number of whole seconds."""
 
     inherit_cache = True
     type = UtcDateTime()
@@ -144,7 +144,7 @@ class LaterBy(_PortableFunction):
 
 @compiles(LaterBy, "sqlite")
 def _later_by_sqlite(element: LaterBy, compiler: SQLCompiler, **options: Any) -> str:
-    # Its own arithmetic knows milliseconds only: the fraction of the second is taken over as it stands.
+    # SQLite's date functions know milliseconds only: the fraction of the second is copied as text.
     moment, seconds = (compiler.process(clause, **options) for clause in element.clauses)
     whole = f"datetime(substr({moment}, 1, 19), '+' || CAST({seconds} AS INTEGER) || ' seconds')"
     return f"({whole} || substr({moment}, 20))"
@@ -157,7 +157,7 @@ def _later_by_postgresql(element: LaterBy, compiler: SQLCompiler, **options: Any
 
 
 class UtcText(_PortableFunction):
-    """A moment's first characters in the spelling 2026-03-01T23:59:59.000000Z."""
+    """The first characters of a time, written as 2026-03-01T23:59:59.000000Z."""
 
     inherit_cache = True
     type = sa.Text()

@@ -7,14 +7,14 @@ from ccat_models.errors import InvalidDeclaration, NotFound
 
 @dataclass(frozen=True)
 class Placeholder:
-    """Where a preset's rule takes a value from whoever uses it."""
+    """A value of a preset's rule that the caller has to give, by this name."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class PresetRule:
-    """A filter rule of a preset; its value may be left to whoever uses it."""
+    """A filter rule of a preset; its value may be a placeholder."""
 
     table: str
     column: str
@@ -24,7 +24,7 @@ class PresetRule:
 
 @dataclass(frozen=True)
 class Preset:
-    """Filter rules that are often wanted, ready but for their placeholders."""
+    """Filter rules that are often needed, complete except for their placeholders."""
 
     name: str
     description: str
@@ -32,11 +32,14 @@ class Preset:
 
     @property
     def placeholders(self) -> tuple[str, ...]:
-        """Return the names of the values to fill in."""
+        """Return the names of the values that have to be given."""
         return tuple(rule.value.name for rule in self.rules if isinstance(rule.value, Placeholder))
 
     def filled(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the rules with all values; raise InvalidDeclaration for a missing or an unknown placeholder."""
+        """Return the rules with the values (placeholder → value) filled in.
+
+        Raises InvalidDeclaration for a missing or an unknown placeholder.
+        """
         needed = ", ".join(self.placeholders)
         for name in values:
             if name not in self.placeholders:
@@ -113,7 +116,10 @@ PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in _ALL}
 
 
 def fill(name: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a preset's rules with its placeholders filled; raise NotFound or InvalidDeclaration."""
+    """Return the rules of a preset with the values (placeholder → value) filled in.
+
+    Raises NotFound for an unknown preset, InvalidDeclaration for a missing or an unknown placeholder.
+    """
     if name not in PRESETS:
         raise NotFound("preset", name, list(PRESETS))
     return PRESETS[name].filled(values)

@@ -13,7 +13,7 @@ from ccat_models.tables.raw_data import PackageState, RawDataPackage
 
 @dataclass(frozen=True)
 class PreviewMember:
-    """One package as a preview shows it."""
+    """One package of a preview."""
 
     name: str
     executed_obs_unit: str
@@ -24,7 +24,7 @@ class PreviewMember:
 
 @dataclass(frozen=True)
 class Preview:
-    """How many packages the rules select, in whatever state, and the first of them by name."""
+    """The number of packages that the rules select, whatever their state, and the first of them by name."""
 
     count: int
     members: tuple[PreviewMember, ...]

@@ -17,10 +17,10 @@ _SHOWN = 80
 
 
 class FilterRule(BaseModel):
-    """One condition on one column of one table; rules are joined by AND.
+    """One condition on one column of one table; the rules of a grouping are joined by AND.
 
-    A missing value satisfies no operator: `neq` and `not_in` ask for a value that is there and differs. All rules on
-    RawDataFile speak of one and the same file, of which the package has at least one.
+    A missing value satisfies no operator, not even `neq` and `not_in`. All rules on RawDataFile must hold for the same
+    file: a package is selected if it has at least one such file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +34,7 @@ class FilterRule(BaseModel):
 
 @dataclass(frozen=True)
 class CheckedRule:
-    """A rule whose every word has been looked up; only its value and its path's keys are the writer's, and bound."""
+    """A rule whose table, column and operator were looked up. Its value and JSON path are bound parameters."""
 
     table: str
     column: sa.Column[Any]
@@ -44,13 +44,17 @@ class CheckedRule:
     json_path: tuple[str, ...] = ()
 
     def condition(self) -> sa.ColumnElement[bool]:
-        """Return the rule as SQL on its column."""
+        """Return the rule as an SQL condition."""
         column = json_value(self.column, self.json_path, self.kind) if self.json_path else self.column
         return self.operator.condition(column, self.value)
 
 
 def validate_rules(rules: Sequence[Any]) -> list[CheckedRule]:
-    """Return the rules with every word looked up; raise InvalidDeclaration naming the first that means nothing."""
+    """Return the checked rules; each is a FilterRule or a mapping with its fields.
+
+    Raises InvalidDeclaration for the first rule that is malformed, names something unknown, or has a value of a wrong
+    kind.
+    """
     return [_checked(_parsed(rule, f"rules[{index}]"), f"rules[{index}]") for index, rule in enumerate(rules)]
 
 

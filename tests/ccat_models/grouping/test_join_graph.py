@@ -90,7 +90,7 @@ class Letter(Small):
 def test_two_equally_short_ways_need_a_declared_preference() -> None:
     with pytest.raises(ValueError) as ambiguous:
         build_graph(Letter, preferred={})
-    message = "Person is as near by each of Letter.reader_id, Letter.writer_id: declare which to take"
+    message = "Person has equally short paths by Letter.reader_id, Letter.writer_id: choose one in PREFERRED"
     assert str(ambiguous.value) == message
     graph = build_graph(Letter, preferred={"Person": "Letter.writer_id"})
     assert [edge.foreign_key for edge in graph.paths["Person"]] == ["Letter.writer_id"]
