@@ -1,4 +1,4 @@
-"""Which sub-groups something happened to lately: what a partition horizon keeps in sight."""
+"""Which sub-groups were active lately: a pipeline's partition horizon limits Dagster's partitions to these."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ from ccat_models.tables.pipelines import (
 )
 from ccat_models.tables.raw_data import RawDataPackage
 
-_LATE = timedelta(days=1)  # how much later than its time of arrival a package may become known
+_LATE = timedelta(days=1)  # how long after its time of arrival a package may be registered
 
 
 @dataclass(frozen=True)
 class Marks:
-    """How far ops-db has come: whatever makes a sub-group, or something happen to it, moves one of them.
+    """The newest rows of ops-db that create a sub-group or make it active: every such event raises one of these values.
 
-    Sub-groups and runs are made by one requester at a time (`OpsDb.request`), so that a smaller id is never committed
-    after a larger one. `change` is the newest change of packages that memberships have not followed yet.
+    Sub-groups and runs are created by one requester at a time (`OpsDb.request`), so a smaller id is never committed
+    after a larger one. `change` is the newest change of packages that the memberships do not reflect yet.
     """
 
     sub_group: int
@@ -40,15 +40,15 @@ class Marks:
     change: int | None
 
     def is_before(self, other: "Marks") -> bool:
-        """Say whether these cannot come after the others: the database is another one, or an older copy."""
+        """Say whether these marks are older than the others, as after a restore of the database from a backup."""
         return self.sub_group < other.sub_group or self.run < other.run or self.package < other.package
 
 
 @dataclass(frozen=True)
 class Sight:
-    """A partitioning, and since when something must have happened to its sub-groups for them to be in sight.
+    """A partitioning, and the time since which a sub-group must have been active to be in sight.
 
-    None: all of them are.
+    `since` None: all sub-groups are in sight.
     """
 
     partitioning_id: int
@@ -58,7 +58,7 @@ class Sight:
 
 
 def read_marks(session: Session) -> Marks:
-    """Return how far ops-db has come, in one query that looks at the ends of five indexes."""
+    """Return the present marks, by one query that reads the ends of five indexes."""
     package = RawDataPackage
     query = sa.select(
         sa.select(sa.func.coalesce(sa.func.max(SubGroup.id), 0)).scalar_subquery(),
@@ -71,7 +71,7 @@ def read_marks(session: Session) -> Marks:
 
 
 def sights(session: Session, now: datetime) -> Sequence[Sight]:
-    """Return the partitionings that have several sub-groups, the widest horizon of their pipelines being theirs."""
+    """Return the partitionings with dimensions, each with the widest partition horizon of the pipelines that use it."""
     is_current = sa.and_(PipelineRevision.pipeline_id == Pipeline.id, PipelineRevision.number == Pipeline.revision)
     days = PipelineRevision.partition_horizon_days
     widest = (
@@ -121,7 +121,7 @@ def come_into_sight(session: Session, sight: Sight, after: Marks) -> Iterable[st
 
 def arrived_since(since: datetime) -> sa.Select[tuple[SubGroupId]]:
     """Return the sub-groups that packages have arrived in since then, as a query."""
-    package = RawDataPackage  # by the index of archived_at: a coalesce would look at every package
+    package = RawDataPackage  # uses the index of archived_at; a coalesce would read every package
     arrived = sa.or_(package.archived_at >= since, sa.and_(package.archived_at.is_(None), package.created_at >= since))
     return (
         sa.select(SubGroupMember.sub_group_id)

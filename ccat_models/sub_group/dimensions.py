@@ -16,7 +16,10 @@ _WHOLE_NUMBER = len(str(-(2**63)))
 
 @dataclass(frozen=True)
 class Dimension:
-    """One value that every package has exactly one of, or none: a column, of a moment its first `length` characters."""
+    """A property by which packages are divided into sub-groups: each package has at most one value of it.
+
+    It is a column; of a time, only the first `length` characters of its text are used.
+    """
 
     name: str
     table: str
@@ -24,7 +27,7 @@ class Dimension:
     length: int
 
     def text(self) -> sa.ColumnElement[str]:
-        """Return the value as text, spelled alike by every database, NULL where there is none."""
+        """Return the value as text, written alike by every database; NULL if there is none."""
         kind = self.column.type
         if isinstance(kind, UtcDateTime):
             return UtcText(self.column, sa.literal_column(str(self.length)))
@@ -35,8 +38,8 @@ class Dimension:
         return sa.type_coerce(self.column, sa.Text)
 
     def text_length(self) -> sa.ColumnElement[str]:
-        """Return how many characters the text has, as text."""
-        if isinstance(self.column.type, UtcDateTime):  # always the same, and spelling a moment is slow
+        """Return the number of characters of the text, as text."""
+        if isinstance(self.column.type, UtcDateTime):  # always the same, and formatting a time is slow
             return sa.literal(str(self.length))
         return sa.cast(sa.func.length(self.text()), sa.Text)
 
@@ -48,7 +51,7 @@ _MOMENTS: Mapping[str, tuple[str, int]] = {
 
 OBSERVATIONS = ("executed_obs_unit",)  # a sub-group for each observation
 
-# The short name of a dimension → the column it stands for.
+# Short name of a dimension → its column.
 REGISTERED: Mapping[str, str] = {
     "executed_obs_unit": "ExecutedObsUnit.name",
     "obs_unit": "ObsUnit.name",
@@ -64,21 +67,24 @@ REGISTERED: Mapping[str, str] = {
 
 
 def validate_dimensions(names: Sequence[str]) -> list[Dimension]:
-    """Return the dimensions of these names; raise InvalidDeclaration naming the first that cannot cut the data."""
+    """Return the dimensions with these names, each a short name or Table.column.
+
+    Raises InvalidDeclaration for the first that is unknown, repeated or unfit to divide the data.
+    """
     dimensions: list[Dimension] = []
     for index, name in enumerate(names):
         place = f"group_by[{index}]"
         found = _dimension(name, place)
         for other in dimensions:
             if (other.column, other.length) == (found.column, found.length):
-                raise InvalidDeclaration(f"{place}: {name!r} is the same as {other.name!r}, which stands before it")
+                raise InvalidDeclaration(f"{place}: {name!r} is the same as {other.name!r}, which comes before it")
         dimensions.append(found)
     _check_lengths(dimensions)
     return dimensions
 
 
 def natural_key(dimensions: Sequence[Dimension]) -> sa.ColumnElement[str]:
-    """Return the values as one text in SQL: `n` for none, else length, colon and value; so no two lists share it."""
+    """Return the values as one text, unique to them: `n` for each NULL, else the length, a colon and the value."""
     key: sa.ColumnElement[str] = sa.literal("", sa.Text)
     for dimension in dimensions:
         text = dimension.text()
@@ -95,16 +101,16 @@ def _dimension(name: str, place: str) -> Dimension:
         raise InvalidDeclaration(f"{place}: no dimension {name!r}; choose from: {choices}, or name Table.column")
     column = graph.column(table, column_name, place)
     if table in graph.parts:
-        raise InvalidDeclaration(f"{place}: a package has many of {table}, so {name!r} cannot tell where it belongs")
+        raise InvalidDeclaration(f"{place}: a package has many of {table}, so {name!r} does not name one sub-group")
     length = _MOMENTS[name][1] if name in _MOMENTS else _longest(column)
     if length is None:
-        what = "only whole numbers, true or false, times and text of limited length can cut the data"
+        what = "choose a column of whole numbers, true or false, times, or text of limited length"
         raise InvalidDeclaration(f"{place}: {name!r} cannot be a dimension; {what}")
     return Dimension(name, table, column, length)
 
 
 def _longest(column: sa.Column[Any]) -> int | None:
-    """Return the most characters of a column's values as text, None where there is no limit or no one spelling."""
+    """Return the greatest number of characters of a column's values; None for columns that cannot be dimensions."""
     kind = column.type
     if isinstance(kind, UtcDateTime):
         return _MOMENT

@@ -6,8 +6,9 @@ from urllib.parse import quote, unquote
 from ccat_models.errors import InvalidDeclaration
 
 # A key is `all`, or for each dimension `name=value`, joined by `+`. In a value every character but A-Z a-z 0-9 . _ - is
-# percent-encoded (UTF-8, upper-case hex); so is a dot after a dot, for Dagster refuses `...` in a partition key.
-# A dimension without value (NULL) is its bare name. A key beyond 200 bytes is cut and ends in ~ and half of its hash.
+# percent-encoded (UTF-8, upper-case hex). A dot after a dot is encoded too: Dagster refuses `...` in a partition key.
+# A dimension without value (NULL) is written as its name alone. A longer key than 200 bytes is cut: its beginning, ~,
+# and the first 16 digits of the sha256 of the whole key.
 ALL = "all"
 MAX_BYTES = 200
 _HASH_DIGITS = 16
@@ -18,9 +19,9 @@ _OPEN_ESCAPE = re.compile(r"%.?\Z")
 
 
 def make_key(dimensions: Sequence[str], values: Sequence[str | None]) -> str:
-    """Return the key of the sub-group with these values, in the order of the dimensions, at most 200 bytes long.
+    """Return the key of the sub-group with these values, at most 200 bytes; `values` are in the order of `dimensions`.
 
-    Raises InvalidDeclaration for a dimension's name that no key can hold.
+    Raises InvalidDeclaration for a dimension's name that cannot be part of a key.
     """
     for name in dimensions:
         if not _NAME.fullmatch(name) or name == ALL:
@@ -33,9 +34,9 @@ def make_key(dimensions: Sequence[str], values: Sequence[str | None]) -> str:
 
 
 def parse_key(key: str) -> dict[str, str | None]:
-    """Return the values by dimension, in the key's order.
+    """Return dimension → value, in the key's order; the value is None for a dimension without value.
 
-    Raises InvalidDeclaration for a cut key, whose values only its sub-group knows, and for what no sub-group can have.
+    Raises InvalidDeclaration for a cut key, whose values only ops-db has, and for a text that is no key.
     """
     if _CUT.fullmatch(key):
         raise InvalidDeclaration(f"the key {key!r} is cut and ends in a hash: look its sub-group up for the values")

@@ -23,7 +23,7 @@ _CHUNK = 5_000
 
 @dataclass(frozen=True)
 class RefreshReport:
-    """What a refresh changed; a package that moved to another sub-group counts as removed and as added."""
+    """What a refresh changed. A package that moved to another sub-group counts as removed and as added."""
 
     added_members: int
     removed_members: int
@@ -32,14 +32,14 @@ class RefreshReport:
 
 @dataclass(frozen=True)
 class _Cut:
-    """The archived packages that match a partitioning's rules, each with its place, as parts of SQL."""
+    """The archived packages that match a partitioning's rules, with the sub-group of each, as parts of SQL."""
 
     partitioning_id: int
     dimensions: Sequence[Dimension]
     packages: sa.FromClause
     conditions: Sequence[sa.ColumnElement[bool]]
     natural_key: sa.ColumnElement[str]
-    only: sa.Select[tuple[Any]] | None  # the ids of the packages that are looked at; all of them for None
+    only: sa.Select[tuple[Any]] | None  # the ids of the packages to look at; None: all packages
 
     def concerns(self, package_id: sa.SQLColumnExpression[Any]) -> sa.ColumnElement[bool]:
         return sa.true() if self.only is None else package_id.in_(self.only)
@@ -54,9 +54,9 @@ class _Cut:
 
 
 def find_or_create_partitioning(session: Session, data_grouping_id: int, dims: Sequence[str]) -> Partitioning:
-    """Return the one partitioning of the grouping by these dimensions.
+    """Return the partitioning of the grouping by these dimensions; there is at most one.
 
-    Raises InvalidDeclaration for dimensions that cannot cut the data.
+    Raises InvalidDeclaration for names that `validate_dimensions` refuses.
     """
     validate_dimensions(dims)
     wanted = {"data_grouping_id": data_grouping_id, "group_by": "+".join(dims)}
@@ -70,15 +70,15 @@ def find_or_create_partitioning(session: Session, data_grouping_id: int, dims: S
 def refresh(
     session: Session, partitioning: Partitioning, now: datetime, *, only: sa.Select[tuple[Any]] | None = None
 ) -> RefreshReport:
-    """Make the members of the partitioning's sub-groups what rules, dimensions and archive say now.
+    """Make the members of the partitioning's sub-groups agree with its rules, its dimensions and the archived packages.
 
-    Every archived package that matches and is not tainted has one place; sub-groups stay when they become empty, and
-    what a package left is noted as touched. With `only`, packages with other ids are taken for unchanged. One refresh
-    of a partitioning at a time; an idle one writes nothing. Raises InvalidDeclaration for stored rules or dimensions
-    that no longer mean anything.
+    Every archived package that matches and is not tainted becomes a member of one sub-group. Sub-groups stay when they
+    become empty; a sub-group that lost a package is marked as changed. With `only`, other packages are taken as
+    unchanged. A second refresh of the same partitioning waits for the first; one without changes writes nothing. Raises
+    InvalidDeclaration for stored rules or dimensions that are no longer valid.
     """
     cut = _cut(partitioning, only)
-    # FOR NO KEY UPDATE: a second refresh waits, foreign keys to the row do not. SQLite has one writer anyway.
+    # FOR NO KEY UPDATE: a second refresh waits, rows that refer to this one do not. SQLite has one writer anyway.
     lock = sa.select(Partitioning.id).where(Partitioning.id == partitioning.id).with_for_update(key_share=True)
     session.execute(lock)
     with _without_nested_loops(session) if only is None else nullcontext():
@@ -97,14 +97,14 @@ def refresh_all(session: Session, partitioning_ids: Collection[int], now: dateti
 
 @contextmanager
 def _without_nested_loops(session: Session) -> Iterator[None]:
-    # Until PostgreSQL has counted a new partitioning's members, it takes them for a handful and reads all of them again
-    # for each package: minutes instead of seconds for 420,000. A hash join reads both once, whatever the statistics.
-    # Where a nested loop has no alternative, its fictitious cost must not bring in the slow compiler.
+    # Without statistics of a new partitioning, PostgreSQL expects a few members and reads all of them again for each
+    # package: minutes instead of seconds for 420,000. A hash join reads both once, whatever the statistics.
+    # An unavoidable nested loop now has a very high cost, which would start the slow JIT compiler: it is off, too.
     settings = ("enable_nestloop", "jit") if session.get_bind().dialect.name == "postgresql" else ()
     for setting in settings:
         session.execute(sa.text(f"SET LOCAL {setting} TO off"))
     yield
-    for setting in settings:  # after an error there is nothing to set back: it goes with the transaction or savepoint
+    for setting in settings:  # after an error, the rollback resets them
         session.execute(sa.text(f"SET LOCAL {setting} TO DEFAULT"))
 
 
@@ -123,14 +123,14 @@ def _cut(partitioning: Partitioning, only: sa.Select[tuple[Any]] | None) -> _Cut
 
 
 def _is_clean() -> sa.ColumnElement[bool]:
-    """Return whether nobody says that the package must not be used."""
+    """Return the condition that the package has no taint that still applies."""
     taint = PackageTaint
-    standing = sa.select(sa.literal(1)).where(taint.raw_data_package_id == RawDataPackage.id, taint.lifted_at.is_(None))
-    return ~standing.correlate_except(taint).exists()
+    taints = sa.select(sa.literal(1)).where(taint.raw_data_package_id == RawDataPackage.id, taint.lifted_at.is_(None))
+    return ~taints.correlate_except(taint).exists()
 
 
 def _remove(session: Session, cut: _Cut) -> int:
-    """Remove the places of packages that have none any more, or another one; return how many."""
+    """Remove the members that no longer belong to their sub-group; return their number."""
     member = SubGroupMember
     gone = _gone(cut)
     if not session.scalar(sa.select(sa.select(member).where(*gone).exists())):
@@ -146,7 +146,7 @@ def _remove(session: Session, cut: _Cut) -> int:
 
 
 def _gone(cut: _Cut) -> list[sa.ColumnElement[bool]]:
-    """Return the conditions of members that are not where they belong."""
+    """Return the conditions of members that no longer belong to their sub-group."""
     member = SubGroupMember
     stays = (
         sa.select(sa.literal(1))

@@ -14,7 +14,7 @@ from resources.ops_db import OpsDb
 from tests.support.worlds.grouping_world import execution, observatory, package
 
 TABLE_COLUMN = "or name Table.column"
-KINDS = "only whole numbers, true or false, times and text of limited length can cut the data"
+KINDS = "choose a column of whole numbers, true or false, times, or text of limited length"
 
 
 def values(session: Session, *names: str) -> list[tuple[str | None, ...]]:
@@ -88,11 +88,11 @@ def test_a_natural_key_counts_characters_and_tells_empty_from_missing(ops_db: Op
         ([""], f"group_by[0]: no dimension ''; choose from: {', '.join(REGISTERED)}, {TABLE_COLUMN}"),
         (["Sorce.name"], f"group_by[0].table: no table 'Sorce'; choose from: {', '.join(package_graph().tables)}"),
         (["Source.nmae"], "group_by[0].column: no column 'nmae' in Source; choose from: id, kind, name"),
-        (["source", "line", "source"], "group_by[2]: 'source' is the same as 'source', which stands before it"),
-        (["Source.name", "source"], "group_by[1]: 'source' is the same as 'Source.name', which stands before it"),
+        (["source", "line", "source"], "group_by[2]: 'source' is the same as 'source', which comes before it"),
+        (["Source.name", "source"], "group_by[1]: 'source' is the same as 'Source.name', which comes before it"),
         (
             ["RawDataFile.path"],
-            "group_by[0]: a package has many of RawDataFile, so 'RawDataFile.path' cannot tell where it belongs",
+            "group_by[0]: a package has many of RawDataFile, so 'RawDataFile.path' does not name one sub-group",
         ),
         *(
             (
