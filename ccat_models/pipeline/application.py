@@ -9,7 +9,7 @@ from ccat_models.pipeline.document import Document
 
 @dataclass(frozen=True)
 class Application:
-    """A declaration to apply, with the outlines of what it finds and what it wants, by whom and when."""
+    """A declaration that is being applied, by whom and when; `found` and `wanted` are the outlines before and after."""
 
     declaration: PipelineDeclaration
     document: Document

@@ -1,4 +1,4 @@
-"""What each step's version policy makes of the registered versions: what it runs, whose products it accepts."""
+"""Version policies as they apply to the registered versions: what each step runs, and whose products it accepts."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from ccat_models.tables.pipelines import ReductionStepRevision as Done
 
 @dataclass(frozen=True)
 class AppliedPolicy:
-    """The version that a step runs now, and those whose products it accepts, oldest first."""
+    """The version that a step runs now (`target`) and those whose products it accepts, oldest first."""
 
     step_id: StepId
     software_id: int
@@ -40,7 +40,7 @@ class AppliedPolicy:
 
 @dataclass(frozen=True)
 class VersionRow:
-    """A version of a program as a list shows it, with the steps (PIPELINE/STEP) that run or accept it now."""
+    """A version of a program as it is listed, with the steps (PIPELINE/STEP) that run or accept it now."""
 
     software: str
     version: str
@@ -58,7 +58,7 @@ class VersionRow:
 
 
 def find_software(session: Session, name: str) -> ReductionSoftware:
-    """Return a program by name; raise NotFound with the known ones."""
+    """Return a program by name; raise NotFound with the known names."""
     found = session.scalar(sa.select(ReductionSoftware).where(ReductionSoftware.name == name))
     if found is None:
         known = session.scalars(sa.select(ReductionSoftware.name).order_by(ReductionSoftware.name))
@@ -67,7 +67,7 @@ def find_software(session: Session, name: str) -> ReductionSoftware:
 
 
 def applied_policies(session: Session, software_id: int | None = None) -> tuple[AppliedPolicy, ...]:
-    """Return how the steps of all pipelines, or those that use one program, stand to its versions; two queries."""
+    """Return the applied policy of every step of every pipeline, or of those that use one program; two queries."""
     of_step = (Done.version_policy, Done.software_id, Done.pinned_version_id)
     version = ReductionSoftwareVersion
     of_program = sa.true() if software_id is None else Done.software_id == software_id
@@ -104,7 +104,7 @@ def list_versions(session: Session, software: str | None = None) -> list[Version
         .order_by(ReductionSoftware.name, ReductionSoftwareVersion.rank)
     )
     return [
-        _row(name, row, [standing for standing in applied if standing.software_id == row.software_id])
+        _row(name, row, [policy for policy in applied if policy.software_id == row.software_id])
         for name, row in session.execute(query).tuples()
     ]
 
@@ -129,6 +129,6 @@ def _row(name: str, row: ReductionSoftwareVersion, applied: list[AppliedPolicy])
         withdrawn=row.withdrawn,
         cosmetic=row.cosmetic,
         reprocess_from=None if row.reprocess_from_rank is None else version_of_rank(row.reprocess_from_rank),
-        run_by=tuple(standing.name for standing in applied if standing.target == row.version),
-        accepted_by=tuple(standing.name for standing in applied if row.version in standing.acceptable),
+        run_by=tuple(policy.name for policy in applied if policy.target == row.version),
+        accepted_by=tuple(policy.name for policy in applied if row.version in policy.acceptable),
     )

@@ -1,4 +1,4 @@
-"""From a declaration to rows: idempotent, and never a change of what runs refer to."""
+"""Applying a declaration: it may be repeated, and never changes what runs refer to."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,28 +37,28 @@ class Change:
 
     @property
     def changed(self) -> bool:
-        """Say whether there is anything to do."""
+        """Say whether anything would change."""
         return bool(self.differences)
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What has been changed; `revision` is the one in force now."""
+    """What has been changed; `revision` is the current one now."""
 
     revision: int
     differences: tuple[Difference, ...]
 
     @property
     def changed(self) -> bool:
-        """Say whether anything was done."""
+        """Say whether anything was changed."""
         return bool(self.differences)
 
 
 def plan_apply(session: Session, declaration: PipelineDeclaration, *, code_digests: CodeDigests) -> Change:
-    """Return what applying a declaration would change; write nothing.
+    """Return what applying a declaration would change, and write nothing.
 
-    Raises InvalidDeclaration for names that nothing answers to, Refused for a change of what runs refer to, and
-    ValueError where the digest of declared code is not given.
+    `code_digests` must hold the digest of all code that the declaration lists, else ValueError is raised. Raises
+    InvalidDeclaration for unknown names, Refused for a change of what runs refer to.
     """
     plan = _Plan(session, declaration, code_digests)
     return Change(None if plan.stored is None else plan.stored.pipeline.revision, plan.differences)
@@ -67,10 +67,9 @@ def plan_apply(session: Session, declaration: PipelineDeclaration, *, code_diges
 def apply(
     session: Session, declaration: PipelineDeclaration, *, code_digests: CodeDigests, applied_by: str, now: datetime
 ) -> Applied:
-    """Make ops-db agree with a declaration; what is the same already stays as it is.
+    """Make ops-db agree with a declaration; parts that agree already are left as they are.
 
-    Any change makes a new revision, but for `enabled`, which is a state. Raises as `plan_apply` does, with nothing
-    changed.
+    A change makes a new revision, except one of `enabled` alone. Raises as `plan_apply` does, and then changes nothing.
     """
     check_fits("applied_by", applied_by, PipelineRevision.applied_by)
     session.execute(sa.select(Pipeline.id).where(Pipeline.name == declaration.name).with_for_update())
@@ -97,7 +96,7 @@ def switch(session: Session, name: str, *, enabled: bool) -> bool:
 
 
 class _Plan:
-    """What is found and what is wanted, as outlines that can be compared."""
+    """The stored and the declared state as outlines that can be compared."""
 
     def __init__(self, session: Session, declaration: PipelineDeclaration, code_digests: CodeDigests) -> None:
         self.known = load_known(session, software_named(declaration))
@@ -129,7 +128,7 @@ def _found_pipeline(stored: StoredPipeline, known: Known) -> dict[str, Any]:
 
 
 def _found_things(declaration: PipelineDeclaration, known: Known) -> dict[str, Any]:
-    """Return what is known of the data grouping and the programs that the declaration defines."""
+    """Return what is stored of the data grouping and the programs that the declaration defines."""
     groupings, software = {}, {}
     if not isinstance(declaration.data_grouping, str) and declaration.data_grouping_name in known.groupings:
         row = known.groupings[declaration.data_grouping_name]
@@ -147,7 +146,7 @@ def _found_things(declaration: PipelineDeclaration, known: Known) -> dict[str, A
 
 
 def _wanted_things(declaration: PipelineDeclaration, code_digests: CodeDigests, known: Known) -> dict[str, Any]:
-    """Return the data grouping and the programs that the declaration defines."""
+    """Return the data grouping and the programs as the declaration defines them."""
     software = {
         program.name: {
             "description": program.description,

@@ -1,4 +1,4 @@
-"""What must hold between the parts of a declaration, beyond each part's own form."""
+"""Checks of a declaration as a whole: what its parts must agree on."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ def find_problems(
     software: Sequence[SoftwareDeclaration],
     data_grouping: DataGroupingDeclaration | None,
 ) -> list[Problem]:
-    """Return everything that is wrong between the parts of a declaration; nothing where it is sound."""
+    """Return all contradictions between the parts of a declaration; an empty list if there are none."""
     return [*_grouping(data_grouping), *_software(software), *_steps(steps)]
 
 
@@ -56,7 +56,7 @@ def _version(place: Path, version: SoftwareVersionDeclaration) -> Iterator[Probl
     if version.code and version.command is None:
         yield Problem((*place, "code"), "is for a command, and there is none")
     if version.code_directory is not None and not version.code:
-        yield Problem((*place, "code_directory"), "is where code lies, and there is none")
+        yield Problem((*place, "code_directory"), "is the directory of code, and there is none")
     yield from _twice("file", ((*place, "code"), None), version.code)
     if version.reprocess_from and version_rank(version.reprocess_from) > version_rank(version.version):
         yield Problem((*place, "reprocess_from"), f"must not be newer than {version.version}", version.reprocess_from)
@@ -105,8 +105,8 @@ def _retention(place: Path, step: StepDeclaration, steps: Sequence[StepDeclarati
     keep = None if step.retention is None else step.retention.keep
     if keep is Keep.WHILE_NEEDED and not any(step.name in other.depends_on for other in steps):
         choices = ", ".join(member.value for member in Keep if member is not keep)
-        said = f"no step depends on {step.name!r}: nothing ever needs its products; choose from: {choices}"
-        yield Problem((*place, "retention", "keep"), said)
+        message = f"no step depends on {step.name!r}: nothing ever needs its products; choose from: {choices}"
+        yield Problem((*place, "retention", "keep"), message)
 
 
 def _quality(place: Path, step: StepDeclaration) -> Iterator[Problem]:
@@ -122,10 +122,10 @@ def _quality(place: Path, step: StepDeclaration) -> Iterator[Problem]:
 
 
 def _twice(what: str, at: tuple[Path, str | None], names: Iterable[str]) -> Iterator[Problem]:
-    """Yield a problem for each name that has been used before, at its later place."""
+    """Yield a problem for each name that occurs again, at its later place."""
     place, key = at
     seen: Counter[str] = Counter()
     for index, name in enumerate(names):
         if seen[name]:
-            yield Problem((*place, index, *((key,) if key else ())), f"{what} {name!r} stands here a second time")
+            yield Problem((*place, index, *((key,) if key else ())), f"{what} {name!r} occurs here a second time")
         seen[name] += 1

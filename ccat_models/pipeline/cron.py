@@ -25,24 +25,24 @@ def checked_cron(expression: str) -> str:
         raise ValueError(f"cron expression must have 5 fields (minute hour day month weekday), has {len(fields)}")
     values = [_values(text, *field) for text, field in zip(fields, _FIELDS, strict=True)]
     _, _, days, months, _ = values
-    any_weekday = fields[4].startswith("*")  # as cronsim and Debian's cron have it: the day of the month must match too
+    any_weekday = fields[4].startswith("*")  # as in cronsim and Debian's cron: the day of the month must match too
     if any_weekday and all(_DAYS_OF_MONTH[month - 1] < min(days) for month in months):
         raise ValueError(f"cron expression never fires: no day {min(days)} in those months")
     return expression
 
 
 def next_time(expression: str, time_zone: str, after: datetime) -> datetime:
-    """Return when a checked cron expression fires next after a moment, in UTC.
+    """Return the time in UTC at which a checked cron expression fires next after `after`.
 
-    As Debian's cron does it: an hour that the clock skips fires when it goes on, one that comes twice fires once, but
-    what fires every so many minutes goes on through both (cronsim).
+    At changes to and from summer time it behaves as Debian's cron (cronsim): a time that the clock skips fires right
+    after, a time that comes twice fires once, and expressions of every so many minutes or hours fire throughout.
     """
     local = after.astimezone(zoneinfo.ZoneInfo(time_zone))
     return next(CronSim(expression.upper(), local)).astimezone(UTC)
 
 
 def checked_time_zone(name: str) -> str:
-    """Return the name of a time zone; raise ValueError for one the tz database does not know."""
+    """Return the name of a time zone; raise ValueError for one that the tz database does not have."""
     if name not in zoneinfo.available_timezones():
         raise ValueError("time zone must be a name of the tz database, e.g. UTC or America/Santiago")
     return name
@@ -58,7 +58,7 @@ def _values(text: str, field: str, lowest: int, highest: int, names: dict[str, i
         last = highest if match["any"] else _number(match["last"] or match["first"], names)
         step = int(match["step"] or 1)
         if not lowest <= first <= last <= highest or step < 1:
-            raise ValueError(f"cron {field} {item!r} must lie within {lowest}-{highest}, in rising order")
+            raise ValueError(f"cron {field} {item!r} must be within {lowest}-{highest}, in rising order")
         values.update(range(first, last + 1, step))
     return values
 

@@ -1,4 +1,4 @@
-"""A pipeline as people declare it, in YAML or through the API."""
+"""A pipeline as it is declared, in YAML or through the API."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -30,10 +30,10 @@ def _grouping_form(value: Any) -> str | None:
 class PipelineDeclaration(DeclaredModel):
     """A whole pipeline.
 
-    `enabled`, where it is left out, stays as it is; `when` is by default `any` in a standing pipeline and `all` in an
-    ad-hoc one; a step is by default final if no other depends on it. Products are by default kept always if their step
-    is final, else while they are needed. `max_in_flight` caps the runs of all its steps together; with
-    `partition_horizon_days` Dagster is shown only the sub-groups that were active in so many days.
+    Defaults: without `enabled`, the pipeline's state does not change. `when` is `any` in a standing pipeline and `all`
+    in an ad-hoc one. A step is final if no other depends on it. Products of final steps are always kept, those of other
+    steps while they are needed. `max_in_flight` limits the runs of all steps together. With `partition_horizon_days`,
+    Dagster's partitions are only the sub-groups that were active in so many days.
     """
 
     schema_version: Literal[1]
@@ -65,11 +65,11 @@ class PipelineDeclaration(DeclaredModel):
 
     @property
     def data_grouping_name(self) -> str:
-        """Return the name of the data grouping, whether it is defined here or only named."""
+        """Return the name of the data grouping, which the declaration defines or refers to."""
         return self.data_grouping if isinstance(self.data_grouping, str) else self.data_grouping.name
 
     def with_defaults(self) -> "PipelineDeclaration":
-        """Return the declaration with every step's `when`, `final`, `retention` and names of checks said."""
+        """Return the declaration with the defaults of `when`, `final`, `retention` and check names written out."""
         fan_in = FanIn.ANY if self.mode is PipelineMode.STANDING else FanIn.ALL
         needed = {upstream for step in self.steps for upstream in step.depends_on}
         steps = tuple(_with_defaults(step, fan_in, needed=step.name in needed) for step in self.steps)

@@ -12,7 +12,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class Absence(enum.Enum):
-    """What stands where nothing is, which differs from null."""
+    """The value of a key that does not exist; it differs from null."""
 
     ABSENT = "absent"
 
@@ -22,7 +22,7 @@ ABSENT: Literal[Absence.ABSENT] = Absence.ABSENT
 
 @dataclass(frozen=True)
 class Difference:
-    """What changes at one path, e.g. steps.map.parameters.cell_arcsec; ABSENT on one side is new or gone."""
+    """A change at one path, e.g. steps.map.parameters.cell_arcsec; ABSENT as `old` means added, as `new` removed."""
 
     path: str
     old: Any
@@ -37,7 +37,7 @@ class Difference:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """Return what differs between two nested mappings, as JSON: 6 and 6.0 differ, the order of keys does not."""
+    """Return the differences of two nested mappings as JSON: 6 differs from 6.0, the order of keys is ignored."""
     return tuple(_differences(old, new, ""))
 
 

@@ -1,4 +1,4 @@
-"""What a configuration and a program's code are, as one number each."""
+"""Digests of configurations and of programs' code."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CodeDigest:
-    """Where a version's code lies, an absolute directory, and the digest of its files."""
+    """The absolute directory of a version's code, and the digest of its files."""
 
     directory: str
     sha256: str
@@ -20,7 +20,7 @@ CodeDigests = Mapping[tuple[str, str], CodeDigest]
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value; raise ValueError for NaN and infinities."""
+    """Return the canonical JSON text of a value: sorted keys, no spaces; raise ValueError for NaN and infinities."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

@@ -14,11 +14,11 @@ from ccat_models.tables.pipelines import DataGrouping, ReductionSoftware, Reduct
 Document = dict[str, Any]
 
 CODE_IDENTITY = ("image", "sha256", "command", "code_sha256")
-"""What a version is: never changed once a run refers to it."""
+"""The fields that identify a version's code: they never change once a run refers to the version."""
 
 
 def pipeline_document(declaration: PipelineDeclaration, known: Known) -> Document:
-    """Return the whole declaration with every default said and the data grouping in full."""
+    """Return the whole declaration with every default written out and the data grouping in full."""
     grouping = declaration.data_grouping
     if isinstance(grouping, str):
         whole = grouping_document(known.groupings[grouping], known)
@@ -28,13 +28,13 @@ def pipeline_document(declaration: PipelineDeclaration, known: Known) -> Documen
 
 
 def declared_grouping_document(grouping: DataGroupingDeclaration) -> Document:
-    """Return what is to be stored of a data grouping."""
+    """Return the stored form of a declared data grouping."""
     rules = [rule_document(rule) for rule in grouping.rules]
     return {**grouping.model_dump(mode="json", exclude={"name"}), "rules": rules}
 
 
 def grouping_document(grouping: DataGrouping, known: Known) -> Document:
-    """Return a data grouping as a declaration defines it."""
+    """Return a stored data grouping in the form of a declaration."""
     return {
         "name": grouping.name,
         "description": grouping.description,
@@ -44,13 +44,13 @@ def grouping_document(grouping: DataGrouping, known: Known) -> Document:
 
 
 def rule_document(rule: FilterRule) -> Document:
-    """Return a rule without a path that it does not have."""
+    """Return the stored form of a rule, without `json_path` if it has none."""
     left_out = {"json_path"} if rule.json_path is None else set()
     return rule.model_dump(mode="json", exclude=left_out)
 
 
 def software_document(software: ReductionSoftware, known: Known) -> Document:
-    """Return a program with all versions that are known, oldest first."""
+    """Return a program with all its registered versions, oldest first."""
     versions = [
         {"version": version, **version_document(row), "code_directory": row.code_directory}
         for version, row in known.versions_of(software.name).items()
@@ -61,7 +61,7 @@ def software_document(software: ReductionSoftware, known: Known) -> Document:
 
 
 def version_document(row: ReductionSoftwareVersion) -> Document:
-    """Return what is stored of a version."""
+    """Return a stored version in the form that `declared_version_document` has."""
     return {
         "image": row.image_reference,
         "sha256": row.image_sha256,
@@ -82,7 +82,7 @@ def declared_version_document(
     digests: CodeDigests,
     stored: ReductionSoftwareVersion | None,
 ) -> Document:
-    """Return what is to be stored of a version; raise ValueError where its code's digest is not given."""
+    """Return the stored form of a declared version; raise ValueError if `digests` lacks the digest of its code."""
     document = version.model_dump(mode="json", exclude={"version"})
     digest = digests.get((software, version.version))
     if version.code and digest is None:
@@ -96,7 +96,7 @@ def declared_version_document(
 
 
 def pipeline_outline(document: Mapping[str, Any]) -> Document:
-    """Return what a revision of a pipeline is, for comparison: steps by name, what stands for itself by name only."""
+    """Return what makes up a revision, for comparison: steps by name, the data grouping by name only."""
     own = {
         key: value for key, value in document.items() if key not in {"schema_version", "name", "software", "enabled"}
     }

@@ -17,10 +17,10 @@ _NO_FOLDING = 2**31
 
 
 def export(session: Session, name: str, revision: int | None = None) -> str:
-    """Return the YAML text that declares a pipeline as it is, or as an earlier revision had it.
+    """Return the YAML text that declares a pipeline as it is, or as it was in an earlier revision.
 
-    Every default is said, so that the text keeps its meaning; comments are not kept. Applying it changes nothing.
-    Raises NotFound with the known names or revisions.
+    Every default is written out, so that the text keeps its meaning; comments are not kept. Applying the text of the
+    current revision changes nothing. Raises NotFound with the known names or revisions.
     """
     document = stored_document(session, name, revision)
     yaml = YAML()
@@ -32,7 +32,7 @@ def export(session: Session, name: str, revision: int | None = None) -> str:
 
 
 def _in_order(value: Any, models: Sequence[type[BaseModel]]) -> Any:
-    """Return the value with its keys in the models' order, else in the alphabet's: PostgreSQL keeps none."""
+    """Return the value with its keys in the models' order, else sorted: PostgreSQL does not keep the order of keys."""
     if isinstance(value, list):
         return [_in_order(item, models) for item in value]
     if not isinstance(value, Mapping):
@@ -43,12 +43,12 @@ def _in_order(value: Any, models: Sequence[type[BaseModel]]) -> Any:
 
 
 def _safe(text: str) -> str:
-    # Without quotes ruamel writes U+0085 and its like as they are, and reads them as line breaks.
+    # Without quotes ruamel writes characters such as U+0085 as they are, but reads them as line breaks.
     return text if text.isprintable() else DoubleQuotedScalarString(text)
 
 
 def _laid_out(document: Mapping[str, Any]) -> CommentedMap:
-    """Return the document for ruamel: short things in one line, and nothing that is not there."""
+    """Return the document for ruamel: short values in one line, keys with null left out."""
     laid_out = CommentedMap()
     for key, value in document.items():
         if value is None:
@@ -58,9 +58,9 @@ def _laid_out(document: Mapping[str, Any]) -> CommentedMap:
         elif key == "rules":
             laid_out[key] = CommentedSeq([_in_one_line(rule) for rule in value])
         elif key == "quality":
-            laid_out[key] = CommentedSeq([_in_one_line(_said(limit)) for limit in value])
+            laid_out[key] = CommentedSeq([_in_one_line(_without_null(limit)) for limit in value])
         elif key in ("resources", "retention"):
-            laid_out[key] = _in_one_line(_said(value))
+            laid_out[key] = _in_one_line(_without_null(value))
         elif key in _IN_ONE_LINE:
             laid_out[key] = _in_one_line(value)
         elif isinstance(value, list):
@@ -70,7 +70,7 @@ def _laid_out(document: Mapping[str, Any]) -> CommentedMap:
     return laid_out
 
 
-def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+def _without_null(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 

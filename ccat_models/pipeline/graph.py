@@ -1,11 +1,11 @@
 from collections.abc import Mapping, Sequence
 
 Dependencies = Mapping[str, Sequence[str]]
-"""Name → the names it depends on; the mapping's order decides where the graph does not."""
+"""Name → the names it depends on; names that the graph leaves unordered keep the mapping's order."""
 
 
 def topological_order(dependencies: Dependencies) -> list[str]:
-    """Return all names, each after those it depends on, else in the given order; raise ValueError for a cycle."""
+    """Return all names, each after those it depends on, otherwise in the given order; raise ValueError for a cycle."""
     order: list[str] = []
     waiting = {name: set(upstreams) for name, upstreams in dependencies.items()}
     while waiting:
@@ -18,7 +18,7 @@ def topological_order(dependencies: Dependencies) -> list[str]:
 
 
 def find_cycle(dependencies: Dependencies) -> list[str]:
-    """Return one cycle as a, b, …, a, where each depends on the next; empty where there is none."""
+    """Return one cycle as a, b, …, a, where each depends on the next; an empty list if there is none."""
     finished: set[str] = set()
     for start in dependencies:
         path = [start]

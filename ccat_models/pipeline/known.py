@@ -1,4 +1,4 @@
-"""What ops-db knows of the things that a declaration names."""
+"""The rows of ops-db that a declaration refers to by name."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ccat_models.tables.places import DataLocation, LocationType
 
 @dataclass(frozen=True)
 class Known:
-    """The rows that a declaration may refer to, by name; versions only of the programs it names."""
+    """Rows that a declaration may refer to, by name; versions only of the programs it names."""
 
     locations: dict[str, int]
     modules: dict[str, int]
@@ -26,16 +26,16 @@ class Known:
     versions: dict[tuple[str, str], ReductionSoftwareVersion]
 
     def module_name(self, module_id: int | None) -> str | None:
-        """Return the name of an instrument module."""
+        """Return the name of an instrument module, None for None."""
         return next((name for name, known in self.modules.items() if known == module_id), None)
 
     def versions_of(self, software: str) -> dict[str, ReductionSoftwareVersion]:
-        """Return a program's known versions, oldest first."""
+        """Return a program's registered versions, oldest first."""
         return {version: row for (name, version), row in self.versions.items() if name == software}
 
 
 def load_known(session: Session, software: set[str]) -> Known:
-    """Return what is known, with the versions of these programs."""
+    """Return the rows that a declaration may refer to, with the versions of these programs."""
     processing = DataLocation.location_type == LocationType.PROCESSING
     locations = sa.select(DataLocation.name, DataLocation.id).where(processing).order_by(DataLocation.name)
     modules = sa.select(InstrumentModule.name, InstrumentModule.id).order_by(InstrumentModule.name)
@@ -62,7 +62,7 @@ def software_named(declaration: PipelineDeclaration) -> set[str]:
 
 
 def check_references(declaration: PipelineDeclaration, known: Known) -> None:
-    """Raise InvalidDeclaration naming every unknown location, grouping, module, program and version."""
+    """Raise InvalidDeclaration with every unknown location, grouping, module, program and version."""
     problems = [*_places(declaration, known), *_programs(declaration, known)]
     if problems:
         raise invalid(problems)

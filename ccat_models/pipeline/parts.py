@@ -54,7 +54,7 @@ T = TypeVar("T")
 Lax = Field(strict=False)  # a list for a tuple, a member's value for a member
 Filled = Annotated[
     tuple[T, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(_filled)
-]  # pydantic's own min_length counts only the items that are well-formed
+]  # pydantic's own min_length counts well-formed items only
 Version = Annotated[str, AfterValidator(_semver)]
 CodePath = Annotated[RelativePath, AfterValidator(checked_text)]
 Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}|team:[\w.-]+)$")]
@@ -62,13 +62,13 @@ Owner = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-
 
 
 class RuleDeclaration(FilterRule):
-    """One filter rule, its value in the spelling that every database gives back."""
+    """One filter rule; its value is written as every database returns it."""
 
     value: Json
 
 
 class DataGroupingDeclaration(DeclaredModel):
-    """Which packages belong together: rules that are joined by AND."""
+    """Which packages belong together: filter rules that are joined by AND."""
 
     name: Name
     description: Text = ""
@@ -77,9 +77,9 @@ class DataGroupingDeclaration(DeclaredModel):
 
 
 class SoftwareVersionDeclaration(DeclaredModel):
-    """One version of a program: an image with its digest, or a command, for plain processes with its code.
+    """One version of a program: an image with its digest, or a command, with its code if it runs as a plain process.
 
-    `withdrawn`, where it is left out, stays as it is.
+    Without `withdrawn`, the version's state does not change.
     """
 
     version: Version
@@ -95,7 +95,7 @@ class SoftwareVersionDeclaration(DeclaredModel):
 
 
 class SoftwareDeclaration(DeclaredModel):
-    """A program and those of its versions that this declaration knows of."""
+    """A program and some of its versions."""
 
     name: Name
     description: Text = ""
@@ -103,7 +103,7 @@ class SoftwareDeclaration(DeclaredModel):
 
 
 class StepDeclaration(DeclaredModel):
-    """One step: which program, on which cut of the data, after which other steps."""
+    """One step: a program, how the data is divided into sub-groups, and the steps it depends on."""
 
     name: StepName
     description: Text = ""
@@ -127,19 +127,19 @@ class StepDeclaration(DeclaredModel):
 
 
 class ManualTrigger(DeclaredModel):
-    """Runs when somebody asks."""
+    """Runs are created on request only."""
 
     type: Literal["manual"]
 
 
 class ContinuousTrigger(DeclaredModel):
-    """Looks for gaps all the time."""
+    """Gaps are looked for all the time."""
 
     type: Literal["continuous"]
 
 
 class CronTrigger(DeclaredModel):
-    """Looks for gaps at the times of a cron expression."""
+    """Gaps are looked for at the times of a cron expression."""
 
     type: Literal["cron"]
     expression: Annotated[ShortText, AfterValidator(checked_cron)]

@@ -1,4 +1,4 @@
-"""What is wrong with a declaration: every problem at once, each with its place, its value and the choices."""
+"""Problems of a declaration: all of them at once, each with its place, value and choices."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ _PLAIN_WORDS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong at one place of a declaration; `value` is shown where it is a single one."""
+    """One problem at one place of a declaration; `value` is printed if it is a single value."""
 
     path: Path
     message: str
@@ -44,22 +44,22 @@ class Problem:
 
 
 def render_path(path: Path) -> str:
-    """Return a path as people write it, e.g. steps[1].resources.cpus."""
+    """Return a path as text, e.g. steps[1].resources.cpus."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def parse_path(text: str) -> Path:
-    """Return the path that `render_path` would write as this text."""
+    """Return the path whose text, as `render_path` writes it, this is."""
     return tuple(int(index) if index else name for name, index in re.findall(r"([^.\[\]]+(?=[.\[]|$))|\[(\d+)\]", text))
 
 
 def invalid(problems: Iterable[Problem], prefix: Callable[[Path], str] = lambda _: "") -> InvalidDeclaration:
-    """Return one error with a line for each problem, its place in a file in front."""
+    """Return one error with a line for each problem; `prefix` gives the place in the file that precedes it."""
     return InvalidDeclaration("\n".join(f"{prefix(problem.path)}{problem}" for problem in problems))
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], document: Any) -> list[Problem]:
-    """Return what pydantic found, in the words of the document's author."""
+    """Return pydantic's errors as problems, in terms of the document instead of the model."""
     found: list[Problem] = []
     for detail in error.errors(include_url=False):
         if detail["type"] == "inconsistent":
@@ -87,7 +87,7 @@ def _problem(detail: Any, path: Path, model: type[BaseModel]) -> Problem:
 
 
 def _path_in(document: Any, location: Sequence[str | int]) -> Path:
-    """Return where in the document pydantic's location lies, which also names the members of unions."""
+    """Return pydantic's location as a path in the document; a location also names members of unions."""
     path: list[str | int] = []
     for i, part in enumerate(location):
         inside = isinstance(document, Mapping) and part in document
@@ -114,7 +114,7 @@ def _keys(model: type[BaseModel], path: Path) -> tuple[str, ...]:
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the models that stand anywhere in a field's annotation."""
+    """Return the models that occur anywhere in a field's annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in models_in(argument)]

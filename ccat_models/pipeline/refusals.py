@@ -1,4 +1,4 @@
-"""What a declaration may no longer change, because runs refer to it."""
+"""Changes that a declaration may not make, because runs refer to what would change."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ GROUPING_IDENTITY = ("rules", "instrument_module")
 
 
 def check_refusals(session: Session, old: Mapping[str, Any], new: Mapping[str, Any], pipeline_name: str) -> None:
-    """Raise Refused with a line for each change, from one outline to another, of what runs refer to."""
+    """Raise Refused with a line for each difference of two outlines that would change what runs refer to."""
     refusals = [
         *_groupings(session, old["data_groupings"], new["data_groupings"]),
         *_own(session, old, new, pipeline_name),
@@ -50,7 +50,7 @@ def _own(session: Session, old: Mapping[str, Any], new: Mapping[str, Any], pipel
             change = f"{old['data_grouping']} to {new['data_grouping']}"
             yield f"data_grouping: cannot change from {change}: used by {_list(runs)}; declare another pipeline"
     place = "processing_location"
-    if place in old and old[place] != new[place]:  # who moves runs on finds them by their pipeline's location
+    if place in old and old[place] != new[place]:  # runs in flight are found by their pipeline's location
         runs = _count_by_pipeline(session, here, Run.status.in_(IN_FLIGHT))
         if runs:
             yield (

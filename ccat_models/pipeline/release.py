@@ -1,4 +1,4 @@
-"""Releasing and withdrawing versions of programs, and what follows from that for the steps that use them."""
+"""Releasing and withdrawing versions of programs, and the consequences for the steps that use them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ from ccat_models.tables.pipelines import ReductionSoftware, ReductionSoftwareVer
 
 @dataclass(frozen=True)
 class Consequence:
-    """What follows for a step: what it ran and runs now, whose products it no longer accepts or accepts anew.
+    """What a release or withdrawal changes for a step: the version it runs, and the versions whose products it accepts.
 
-    `sub_groups` counts those whose newest completed run used a version that is no longer acceptable.
+    `sub_groups` counts those whose newest completed run used a version that is no longer accepted.
     """
 
     pipeline: str
@@ -42,7 +42,7 @@ class Consequence:
 
 @dataclass(frozen=True)
 class Released:
-    """A version that was released or withdrawn, and what follows; `run_by` are the steps that run it now."""
+    """A version that was released or withdrawn, and the consequences; `run_by` are the steps that run it now."""
 
     software: str
     version: str
@@ -53,11 +53,11 @@ class Released:
 
 
 def complete(session: Session, software: str, document: Mapping[str, Any]) -> SoftwareVersionDeclaration:
-    """Return the version to be released that a document of a version's declaration describes.
+    """Return the version to release, from a document with the fields of a declared version.
 
-    What makes up a version that is known already need not be said again; a new one with neither image nor command
-    takes the command and the code's names of the newest version. Raises NotFound for an unknown program and
-    InvalidDeclaration where a part is missing, malformed or contradicts another.
+    Fields of a version that is registered already may be left out. A new version with neither image nor command takes
+    the command and the names of the code files of the newest version. Raises NotFound for an unknown program, and
+    InvalidDeclaration if a field is missing, malformed or contradicts another.
     """
     program = find_software(session, software)
     whole = {key: value for key, value in document.items() if value is not None}
@@ -71,9 +71,9 @@ def complete(session: Session, software: str, document: Mapping[str, Any]) -> So
 
 
 def suppose(session: Session, software: str, document: Mapping[str, Any], now: datetime) -> Released:
-    """Release a version as far as it is known yet, to see what would follow; to be rolled back.
+    """Release a version to see the consequences; the caller rolls the transaction back.
 
-    It runs what the newest version runs. Raises as `complete` and `release` do.
+    The version is taken to run the same code as the newest version. Raises as `complete` and `release` do.
     """
     program = find_software(session, software)
     base = _base(session, program, str(document["version"]))
@@ -89,10 +89,10 @@ def suppose(session: Session, software: str, document: Mapping[str, Any], now: d
 def release(
     session: Session, software: str, version: SoftwareVersionDeclaration, code: CodeDigest | None, now: datetime
 ) -> Released:
-    """Release a version, in a request's transaction; again with the same content changes nothing.
+    """Release a version, in a request's transaction. Releasing the same content again changes nothing.
 
-    Raises NotFound for an unknown program, Refused for a version that is released already with other content or was
-    withdrawn, and ValueError where the digest of its code is not given.
+    Raises NotFound for an unknown program, Refused for a version that was withdrawn or is released with other content,
+    and ValueError if its code's digest is missing.
     """
     program = find_software(session, software)
     digests = {} if code is None else {(software, version.version): code}
@@ -102,7 +102,7 @@ def release(
         what = "was withdrawn; release another version, or declare `withdrawn: false` in a pipeline's file"
         raise Refused(f"{_place(software, version.version)}: {what}")
     wanted = declared_version_document(software, version, digests, row)
-    if row is not None and not _is_news(software, row, wanted):
+    if row is not None and not _is_change(software, row, wanted):
         return _released(session, program, version.version, before, changed=False)
     if row is None:
         row = ReductionSoftwareVersion(software_id=program.id, version=version.version, created_at=now)
@@ -113,9 +113,9 @@ def release(
 
 
 def withdraw(session: Session, software: str, version: str) -> Released:
-    """Let a version not be run any more, its products stay; in a request's transaction, again changes nothing.
+    """Withdraw a version, in a request's transaction: it is not run any more, its products stay.
 
-    Raises NotFound with the known programs or versions.
+    Withdrawing it again changes nothing. Raises NotFound with the known programs or versions.
     """
     program = find_software(session, software)
     row = _find(session, program, version)
@@ -180,17 +180,17 @@ def _find(session: Session, program: ReductionSoftware, version: str) -> Reducti
 
 
 def _base(session: Session, program: ReductionSoftware, version: str) -> ReductionSoftwareVersion | None:
-    """Return the version itself where it is known, else the newest one."""
+    """Return the version itself if it is registered, else the newest version, None if there is none."""
     versions = _versions(session, program)
     return _find(session, program, version) or (versions[-1] if versions else None)
 
 
-def _is_news(software: str, row: ReductionSoftwareVersion, wanted: Document) -> bool:
-    """Say whether a known version is still to be released; raise Refused where it is something else already."""
+def _is_change(software: str, row: ReductionSoftwareVersion, wanted: Document) -> bool:
+    """Say whether releasing a registered version changes anything; raise Refused if it has other content."""
     different = differences(version_document(row), wanted)
     if row.released:
         kept, what = different, "is released already, with other content"
-    else:  # nothing rests on the flags of what was never released
+    else:  # before a release, the flags may change freely
         kept, what = tuple(one for one in different if one.path in CODE_IDENTITY), "is registered with other content"
     if kept:
         raise Refused(f"{_place(software, row.version)}: {what}; release another version\n{render_differences(kept)}")
@@ -207,8 +207,8 @@ def _released(
         version=version,
         changed=changed,
         consequences=tuple(_consequence(session, program, old, new) for old, new in pairs),
-        run_by=tuple(standing.name for standing in after if standing.target == version),
-        accepted_by=tuple(standing.name for standing in after if version in standing.acceptable),
+        run_by=tuple(policy.name for policy in after if policy.target == version),
+        accepted_by=tuple(policy.name for policy in after if version in policy.acceptable),
     )
 
 
@@ -226,7 +226,7 @@ def _consequence(session: Session, program: ReductionSoftware, old: AppliedPolic
 
 
 def _count_current(session: Session, program: ReductionSoftware, step_id: StepId, versions: tuple[str, ...]) -> int:
-    """Return how many sub-groups of the step have, as their newest completed run, one of these versions."""
+    """Return the number of the step's sub-groups whose newest completed run used one of these versions."""
     current = (
         sa.select(sa.func.max(Run.id))
         .where(

@@ -1,4 +1,4 @@
-"""A pipeline's declaration as ops-db holds it now."""
+"""A pipeline's declaration as it is stored in ops-db."""
 
 from dataclasses import dataclass
 
@@ -21,12 +21,12 @@ class StoredPipeline:
 
     @property
     def is_current(self) -> bool:
-        """Say whether this is the revision in force."""
+        """Say whether this is the pipeline's current revision."""
         return self.revision.number == self.pipeline.revision
 
 
 def find_stored(session: Session, name: str, revision: int | None = None) -> StoredPipeline | None:
-    """Return a pipeline in its current or another revision, None where there is none."""
+    """Return a pipeline with its current or another revision, None if it does not exist."""
     number = Pipeline.revision if revision is None else revision
     found = session.execute(
         sa.select(Pipeline, PipelineRevision)
@@ -37,9 +37,9 @@ def find_stored(session: Session, name: str, revision: int | None = None) -> Sto
 
 
 def stored_document(session: Session, name: str, revision: int | None = None) -> Document:
-    """Return the whole declaration of a pipeline, current or of an earlier revision.
+    """Return the whole declaration of a pipeline, of its current or an earlier revision.
 
-    What stands for itself is told as it is now: the state, programs with all their versions, and for the current
+    What revisions do not record is given as it is now: the state, all versions of the programs, and for the current
     revision the data grouping and the location. Raises NotFound with the known names or revisions.
     """
     stored = find_stored(session, name, revision)

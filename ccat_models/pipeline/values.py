@@ -1,4 +1,4 @@
-"""What a step asks of a cluster and how often it may be tried again."""
+"""The values in declarations: text, numbers, resources, limits, retention, retries."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,20 +12,20 @@ from ccat_models.tables.pipelines import Keep
 MAX_INTEGER = 2**31 - 1
 MAX_DEPTH = 32
 EXACT_FLOATS = 1e16
-"""From here on Python writes a float with an exponent, which PostgreSQL's jsonb gives back as an integer."""
+"""From this size on Python writes a float with an exponent, and PostgreSQL's jsonb returns it as an integer."""
 
 
 def checked_text(text: str) -> str:
-    """Return a text that every database can hold; raise ValueError for any other."""
+    """Return the text; raise ValueError if a database cannot store it."""
     if re.search("[\0\ud800-\udfff]", text):
         raise ValueError("text must be free of NUL characters and lone surrogates")
     return text
 
 
 def plain_json(value: Any) -> Any:
-    """Return a JSON value in the spelling that every database gives back: no negative zero, no exponents.
+    """Return a JSON value as every database returns it: no negative zero, no exponents.
 
-    Raises ValueError, naming the place inside the value, where there is no JSON for it.
+    Raises ValueError, with the place inside the value, for what is no JSON.
     """
     return _plain(value, "", 0)
 
@@ -79,7 +79,7 @@ OptionChecks = Mapping[str, Callable[[Mapping[str, str]], None]]
 
 
 class DeclaredModel(BaseModel):
-    """A frozen part of a declaration that takes no unknown keys and turns no text into a number."""
+    """A frozen part of a declaration; unknown keys are refused, and text is not converted into numbers."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -94,7 +94,10 @@ def _judged_by_its_back_end(options: dict[str, str], info: ValidationInfo) -> di
 
 
 class Resources(DeclaredModel):
-    """What one run of a step may use; `disk_gb` is what it leaves at most, by default what earlier runs left."""
+    """What one run of a step may use.
+
+    `disk_gb` is the most that a run leaves on disk (10^9 bytes); by default it is taken from earlier runs.
+    """
 
     cpus: Positive = 1
     memory_gb: Amount = 1.0
@@ -106,14 +109,14 @@ class Resources(DeclaredModel):
 
 
 RESERVED_CHECKS = ("products_present", "qa_within_limits", "not_tainted")
-"""The names of the checks that every step has in Dagit."""
+"""Names of the checks that every step has in Dagit."""
 
 
 class QualityLimit(DeclaredModel):
-    """A limit on a number of the program's qa/*.json: between `minimum` and `maximum`, both included.
+    """A limit on a number of the program's qa/*.json: `minimum` and `maximum` are both allowed values.
 
-    A run of which a `blocking` one fails is no input for later steps, and no result, until somebody waives it. The
-    check's `name` is by default the metric's, other characters than letters, digits and "_" written as "_".
+    A run that fails a `blocking` limit is no input for later steps, and its sub-group has no result, until the check is
+    waived. The check's `name` is by default the metric's, with "_" for other characters than letters, digits and "_".
     """
 
     metric: Annotated[Text, Field(min_length=1, max_length=200)]
@@ -128,15 +131,15 @@ class QualityLimit(DeclaredModel):
         return self.name or re.sub(r"[^A-Za-z0-9_]", "_", self.metric)[:100]
 
     def named(self) -> "QualityLimit":
-        """Return the limit with its check's name said."""
+        """Return the limit with the name of its check filled in."""
         return self.model_copy(update={"name": self.check_name})
 
 
 class Retention(DeclaredModel):
-    """How long products are kept when room is short.
+    """How long products are kept: purges remove products only when space is needed.
 
-    Always; until a newer run supersedes them; while a later step needs them; or so many `days` since they were last
-    used. Nothing is removed before there is need, and what runs in flight or open gaps read is kept in any case.
+    `keep` is: always; until a newer run supersedes them; while a later step needs them; or until they were not used for
+    so many `days`. Products that runs in flight or open gaps read are never removed.
     """
 
     keep: Annotated[Keep, Field(strict=False)]
@@ -150,7 +153,7 @@ class Retention(DeclaredModel):
 
 
 class Escalation(DeclaredModel):
-    """How a retry after a time-out or for want of memory asks for more, up to a maximum."""
+    """How a retry after a time-out or a lack of memory increases its resources: by a factor, up to a maximum."""
 
     factor: Annotated[float, Field(gt=1, le=100)] = 2.0
     max_memory_gb: Amount
@@ -158,7 +161,7 @@ class Escalation(DeclaredModel):
 
 
 class Retries(DeclaredModel):
-    """How often a run may be tried again after a failure of each class."""
+    """How often a run may be retried after a failure of each class."""
 
     science: Count = 1
     infrastructure: Count = 3

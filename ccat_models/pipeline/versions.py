@@ -1,4 +1,4 @@
-"""Which version of its software a step runs, and whose products it accepts, decided in SQL."""
+"""Which version of its software a step runs, and whose products it accepts, computed in SQL."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def parse_version(version: str) -> tuple[int, int, int]:
 
 
 def version_rank(version: str) -> int:
-    """Return a number that orders versions X.Y.Z; raise ValueError for anything else."""
+    """Return a number by which versions X.Y.Z are ordered; raise ValueError for anything else."""
     major, minor, patch = parse_version(version)
     return (major * _PART + minor) * _PART + patch
 
@@ -39,16 +39,17 @@ def version_of_rank(rank: int) -> str:
 
 
 def target_version(policy: Policy, software_id: Id, pinned_version_id: Id) -> sa.ScalarSelect[int]:
-    """Return the id of the version that a step runs now; its pinned one where the policy finds no released one.
+    """Return the id of the version that a step runs now.
 
-    pinned: exactly that; compatible: the newest released one of the pinned major, never older than the pinned;
-    latest: the newest released one. Withdrawn versions are not run.
+    pinned: exactly the pinned version; compatible: the newest released version of the pinned major version, not older
+    than the pinned one; latest: the newest released version. Withdrawn versions are not run. If the policy finds no
+    released version, the pinned one is run.
     """
     version, pinned = aliased(ReductionSoftwareVersion), aliased(ReductionSoftwareVersion)
     policy, software_id, pinned_version_id = _bound(policy, software_id, pinned_version_id)
     newest = (
         sa.select(version.id)
-        .where(_on_offer(version, pinned, policy, software_id))
+        .where(_may_be_run(version, pinned, policy, software_id))
         .order_by(version.rank.desc())
         .limit(1)
         .correlate_except(version)
@@ -75,11 +76,11 @@ def versions_with_code(session: Session) -> Sequence[ReductionSoftwareVersion]:
 
 
 def acceptable_versions(policy: Policy, software_id: Id, pinned_version_id: Id) -> sa.Select[tuple[int]]:
-    """Return the ids of the versions whose products stay good.
+    """Return the ids of the versions whose products a step accepts.
 
-    pinned: exactly that; compatible: any of the pinned major; latest: those that no newer released version up to the
-    target supersedes, where cosmetic ones supersede nothing. Under the last two, `reprocess_from` of a released
-    version up to the target rejects what is older.
+    pinned: exactly the pinned version; compatible: all of the pinned major version; latest: those that no newer
+    released version up to the target supersedes (cosmetic versions supersede nothing). Under the last two policies,
+    `reprocess_from` of a released version up to the target rejects all older versions.
     """
     version, pinned, target = (aliased(ReductionSoftwareVersion) for _ in range(3))
     policy, software_id, pinned_version_id = _bound(policy, software_id, pinned_version_id)
@@ -114,7 +115,7 @@ def acceptable_versions(policy: Policy, software_id: Id, pinned_version_id: Id) 
     )
 
 
-def _on_offer(
+def _may_be_run(
     version: Version,
     pinned: Version,
     policy: sa.SQLColumnExpression[VersionPolicy],

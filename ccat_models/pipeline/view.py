@@ -29,7 +29,7 @@ from ccat_models.tables.pipelines import (
 
 @dataclass(frozen=True)
 class StepView:
-    """A step as its pipeline's current revision has it."""
+    """A step in its pipeline's current revision."""
 
     step_id: StepId
     revision_id: int
@@ -62,7 +62,7 @@ class StepView:
 
 @dataclass(frozen=True)
 class PipelineView:
-    """A pipeline in its current revision, its steps upstreams first."""
+    """A pipeline in its current revision; each step comes after those it depends on."""
 
     pipeline_id: int
     name: str
@@ -84,7 +84,7 @@ class PipelineView:
     steps: tuple[StepView, ...]
 
     def step(self, name: str) -> StepView:
-        """Return a step by name; raise NotFound with the known ones."""
+        """Return a step by name; raise NotFound with the known names."""
         for step in self.steps:
             if step.name == name:
                 return step
@@ -92,7 +92,7 @@ class PipelineView:
 
 
 def load_pipeline(session: Session, name: str) -> PipelineView:
-    """Return a pipeline by name; raise NotFound with the known ones."""
+    """Return a pipeline by name; raise NotFound with the known names."""
     found = _load(session, Pipeline.name == name)
     if not found:
         raise NotFound("pipeline", name, pipeline_names(session))

@@ -1,4 +1,4 @@
-"""The rows of one applied declaration; records are added, never edited."""
+"""Writing the rows of an applied declaration; revisions are added, never changed."""
 
 from datetime import datetime
 
@@ -61,7 +61,7 @@ def _write_software(session: Session, application: Application, known: Known) ->
 
 
 def fill_version(row: ReductionSoftwareVersion, document: Document) -> None:
-    """Give a version's row the values of its document, touching none that it has already."""
+    """Give a version's row the values of its document; equal values are not written."""
     same = ("command", "code", "code_directory", "code_sha256", "released", "withdrawn", "cosmetic")
     values = {name: document[name] for name in same} | {
         "major": parse_version(row.version)[0],
@@ -98,7 +98,7 @@ def _write_grouping(session: Session, application: Application, known: Known) ->
 
 
 def _forget_sub_groups(session: Session, grouping: DataGrouping, now: datetime) -> None:
-    """Delete what the old rules led to; there are no runs, and the next refresh finds what the new ones lead to."""
+    """Delete the sub-groups of the old rules, which have no runs; the next refresh creates those of the new rules."""
     partitionings = sa.select(Partitioning.id).where(Partitioning.data_grouping_id == grouping.id)
     sub_groups = sa.select(SubGroup.id).where(SubGroup.partitioning_id.in_(partitionings))
     session.execute(sa.delete(RerunRequest).where(RerunRequest.sub_group_id.in_(sub_groups)))

@@ -10,7 +10,7 @@ from ccat_models.pipeline.digests import config_hash
 from ccat_models.pipeline.graph import topological_order
 from ccat_models.pipeline.known import Known
 from ccat_models.pipeline.parts import CronTrigger, StepDeclaration, Trigger
-from ccat_models.pipeline.quality import judge_anew
+from ccat_models.pipeline.quality import judge_again
 from ccat_models.pipeline.values import Retention
 from ccat_models.sub_group.refresh import find_or_create_partitioning
 from ccat_models.tables.base import StepId
@@ -30,7 +30,7 @@ from ccat_models.tables.pipelines import (
 
 
 def write_steps(session: Session, application: Application, known: Known, pipeline: Pipeline) -> None:
-    """Write a revision of the pipeline with its steps and their dependencies, as the pipeline's number says."""
+    """Write the revision with the pipeline's present number: its steps and their dependencies."""
     revision = _write_revision(session, application, pipeline)
     declaration = application.declaration.with_defaults()
     steps = _write_identities(session, declaration.steps, pipeline)
@@ -40,7 +40,7 @@ def write_steps(session: Session, application: Application, known: Known, pipeli
         row.pipeline_revision_id, row.step_id, row.order = revision.id, steps[step.name], order.index(step.name)
         session.add(row)
         session.flush()
-        judge_anew(session, row.step_id, step.quality, application.now)
+        judge_again(session, row.step_id, step.quality, application.now)
         session.add_all(
             ReductionStepDependency(step_revision_id=row.id, upstream_step_id=steps[upstream])
             for upstream in step.depends_on

@@ -1,4 +1,4 @@
-"""A pipeline's YAML file: data only, every problem named by file, line and column."""
+"""Reading a pipeline's YAML file: plain data only; every problem is reported with file, line and column."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _DIRECTIVE = re.compile(r"\ufeff?(?:\s*(?:#.*)?\n)*%")
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_SCALARS: dict[str, Callable[[str], Any]] = {
     "str": str,
-    "timestamp": str,  # YAML 1.2 and JSON have no dates: a date stays the text that was written
+    "timestamp": str,  # YAML 1.2 and JSON have no dates: a date stays text
     "merge": str,
     "value": str,
     "null": lambda _: None,
@@ -32,8 +32,8 @@ _PLAIN_SCALARS: dict[str, Callable[[str], Any]] = {
 def parse(text: str, *, file: str, option_checks: OptionChecks | None = None) -> PipelineDeclaration:
     """Return the pipeline that a YAML text declares.
 
-    Options of a back end without a check are taken as they are: it judges them once a job is sent.
-    Raises InvalidDeclaration with a line "file:line:column: place: problem" for each problem there is.
+    Options of a back end without a check are not checked here: the back end judges them when a job is sent.
+    Raises InvalidDeclaration with a line "file:line:column: place: problem" for each problem.
     """
     reading = _Reading()
     document = reading.value(_root(text, file), ())
@@ -69,7 +69,7 @@ def _root(text: str, file: str) -> Node:
 
 
 class _Reading:
-    """Plain values out of YAML nodes, and where each of them stands."""
+    """Turns YAML nodes into plain values and remembers the position of each."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -77,7 +77,7 @@ class _Reading:
         self._seen: set[int] = set()
 
     def mark(self, path: Path) -> tuple[int, int]:
-        """Return line and column, from 1, of the nearest place that stands in the text."""
+        """Return line and column, from 1, of a path, or of the nearest enclosing part that is in the text."""
         while path and path not in self._marks:
             path = path[:-1]
         return self._marks.get(path, (1, 1))
@@ -88,7 +88,7 @@ class _Reading:
         return f"{line}:{column}"
 
     def value(self, node: Node, path: Path) -> Any:
-        """Return what a node says; aliases and tags are refused: what stands in the file is all there is."""
+        """Return a node's value; aliases and tags are reported as problems."""
         self._marks.setdefault(path, _mark(node))
         if id(node) in self._seen:
             self.problems.append(Problem(path, "aliases are not read; write the value out"))
@@ -114,7 +114,7 @@ class _Reading:
             key, here = key_node.value, (*path, key_node.value)
             if key in values:
                 first, self._marks[here] = self._marks[here][0], _mark(key_node)
-                self.problems.append(Problem(here, f"stands here a second time, first in line {first}"))
+                self.problems.append(Problem(here, f"occurs here a second time, first in line {first}"))
                 continue
             self._marks[here] = _mark(key_node)
             values[key] = self.value(value_node, here)

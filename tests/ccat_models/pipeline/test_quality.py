@@ -54,7 +54,7 @@ def passed(works: Works, run: RunId) -> dict[str, bool]:
     [
         ([{"metric": "rms_k"}], r"steps\[0\].quality\[0\]: needs a minimum or a maximum: nothing is limited"),
         ([{"metric": "a", "minimum": 2, "maximum": 1}], "maximum: must not be below minimum 2; value 1.0"),
-        ([RMS, RMS], r"quality\[1\].name: check 'rms_k' stands here a second time"),
+        ([RMS, RMS], r"quality\[1\].name: check 'rms_k' occurs here a second time"),
         ([{**RMS, "name": "not_tainted"}], "is a check that every step has; give another name"),
         ([{**RMS, "name": "a-b"}], "String should match pattern"),
         ([{**RMS, "maximum": float("nan")}], "finite number"),

@@ -179,7 +179,7 @@ REFUSED: list[tuple[dict[str, Any], type[CcatError], str]] = [
     ({"command": ["run"]}, InvalidDeclaration, "letters 1.1.0: code: required: a command is known by its code's digest"),
     ({"command": []}, InvalidDeclaration, "letters 1.1.0: command: must not be empty"),
     ({"command": ["run"], "code": ["../run"], "code_directory": "/"}, InvalidDeclaration, r"letters 1.1.0: code\[0\]: "),
-    ({"code": ["a", "a"]}, InvalidDeclaration, r"letters 1.1.0: code\[1\]: file 'a' stands here a second time"),
+    ({"code": ["a", "a"]}, InvalidDeclaration, r"letters 1.1.0: code\[1\]: file 'a' occurs here a second time"),
     ({"version": "1.0.0"}, Refused, "letters 1.0.0: is released already, with other content; .*\ncode_sha256: .* → "),
     ({"version": "1.0.0", "cosmetic": True}, Refused, "cosmetic: false → true"),
     ({"version": "1.0.0", "reprocess_from": "0.9.0"}, Refused, 'reprocess_from: null → "0.9.0"'),

@@ -132,9 +132,9 @@ def test_all_inconsistencies_are_told_at_once_with_their_places() -> None:
         "p.yaml:13:9: software[0].versions[0].sha256: required: an image is known by its digest",
         "p.yaml:13:45: software[0].versions[0].reprocess_from: must not be newer than 1.0.0; value '1.0.1'",
         "p.yaml:14:9: software[0].versions[1]: needs an image or a command: there is nothing to run",
-        "p.yaml:14:10: software[0].versions[1].version: version '1.0.0' stands here a second time",
+        "p.yaml:14:10: software[0].versions[1].version: version '1.0.0' occurs here a second time",
         "p.yaml:14:26: software[0].versions[1].code: is for a command, and there is none",
-        "p.yaml:14:39: software[0].versions[1].code[1]: file 'a.py' stands here a second time",
+        "p.yaml:14:39: software[0].versions[1].code[1]: file 'a.py' occurs here a second time",
         (
             f"p.yaml:17:35: steps[0].group_by[1]: no dimension 'sources'; choose from: {', '.join(REGISTERED)}, "
             "or name Table.column"
@@ -142,7 +142,7 @@ def test_all_inconsistencies_are_told_at_once_with_their_places() -> None:
         "p.yaml:18:5: steps[0].depends_on: steps depend on each other in a cycle: calibrate → map → calibrate",
         "p.yaml:18:18: steps[0].depends_on[0]: a step cannot depend on itself; value 'calibrate'",
         "p.yaml:18:29: steps[0].depends_on[1]: no such step; value 'mop'; choose from map",
-        "p.yaml:18:39: steps[0].depends_on[3]: step 'map' stands here a second time",
+        "p.yaml:18:39: steps[0].depends_on[3]: step 'map' occurs here a second time",
         "p.yaml:24:18: steps[1].escalation.max_memory_gb: must not be below resources.memory_gb 1.0; value 0.5",
     ]
 
@@ -150,7 +150,7 @@ def test_all_inconsistencies_are_told_at_once_with_their_places() -> None:
 SINGLE = [
     (
         ("  - name: map\n    depends_on: [calibrate]", "  - name: calibrate"),
-        "p.yaml:19:5: steps[1].name: step 'calibrate' stands here a second time",
+        "p.yaml:19:5: steps[1].name: step 'calibrate' occurs here a second time",
     ),
     (
         ("command: [calibrate]", f"command: [c], sha256: {'a' * 64}"),
@@ -158,7 +158,7 @@ SINGLE = [
     ),
     (
         ("command: [calibrate]", "command: [c], code_directory: /programs"),
-        "p.yaml:13:40: software[0].versions[0].code_directory: is where code lies, and there is none",
+        "p.yaml:13:40: software[0].versions[0].code_directory: is the directory of code, and there is none",
     ),
     (
         ("command: [calibrate]", "command: [c], code: [c.py], code_directory: programs"),
@@ -192,7 +192,7 @@ SINGLE = [
     ),
     (
         ("mode: ad_hoc", 'mode: ad_hoc\ntrigger: {type: cron, expression: "0 25 * * *"}'),
-        "p.yaml:4:23: trigger.expression: cron hour '25' must lie within 0-23, in rising order; value '0 25 * * *'",
+        "p.yaml:4:23: trigger.expression: cron hour '25' must be within 0-23, in rising order; value '0 25 * * *'",
     ),
     (
         ("mode: ad_hoc", 'mode: ad_hoc\ntrigger: {type: cron, expression: "0 5 * * *", time_zone: CET/Cologne}'),
@@ -222,7 +222,7 @@ SINGLE = [
     ),
     (
         ("off: no", "nothing: no"),
-        "p.yaml:24:83: steps[1].parameters.nothing: stands here a second time, first in line 24",
+        "p.yaml:24:83: steps[1].parameters.nothing: occurs here a second time, first in line 24",
     ),
     (
         ("parameters: {off: no", "parameters: {off: &a [1], on: *a"),
