@@ -13,8 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from resources.node import attempt_wrapper, image_program, store_program
+from resources.node.files import sha256_of
+from resources.node.store.checksums import sha256_for
+from resources.node.wrapper.outputs import measured
+from resources.shell.remote_program import program_command
 from resources.workspace.outputs import file_sha256
+from resources.workspace.store import AttemptStore
 
 FILE_BYTES = 1 << 30
 ROUNDS = 5  # in each of which everybody reads the file once; of which the median is shown
@@ -70,7 +74,8 @@ def _asked_of_the_store(path: Path) -> str:
         "notes": str(path.parent),
         "asker": "bench",
     }
-    command = [sys.executable, "-I", "-S", store_program.__file__]
+    program = AttemptStore.here(path.parent).install_program()
+    command = program_command(sys.executable, program, "store")
     done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=True)
     return str(json.loads(done.stdout)["files"][0]["sha256"])
 
@@ -79,15 +84,15 @@ def _by_the_store_alone(path: Path) -> str:
     """Read as the process does that the store starts for a file too large for one call, noting how far it is."""
     note = path.parent / "note"
     note.with_suffix(".asked").touch()
-    return str(store_program.sha256_for(os.fsencode(note), os.open(path, os.O_RDONLY)))
+    return str(sha256_for(os.fsencode(note), os.open(path, os.O_RDONLY)))
 
 
 _OTHERS: dict[str, Hash] = {"sha256sum": _sha256sum, **({"openssl": _openssl} if shutil.which("openssl") else {})}
 _OURS: dict[str, Hash] = {
     "store program, asked": _asked_of_the_store,
     "store program, alone": _by_the_store_alone,
-    "wrapper": lambda path: attempt_wrapper.file_digest(os.fsencode(path))[1],
-    "image program": lambda path: image_program.digest(os.fsencode(path)),
+    "wrapper": lambda path: measured(os.fsencode(path))[1],
+    "image program": lambda path: sha256_of(os.fsencode(path)),
     "outputs": file_sha256,
 }
 HASHES = _OTHERS | _OURS

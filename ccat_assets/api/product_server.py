@@ -22,7 +22,7 @@ from ccat_models.product.copies import disk_copies, find_registered
 from ccat_models.tables.base import ProductId, number_in
 from ccat_models.tables.places import READABLE
 from ccat_models.tables.products import DataProduct
-from resources.node.store_program import open_inside
+from resources.node.store.inside import open_inside
 from resources.ops_db import OpsDb
 
 _BLOCK_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from ccat_models.lineage.record import ProductRecord, ProvenanceRecord
 from ccat_models.lineage.record_things import CopiesHere
 from ccat_models.pipeline.export import export
 from ccat_models.tables.base import ProductId
-from resources.node.store_program import open_inside
+from resources.node.store.inside import open_inside
 from resources.ops_db import Session
 
 _BLOCK_BYTES = 1 << 20

@@ -19,8 +19,8 @@ from resources.location import Cluster
 from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
 from resources.shell.port import Shell
+from resources.shell.remote_program import RemoteProgram, program_path
 from resources.shell.ssh import SshShell, SshTarget
-from resources.shell.wrapper_file import wrapper_path
 from resources.slurm.backend import Limits, SlurmBackEnd
 from resources.slurm.render import Site
 from resources.workspace.store import AttemptStore
@@ -33,17 +33,18 @@ def cluster_of(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock
         return _slurm(settings, ops_db, location_id, clock)
     apptainer = find_apptainer()
     backend = LocalBackEnd(settings.workspace, settings.local_slots, str(settings.python), apptainer=apptainer)
+    program = RemoteProgram(LocalShell(), settings.workspace, str(settings.python))
     return Cluster(
         ops_db=ops_db,
         backend=backend,
         store=AttemptStore.here(settings.workspace),
-        images=_images(settings, LocalShell(), str(settings.python), apptainer or ""),
+        images=_images(settings, program, apptainer or ""),
         location_id=location_id,
         clock=clock,
         timing=_timing(settings, backend.timing),
         max_in_flight=settings.max_in_flight,
         watermarks=_watermarks(settings),
-        stager=_stager(settings, LocalShell(), str(settings.python)),
+        stager=_stager(settings, program),
         staging_keep=timedelta(hours=settings.staging_keep_hours),
     )
 
@@ -59,7 +60,7 @@ def site_of(settings: Settings) -> Site:
     """Return what every job's script has in common."""
     return Site(
         base=settings.workspace,
-        wrapper=wrapper_path(settings.workspace),
+        program=program_path(settings.workspace),
         python=settings.slurm_python,
         apptainer=settings.slurm_apptainer,
         partition=settings.slurm_partition or None,
@@ -74,6 +75,7 @@ def site_of(settings: Settings) -> Site:
 
 def _slurm(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) -> Cluster:
     shell = shell_of(settings)
+    program = RemoteProgram(shell, settings.workspace, settings.slurm_python)
     limits = Limits(jobs_in_queue=settings.slurm_max_jobs, cluster=settings.slurm_cluster or None)
     backend = SlurmBackEnd(shell, site_of(settings), limits)
     patient = replace(
@@ -84,22 +86,22 @@ def _slurm(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) ->
     return Cluster(
         ops_db=ops_db,
         backend=backend,
-        store=AttemptStore.over(shell, settings.workspace, settings.slurm_python)
+        store=AttemptStore.over(program, settings.workspace)
         if settings.ssh_host
         else AttemptStore.here(settings.workspace),
-        images=_images(settings, shell, settings.slurm_python, settings.slurm_apptainer),
+        images=_images(settings, program, settings.slurm_apptainer),
         location_id=location_id,
         clock=clock,
         timing=_timing(settings, patient),
         max_in_flight=settings.max_in_flight,
         watermarks=_watermarks(settings),
-        stager=_stager(settings, shell, settings.slurm_python),
+        stager=_stager(settings, program),
         staging_keep=timedelta(hours=settings.staging_keep_hours),
     )
 
 
-def _images(settings: Settings, shell: Shell, python: str, apptainer: str) -> SifCache:
-    return SifCache(shell, settings.sif_cache, python, apptainer, insecure_registries=settings.insecure_registries)
+def _images(settings: Settings, program: RemoteProgram, apptainer: str) -> SifCache:
+    return SifCache(program, settings.sif_cache, apptainer, insecure_registries=settings.insecure_registries)
 
 
 def _watermarks(settings: Settings) -> Watermarks:
@@ -110,14 +112,14 @@ def _watermarks(settings: Settings) -> Watermarks:
     return Watermarks(None if limit is None else limit.of(0), high, low)
 
 
-def _stager(settings: Settings, shell: Shell, python: str) -> Stager:
+def _stager(settings: Settings, program: RemoteProgram) -> Stager:
     pace = Pace(
         settings.staging_parallel,
         settings.staging_mb_per_second,
         settings.data_mover,
         patience_seconds=settings.staging_patience_hours * 3600,
     )
-    return Stager(shell, settings.workspace, python, partial(archive_of, settings), pace)
+    return Stager(program, settings.workspace, partial(archive_of, settings), pace)
 
 
 def _timing(settings: Settings, default: Timing) -> Timing:

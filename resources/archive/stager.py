@@ -11,8 +11,7 @@ from ccat_models.tables.places import DataLocation
 from ccat_models.tables.raw_data import RawDataFile
 from resources.archive.port import Archive
 from resources.errors import StagingFailed
-from resources.node import stage_program
-from resources.shell.port import Shell
+from resources.node.stage.work import RETRY_SECONDS
 from resources.shell.remote_program import RemoteProgram
 from resources.workspace.directories import path_component
 
@@ -40,7 +39,7 @@ class Pace:
     parallel: int = 4
     mb_per_second: float | None = None
     mover: tuple[str, ...] = ()  # words before the worker's command, e.g. srun and its options
-    retry_seconds: tuple[float, ...] = stage_program.RETRY_SECONDS  # waits for a server that does not answer
+    retry_seconds: tuple[float, ...] = RETRY_SECONDS  # waits for a server that does not answer
     patience_seconds: float = 0.0  # how long it is waited for in all, where no other archive has the package
 
 
@@ -89,20 +88,17 @@ Answer = Arrived | OnItsWay | NotBrought
 
 
 class Stager:
-    """Brings packages into one directory of the machine that a shell reaches."""
+    """Brings packages into one directory of the machine that runs a remote program."""
 
     def __init__(
         self,
-        shell: Shell,
+        program: RemoteProgram,
         base: Path,
-        python: str,
         archive_of: Callable[[DataLocation], Archive],
         pace: Pace | None = None,
     ) -> None:
-        directory = base / STAGED_DIRECTORY
-        self._program = RemoteProgram(
-            shell, Path(stage_program.__file__), directory / ".program", python, [str(directory)]
-        )
+        self._program = program
+        self._words = ["stage", str(base / STAGED_DIRECTORY)]
         self._archive_of = archive_of
         self._pace = pace or Pace()
         self._logged: set[str] = set()  # directories whose trouble was logged
@@ -139,7 +135,7 @@ class Stager:
         """Remove packages that these jobs have staged; return the names of those that are gone."""
         if not directories:
             return set()
-        return set(self._do({"do": "release", "packages": list(directories.items())})["gone"])
+        return set(self._do({"do": "let_go", "packages": list(directories.items())})["gone"])
 
     def _ask(self, items: Collection[dict[str, Any]]) -> dict[str, Any]:
         pace = self._pace
@@ -155,7 +151,7 @@ class Stager:
         )
 
     def _do(self, request: dict[str, Any]) -> dict[str, Any]:
-        answer = self._program.ask(request)
+        answer = self._program.ask(self._words, request)
         if problem := answer.get("problem"):
             raise StagingFailed(f"{problem['message']}: {REMEDIES[problem['kind']]}")
         return answer

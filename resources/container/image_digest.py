@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from resources.errors import StagingFailed
-from resources.node import image_program
+from resources.node.image.reference import Failed, parse, without_credentials
 
 
 def image_sha256(reference: str, given: str | None) -> str | None:
@@ -15,9 +15,9 @@ def image_sha256(reference: str, given: str | None) -> str | None:
     """
     manifest = reference.rpartition("@sha256:")[2] if reference.startswith("docker:") and "@" in reference else None
     try:
-        kind, path = image_program.parse(reference, given or manifest or "")
-    except image_program.Failed as error:
-        raise StagingFailed(f"image {image_program.without_credentials(reference)}: {error}") from error
+        kind, path = parse(reference, given or manifest or "")
+    except Failed as error:
+        raise StagingFailed(f"image {without_credentials(reference)}: {error}") from error
     if kind not in {"file", "docker-archive", "oci-archive"} or (given is not None and not Path(path).is_file()):
         return given or manifest
     try:

@@ -3,8 +3,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resources.errors import StagingFailed
-from resources.node import image_program
-from resources.shell.port import Shell
+from resources.node.image.cached import FILL_SECONDS
+from resources.node.image.reference import without_credentials
 from resources.shell.remote_program import RemoteProgram
 
 
@@ -29,17 +29,15 @@ class SifCache:
 
     def __init__(
         self,
-        shell: Shell,
+        program: RemoteProgram,
         directory: Path,
-        python: str,
         apptainer: str,
         *,
         insecure_registries: Sequence[str] = (),
-        fill_seconds: float = image_program.FILL_SECONDS,
+        fill_seconds: float = FILL_SECONDS,
     ) -> None:
-        self._program = RemoteProgram(
-            shell, Path(image_program.__file__), directory / ".program", python, [str(directory), apptainer]
-        )
+        self._program = program
+        self._words = ["image", str(directory), apptainer]
         self._options = {"insecure_registries": list(insecure_registries), "time_limit_seconds": fill_seconds}
 
     def ask(self, reference: str, sha256: str) -> Ready | Filling:
@@ -47,9 +45,9 @@ class SifCache:
 
         Raises StagingFailed where the last filling failed, once: the next call tries again.
         """
-        answer = self._program.ask({"reference": reference, "sha256": sha256, **self._options})
+        answer = self._program.ask(self._words, {"reference": reference, "sha256": sha256, **self._options})
         if answer["state"] == "failed":
-            raise StagingFailed(f"image {image_program.without_credentials(reference)}: {answer['message']}")
+            raise StagingFailed(f"image {without_credentials(reference)}: {answer['message']}")
         if answer["state"] == "filling":
             return Filling()
         return Ready(Path(answer["path"]), answer["sha256"])

@@ -2,7 +2,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import psutil
 
 from resources.backend import Batch, Ending, Job, JobRequest, JobState, Node, Sent, Timing
 from resources.errors import BackEndUnavailable, SubmissionDoubtful, SubmissionPostponed, SubmissionRefused
-from resources.shell.wrapper_file import wrapper_path
+from resources.shell.remote_program import program_command, program_path
 from resources.workspace.store import AttemptStore
 
 _CANCEL_ASKED = "cancel-asked"
@@ -28,7 +28,7 @@ class LocalBackEnd:
     """Runs attempts as detached processes of this machine.
 
     It remembers nothing: whoever looks, after whatever crash, finds the jobs in the process table by their command
-    line `PYTHON -I -S <base>/.wrapper/attempt_wrapper-….py ATTEMPT_DIRECTORY SUBMISSION_KEY`.
+    line `PYTHON -I -S <base>/.program/node-….pyz wrapper ATTEMPT_DIRECTORY SUBMISSION_KEY`.
     """
 
     timing = Timing()
@@ -63,12 +63,12 @@ class LocalBackEnd:
             error = SubmissionRefused if len(requests) > self._slots else SubmissionPostponed
             raise error(f"{len(requests)} jobs for {free} free slots of {self._slots}")
         try:
-            wrapper = AttemptStore.here(self._base).install_wrapper()
+            program = AttemptStore.here(self._base).install_program()
         except OSError as error:
-            raise SubmissionRefused(f"wrapper below {self._base}: {error}") from error
+            raise SubmissionRefused(f"program below {self._base}: {error}") from error
         for number, request in enumerate(requests):
             try:
-                self._children.add(self._start(wrapper, request))
+                self._children.add(self._start(program, request))
             except OSError as error:
                 refusal = SubmissionDoubtful if number else SubmissionRefused
                 raise refusal(f"{request.submission_key}: {self.node.python}: {error}") from error
@@ -104,11 +104,12 @@ class LocalBackEnd:
         waited_seconds = time.time() - mark.stat().st_mtime
         return signal.SIGKILL if waited_seconds >= self._kill_after_seconds else signal.SIGTERM
 
-    def _start(self, wrapper: Path, request: JobRequest) -> int:
+    def _start(self, program: Path, request: JobRequest) -> int:
         """Start one wrapper and return its process id; its own complaints go to logs/wrapper.log."""
         log = request.attempt_directory / "logs" / "wrapper.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        arguments = [self.node.python, "-I", "-S", str(wrapper), str(request.attempt_directory), request.submission_key]
+        directory = str(request.attempt_directory)
+        arguments = program_command(self.node.python, program, "wrapper", directory, request.submission_key)
         return os.posix_spawn(
             self.node.python,
             arguments,
@@ -138,12 +139,18 @@ class LocalBackEnd:
     def _wrapper(self, process: psutil.Process) -> _Wrapper | None:
         """Return the wrapper that a live process of this user is, if it is one."""
         command, uids = process.info["cmdline"], process.info["uids"]
-        prefix = str(wrapper_path(self._base).parent / "attempt_wrapper-")
         if uids is None or uids.real != os.getuid() or process.info["status"] == psutil.STATUS_ZOMBIE:
             return None
-        if not command or len(command) < 3 or not command[-3].startswith(prefix):
+        if not command or not self._runs_wrapper(command[:-2]):
             return None
         return _Wrapper(command[-1], Path(command[-2]), process)
+
+    def _runs_wrapper(self, words: Sequence[str]) -> bool:
+        """Say whether these words begin a wrapper below this base; older installations sent it as a file."""
+        program, former = str(program_path(self._base).parent / "node-"), str(self._base / ".wrapper/attempt_wrapper-")
+        if words[-1:] == ["wrapper"]:
+            return len(words) > 1 and words[-2].startswith(program)
+        return len(words) > 0 and words[-1].startswith(former)
 
     def _reap(self) -> None:
         """Take leave of children that have ended: a zombie is not a running job."""

@@ -14,6 +14,7 @@ from ccat_models.contract.manifest import InputFile
 from ccat_models.contract.result import Result
 from ccat_models.fingerprint import files_checksum
 from resources.errors import OutputsUnusable, ResultUnreadable, UnsafePath
+from resources.shell.remote_program import program_command
 from resources.workspace.directories import AttemptDirectory
 from resources.workspace.outputs import check_paths, file_sha256, read_metrics
 from resources.workspace.plan import AttemptPlan, InputSource, SoftwarePlan, render_job
@@ -52,7 +53,7 @@ def check_contract(trial: Trial, base: Path, *, python: str, now: datetime) -> l
     for problem in store.lay_out([Layout(directory, rendered)]).values():
         raise UnsafePath(problem)
     before = _digest(trial.input_directory)
-    wrapper = [python, "-I", "-S", str(store.install_wrapper()), str(directory.path), key]
+    wrapper = program_command(python, store.install_program(), "wrapper", str(directory.path), key)
     subprocess.run(wrapper, check=False, timeout=trial.time_limit_seconds + _SLACK_SECONDS, capture_output=True)
     found = store.look([directory.path])[directory.path]
     try:

@@ -174,7 +174,7 @@ class Reproducer:
         """Lay out attempts whose inputs are what they were; return why others cannot be."""
         problems = self._changed_files(cases) if self.verify_inputs else {}
         good = {run: case for run, case in cases.items() if run not in problems}
-        self.cluster.store.install_wrapper()
+        self.cluster.store.install_program()
         bad = self.cluster.store.lay_out(
             [Layout(case.plan.directory, case.rendered, needs_of(case.plan)) for case in good.values()]
         )

@@ -27,7 +27,7 @@ def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[Pre
         return [], {}
     with cluster.ops_db.read() as session:
         briefings = brief(session, [attempt.run_id for attempt in attempts], cluster.location_id)
-    cluster.store.install_wrapper()
+    cluster.store.install_program()
     inputs = bring_inputs(cluster, briefings.values())
     software_cache, prepared, layouts = SoftwareCache(cluster), [], []
     problems: dict[AttemptId, str] = {}

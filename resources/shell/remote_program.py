@@ -2,55 +2,67 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from resources.errors import ResourceError, ShellDoubtful
+from resources.node import zipapp
 from resources.shell.port import Completed, Shell
 
+PROGRAM_DIRECTORY = ".program"  # below a workspace's base
 _TIMEOUT_SECONDS = 120.0
 
 
-class RemoteProgram:
-    """A stand-alone program of ours on the machine that a shell reaches, installed there under its checksum.
+@cache
+def program_name() -> str:
+    """Return the file name of the program that other machines run (`resources.node`), which is new for new content."""
+    return f"node-{hashlib.sha256(zipapp.content()).hexdigest()[:12]}.pyz"
 
-    It answers one JSON object with another. What it is asked must be safe to repeat: a broken line says nothing.
+
+def program_path(base: Path) -> Path:
+    """Return where the program is installed below a workspace's base; those of other versions may be beside it."""
+    return base / PROGRAM_DIRECTORY / program_name()
+
+
+def program_command(python: str, program: Path, *words: str) -> list[str]:
+    """Return the command that runs a sub-command of an installed program."""
+    return [python, "-I", "-S", str(program), *words]
+
+
+class RemoteProgram:
+    """The program on the machine that a shell reaches, installed there under its checksum, below a workspace's base.
+
+    Its sub-commands answer one JSON object with another. What they are asked must be safe to repeat: a connection that
+    breaks says nothing.
     """
 
-    def __init__(self, shell: Shell, source: Path, directory: Path, python: str, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, shell: Shell, base: Path, python: str) -> None:
         self._shell = shell
-        self._text = source.read_bytes()
-        self._path = directory / f"{source.stem}-{hashlib.sha256(self._text).hexdigest()[:12]}.py"
-        self._command = [python, "-I", "-S", str(self._path), *arguments]
+        self._path = program_path(base)
+        self._python = python
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the program's answer; raise ShellUnavailable or ShellDoubtful where there is none.
+    def ask(self, words: Sequence[str], request: dict[str, Any]) -> dict[str, Any]:
+        """Return a sub-command's answer; raise ShellUnavailable or ShellDoubtful where there is none.
 
-        It is installed where it does not answer, and sent along where it cannot be: on a disk that is full it still
-        has to answer whoever makes room.
+        The program is installed where it does not answer, and sent along where it cannot be: on a full disk it still
+        has to answer what makes room.
         """
-        asked = json.dumps(request).encode()
-        done = self._run(self._command, asked)
+        command, asked = program_command(self._python, self._path, *words), json.dumps(request).encode()
+        done = self._run(command, asked)
         if _answer(done) is None:
             try:
-                self._shell.write(self._path, self._text)
+                self._shell.write(self._path, zipapp.content())
             except ResourceError:
-                done = self._run(self._sent_along, self._text + asked)
+                sent, program = zipapp.sent_command(self._python, list(words))
+                done = self._run(sent, program + asked)
             else:
-                done = self._run(self._command, asked)
+                done = self._run(command, asked)
         answer = _answer(done)
         if answer is None:
             said = done.stderr.strip()[-300:] or f"{len(done.stdout)} characters that are no answer"
-            raise ShellDoubtful(f"{self._shell.host}: {' '.join(self._command)}: exit code {done.exit_code}: {said}")
+            raise ShellDoubtful(f"{self._shell.host}: {' '.join(command)}: exit code {done.exit_code}: {said}")
         return answer
-
-    @property
-    def _sent_along(self) -> list[str]:
-        text = f"sys.stdin.buffer.read({len(self._text)})"
-        names = {"__name__": "__main__", "__file__": str(self._path)}
-        python, isolated, without_site, path, *arguments = self._command
-        code = f"import sys; exec(compile({text}, {path!r}, 'exec'), {names!r})"
-        return [python, isolated, without_site, "-c", code, *arguments]
 
     def _run(self, command: Sequence[str], stdin: bytes) -> Completed:
         return self._shell.run(command, stdin=stdin, timeout_seconds=_TIMEOUT_SECONDS)

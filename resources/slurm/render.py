@@ -7,6 +7,7 @@ from pathlib import Path
 
 from resources.backend import Batch, JobRequest, Shape
 from resources.errors import SubmissionRefused
+from resources.shell.remote_program import program_command
 from resources.slurm.options import option_lines
 from resources.slurm.parse import compress
 
@@ -23,7 +24,7 @@ class Site:
     """How one cluster wants its jobs: what the operator configured, not what a declaration says."""
 
     base: Path
-    wrapper: Path
+    program: Path
     python: str = "python3"
     apptainer: str = "apptainer"
     partition: str | None = None
@@ -99,7 +100,7 @@ def _body(requests: Sequence[JobRequest], site: Site) -> list[str]:
         f" {shlex.quote(_checked_key(request.submission_key))} ;;"
         for request in sorted(requests, key=lambda request: request.index)
     ]
-    command = shlex.join([site.python, "-I", "-S", _checked_path(site.wrapper)])
+    command = shlex.join(program_command(site.python, Path(_checked_path(site.program)), "wrapper"))
     return [
         f'export {JOB_ID_VARIABLE}="${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"',
         *site.setup,  # before our words are set: what it sources may set others

@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ccat_models.contract.result import Result
 from resources.errors import OutputsUnusable
-from resources.node import store_program
-from resources.shell.port import Shell
-from resources.shell.remote_program import RemoteProgram
-from resources.shell.wrapper_file import wrapper_path, wrapper_text
+from resources.node import zipapp
+from resources.node.store import command
+from resources.shell.remote_program import RemoteProgram, program_path
 from resources.workspace.directories import AttemptDirectory, parse_result
 from resources.workspace.files_on_disk import Tree
 from resources.workspace.plan import RenderedAttempt
@@ -137,13 +137,12 @@ class AttemptStore:
     @staticmethod
     def here(base: Path) -> "AttemptStore":
         """Return the store of a directory that this machine can write."""
-        return AttemptStore(base, store_program.answer)
+        return AttemptStore(base, command.answer)
 
     @staticmethod
-    def over(shell: Shell, base: Path, python: str) -> "AttemptStore":
-        """Return the store of a directory on the machine that a shell reaches."""
-        program = RemoteProgram(shell, Path(store_program.__file__), base / ".wrapper", python)
-        return AttemptStore(base, program.ask, _MARKS_EVERY_SECONDS)
+    def over(program: RemoteProgram, base: Path) -> "AttemptStore":
+        """Return the store of a directory on the machine that runs a remote program."""
+        return AttemptStore(base, partial(program.ask, ["store"]), _MARKS_EVERY_SECONDS)
 
     @property
     def marks(self) -> Path:
@@ -240,10 +239,10 @@ class AttemptStore:
         answer = self._ask({"do": "disk", "path": str(self.base)})
         return Disk(answer["size"], answer["free"])
 
-    def install_wrapper(self) -> Path:
-        """Make sure that the wrapper lies below the base; jobs of older versions keep theirs."""
-        path = wrapper_path(self.base)
-        self._install({path: wrapper_text().encode()}, str(path))
+    def install_program(self) -> Path:
+        """Make sure that the program whose wrapper attempts run is below the base; older versions stay beside it."""
+        path = program_path(self.base)
+        self._install({path: zipapp.content()}, str(path))
         return path
 
     def install_code(self, sha256: str, files: Callable[[], Mapping[str, bytes]]) -> Path:

@@ -18,7 +18,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.places import DiskDataLocation
 from resources.errors import ShellUnavailable
 from resources.location import Cluster
-from resources.node import store_program
+from resources.node.store import command
 from resources.workspace.store import AttemptStore
 from tests.support.parts.login_node import LoginNode
 from tests.support.programs.tiny import REDUCE
@@ -62,7 +62,7 @@ def counting(cluster: Cluster, asked: Counter[str]) -> Cluster:
 
     def ask(request: dict[str, Any]) -> dict[str, Any]:
         asked[request["do"]] += 1
-        return store_program.answer(request)
+        return command.answer(request)
 
     return replace(cluster, store=AttemptStore(cluster.base, ask))
 

@@ -16,6 +16,7 @@ from ccat_models.tables.places import S3DataLocation
 from ccat_models.tables.raw_data import RawDataFile
 from resources.archive.stager import Answer, Arrived, NotBrought, OnItsWay, Pace, Stager, StagingRequest, staged_name
 from resources.shell.local import LocalShell
+from resources.shell.remote_program import RemoteProgram
 from tests.support.hands.attempts import PATIENCE_SECONDS
 from tests.support.parts.archives import Lent, s3_archive, sha256_of, tar_of
 from tests.support.parts.relay import FlakyRelay
@@ -38,7 +39,7 @@ def parcel_of(path: str, files: Mapping[str, bytes], job: int = 1) -> StagingReq
 
 
 def stager_of(lent: Lent, base: Path) -> Stager:
-    return Stager(LocalShell(), base, sys.executable, lambda _: lent.archive, PATIENT)
+    return Stager(RemoteProgram(LocalShell(), base, sys.executable), base, lambda _: lent.archive, PATIENT)
 
 
 def bring(stager: Stager, request: StagingRequest) -> Answer:
@@ -94,7 +95,7 @@ def test_archive_that_does_not_answer_is_waited_for_and_that_is_told_once(
     with FlakyRelay(s3_server.port) as relay:
         lent = s3_archive(s3_server, endpoint=f"http://127.0.0.1:{relay.port}", bucket=whole.bucket)
         pace = replace(PATIENT, patience_seconds=60.0)
-        stager = Stager(LocalShell(), tmp_path, sys.executable, lambda _: lent.archive, pace)
+        stager = Stager(RemoteProgram(LocalShell(), tmp_path, sys.executable), tmp_path, lambda _: lent.archive, pace)
         request = parcel_of("scan.tar", FILES)
         relay.refuse()
         for _ in range(20):
@@ -106,7 +107,7 @@ def test_archive_that_does_not_answer_is_waited_for_and_that_is_told_once(
     assert len(told) == 1
     assert told[0].startswith("package scan/1: from cologne: http://127.0.0.1:")
     another = replace(request, copy=replace(request.copy, path="none", alone=False), name="scan/2", job_id=2)
-    gone = Stager(LocalShell(), tmp_path, sys.executable, lambda _: lent.archive, pace)
+    gone = Stager(RemoteProgram(LocalShell(), tmp_path, sys.executable), tmp_path, lambda _: lent.archive, pace)
     answer = bring(gone, another)
     assert isinstance(answer, NotBrought), "another archive has it"
     assert "the next attempt resumes there once the archive answers" in answer.message

@@ -1,4 +1,3 @@
-import ast
 import fcntl
 import hashlib
 import json
@@ -14,14 +13,15 @@ import pytest
 
 from resources.container.sif_cache import Filling, Ready, SifCache
 from resources.errors import StagingFailed
-from resources.node import image_program
+from resources.node.image import reference as references
 from resources.shell.local import LocalShell
-from tests.support.hands.attempts import PATIENCE_SECONDS, alive, eventually
+from resources.shell.port import Shell
+from resources.shell.remote_program import RemoteProgram, program_command, program_path
+from tests.support.hands.attempts import PATIENCE_SECONDS, alive, eventually, node_program
 from tests.support.parts.apptainer import Image
 from tests.support.parts.docker_archive import busybox_image, write_docker_archive, write_oci_archive
 from tests.support.parts.registry import Registry
 
-PROGRAM = Path(image_program.__file__)
 FAKE_APPTAINER = """#!/bin/sh
 # A fake: the "SIF" that it makes holds the name of what it was made from; ./then says what it does after that.
 here=$(dirname "$0")
@@ -32,7 +32,7 @@ printf 'fake image of %s' "$2" >"$1"
 [ -e "$here/then" ] && . "$here/then"
 exit 0
 """
-# Runs image_program.py, whose filler kills itself at its nth step that Python's audit events tell of.
+# Runs the program, whose filler kills itself at its nth step that Python's audit events tell of.
 KILLED_AT = """
 import os, runpy, signal, sys
 at, caller, steps = int(sys.argv[1]), os.getpid(), []
@@ -76,8 +76,11 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "sif"
 
 
-def sif_cache(directory: Path, apptainer: object = "no-apptainer", **options: Any) -> SifCache:
-    return SifCache(LocalShell(), directory, sys.executable, str(apptainer), **options)
+def sif_cache(
+    directory: Path, apptainer: object = "no-apptainer", shell: Shell | None = None, **options: Any
+) -> SifCache:
+    program = RemoteProgram(shell or LocalShell(), directory, sys.executable)
+    return SifCache(program, directory, str(apptainer), **options)
 
 
 def fetch(cache: SifCache, reference: str, sha256: str) -> Ready:
@@ -116,9 +119,10 @@ def files_of(*digests: str) -> list[str]:
 
 def start_program(directory: Path, apptainer: object, reference: str, sha256: str, at: int | None = None) -> str:
     """Ask once without the cache's own class, killing the filler at a step if one is given; return the answer."""
-    command = [sys.executable, "-I", "-S", *(["-c", KILLED_AT, str(at)] if at else []), PROGRAM, directory, apptainer]
+    interpreter = [sys.executable, "-I", "-S", *(["-c", KILLED_AT, str(at)] if at else [])]
+    command = [*interpreter, str(node_program()), "image", str(directory), str(apptainer)]
     request = json.dumps({"reference": reference, "sha256": sha256})
-    done = subprocess.run([*map(str, command)], input=request, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, input=request, capture_output=True, text=True, check=True)
     return str(json.loads(done.stdout)["state"])
 
 
@@ -176,7 +180,7 @@ def test_manifests_digest_is_pulled_whatever_the_tag_and_the_sifs_own_is_told(di
     ],
 )
 def test_docker_image_is_named_by_its_manifest(name: str, asked: str) -> None:
-    found = image_program.parse(f"docker://{name}", MANIFEST_SHA256)
+    found = references.parse(f"docker://{name}", MANIFEST_SHA256)
     assert found == ("docker", f"{asked}@sha256:{MANIFEST_SHA256}")
 
 
@@ -199,7 +203,7 @@ def test_tls_is_left_out_for_named_registries_alone(directory: Path, fake: Fake)
 
 def test_many_ask_at_once_and_one_fills(directory: Path, fake: Fake) -> None:
     fake.then("sleep 0.5")
-    command = [sys.executable, "-I", "-S", str(PROGRAM), str(directory), str(fake.path)]
+    command = program_command(sys.executable, node_program(), "image", str(directory), str(fake.path))
     request = json.dumps({"reference": "docker://x", "sha256": MANIFEST_SHA256}).encode()
     callers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(20)]
     for caller in callers:  # all are up; now they are all asked
@@ -285,14 +289,14 @@ def test_pulled_sif_must_be_the_declared_one(directory: Path, fake: Fake) -> Non
 @pytest.mark.parametrize(
     ("reference", "reason"),
     [
-        ("library://lab/x:1", f"must be {image_program.VALID}"),
-        ("image.sif", f"must be {image_program.VALID}"),
-        ("file://image.sif", f"must be {image_program.VALID}"),
-        ("docker-archive:x.tar", f"must be {image_program.VALID}"),
-        ("docker:x", f"must be {image_program.VALID}"),
-        ("docker://x y", f"must be {image_program.VALID}"),
-        ("oras://x$(y)", f"must be {image_program.VALID}"),
-        ("", f"must be {image_program.VALID}"),
+        ("library://lab/x:1", f"must be {references.VALID}"),
+        ("image.sif", f"must be {references.VALID}"),
+        ("file://image.sif", f"must be {references.VALID}"),
+        ("docker-archive:x.tar", f"must be {references.VALID}"),
+        ("docker:x", f"must be {references.VALID}"),
+        ("docker://x y", f"must be {references.VALID}"),
+        ("oras://x$(y)", f"must be {references.VALID}"),
+        ("", f"must be {references.VALID}"),
         ("docker-archive:/x:1.tar", "apptainer cannot read an archive with ':' in its path"),
         (f"docker://x@sha256:{'0' * 64}", f"names the manifest sha256:{'0' * 64}, not sha256:{MANIFEST_SHA256}"),
     ],
@@ -324,7 +328,7 @@ def test_apptainers_last_words_are_told_without_credentials(directory: Path, fak
         "FATAL:  \\033no such manifest for geheim\\n' >&2; exit 255"
     )
     shell = LocalShell({"PATH": os.defpath, "APPTAINER_DOCKER_PASSWORD": "geheim"})
-    said = fails(SifCache(shell, directory, sys.executable, str(fake.path)), "docker://x", MANIFEST_SHA256)
+    said = fails(sif_cache(directory, fake.path, shell), "docker://x", MANIFEST_SHA256)
     assert said.partition(" (2")[0] == (
         f"image docker://x: {fake.path} -q pull: exit code 255: GET https://…@host/x?token=…&page=1 / "
         "Authorization: Bearer… / FATAL:  no such manifest for …"
@@ -361,9 +365,9 @@ def test_full_disk_is_told_and_made_good(tmp_path: Path, small_disk: Path) -> No
 
 def test_cache_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    command = [sys.executable, "-I", "-S", PROGRAM, tmp_path / "file" / "sif", "apptainer"]
+    command = program_command(sys.executable, node_program(), "image", str(tmp_path / "file" / "sif"), "apptainer")
     request = json.dumps({"reference": "/x.sif", "sha256": MANIFEST_SHA256})
-    done = subprocess.run([*map(str, command)], input=request, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, input=request, capture_output=True, text=True, check=True)
     message = f"{tmp_path}/file/sif: Not a directory"
     assert json.loads(done.stdout) == {"state": "failed", "message": message}
 
@@ -383,19 +387,12 @@ def test_program_is_installed_under_its_content_and_again_where_it_is_lost(tmp_p
     cache = sif_cache(directory)
     cache.ask(str(path), sha256)
     (program,) = (directory / ".program").iterdir()
-    assert program.read_bytes() == PROGRAM.read_bytes()
-    assert program.name == f"image_program-{sha256_of(PROGRAM)[:12]}.py"
+    assert program == program_path(directory)
+    assert program.name == f"node-{sha256_of(program)[:12]}.pyz"
+    content = program.read_bytes()
     program.unlink()
     fetch(cache, str(path), sha256)
-    assert program.read_bytes() == PROGRAM.read_bytes()
-
-
-def test_program_runs_on_python_3_6_with_the_standard_library_alone() -> None:
-    module = ast.parse(PROGRAM.read_text(encoding="utf-8"), feature_version=(3, 6))
-    imported = {alias.name for node in ast.walk(module) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or "." for node in ast.walk(module) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
-    assert "__future__" not in imported
+    assert program.read_bytes() == content
 
 
 def mark_in(made: Ready, apptainer: str) -> str:

@@ -91,6 +91,21 @@ def test_jobs_of_another_base_are_not_its_own(local: LocalBackEnd, tmp_path: Pat
     assert other.capacity() == 1
 
 
+def test_a_job_that_an_older_installation_sent_is_found_and_cancelled(local: LocalBackEnd, tmp_path: Path) -> None:
+    wrapper = tmp_path / ".wrapper" / "attempt_wrapper-0123456789ab.py"
+    wrapper.parent.mkdir()
+    wrapper.write_text("import time; time.sleep(60)")
+    (tmp_path / "k1").mkdir()
+    command = [sys.executable, "-I", "-S", str(wrapper), str(tmp_path / "k1"), "k1"]
+    with subprocess.Popen(command) as process:
+        assert local.find(sent("k1")) == {"k1": Job("k1", str(process.pid), JobState.RUNNING)}
+        local.submit(batch(request(tmp_path, "k2")))
+        assert local.capacity() == 1
+        local.cancel(jobs("k1"))
+        process.wait(timeout=20)
+    assert set(local.find(sent("k1", "k2"))) == {"k2"}
+
+
 @pytest.mark.parametrize(
     ("running", "asked", "error", "message"),
     [

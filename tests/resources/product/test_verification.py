@@ -13,13 +13,15 @@ from ccat_models.product.copies import Selection, note_verified, select_named
 from ccat_models.tables.base import ProductId, RunId
 from ccat_models.tables.places import DiskDataLocation, PhysicalCopy, PhysicalCopyStatus
 from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
-from resources.node import store_program
+from resources.node.store import checksums, command, limits
+from resources.node.store.inside import Bad
 from resources.ops_db import OpsDb
 from resources.product import verification
 from resources.product.verification import FINE, Comparer, Finding, Registered, Verification
 from resources.request.ensure import RequestOptions
 from resources.request.regeneration import request_again
 from resources.shell.local import LocalShell
+from resources.shell.remote_program import RemoteProgram
 from resources.workspace.store import Actual, AttemptStore, Expected
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.works import Works, step
@@ -204,7 +206,7 @@ def registered(root: Path, contents: Mapping[str, bytes]) -> list[Registered]:
 @pytest.mark.parametrize("far", [False, True])
 def test_large_files_are_read_between_the_calls(tmp_path: Path, *, far: bool) -> None:
     base = tmp_path / "base"
-    store = AttemptStore.over(LocalShell(), base, "python3") if far else AttemptStore.here(base)
+    store = AttemptStore.over(RemoteProgram(LocalShell(), base, "python3"), base) if far else AttemptStore.here(base)
     files = registered(tmp_path, {"large": b"x" * 3_000_000, "broken": b"y" * 3_000_000, "small": b"z"})
     (tmp_path / "broken").write_bytes(b"Y" * 3_000_000)
     rests: list[float] = []
@@ -221,22 +223,22 @@ def test_large_files_are_read_between_the_calls(tmp_path: Path, *, far: bool) ->
 
 
 def test_a_large_file_is_read_for_as_long_as_somebody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_program, "NOTE_EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(checksums, "NOTE_EVERY_SECONDS", -1.0)
     (file,) = registered(tmp_path, {"large": b"x" * 3_000_000})
     note, asked = tmp_path / "note", tmp_path / "note.asked"
     request = {"do": "hash", "root": str(tmp_path), "path": "large", "note": str(note)}
     asked.touch()
-    assert store_program.answer(request) == {"sha256": file.sha256}
+    assert command.answer(request) == {"sha256": file.sha256}
     assert note.exists()
     os.utime(asked, (0, 0))
-    store_program.answer(request)
+    command.answer(request)
     assert not note.exists()
     assert not asked.exists()
 
 
 def test_what_there_is_no_time_for_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = registered(tmp_path, {name: name.encode() for name in "abc"})
-    monkeypatch.setattr(store_program, "LONGEST_LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(limits, "LONGEST_LOOK_SECONDS", -1.0)
     store = AttemptStore.here(tmp_path)
     assert len(store.checksum([Expected(tmp_path, name, 1) for name in "abc"], "me")) == 1
     assert store.checksum([Expected(tmp_path, "a", 2)], "me") == [Actual(1)]  # not read at all
@@ -258,6 +260,6 @@ def test_removing_stays_below_the_root_and_follows_no_link(tmp_path: Path) -> No
     (root / "link").symlink_to(tmp_path / "kept")
     assert store.remove(root, {"a", "never there"}) == {"a", "never there"}
     assert store.remove(root, {"link"}) == set()
-    with pytest.raises(store_program.Bad, match="is not below"):
+    with pytest.raises(Bad, match="is not below"):
         store.remove(root, {"../kept"})
     assert (tmp_path / "kept").is_dir()

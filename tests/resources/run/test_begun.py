@@ -11,7 +11,7 @@ from ccat_models.run.cancel import request_cancel
 from ccat_models.run.submission import MOST_SENDS
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, AttemptState
-from resources.node import store_program
+from resources.node.store import command
 from resources.workspace.store import AttemptStore
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
 from tests.support.worlds.bench import Bench
@@ -31,7 +31,7 @@ def beginning_after_the_look(bench: Bench, fake: FakeDoubtfulBackEnd) -> None:
     """Let what is queued begin as soon as somebody has looked for signs of it."""
 
     def ask(request: dict[str, Any]) -> dict[str, Any]:
-        answer = store_program.answer(request)
+        answer = command.answer(request)
         if request["do"] == "look" and fake.queued:
             queued, fake.queued = fake.queued, []
             for batch in queued:

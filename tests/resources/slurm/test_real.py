@@ -15,7 +15,7 @@ from resources.shell.local import LocalShell
 from resources.slurm.backend import Limits, SlurmBackEnd
 from resources.slurm.render import Site
 from tests.support.faults.fault_slurm import Fault, FaultyCommands
-from tests.support.hands.attempts import WRAPPER, eventually, python, write_job
+from tests.support.hands.attempts import eventually, node_program, python, write_job
 from tests.support.hands.batches import read_result
 from tests.support.parts.slurm_cluster import SlurmCluster
 
@@ -33,7 +33,7 @@ class Bench:
         self.base = base
         self.cluster = cluster
         self.faulty = FaultyCommands(base / "faulty", cluster.environment["PATH"])
-        self.site = Site(base, WRAPPER, sys.executable)
+        self.site = Site(base, node_program(), sys.executable)
         self.back_end = self.another()
 
     def another(self, limits: Limits | None = None, **site: object) -> SlurmBackEnd:

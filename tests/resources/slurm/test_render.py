@@ -10,7 +10,7 @@ from resources.slurm import render as rendering
 from resources.slurm.render import Site, render
 
 GOLDENS = Path(__file__).parent / "goldens"
-SITE = Site(Path("/base"), Path("/base/.wrapper/attempt_wrapper-0123456789ab.py"))
+SITE = Site(Path("/base"), Path("/base/.program/node-0123456789ab.pyz"))
 SMALL = Batch("5e0d", Shape(1, 0.5, 90.0), [JobRequest("key-a", Path("/base/attempts/12-2"))])
 LARGE = Batch(
     "7c4b",
@@ -40,11 +40,11 @@ def test_a_task_starts_the_wrapper_with_its_own_directory_and_key(tmp_path: Path
     wrapper.write_text("import sys; print(sys.argv[1:])")
     directories = [tmp_path / "it's $HOME", tmp_path / "other"]
     requests = [JobRequest(f"key-{number}", directory, number) for number, directory in enumerate(directories)]
-    script = render(replace(SMALL, requests=requests), replace(SITE, wrapper=wrapper))
+    script = render(replace(SMALL, requests=requests), replace(SITE, program=wrapper))
     done = subprocess.run(
         ["/bin/sh"], input=script, text=True, env={"SLURM_ARRAY_TASK_ID": "0", "PATH": "/bin:/usr/bin"}, check=True
     )
-    assert (directories[0] / "logs" / "wrapper.log").read_text() == f"{[str(directories[0]), 'key-0']}\n"
+    assert (directories[0] / "logs" / "wrapper.log").read_text() == f"{['wrapper', str(directories[0]), 'key-0']}\n"
     assert not directories[1].exists()
     assert done.returncode == 0
 
@@ -53,7 +53,7 @@ def test_what_the_setup_sources_does_not_change_what_the_wrapper_is_given(tmp_pa
     (tmp_path / "wrapper.py").write_text("import sys; print(sys.argv[1:])")
     (tmp_path / "profile").write_text("set -- of somebody else\n")
     requests = [JobRequest("key-0", tmp_path / "attempt", 0)]
-    site = replace(SITE, wrapper=tmp_path / "wrapper.py", setup=(f". {tmp_path}/profile",))
+    site = replace(SITE, program=tmp_path / "wrapper.py", setup=(f". {tmp_path}/profile",))
     script = render(replace(SMALL, requests=requests), site)
     environment = {"SLURM_ARRAY_TASK_ID": "0", "PATH": "/bin:/usr/bin"}
     subprocess.run(["/bin/sh"], input=script, text=True, env=environment, check=True)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from resources.errors import OutputsUnusable
-from resources.node import store_program
+from resources.node.store import limits
 from resources.shell.local import LocalShell
+from resources.shell.remote_program import RemoteProgram
 from resources.workspace.store import AttemptStore, Found
 
 
@@ -37,7 +38,8 @@ def is_whole(found: Found) -> bool:
 
 
 def test_what_never_fits_into_an_answer_is_told_of_its_attempt_alone(tmp_path: Path) -> None:
-    store, good = AttemptStore.over(LocalShell(), tmp_path / "base", "python3"), attempt(tmp_path, "good")
+    program = RemoteProgram(LocalShell(), tmp_path / "base", "python3")
+    store, good = AttemptStore.over(program, tmp_path / "base"), attempt(tmp_path, "good")
     zeros = attempt(tmp_path, "zeros")
     (zeros / "result.json").write_bytes(b"\0" * (12 << 20))  # six times as much in JSON
     numbers = json.dumps({f"n{i}": 1.0 for i in range(60_000)}).encode()
@@ -52,7 +54,7 @@ def test_what_never_fits_into_an_answer_is_told_of_its_attempt_alone(tmp_path: P
 def test_what_does_not_fit_beside_others_is_left_for_the_next_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_program, "LARGEST_ANSWER_BYTES", 4000)
+    monkeypatch.setattr(limits, "LARGEST_ANSWER_BYTES", 4000)
     text = {"output/qa/n.json": b"\x01" * 400}
     first, second = (attempt(tmp_path, name, text) for name in "ab")
     store = AttemptStore.here(tmp_path)
@@ -61,7 +63,7 @@ def test_what_does_not_fit_beside_others_is_left_for_the_next_look(
 
 
 def test_the_comparison_of_many_files_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_program, "LONGEST_LOOK_AT_ONE_SECONDS", -1.0)
+    monkeypatch.setattr(limits, "LONGEST_LOOK_AT_ONE_SECONDS", -1.0)
     many = attempt(tmp_path, "many", {f"output/science/{i}": b"x" for i in range(3)})
     good, store = attempt(tmp_path, "good"), AttemptStore.here(tmp_path)
     assert [list(store.look([many, good])) for _ in range(2)] == [[good], [good]]
@@ -72,7 +74,7 @@ def test_the_comparison_of_many_files_goes_on_where_it_was(tmp_path: Path, monke
 
 
 def test_where_nothing_can_be_noted_all_is_compared_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_program, "LONGEST_LOOK_AT_ONE_SECONDS", -1.0)
+    monkeypatch.setattr(limits, "LONGEST_LOOK_AT_ONE_SECONDS", -1.0)
     many = attempt(tmp_path, "many", {f"output/science/{i}": b"x" for i in range(3)})
     (many / "claim").rmdir()
     assert is_whole(AttemptStore.here(tmp_path).look([many])[many])

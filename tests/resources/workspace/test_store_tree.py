@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.node import store_program
+from resources.node.store import limits
 from resources.workspace.store import AttemptStore
 
 PATHS = ("top", "a/1", "a/2", "a/b/3", "a/skipped/4", "z/5", ".hidden/6")
@@ -50,7 +50,7 @@ def test_a_walk_goes_on_where_it_was_although_that_is_gone(store: AttemptStore) 
 
 
 def test_a_walk_takes_no_longer_than_it_may(store: AttemptStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_program, "LONGEST_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "LONGEST_LOOK_SECONDS", 0.0)
     assert store.tree(limit=100).files == []
     assert seen(store, 100) == ["top", "a/1", "a/2", "a/b/3", "z/5"]
 

@@ -30,7 +30,7 @@ from tests.support.worlds.works import NO_RETRIES, Works
 PATIENT = {**NO_RETRIES, "infrastructure": 4, "lost": 4}
 TRACE = "output/science/executions.txt"
 SETTLED_SECONDS = 30.0  # the accounts come a little later, after a controller's death much later
-_OWN = (".wrapper", ".code", ".ended")
+_OWN = (".program", ".code", ".ended")
 _ALIVE = ("PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")
 Expected = Callable[[Attempt, int], int]
 
@@ -141,7 +141,7 @@ class Trial:
         chosen = [str(attempt.directory) for label, attempt in self.attempts().items() if begun[label]][:number]
         for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or []
-            if any(Path(word).name.startswith("attempt_wrapper") for word in words) and set(chosen) & set(words):
+            if "wrapper" in words and set(chosen) & set(words):
                 process.kill()
 
     def _settle(self, slurm: SlurmCluster) -> None:

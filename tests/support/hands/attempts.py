@@ -1,10 +1,14 @@
 """Attempts without a database: a job.json in a directory, the real wrapper, what it left."""
 
+import atexit
 import os
+import shutil
 import subprocess  # noqa: TID251 - tests start real programs
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +16,13 @@ import pytest
 
 from ccat_models.contract.job import Job
 from ccat_models.contract.result import Result
-from resources.node import attempt_wrapper
+from resources.node.wrapper.memory import MemoryCgroup
+from resources.shell.remote_program import program_command
 from resources.workspace.directories import parse_result
+from resources.workspace.store import AttemptStore
 from tests.support.parts.not_run import not_run
 
 KEY = "6f0c0de5"
-WRAPPER = Path(__file__).parents[3] / "resources" / "node" / "attempt_wrapper.py"
 PATIENCE_SECONDS = 20.0
 
 
@@ -48,10 +53,20 @@ def write_job(directory: Path, command: tuple[str, ...], **fields: Any) -> Path:
     return directory
 
 
-def start_wrapper(directory: Path, key: str = KEY, **environment: str) -> "subprocess.Popen[str]":
+@cache
+def node_program() -> Path:
+    """Return the installed program; the file goes when the tests end."""
+    directory = Path(tempfile.mkdtemp(prefix="ccat-node-"))
+    atexit.register(shutil.rmtree, directory)
+    return AttemptStore.here(directory).install_program()
+
+
+def start_wrapper(
+    directory: Path, key: str = KEY, *, interpreter: str = sys.executable, **environment: str
+) -> "subprocess.Popen[str]":
     """Start the wrapper as a back end does."""
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", WRAPPER, directory, key],
+        program_command(interpreter, node_program(), "wrapper", str(directory), key),
         env={"PATH": os.defpath, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -61,9 +76,10 @@ def start_wrapper(directory: Path, key: str = KEY, **environment: str) -> "subpr
 
 def start_in(cgroup: Path, directory: Path) -> "subprocess.Popen[str]":
     """Start the wrapper in a cgroup, as a scheduler does."""
+    command = program_command(sys.executable, node_program(), "wrapper", str(directory), KEY)
     enter = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
     return subprocess.Popen(
-        ["sh", "-c", enter, cgroup, sys.executable, "-I", "-S", WRAPPER, directory, KEY],
+        ["sh", "-c", enter, str(cgroup), *command],
         env={"PATH": os.defpath},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -74,7 +90,7 @@ def start_in(cgroup: Path, directory: Path) -> "subprocess.Popen[str]":
 @pytest.fixture
 def memory_cgroup() -> Iterator[Path]:
     """Give a new cgroup below this process's own, with a memory limit of 100 MiB and no swap."""
-    found = attempt_wrapper.MemoryCgroup().place
+    found = MemoryCgroup().place
     if found is None:
         not_run("a memory cgroup", "as root, where /sys/fs/cgroup is mounted", installable=False)
     place, version = Path(found[0]) / f"ccat-test-{os.getpid()}", found[2]

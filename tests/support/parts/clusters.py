@@ -10,6 +10,7 @@ from resources.local.backend import LocalBackEnd
 from resources.location import Cluster
 from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
+from resources.shell.remote_program import RemoteProgram
 from resources.workspace.store import AttemptStore
 
 
@@ -28,7 +29,7 @@ def local_cluster(
         ops_db=ops_db,
         backend=LocalBackEnd(base, slots=slots, python=sys.executable, apptainer=apptainer),
         store=AttemptStore.here(base),
-        images=SifCache(LocalShell(), base.parent / "sif", sys.executable, apptainer or ""),
+        images=SifCache(RemoteProgram(LocalShell(), base, sys.executable), base.parent / "sif", apptainer or ""),
         location_id=1,
         clock=clock,
         timing=timing or Timing(),

@@ -19,7 +19,7 @@ from resources.location import Cluster
 from resources.ops_db import OpsDb
 from resources.run.executor import Executor
 from resources.shell.port import Shell
-from resources.shell.wrapper_file import wrapper_path
+from resources.shell.remote_program import RemoteProgram, program_path
 from resources.slurm.backend import Limits, SlurmBackEnd
 from resources.slurm.render import Site
 from resources.workspace.store import AttemptStore
@@ -39,12 +39,13 @@ def slurm_cluster_over(
     shell: Shell, ops_db: OpsDb, base: Path, *, timing: Timing = QUICK, limits: Limits | None = None, **fields: Any
 ) -> Cluster:
     """Return processing location 1 on the Slurm that a shell speaks with."""
-    site = Site(base=base, wrapper=wrapper_path(base), partition="debug")
+    site = Site(base=base, program=program_path(base), partition="debug")
+    program = RemoteProgram(shell, base, "python3")
     return Cluster(
         ops_db=ops_db,
         backend=SlurmBackEnd(shell, site, limits or Limits(timeout_seconds=20)),
-        store=AttemptStore.over(shell, base, "python3") if shell.host else AttemptStore.here(base),
-        images=SifCache(shell, base.parent / "sif", "python3", "apptainer"),
+        store=AttemptStore.over(program, base) if shell.host else AttemptStore.here(base),
+        images=SifCache(program, base.parent / "sif", "apptainer"),
         location_id=1,
         clock=system_clock,
         timing=timing,

@@ -24,6 +24,7 @@ from ccat_models.tables.staging import StagingJob
 from resources.archive.stager import Pace, Stager
 from resources.location import Cluster
 from resources.shell.port import Shell
+from resources.shell.remote_program import RemoteProgram
 from tests.support.faults.moments import Hook, unwatched, watched
 from tests.support.parts.archives import tar_of
 from tests.support.parts.rgw import ARCHIVIST, Keys, S3Server
@@ -75,7 +76,8 @@ class StagingLab:
             both = (SecretStr(keys.access_key_id), SecretStr(keys.secret_access_key))
             given = {s3_variables("cologne")[0]: S3Credentials(access_key_id=both[0], secret_access_key=both[1])}
         of = partial(archive_of, Settings(s3_credentials=given))
-        self.change(stager=Stager(self.shell, self.cluster.base, self.cluster.backend.node.python, of, pace))
+        program = RemoteProgram(self.shell, self.cluster.base, self.cluster.backend.node.python)
+        self.change(stager=Stager(program, self.cluster.base, of, pace))
 
     def pack(self, number: int) -> Path:
         """Let a scan lie in the disk archive as one tar alone; return that."""

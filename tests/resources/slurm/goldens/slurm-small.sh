@@ -18,4 +18,4 @@ case "$SLURM_ARRAY_TASK_ID" in
   *) exit 64 ;;
 esac
 mkdir -p "$1/logs"
-exec python3 -I -S /base/.wrapper/attempt_wrapper-0123456789ab.py "$1" "$2" >>"$1/logs/wrapper.log" 2>&1
+exec python3 -I -S /base/.program/node-0123456789ab.pyz wrapper "$1" "$2" >>"$1/logs/wrapper.log" 2>&1

@@ -1,4 +1,3 @@
-import ast
 import contextlib
 import fcntl
 import gzip
@@ -20,11 +19,13 @@ from typing import Any
 import psutil
 import pytest
 
-from resources.node import stage_program
-from tests.support.hands.attempts import PATIENCE_SECONDS, eventually
+from resources.node import zipapp
+from resources.node.stage import unpack, work
+from resources.node.stage.package import STARTS_IN_VAIN, Package
+from resources.shell.remote_program import program_command
+from tests.support.hands.attempts import PATIENCE_SECONDS, eventually, node_program
 from tests.support.parts.archives import sha256_of, tar_of
 
-PROGRAM = Path(stage_program.__file__)
 FILES = {"scan.fits": b"counts" * 5000, "log/håndbok.txt": b"clear sky\n", "log/empty": b""}
 SIGNATURE = "?X-Amz-Signature=c0ffee"
 
@@ -36,6 +37,7 @@ class Yard:
     root: Path
     options: dict[str, Any] = field(default_factory=dict)
     prefix: Sequence[str] = ()
+    sent: bool = False  # over stdin, as where no file can be written
 
     def ask(self, *items: Mapping[str, Any], **request: Any) -> dict[str, Any]:
         """Ask once."""
@@ -44,8 +46,13 @@ class Yard:
 
     def do(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Start the program as it is started on a login node."""
-        command = [*self.prefix, sys.executable, "-I", "-S", str(PROGRAM), str(self.root)]
-        said = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, check=True)
+        words, stdin = ["stage", str(self.root)], b""
+        if self.sent:
+            command, stdin = zipapp.sent_command(sys.executable, words)
+        else:
+            command = program_command(sys.executable, node_program(), *words)
+        asked = stdin + json.dumps(request).encode()
+        said = subprocess.run([*self.prefix, *command], input=asked, capture_output=True, check=True)
         return dict(json.loads(said.stdout))
 
     def bring(self, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -346,12 +353,12 @@ def test_file_that_was_not_compared_when_its_worker_was_killed_is_no_part_of_the
     yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item = item_of(laid(tmp_path, tar_of({"scan.fits": b"COUNTS" * 5000})), {"scan.fits": FILES["scan.fits"]})
-    package = stage_program.Package(os.fsencode(yard.root), "scan-1")
+    package = Package(os.fsencode(yard.root), "scan-1")
     yard.part().parent.mkdir(parents=True)
     with monkeypatch.context() as patched:
-        patched.setattr(stage_program, "compare", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        patched.setattr(unpack, "compare", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         if (child := os.fork()) == 0:
-            stage_program.work_and_tell(package, item, {})
+            work.work(package, item, {})
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     (tmp_path / "scan.fits").write_bytes(FILES["scan.fits"])
@@ -365,7 +372,7 @@ def test_worker_that_is_killed_every_time_is_told_in_the_end(yard: Yard, server:
     mover = tmp_path / "mover"
     mover.write_text("#!/bin/sh\nkill -9 $PPID\n")
     mover.chmod(0o755)
-    for _ in range(stage_program.STARTS_IN_VAIN):
+    for _ in range(STARTS_IN_VAIN):
         assert yard.ask(item_of(server.address), mover=[str(mover)])["packages"]["scan-1"]["state"] == "fetching"
         eventually(lambda: is_free(yard.part().parent / "lock"))
     found = yard.ask(item_of(server.address), mover=[str(mover)])["packages"]["scan-1"]
@@ -490,17 +497,28 @@ def test_mover_puts_the_work_where_it_wants_and_its_failure_is_told(yard: Yard, 
     assert yard.bring(item_of(server.address))["state"] == "ready"
     assert yard.shown() == FILES
     (call,) = (tmp_path / "calls").read_text().splitlines()
-    assert call.startswith(f"--partition=dtn {sys.executable} -I -S {PROGRAM} {yard.root} work")
+    assert call.startswith(f"--partition=dtn {sys.executable} -I -S {node_program()} stage {yard.root} work")
     assert "c0ffee" not in call
     (tmp_path / "bad").touch()
     found = yard.bring(item_of(server.address, name="scan-2"))
     assert (found["kind"], found["message"][-23:]) == ("broken", ": exit code 3: srun: no")
 
 
-def test_release_removes_what_a_job_brought_and_not_what_came_since(yard: Yard, tmp_path: Path) -> None:
+def test_mover_is_given_a_program_that_was_sent(yard: Yard, tmp_path: Path) -> None:
+    mover = tmp_path / "mover"
+    mover.write_text('#!/bin/sh\necho "$@" >"$0.called"\nexec "$@"\n')
+    mover.chmod(0o755)
+    yard.sent, yard.options = True, {"mover": [str(mover)]}
+    assert yard.bring(item_of(laid(tmp_path, tar_of(FILES))))["state"] == "ready"
+    assert yard.shown() == FILES
+    called = (tmp_path / "mover.called").read_text()
+    assert (" -I -S -c " in called, called.endswith(f" stage {yard.root} work\n")) == (True, True)
+
+
+def test_letting_go_removes_what_a_job_brought_and_not_what_came_since(yard: Yard, tmp_path: Path) -> None:
     item = item_of(laid(tmp_path, tar_of(FILES)), job=7)
     yard.bring(item)
-    request: Callable[[int], dict[str, Any]] = lambda job: {"do": "release", "packages": [["scan-1", job]]}  # noqa: E731
+    request: Callable[[int], dict[str, Any]] = lambda job: {"do": "let_go", "packages": [["scan-1", job]]}  # noqa: E731
     assert yard.do(request(6)) == {"gone": ["scan-1"]}
     assert yard.shown() == FILES, "another job's is not touched"
     assert yard.do(request(7)) == {"gone": ["scan-1"]}
@@ -536,11 +554,3 @@ def test_names_that_leave_the_directory_and_directories_that_cannot_be_made_are_
     assert "Not a directory" in found["problem"]["message"]
     with pytest.raises(subprocess.CalledProcessError):
         yard.ask({"name": "../scan", "job": 1})
-
-
-def test_program_runs_on_python_3_6_with_the_standard_library_alone() -> None:
-    module = ast.parse(PROGRAM.read_text(encoding="utf-8"), feature_version=(3, 6))
-    imported = {alias.name for node in ast.walk(module) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or "." for node in ast.walk(module) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
-    assert "__future__" not in imported

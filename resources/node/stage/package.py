@@ -1,0 +1,120 @@
+"""One package on its way: its places on the disk, its lock, and what was noted of it."""
+
+import contextlib
+import errno
+import os
+import re
+from typing import Any, Dict, Optional, Tuple
+
+from resources.node.files import read_json, remove_files, size_of, write_json
+from resources.node.stage.locks import take
+from resources.node.trees import remove_tree
+
+STARTS_IN_VAIN = 5
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NAME = re.compile(r"[A-Za-z0-9_=+%][A-Za-z0-9._=+%-]{0,254}")
+WORTHLESS = ("wrong", "full", "unsafe")  # failures after which what came must not be gone on with
+
+
+class Failed(Exception):
+    """Raised with why a package cannot be brought; the kind says what to do about it."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        Exception.__init__(self, message)
+        self.kind = kind
+
+
+class Package:
+    """One package, and its places: `.work/<name>` holds what is not finished."""
+
+    def __init__(self, root: bytes, name: str) -> None:
+        if not NAME.fullmatch(name):
+            raise Failed("broken", "%r cannot name a package's directory" % name)
+        self.root, self.name = root, name
+        self.slot: Optional[Tuple[int, int]] = None  # its lock, and of how many slots it is one
+        self.final = os.path.join(root, name.encode())
+        self.work = os.path.join(root, b".work", name.encode())
+        self.part, self.member, self.new = (os.path.join(self.work, one) for one in (b"part", b"member", b"new"))
+        self.note, self.starts, self.done, self.failed = (
+            os.path.join(self.work, one) for one in (b"note.json", b"starts.json", b"done.json", b"failed.json")
+        )
+
+    def lock(self) -> Optional[int]:
+        """Return the lock, None while another has it; one whose file was removed meanwhile is none."""
+        while True:
+            os.makedirs(self.work, exist_ok=True)
+            try:
+                lock = os.open(os.path.join(self.work, b"lock"), os.O_RDWR | os.O_CREAT, 0o644)
+            except FileNotFoundError:
+                continue
+            if not take(lock):
+                return None
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(lock), os.stat(os.path.join(self.work, b"lock"))):
+                    return lock
+            os.close(lock)
+
+    def ready(self) -> Optional[Dict[str, Any]]:
+        """Return what was noted of the package if it is in place."""
+        done = read_json(self.done)
+        return done if done and os.path.isdir(self.final) else None
+
+
+def progress(package: Package) -> Dict[str, Any]:
+    """Return how far the process is that brings a package."""
+    note = read_json(package.note) or {}
+    return {
+        "state": "fetching",
+        "transferred": note.get("transferred", 0),
+        "total": note.get("total"),
+        "trouble": note.get("trouble"),
+    }
+
+
+def starts_in_vain(package: Package) -> int:
+    """Count one more begin; return how many there were since one left a result, or got any further."""
+    come = {"part": size_of(package.part), "transferred": progress(package)["transferred"]}
+    before = read_json(package.starts) or {}
+    count = before["count"] + 1 if before.get("come") == come else 1
+    write_json(package.starts, {"count": count, "come": come})
+    return int(count)
+
+
+def leave_failure(package: Package, kind: str, message: str) -> None:
+    """Leave why a package did not come; what came stays where the next attempt can go on with it."""
+    note = read_json(package.note) or {}
+    if kind in WORTHLESS:
+        remove_files(package.part, package.note, package.member)
+        remove_tree(package.new)
+    remove_files(package.starts)
+    write_json(package.failed, {"kind": kind, "message": message, "transferred": note.get("transferred", 0)})
+
+
+def forget(package: Package) -> None:
+    """Remove what is noted of a package, its lock last: until then no other process begins."""
+    for name in os.listdir(package.work):
+        path = os.path.join(package.work, name)
+        if os.path.isdir(path):
+            remove_tree(path)
+        elif name != b"lock":
+            os.remove(path)
+    os.remove(os.path.join(package.work, b"lock"))
+    with contextlib.suppress(OSError):  # it is asked for again
+        os.rmdir(package.work)
+
+
+def encoded(path: str) -> bytes:
+    """Return a path as bytes, whatever the locale."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def free_bytes(path: bytes) -> int:
+    """Return how many bytes are free for us on a disk."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def no_room(package: Package, needed: Optional[int] = None) -> str:
+    """Return how much room there is, and how much is needed where that is known."""
+    words = "%d bytes are free in %s" % (free_bytes(package.root), os.fsdecode(package.root))
+    return words if needed is None else "%d more bytes are needed, %s" % (needed, words)

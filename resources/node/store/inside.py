@@ -1,0 +1,89 @@
+"""Files below a root that nothing leads out of: no ".." and no symbolic link."""
+
+import contextlib
+import errno
+import os
+import stat
+from typing import List, Optional, Tuple
+
+NO_FILE_ERRORS = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
+)  # no such regular file; with any other error it may be read later
+
+
+class Bad(Exception):
+    """Raised for what must not be used or believed; the message names the file."""
+
+
+def inside(root: bytes, name: str) -> bytes:
+    """Return a path below the attempt's directory."""
+    if name.startswith("/") or ".." in name.split("/"):
+        raise Bad("%s is not below %s" % (name, os.fsdecode(root)))
+    return os.path.join(root, os.fsencode(name))
+
+
+def open_inside(root: bytes, relative: str) -> Optional[int]:
+    """Open a regular file, refusing a symbolic link at every step below the root; None where there is no such file.
+
+    Raises OSError where that cannot be found out now.
+    """
+    parts = [os.fsencode(part) for part in relative.split("/")]
+    if any(part in (b"", b".", b"..") for part in parts):
+        return None
+    try:
+        directory = open_directory(root, parts[:-1])
+        try:
+            # opening a pipe must not block
+            handle = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        if error.errno in NO_FILE_ERRORS:
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return None
+    return handle
+
+
+def open_directory(root: bytes, parts: List[bytes]) -> int:
+    """Open a directory below a root, refusing a symbolic link at every step."""
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for part in parts:
+        try:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+        finally:
+            os.close(directory)
+        directory = inner
+    return directory
+
+
+def read_inside(root: bytes, relative: str, limit: int, from_end: bool = False) -> Optional[Tuple[int, bytes]]:
+    """Return a file's size and no more than so many bytes of it; None for no file that can be read."""
+    handle = open_inside(root, relative)
+    if handle is None:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        size = os.fstat(handle).st_size
+        file.seek(max(0, size - limit) if from_end else 0)
+        return size, file.read(limit)
+
+
+def read_whole(root: bytes, relative: str, limit: int) -> Optional[bytes]:
+    """Return a file's content, None for no file; raise Bad for a larger one."""
+    found = read_inside(root, relative, limit + 1)
+    if found is not None and len(found[1]) > limit:
+        raise Bad("%s/%s: more than %d bytes" % (os.fsdecode(root), relative, limit))
+    return None if found is None else found[1]
+
+
+def is_none_there(root: bytes, above: List[bytes], error: OSError) -> bool:
+    """Say whether directories could not be opened because there are none; with any other error that is unknown."""
+    if error.errno == errno.ENOTDIR:  # which a symbolic link is, too
+        with contextlib.suppress(FileNotFoundError):
+            for depth in range(len(above) + 1):
+                mode = os.lstat(os.path.join(root, *above[:depth])).st_mode
+                if not stat.S_ISDIR(mode):
+                    return stat.S_ISREG(mode)
+    return error.errno == errno.ENOENT

@@ -1,0 +1,78 @@
+"""An attempt's directory before its wrapper starts: it is laid out, or claimed so that no wrapper runs it."""
+
+import contextlib
+import json
+import os
+from typing import Any, Dict
+
+from resources.node.files import make_directory, write_whole
+from resources.node.store.inside import NO_FILE_ERRORS, Bad, inside
+
+
+def lay_out(item: Dict[str, Any]) -> None:
+    """Lay out one attempt; again is harmless, and a claimed attempt is left as it is."""
+    root = os.fsencode(item["directory"])
+    for path, message in item["needs"]:
+        if not os.path.isdir(os.fsencode(path)):
+            raise Bad(message)
+    if os.path.lexists(os.path.join(root, b"job.json")):
+        found, key = job_of(root)["submission_key"], item["submission_key"]
+        if found != key:
+            raise Bad("%s/job.json: belongs to submission key %r, not %r" % (item["directory"], found, key))
+    if os.path.lexists(os.path.join(root, b"claim")):
+        return
+    os.makedirs(root, exist_ok=True)
+    for name in item["directories"]:
+        make_directory(inside(root, name))
+    for name, target in item["links"]:
+        link(inside(root, name), os.fsencode(target))
+    for name, text in item["files"]:  # job.json comes last
+        write_whole(inside(root, name), text.encode("utf-8"))
+
+
+def job_of(root: bytes) -> Dict[str, str]:
+    """Return what an attempt's job.json says of it; raise Bad where it is none."""
+    path = os.path.join(root, b"job.json")
+    try:
+        with open(path, "rb") as file:
+            job = json.loads(file.read().decode("utf-8"))
+        return {name: str(job[name]) for name in ("submission_key", "output_directory")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_FILE_ERRORS:
+            raise
+        raise Bad("%s: not a job: %r" % (os.fsdecode(path), error)) from error
+
+
+def link(path: bytes, target: bytes) -> None:
+    """Make a symbolic link, or turn one to its new target, by rename."""
+    make_directory(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):
+        os.symlink(target, path)
+    if os.path.islink(path) and os.readlink(path) == target:
+        return
+    temporary = os.path.join(os.path.dirname(path), b".%d.link" % os.getpid())
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+
+
+def answer_lay_out(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Lay out attempts; answer with the problems by directory."""
+    problems = {}
+    for item in request["attempts"]:
+        try:
+            lay_out(item)
+        except (Bad, OSError) as error:
+            problems[item["directory"]] = str(error)
+    return {"problems": problems}
+
+
+def answer_claim(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Claim attempts in their wrappers' place, so that jobs that turn up later run nothing; answer which were free."""
+    claimed = []
+    for directory in request["directories"]:
+        claim = os.path.join(os.fsencode(directory), b"claim")
+        with contextlib.suppress(OSError):  # where it cannot be made, it is not ours
+            os.makedirs(claim)
+            claimed.append(directory)
+            os.utime(claim, (0, 0))  # no sign of life
+    return {"claimed": claimed}
