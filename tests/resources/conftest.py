@@ -8,9 +8,10 @@ import pytest
 from tests.support.hands.attempts import memory_cgroup
 from tests.support.parts.apptainer import apptainer_image
 from tests.support.parts.not_run import not_run
+from tests.support.parts.old_python import old_python
 from tests.support.parts.registry import registry
 
-__all__ = ["apptainer_image", "memory_cgroup", "registry"]
+__all__ = ["apptainer_image", "memory_cgroup", "old_python", "registry"]
 
 
 @pytest.fixture

@@ -31,6 +31,12 @@ def test_a_module_is_python_3_6_and_imports_the_standard_library_and_this_packag
     assert "__future__" not in imported
 
 
+def test_nothing_is_used_that_python_3_6_does_not_have() -> None:
+    command = [Path(sys.executable).with_name("vermin"), "--target=3.6-", "--no-tips", str(PACKAGE)]
+    checked = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert (checked.returncode, "Minimum required versions: 3." in checked.stdout) == (0, True), checked.stdout
+
+
 def test_the_zipapp_depends_on_the_sources_alone(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "resources" / "node", copy_function=shutil.copyfile)
     (tmp_path / "resources" / "__init__.py").touch()
