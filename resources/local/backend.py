@@ -22,6 +22,7 @@ class _Wrapper:
     submission_key: str
     attempt_directory: Path
     process: psutil.Process
+    parent: int
 
 
 class LocalBackEnd:
@@ -128,29 +129,14 @@ class LocalBackEnd:
         """Return the wrappers of all jobs below this base."""
         self._reap()
         try:
-            processes = list(psutil.process_iter(["cmdline", "uids", "status", "ppid"]))
+            processes = list(psutil.process_iter(["cmdline"]))
         except psutil.Error as error:
             raise BackEndUnavailable(f"process table: {error}") from error
-        found = [wrapper for wrapper in map(self._wrapper, processes) if wrapper is not None]
+        prefixes = (str(program_path(self._base).parent / "node-"), str(self._base / ".wrapper/attempt_wrapper-"))
+        found = [wrapper for process in processes if (wrapper := _wrapper(process, *prefixes)) is not None]
         pids = {wrapper.process.pid for wrapper in found}
         # A wrapper's fork (its guard, its program before exec) shows the same command line.
-        return [wrapper for wrapper in found if wrapper.process.info["ppid"] not in pids]
-
-    def _wrapper(self, process: psutil.Process) -> _Wrapper | None:
-        """Return the wrapper that a live process of this user is, if it is one."""
-        command, uids = process.info["cmdline"], process.info["uids"]
-        if uids is None or uids.real != os.getuid() or process.info["status"] == psutil.STATUS_ZOMBIE:
-            return None
-        if not command or not self._runs_wrapper(command[:-2]):
-            return None
-        return _Wrapper(command[-1], Path(command[-2]), process)
-
-    def _runs_wrapper(self, words: Sequence[str]) -> bool:
-        """Say whether these words begin a wrapper below this base; older installations sent it as a file."""
-        program, former = str(program_path(self._base).parent / "node-"), str(self._base / ".wrapper/attempt_wrapper-")
-        if words[-1:] == ["wrapper"]:
-            return len(words) > 1 and words[-2].startswith(program)
-        return len(words) > 0 and words[-1].startswith(former)
+        return [wrapper for wrapper in found if wrapper.parent not in pids]
 
     def _reap(self) -> None:
         """Take leave of children that have ended: a zombie is not a running job."""
@@ -161,3 +147,27 @@ class LocalBackEnd:
                 ended = True
             if ended:
                 self._children.discard(pid)
+
+
+def _wrapper(process: psutil.Process, program: str, former: str) -> _Wrapper | None:
+    """Return the wrapper that a live process of this user is, None for any other process.
+
+    More than the command line is read only of a process that looks like a wrapper: a machine has many processes.
+    """
+    command = process.info["cmdline"]
+    if not command or not _runs_wrapper(command[:-2], program, former):
+        return None
+    try:
+        with process.oneshot():
+            if process.uids().real != os.getuid() or process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            return _Wrapper(command[-1], Path(command[-2]), process, process.ppid())
+    except psutil.Error:  # it has ended meanwhile, or is not ours
+        return None
+
+
+def _runs_wrapper(words: Sequence[str], program: str, former: str) -> bool:
+    """Say whether these words start a wrapper; older installations ran it as a file of its own."""
+    if words[-1:] == ["wrapper"]:
+        return len(words) > 1 and words[-2].startswith(program)
+    return len(words) > 0 and words[-1].startswith(former)
