@@ -37,15 +37,15 @@ import os, random, sys, time
 from pathlib import Path
 from resources.request.ensure import RequestOptions, ensure_pipeline
 from resources.ops_db import OpsDb
-from resources.request.standing import visit
+from resources.request.standing import run_round
 from tests.support.parts.clusters import local_cluster
 from tests.support.worlds.observatory import FakeClock
 url, base, kind, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 cluster, created = local_cluster(OpsDb(url), base / "workspace", slots=1, clock=FakeClock()), 0
 chance, parent = random.Random(number), os.getppid()
 while os.getppid() == parent and not (base / "stop").exists():
-    if kind == "visit":
-        found = visit(cluster)
+    if kind == "round":
+        found = run_round(cluster)
         created += 0 if found is None else found.created.total()
     else:
         answers = ensure_pipeline(cluster, "letters", RequestOptions("somebody"))
@@ -59,9 +59,9 @@ while os.getppid() == parent and not (base / "stop").exists():
 
 @contextmanager
 def rivals(works: Works) -> Iterator[None]:
-    """Let two visit and a third one ask for the pipeline while the block lasts."""
+    """Let two go round and a third one ask for the pipeline while the block lasts."""
     base, url = works.observatory.base, works.cluster.ops_db.url.render_as_string(hide_password=False)
-    kinds = enumerate(("visit", "visit", "ensure"))
+    kinds = enumerate(("round", "round", "ensure"))
     words = [[sys.executable, "-c", RIVAL, url, str(base), kind, str(number)] for number, kind in kinds]
     processes = [subprocess.Popen(command) for command in words]
     try:

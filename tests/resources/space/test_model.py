@@ -32,7 +32,7 @@ STEPS = range(3)
 AMOUNTS = (1, 100, 200, 400, ALL, ALL)
 HOW = ("same", "same", "same", "other", "less", "more")
 BADLY = (*FailureClass, FailureClass.SCIENCE, FailureClass.INFRASTRUCTURE, True, False)
-MEANWHILE = ("", "", "finish", "purge", "visit", "begin", "complete")
+MEANWHILE = ("", "", "finish", "purge", "run_round", "begin", "complete")
 Event = tuple[Any, ...]
 # What may happen, how often compared with the others, and with which values.
 EVENTS: dict[str, tuple[int, tuple[Sequence[Any], ...]]] = {
@@ -47,7 +47,7 @@ EVENTS: dict[str, tuple[int, tuple[Sequence[Any], ...]]] = {
     "doubt": (10, (NUMBERS,)),
     "verify": (100, (NUMBERS,)),
     "archive": (100, (NUMBERS,)),
-    "visit": (45, ()),
+    "run_round": (45, ()),
     "ensure": (8, (STEPS, ("", "force", "force", "retry"))),
     "begin": (40, (NUMBERS,)),
     "complete": (100, (NUMBERS, HOW)),
