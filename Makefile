@@ -24,7 +24,7 @@ run: setup ## Run the demonstration and serve Dagit (ONCE=1: run it and end)
 	@$(UV) run --no-sync ccat demo $(if $(ONCE),,--serve)
 
 test: setup real ## Run all tests, with real components where this machine can have them
-	@$(UV) run --no-sync pytest -n 2 $(ARGS)
+	@$(UV) run --no-sync pytest -n 2 --durations=10 --durations-min=1 $(ARGS)
 
 test-fast: setup ## Run the tests that need nothing but Python
 	@$(UV) run --no-sync pytest -n 2 -m "not real and not slow" $(ARGS)

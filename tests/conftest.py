@@ -59,12 +59,17 @@ def _keep_bytecode() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest tests that need nobody else's server: no worker must be left alone with one at the end."""
-    items.sort(key=lambda item: not _is_long(item))
+    items.sort(key=_turn)
 
 
-def _is_long(item: pytest.Item) -> bool:
+def _turn(item: pytest.Item) -> int:
+    """Return 0 for a test that may take minutes, 1 for one of more than ten seconds, 2 for all others."""
+    if item.get_closest_marker("xdist_group") is not None:
+        return 2
     limit = item.get_closest_marker("timeout")
-    return limit is not None and limit.args[0] >= 900 and item.get_closest_marker("xdist_group") is None
+    if limit is not None and limit.args[0] >= 900:
+        return 0
+    return 1 if item.get_closest_marker("slow") else 2
 
 
 @pytest.fixture(scope="session")
