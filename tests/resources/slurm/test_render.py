@@ -58,7 +58,7 @@ def test_what_the_setup_sources_does_not_change_what_the_wrapper_is_given(tmp_pa
     environment = {"SLURM_ARRAY_TASK_ID": "0", "PATH": "/bin:/usr/bin"}
     subprocess.run(["/bin/sh"], input=script, text=True, env=environment, check=True)
     log = tmp_path / "attempt" / "logs" / "wrapper.log"
-    assert log.read_text() == f"{[str(tmp_path / 'attempt'), 'key-0']}\n"
+    assert log.read_text() == f"{['wrapper', str(tmp_path / 'attempt'), 'key-0']}\n"
 
 
 def test_a_task_that_is_not_in_the_batch_starts_nothing() -> None:
