@@ -19,7 +19,7 @@ from ccat_models.tables.base import RunId
 from resources.product.comparison import FileComparison, FileFinding
 from resources.product.reproduction import Reproducer
 from resources.product.reproduction_report import Outcome, Reproduction, Surroundings
-from resources.product.scratch_jobs import ProgressCallback
+from resources.product.scratch_attempts import ProgressCallback
 
 
 def reproduce(
@@ -37,9 +37,10 @@ def reproduce(
     interruption = Interruption()
     for number in (signal.SIGINT, signal.SIGTERM):  # the jobs are ended and their files removed
         signal.signal(number, interruption)
-    poll_seconds = max(app.settings.poll_seconds, app.cluster.timing.observe_every.total_seconds())
     with _progress(len(runs), quiet=as_json) as on_progress:
-        reproducer = Reproducer(app.cluster, poll_seconds, keep, verify_inputs, on_progress, interruption.sleep)
+        reproducer = Reproducer(
+            app.cluster, app.settings.poll_seconds, keep, verify_inputs, on_progress, interruption.sleep
+        )
         found = reproducer.reproduce(runs)
     if as_json:
         print_json({"counts": _counts(found), "runs": found})

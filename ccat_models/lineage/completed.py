@@ -11,7 +11,7 @@ from ccat_models.lineage.validity import has_restored
 from ccat_models.product.listing import products_of_runs
 from ccat_models.run.newest import is_current
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import Attempt, RunStatus
+from ccat_models.tables.execution import Attempt, Purpose, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
@@ -51,6 +51,7 @@ def completed_runs(session: Session, run_ids: Collection[RunId]) -> dict[RunId, 
         sa.select(Attempt)
         .join(Run, Run.id == Attempt.run_id)
         .where(Attempt.run_id.in_(run_ids), Attempt.directory.is_not(None), Run.status == RunStatus.COMPLETED)
+        .where(Attempt.purpose == Purpose.EXECUTE)
         .order_by(Attempt.run_id, Attempt.number)
     )
     completed = {attempt.run_id: attempt for attempt in session.scalars(attempts)}  # the last one did

@@ -36,7 +36,7 @@ from ccat_models.lineage.record_things import (
 from ccat_models.lineage.redaction import Redaction, read_redaction
 from ccat_models.lineage.validity import has_restored
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import Attempt, RunStatusHistory
+from ccat_models.tables.execution import Attempt, Purpose, RunStatusHistory
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import SubGroup
@@ -138,7 +138,8 @@ def _by_run(rows: Iterable[tuple[RunId, Any]]) -> Found:
 
 
 def _attempts(session: Session, run_ids: Collection[RunId], redaction: Redaction) -> Found:
-    rows = rows_of(session, sa.select(Attempt).order_by(Attempt.run_id, Attempt.number), Attempt.run_id, run_ids)
+    query = sa.select(Attempt).where(Attempt.purpose == Purpose.EXECUTE).order_by(Attempt.run_id, Attempt.number)
+    rows = rows_of(session, query, Attempt.run_id, run_ids)
     return _by_run((attempt.run_id, _attempt(attempt, redaction)) for (attempt,) in rows)
 
 

@@ -12,7 +12,7 @@ from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.product.listing import find_product
 from ccat_models.run.listing import find_run
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import Attempt
+from ccat_models.tables.execution import Attempt, Purpose
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.pipelines import ReductionSoftware, ReductionSoftwareVersion, ReductionStepConfig
@@ -45,12 +45,13 @@ def first_runs(start: Start) -> sa.Select[tuple[RunId]]:
     """Return, as `run_id`, the runs that a thing has touched itself.
 
     Those read the package or the product, are the run, ran that software or configuration, or ended on that node: what
-    an earlier attempt did elsewhere has left nothing.
+    an earlier attempt did elsewhere has left nothing, and one that reproduces a run has made nothing of it.
     """
     if start.kind is Kind.NODE:
         later = aliased(Attempt)
         again = sa.select(later.id).where(later.run_id == Attempt.run_id, later.number > Attempt.number).exists()
-        return sa.select(Attempt.run_id.label("run_id")).where(Attempt.host == start.name, sa.not_(again))
+        ended_there = (Attempt.host == start.name, Attempt.purpose == Purpose.EXECUTE, sa.not_(again))
+        return sa.select(Attempt.run_id.label("run_id")).where(*ended_there)
     run, thing = _TOUCHED[start.kind]
     return sa.select(run.label("run_id")).where(thing.in_(start.ids))
 
@@ -114,8 +115,9 @@ def _config(session: Session, text: str) -> Start:
 
 
 def _node(session: Session, host: str) -> Start:
-    if session.scalar(sa.select(Attempt.id).where(Attempt.host == host).limit(1)) is None:
-        hosts = sa.select(Attempt.host).where(Attempt.host.is_not(None)).distinct().order_by(Attempt.host)
+    executing = Attempt.purpose == Purpose.EXECUTE
+    if session.scalar(sa.select(Attempt.id).where(Attempt.host == host, executing).limit(1)) is None:
+        hosts = sa.select(Attempt.host).where(Attempt.host.is_not(None), executing).distinct().order_by(Attempt.host)
         raise NotFound("node that ran an attempt", host, [str(one) for one in session.scalars(hosts.limit(20))])
     return Start(Kind.NODE, host)
 

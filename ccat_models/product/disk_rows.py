@@ -13,7 +13,7 @@ from ccat_models.product.kept import Cause, causes
 from ccat_models.raw.staging import STAGED_DIRECTORY, is_staged
 from ccat_models.run.made_of import not_to_be_made_again
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import Attempt, RunStatus
+from ccat_models.tables.execution import Attempt, Purpose, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import ReductionStepRevision
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
@@ -69,7 +69,8 @@ def run_files(session: Session, location_id: int, run_ids: Collection[RunId]) ->
         statuses[run_id] = status
         owners |= set() if first is None else {first}
     failed = Attempt.failure_class.is_not(None)
-    attempts = session.execute(sa.select(Attempt.run_id, Attempt.number, failed).where(Attempt.run_id.in_(run_ids)))
+    executing = (Attempt.run_id.in_(run_ids), Attempt.purpose == Purpose.EXECUTE)
+    attempts = session.execute(sa.select(Attempt.run_id, Attempt.number, failed).where(*executing))
     query = _copies(location_id).where(DataProduct.run_id.in_(owners))
     copies = {row[2]: CopyRow(*row) for row in session.execute(query).tuples()}
     return RunFiles(copies, statuses, {(run, number): failed for run, number, failed in attempts.tuples()})

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from ccat_models.gap.answer import StepCounts
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.tables.base import RunId, StepId
-from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
+from ccat_models.tables.execution import Attempt, AttemptState, Purpose, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
 from ccat_models.tables.products import DataProduct
@@ -139,6 +139,7 @@ def _means(step_id: StepId, which: sa.ColumnElement[bool]) -> sa.Select[tuple[in
         )
         .join(last, last.c.id == Attempt.run_id)
         .where(Attempt.state == AttemptState.ENDED, Attempt.failure_class.is_(None), Attempt.wall_seconds.is_not(None))
+        .where(Attempt.purpose == Purpose.EXECUTE)
         .subquery("measures")
     )
     return sa.select(

@@ -1,4 +1,7 @@
-"""What becomes of an attempt; each function is one transaction's worth of change."""
+"""What becomes of an attempt; each function is one transaction's worth of change.
+
+What becomes of an attempt that reproduces a run changes that attempt alone, never its run.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -15,7 +18,7 @@ from ccat_models.run.request import add_attempt
 from ccat_models.run.retry import delay, escalate, may_retry
 from ccat_models.run.transitions import move
 from ccat_models.tables.base import AttemptId, RunId
-from ccat_models.tables.execution import Attempt, AttemptState, FailureClass, RunStatus
+from ccat_models.tables.execution import Attempt, AttemptState, FailureClass, Purpose, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 
 
@@ -34,9 +37,9 @@ class Intent:
 def sending(session: Session, intents: Collection[Intent], now: datetime) -> set[AttemptId]:
     """Commit the intent before anything is sent, and return those attempts that may be sent now.
 
-    Those that have ended, that are known to be sent, or whose runs somebody wants cancelled, are left alone.
+    Those that have ended, that are known to be sent, or that somebody wants cancelled, are left alone.
     """
-    sendable = _sendable(session, [intent.attempt_id for intent in intents])
+    sendable = _sendable(session, [intent.attempt_id for intent in intents], now)
     if not sendable:
         return sendable
     session.connection().execute(
@@ -127,11 +130,13 @@ def seen_again(session: Session, attempts: Collection[AttemptId]) -> None:
 
 def cancelled(session: Session, attempt: AttemptId, run: RunId, now: datetime, result: Result | None = None) -> None:
     """The job is gone and somebody had asked for that."""
-    if session.get_one(Attempt, attempt, with_for_update=True).state is AttemptState.ENDED:
+    before = session.get_one(Attempt, attempt, with_for_update=True)
+    if before.state is AttemptState.ENDED:
         return
     measures = _measures(result) if result else {"finished_at": now}
     _set(session, [attempt], state=AttemptState.ENDED, **measures)
-    move(session, [run], RunStatus.CANCELLED, now)
+    if before.purpose is Purpose.EXECUTE:
+        move(session, [run], RunStatus.CANCELLED, now)
 
 
 def failed(
@@ -162,6 +167,8 @@ def failed(
         evidence=evidence,
         **measures,
     )
+    if attempt.purpose is Purpose.REPRODUCE:
+        return run.status
     if not move(session, [run.id], RunStatus.FAILED, now, failure=(failure, message)):
         return run.status
     past = session.scalars(sa.select(Attempt.failure_class).where(Attempt.run_id == run.id)).all()
@@ -208,7 +215,7 @@ def _measures(result: Result) -> dict[str, Any]:
     }
 
 
-def _sendable(session: Session, attempts: Collection[AttemptId]) -> set[AttemptId]:
+def _sendable(session: Session, attempts: Collection[AttemptId], now: datetime) -> set[AttemptId]:
     """Return which attempts may be sent, which nobody changes before this transaction ends."""
     query = (
         sa.select(Attempt.id)
@@ -216,8 +223,10 @@ def _sendable(session: Session, attempts: Collection[AttemptId]) -> set[AttemptI
         .where(
             Attempt.id.in_(attempts),
             Attempt.state.in_((AttemptState.INTENDED, AttemptState.SENDING)),
-            Run.status == RunStatus.STAGING_DATA,
-            Run.cancel_requested_at.is_(None),
+            sa.or_(
+                sa.and_(Run.status == RunStatus.STAGING_DATA, Run.cancel_requested_at.is_(None)),
+                sa.and_(Attempt.purpose == Purpose.REPRODUCE, Attempt.wanted_until > now),
+            ),
         )
         .with_for_update(of=Attempt)
     )
@@ -225,12 +234,14 @@ def _sendable(session: Session, attempts: Collection[AttemptId]) -> set[AttemptI
 
 
 def _jobs(session: Session, state: AttemptState, jobs: Mapping[tuple[AttemptId, RunId], str | None]) -> Sequence[RunId]:
-    """Record the state and job id of those attempts that have not ended, and return their runs."""
+    """Record the state and job id of those attempts that have not ended, and return the runs that they execute."""
     if not jobs:
         return []
     open_runs = session.scalars(
         sa.select(Attempt.run_id).where(
-            Attempt.id.in_([attempt for attempt, _ in jobs]), Attempt.state != AttemptState.ENDED
+            Attempt.id.in_([attempt for attempt, _ in jobs]),
+            Attempt.state != AttemptState.ENDED,
+            Attempt.purpose == Purpose.EXECUTE,
         )
     ).all()
     session.connection().execute(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 from ccat_models.raw.staging import readable_directories
 from ccat_models.run.whole import whole_runs
 from ccat_models.tables.base import PackageId, RunId
-from ccat_models.tables.execution import Attempt
+from ccat_models.tables.execution import Attempt, Purpose
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.observation import ExecutedObsUnit
@@ -162,7 +162,7 @@ def _attempt_directories(session: Session, run_ids: Sequence[RunId]) -> dict[Run
         sa.select(Run.id, Attempt.directory)
         .outerjoin(RunSpace, RunSpace.run_id == Run.id)
         .join(Attempt, Attempt.run_id == sa.func.coalesce(RunSpace.restored_by_run_id, Run.id))
-        .where(Run.id.in_(_producers(run_ids)), Attempt.directory.is_not(None))
+        .where(Run.id.in_(_producers(run_ids)), Attempt.directory.is_not(None), Attempt.purpose == Purpose.EXECUTE)
         .order_by(Run.id, Attempt.number)
     )
     return {run_id: directory for run_id, directory in session.execute(attempts).tuples() if directory}

@@ -9,7 +9,15 @@ from sqlalchemy.orm import Session
 from ccat_models.chunks import chunks
 from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.tables.base import RunId, StepId, SubGroupId, number_in
-from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, FailureClass, RunStatus, RunStatusHistory
+from ccat_models.tables.execution import (
+    IN_FLIGHT,
+    Attempt,
+    AttemptState,
+    FailureClass,
+    Purpose,
+    RunStatus,
+    RunStatusHistory,
+)
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import (
     Pipeline,
@@ -54,8 +62,9 @@ def list_runs(
     limit: int | None = None,
 ) -> list[RunRow]:
     """Return runs, the newest first."""
-    attempts = sa.select(sa.func.count()).where(Attempt.run_id == Run.id).correlate(Run).scalar_subquery()
-    current = sa.and_(Attempt.run_id == Run.id, Attempt.state.in_((AttemptState.SENDING, AttemptState.SENT)))
+    executing = sa.and_(Attempt.run_id == Run.id, Attempt.purpose == Purpose.EXECUTE)
+    attempts = sa.select(sa.func.count()).where(executing).correlate(Run).scalar_subquery()
+    current = sa.and_(executing, Attempt.state.in_((AttemptState.SENDING, AttemptState.SENT)))
     waits = sa.select(sa.func.max(Attempt.evidence["waits"].as_string())).where(current).correlate(Run)
     query = (
         sa.select(Run.id, Pipeline.name, ReductionStep.name, SubGroup.key, Run.status, Run.reason)

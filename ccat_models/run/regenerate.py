@@ -20,7 +20,15 @@ from ccat_models.run.inherited_taints import inherit_taints
 from ccat_models.run.made_of import never_to_be_made_again
 from ccat_models.run.request import attempt_row, free_places, note_use, request_rerun
 from ccat_models.tables.base import RunId, StepId, SubGroupId
-from ccat_models.tables.execution import ENDED_BADLY, IN_FLIGHT, Attempt, FailureClass, RerunRequest, RunStatus
+from ccat_models.tables.execution import (
+    ENDED_BADLY,
+    IN_FLIGHT,
+    Attempt,
+    FailureClass,
+    Purpose,
+    RerunRequest,
+    RunStatus,
+)
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.insert import insert_or_ignore
 from ccat_models.tables.lengths import check_fits
@@ -273,7 +281,7 @@ def _attempts(session: Session, created: Collection[RunId], backend: str, now: d
     query = (
         sa.select(Run.id, Attempt.resources)
         .join(Attempt, Attempt.run_id == Run.regenerates_run_id)
-        .where(Run.id.in_(created))
+        .where(Run.id.in_(created), Attempt.purpose == Purpose.EXECUTE)
         .order_by(Run.id, Attempt.number)
     )
     took = dict(session.execute(query).tuples().all())

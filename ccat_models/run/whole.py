@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session, joinedload
 from sqlalchemy.orm.interfaces import LoaderOption
 
 from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import Attempt
+from ccat_models.tables.execution import Attempt, Purpose
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStepRevision
 
@@ -36,6 +36,7 @@ def whole_runs(
 
 
 def last_attempts(session: Session, run_ids: Collection[RunId]) -> Mapping[RunId, Attempt]:
-    """Return of each run its last attempt."""
-    query = sa.select(Attempt).where(Attempt.run_id.in_(run_ids)).order_by(Attempt.number)
+    """Return the last attempt that executed each run; attempts that reproduced it are left out."""
+    executing = (Attempt.run_id.in_(run_ids), Attempt.purpose == Purpose.EXECUTE)
+    query = sa.select(Attempt).where(*executing).order_by(Attempt.number)
     return {attempt.run_id: attempt for attempt in session.scalars(query)}

@@ -10,7 +10,15 @@ from sqlalchemy.orm import Session, aliased
 
 from ccat_models.run.transitions import move
 from ccat_models.tables.base import AttemptId, RunId, StepId
-from ccat_models.tables.execution import IN_FLIGHT, MAY_LEAVE_JOB, Attempt, AttemptState, FailureClass, RunStatus
+from ccat_models.tables.execution import (
+    IN_FLIGHT,
+    MAY_LEAVE_JOB,
+    Attempt,
+    AttemptState,
+    FailureClass,
+    Purpose,
+    RunStatus,
+)
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, ReductionStepRevision
 from ccat_models.tables.space import RunSpace
@@ -20,7 +28,11 @@ MOVING = (RunStatus.STAGING_DATA, RunStatus.SUBMITTED, RunStatus.RUNNING)
 
 @dataclass(frozen=True)
 class OpenAttempt:
-    """An attempt that has not ended, with what is needed to move it on; all of a location are read at every tick."""
+    """An attempt that has not ended, with what is needed to move it on; all of a location are read at every tick.
+
+    `run_status` is the status of its run. For an attempt that reproduces a run it is the status that a run with this
+    attempt would have.
+    """
 
     id: AttemptId
     run_id: RunId
@@ -38,10 +50,11 @@ class OpenAttempt:
     sends: int
     job_id: str | None
     evidence: dict[str, Any] | None
+    purpose: Purpose = Purpose.EXECUTE
 
     @property
     def cancel_requested(self) -> bool:
-        """Say whether somebody wants the run to end."""
+        """Say whether somebody wants it to end, or nobody waits for it any more."""
         return self.cancel_requested_at is not None
 
 
@@ -117,9 +130,16 @@ def being_staged(session: Session, location_id: int, backend: str) -> int:
 
 
 def latest_cancel_request(session: Session, location_id: int, now: datetime) -> datetime | None:
-    """Return when somebody last wanted a run in flight to end, by a clock that is not ahead of ours."""
+    """Return when an attempt was last given up: somebody wanted its run to end, or nobody waits for a reproduction.
+
+    By a clock that is not ahead of ours.
+    """
     query = sa.select(sa.func.max(Run.cancel_requested_at)).where(Run.cancel_requested_at <= now)
-    return session.scalar(query.where(Run.status.in_(IN_FLIGHT), Run.step_id.in_(_steps_of(location_id))))
+    runs = session.scalar(query.where(Run.status.in_(IN_FLIGHT), Run.step_id.in_(_steps_of(location_id))))
+    lapsed = (*is_waited_for(location_id), Attempt.wanted_until <= now, Attempt.state != AttemptState.ENDED)
+    latest = sa.select(sa.func.max(Attempt.wanted_until)).join(Run, Run.id == Attempt.run_id)
+    attempts = session.scalar(latest.where(*lapsed))
+    return max((at for at in (runs, attempts) if at is not None), default=None)
 
 
 def open_attempts(
@@ -134,6 +154,40 @@ def open_attempts(
 
     Only those of runs with these statuses, and with these submission keys if any are named.
     """
+    opened = _is_open(location_id, backend, statuses)
+    return _read(session, (Run.status, Run.cancel_requested_at), opened, keys)
+
+
+def open_reproductions(
+    session: Session, location_id: int, backend: str, now: datetime, *, keys: Collection[str] | None = None
+) -> Sequence[OpenAttempt]:
+    """Return the attempts of this location and back end that reproduce runs and have not ended, oldest first.
+
+    Those that are not laid out yet only once nobody waits for them any more, which counts as a wish to cancel them.
+    """
+    status = sa.case(
+        (Attempt.state == AttemptState.SENT, RunStatus.SUBMITTED.value),
+        (Attempt.state == AttemptState.RUNNING, RunStatus.RUNNING.value),
+        else_=RunStatus.STAGING_DATA.value,
+    )
+    lapsed = Attempt.wanted_until <= now
+    opened = (
+        *is_waited_for(location_id),
+        Attempt.backend == backend,
+        Attempt.state != AttemptState.ENDED,
+        sa.or_(lapsed, Attempt.runtime.is_not(None)),
+    )
+    columns = (sa.type_coerce(status, Run.status.type), sa.case((lapsed, Attempt.wanted_until)))
+    return _read(session, columns, opened, keys)
+
+
+def _read(
+    session: Session,
+    run_columns: tuple[Any, Any],
+    conditions: Sequence[sa.ColumnElement[bool]],
+    keys: Collection[str] | None,
+) -> Sequence[OpenAttempt]:
+    status, cancel_requested_at = run_columns
     query = (
         sa.select(
             Attempt.id,
@@ -141,20 +195,21 @@ def open_attempts(
             Attempt.number,
             Attempt.submission_key,
             Attempt.state,
-            Run.status,
+            status,
             Attempt.directory,
             Attempt.sent_at,
             Attempt.missing_since,
-            Run.cancel_requested_at,
+            cancel_requested_at,
             Attempt.resources,
             Attempt.batch_key,
             Attempt.batch_index,
             Attempt.sends,
             Attempt.job_id,
             Attempt.evidence,
+            Attempt.purpose,
         )
         .join(Run, Run.id == Attempt.run_id)
-        .where(*_is_open(location_id, backend, statuses))
+        .where(*conditions)
         .order_by(Attempt.id)
     )
     if keys is not None:
@@ -186,18 +241,24 @@ def left_behind(session: Session, location_id: int, backend: str, since: datetim
 
 
 def anything_to_do(session: Session, location_id: int) -> bool:
-    """Say whether any run of this processing location is in flight: one indexed query."""
+    """Say whether any run of this processing location is in flight, or reproduced: two indexed queries."""
     return _any(session, location_id, IN_FLIGHT)
 
 
 def anything_on_its_way(session: Session, location_id: int) -> bool:
-    """Say whether any run of this processing location may have a job."""
+    """Say whether any run of this processing location may have a job, of its own or one that reproduces it."""
     return _any(session, location_id, MOVING)
 
 
 def _any(session: Session, location_id: int, statuses: Collection[RunStatus]) -> bool:
     found = sa.select(Run.id).where(Run.status.in_(statuses), Run.step_id.in_(_steps_of(location_id)))
-    return bool(session.scalar(sa.select(found.exists())))
+    again = sa.select(Attempt.id).join(Run, Run.id == Attempt.run_id).where(*is_waited_for(location_id))
+    return bool(session.scalar(sa.select(sa.or_(found.exists(), again.exists()))))
+
+
+def is_waited_for(location_id: int) -> Sequence[sa.ColumnElement[bool]]:
+    """Return whether an attempt of this location reproduces its run and still concerns the executor."""
+    return Attempt.wanted_until.is_not(None), Run.step_id.in_(_steps_of(location_id))
 
 
 def _ready(location_id: int, now: datetime) -> sa.Select[tuple[RunId]]:

@@ -155,10 +155,24 @@ class AttemptState(enum.Enum):
 MAY_LEAVE_JOB = "(sends > 1 OR failure_class = 'lost')"  # what of attempts that have ended may still be in the queue
 
 
+class Purpose(enum.Enum):
+    """What an attempt is made for."""
+
+    EXECUTE = "execute"  # to complete its run
+    REPRODUCE = "reproduce"  # to execute a completed run again, beside it: nothing of the run changes
+
+
+WAITED_FOR = "wanted_until IS NOT NULL"  # of attempts that reproduce: the few that still concern the executor
+
+
 class Attempt(Base):
     """One try at a run: one submission key, one directory, at most one execution.
 
     It is sent in a batch, whose key names its job to the back end, at a place in it that it keeps when sent again.
+    Those that execute the run are numbered 1, 2, …; those that reproduce it -1, -2, …, so that neither can take a
+    number of the others, and the one with the highest number is always the last one that executed the run.
+    One that reproduces is wanted until `wanted_until`, which the waiting process moves on; it has none once its files
+    were compared, kept or removed.
     """
 
     __tablename__ = "attempt"
@@ -169,6 +183,12 @@ class Attempt(Base):
             "finished_at",
             sqlite_where=sa.text(MAY_LEAVE_JOB),
             postgresql_where=sa.text(MAY_LEAVE_JOB),
+        ),
+        sa.Index(
+            "ix_attempt_waited_for",
+            "wanted_until",
+            sqlite_where=sa.text(WAITED_FOR),
+            postgresql_where=sa.text(WAITED_FOR),
         ),
     )
 
@@ -200,6 +220,10 @@ class Attempt(Base):
     cpu_seconds: Mapped[float | None]
     peak_memory_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
     resources: Mapped[dict[str, Any]]
+    purpose: Mapped[Purpose] = mapped_column(
+        stored_enum(Purpose), default=Purpose.EXECUTE, server_default=Purpose.EXECUTE.value
+    )
+    wanted_until: Mapped[datetime | None]
 
     run: Mapped[ExecutedReductionStep] = relationship(back_populates="attempts")
 

@@ -1,7 +1,6 @@
 """Recorded attempts run again as they were, beside everything that is registered, and compared with it."""
 
 import contextlib
-import logging
 import time
 import uuid
 from collections import defaultdict
@@ -14,23 +13,25 @@ from pydantic import ValidationError
 from ccat_models.contract.manifest import Manifest
 from ccat_models.lineage.completed import CompletedRun, completed_runs
 from ccat_models.run.briefing import RunBriefing, brief
+from ccat_models.run.reproducing import Reproducing, processed_elsewhere
 from ccat_models.run.work import OpenAttempt
-from ccat_models.tables.base import RunId
-from ccat_models.tables.execution import Attempt, AttemptState, RunStatus
+from ccat_models.tables.base import AttemptId, RunId
+from ccat_models.tables.execution import Attempt, AttemptState, Purpose, RunStatus
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
 from resources.errors import OutputsUnusable, ResourceError, StagingFailed, TransientError
 from resources.location import Cluster
 from resources.product.comparison import FileFinding, compare_files, differing_fields
 from resources.product.reproduction_report import Outcome, Reproduction, cannot, described, surroundings
-from resources.product.scratch_jobs import Ended, ProgressCallback, ScratchJobs
+from resources.product.scratch_attempts import Ended, ProgressCallback, ScratchAttempts
 from resources.product.verification import Comparer, Finding, Registered, no_progress
 from resources.run.batches import Prepared
+from resources.run.executor import Executor
 from resources.run.preparation import SoftwareCache
+from resources.run.scratch import remove_scratch, scratch_of
 from resources.run.staging import Software, attempt_plan, needs_of
 from resources.workspace.plan import AttemptPlan, RenderedAttempt, render_job
 from resources.workspace.store import Layout, Wanted
 
-_LOG = logging.getLogger(__name__)
 _RUNS_AT_A_TIME = 500
 _LARGEST_MANIFEST_BYTES = 16 << 20
 
@@ -41,26 +42,31 @@ class _Case:
 
     briefing: RunBriefing
     record: CompletedRun
-    prepared: Prepared
+    attempt: OpenAttempt
+    plan: AttemptPlan
     rendered: RenderedAttempt
     changes: tuple[str, ...]
-
-    @property
-    def plan(self) -> AttemptPlan:
-        return self.prepared.plan
 
     @property
     def directory(self) -> Path:
         return self.plan.directory.path
 
     @property
-    def key(self) -> str:
-        return self.prepared.attempt.submission_key
+    def wanted(self) -> Reproducing:
+        key = self.attempt.submission_key
+        return Reproducing(self.briefing.run.id, key, str(self.directory), self.attempt.resources)
+
+    def prepared(self, attempt_id: AttemptId) -> Prepared:
+        job = self.rendered.job
+        return Prepared(replace(self.attempt, id=attempt_id), self.directory, job.runtime, job.command)
 
 
 @dataclass(frozen=True)
 class Reproducer:
-    """Executes runs again through their cluster's back end, in a directory of its own; ops-db is only read."""
+    """Executes runs again by attempts of their own, in a directory of its own, and compares; the runs stay as they are.
+
+    The executor moves these attempts as it moves all others, in this process unless another one does so.
+    """
 
     cluster: Cluster
     poll_seconds: float
@@ -73,50 +79,64 @@ class Reproducer:
     @property
     def scratch(self) -> Path:
         """Return the directory below which everything happens."""
-        return self._all_scratch / self.name
-
-    @property
-    def _all_scratch(self) -> Path:
-        return self.cluster.base / ".reproduce"
+        return scratch_of(self.cluster) / self.name
 
     def reproduce(self, run_ids: Sequence[RunId]) -> list[Reproduction]:
         """Return how the second execution of each run went; the files of one that is identical are removed.
 
-        Whatever interrupts this ends the jobs first and removes all files, unless they are to be kept.
+        Whatever interrupts this ends the attempts first and removes all files, unless they are to be kept. Where the
+        process is killed, the executor does both.
         """
         found: list[Reproduction] = []
+        attempts = ScratchAttempts(Executor(self.cluster), self.poll_seconds, self.sleep)
         try:
             for first in range(0, len(run_ids), _RUNS_AT_A_TIME):
-                found += self._some(run_ids[first : first + _RUNS_AT_A_TIME], first)
+                found += self._some(attempts, run_ids[first : first + _RUNS_AT_A_TIME], first)
         except BaseException:
-            if not self.keep:
-                with contextlib.suppress(TransientError):
-                    self._remove([self.scratch])
+            if attempts.abandon():
+                self._leave(attempts)
             raise
         if all(one.kept is None for one in found):
-            self._remove([self.scratch])
+            remove_scratch(self.cluster, [self.scratch])
+        attempts.finish()
         return found
 
-    def _some(self, run_ids: Sequence[RunId], before: int) -> list[Reproduction]:
+    def _leave(self, attempts: ScratchAttempts) -> None:
+        with contextlib.suppress(TransientError):
+            if self.keep or remove_scratch(self.cluster, [self.scratch]):
+                attempts.finish()
+
+    def _some(self, attempts: ScratchAttempts, run_ids: Sequence[RunId], before: int) -> list[Reproduction]:
         with self.cluster.ops_db.read() as session:
             briefings = brief(session, run_ids, self.cluster.location_id)
             records = completed_runs(session, run_ids)
-        cases, problems = self._cases(briefings, records)
-        problems |= self._lay_out(cases)
+            elsewhere = processed_elsewhere(session, run_ids, self.cluster.location_id)
+        cases, problems = self._cases(briefings, records, elsewhere)
+        problems |= self._changed_files(cases) if self.verify_inputs else {}
+        added = attempts.add([case.wanted for run, case in cases.items() if run not in problems])
+        bad = self._lay_out([cases[run] for run in added])
+        problems |= {run: bad[cases[run].directory] for run in added if cases[run].directory in bad}
+        attempts.start(
+            [cases[run].prepared(attempt) for run, attempt in added.items() if run not in problems],
+            {attempt: problems[run] for run, attempt in added.items() if run in problems},
+        )
         found = {run: cannot(briefings[run], records.get(run), problem) for run, problem in problems.items()}
-        ready = {run: case for run, case in cases.items() if run not in problems}
+        ready = {run: attempt for run, attempt in added.items() if run not in problems}
 
         def on_progress(ended: int, running: int) -> None:
             self.on_progress(before + len(problems) + ended, running)
 
-        jobs = ScratchJobs(self.cluster, self.poll_seconds, on_progress, self.sleep)
-        ended = jobs.run([case.prepared for case in ready.values()])
-        found |= {run: self._compare(case, ended[case.key]) for run, case in ready.items()}
-        self._remove([case.directory.parent for run, case in ready.items() if found[run].kept is None])
+        ended = attempts.wait([cases[run].prepared(attempt) for run, attempt in ready.items()], on_progress)
+        found |= {run: self._compare(cases[run], ended[attempt]) for run, attempt in ready.items()}
+        attempts.keep_waiting()
+        remove_scratch(self.cluster, [cases[run].directory.parent for run in ready if found[run].kept is None])
         return [found[run] for run in run_ids]
 
     def _cases(
-        self, briefings: Mapping[RunId, RunBriefing], records: Mapping[RunId, CompletedRun]
+        self,
+        briefings: Mapping[RunId, RunBriefing],
+        records: Mapping[RunId, CompletedRun],
+        elsewhere: Mapping[RunId, str],
     ) -> tuple[dict[RunId, _Case], dict[RunId, str]]:
         """Return the runs as they were executed, and why others cannot be."""
         software_cache = self._software_cache([briefing.run.software_version for briefing in briefings.values()])
@@ -124,6 +144,8 @@ class Reproducer:
         problems: dict[RunId, str] = {}
         for run, briefing in briefings.items():
             try:
+                if run in elsewhere:
+                    raise StagingFailed(f"pipeline {elsewhere[run]}: is run at another processing location")
                 cases[run] = self._case(software_cache, briefing, records.get(run))
             except TransientError:
                 raise
@@ -151,13 +173,14 @@ class Reproducer:
         attempt = _as_open(record.attempt)
         plan = attempt_plan(briefing, attempt, self.scratch, _ready(software_cache, briefing.run.software_version))
         node = self.cluster.backend.node
-        plan = replace(plan, job_id_variable=node.job_id_variable)
+        marks = self.cluster.store.marks if node.leaves_marks else None
+        plan = replace(plan, job_id_variable=node.job_id_variable, ended_directory=marks)
         rendered = render_job(plan, python=node.python, apptainer=node.apptainer or "apptainer")
         # The key names the job: the program keeps seeing the recorded one, the back end gets another.
         key = uuid.uuid4().hex
         job = rendered.job.model_copy(update={"submission_key": key})
-        prepared = Prepared(replace(attempt, submission_key=key), plan, job)
-        return _Case(briefing, record, prepared, replace(rendered, job=job), ())
+        again = replace(attempt, submission_key=key)
+        return _Case(briefing, record, again, plan, replace(rendered, job=job), ())
 
     def _with_recorded_manifests(self, cases: Mapping[RunId, _Case]) -> dict[RunId, _Case]:
         """Give programs what the first one was given, where that is still there, even if ops-db changed since."""
@@ -170,15 +193,11 @@ class Reproducer:
             texts += [None if part is None else part.content for part in self.cluster.store.read(wanted[len(texts) :])]
         return {run: _as_recorded(case, text) for (run, case), text in zip(cases.items(), texts, strict=True)}
 
-    def _lay_out(self, cases: Mapping[RunId, _Case]) -> dict[RunId, str]:
-        """Lay out attempts whose inputs are what they were; return why others cannot be."""
-        problems = self._changed_files(cases) if self.verify_inputs else {}
-        good = {run: case for run, case in cases.items() if run not in problems}
+    def _lay_out(self, cases: Sequence[_Case]) -> dict[Path, str]:
+        """Lay out attempts and return, by directory, why one could not be."""
         self.cluster.store.install_program()
-        bad = self.cluster.store.lay_out(
-            [Layout(case.plan.directory, case.rendered, needs_of(case.plan)) for case in good.values()]
-        )
-        return problems | {run: bad[case.directory] for run, case in good.items() if case.directory in bad}
+        layouts = [Layout(case.plan.directory, case.rendered, needs_of(case.plan)) for case in cases]
+        return self.cluster.store.lay_out(layouts)
 
     def _changed_files(self, cases: Mapping[RunId, _Case]) -> dict[RunId, str]:
         """Return which inputs of runs are not what was read; each file is looked at once."""
@@ -210,15 +229,6 @@ class Reproducer:
         kept = None if identical and not self.keep else case.directory
         return replace(found, outcome=outcome, files=files, kept=kept)
 
-    def _remove(self, directories: Sequence[Path]) -> None:
-        left = {directory.relative_to(self._all_scratch).as_posix() for directory in directories}
-        while left:
-            gone = self.cluster.store.remove(self._all_scratch, left)
-            if not gone:
-                _LOG.warning("%s: not removed: %s", self._all_scratch, ", ".join(sorted(left)))
-                return
-            left -= gone
-
 
 def _ready(software_cache: SoftwareCache, version: ReductionSoftwareVersion) -> Software:
     software = software_cache.software(version)
@@ -246,6 +256,7 @@ def _as_open(attempt: Attempt) -> OpenAttempt:
         sends=0,
         job_id=None,
         evidence=None,
+        purpose=Purpose.REPRODUCE,
     )
 
 

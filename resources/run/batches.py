@@ -4,11 +4,10 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from ccat_models.contract.job import Job
 from ccat_models.run.work import LeftBehind, OpenAttempt
 from resources.backend import Batch, JobRequest, Sent, Shape
-from resources.workspace.plan import AttemptPlan
 
 
 @dataclass(frozen=True)
@@ -16,8 +15,9 @@ class Prepared:
     """An attempt whose directory is laid out."""
 
     attempt: OpenAttempt
-    plan: AttemptPlan
-    job: Job
+    directory: Path
+    runtime: str
+    command: Sequence[str]
 
 
 def batches_of(prepared: Sequence[Prepared], largest: int) -> list[tuple[Batch, Sequence[Prepared]]]:
@@ -49,9 +49,9 @@ def shape_of(item: Prepared) -> Shape:
     """Return what an attempt needs of a node."""
     resources = item.attempt.resources
     return Shape(
-        cpus=item.plan.cpus,
-        memory_gb=item.plan.memory_gb,
-        time_limit_seconds=item.plan.time_limit_seconds,
+        cpus=int(resources["cpus"]),
+        memory_gb=float(resources["memory_gb"]),
+        time_limit_seconds=float(resources["time_hours"]) * 3600,
         gpus=int(resources.get("gpus", 0)),
         options={str(name): str(value) for name, value in (resources.get("slurm") or {}).items()},
     )
@@ -73,7 +73,7 @@ def _tried_at(item: Prepared) -> float:
 
 def _batch(key: str, items: Sequence[Prepared], indices: Sequence[int]) -> Batch:
     requests = [
-        JobRequest(item.attempt.submission_key, item.plan.directory.path, index)
+        JobRequest(item.attempt.submission_key, item.directory, index)
         for item, index in zip(items, indices, strict=True)
     ]
     return Batch(key, shape_of(items[0]), requests)

@@ -1,4 +1,7 @@
-"""From what an attempt left to its run's products, in one transaction; or to the class of its failure."""
+"""From what an attempt left to its run's products, in one transaction; or to the class of its failure.
+
+Of an attempt that reproduces its run it is recorded how that ended, and nothing of what it made is registered.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ from ccat_models.product.collect import Collected, register
 from ccat_models.run import attempt as attempts_of
 from ccat_models.run.retry import classify
 from ccat_models.run.work import OpenAttempt
-from ccat_models.tables.execution import FailureClass
+from ccat_models.tables.execution import FailureClass, Purpose
 from resources.backend import Ending
 from resources.errors import OutputsUnusable, ResultUnreadable
 from resources.location import Cluster
@@ -58,6 +61,10 @@ def fail(
 
 def _register(cluster: Cluster, attempt: OpenAttempt, directory: Path, found: Found, result: Result) -> None:
     check_paths(directory, result)
+    if attempt.purpose is Purpose.REPRODUCE:
+        with cluster.ops_db.write() as session:
+            attempts_of.ended_well(session, attempt.id, result)
+        return
     output_directory = found.output_directory or ""
     collected = Collected(
         result=result,

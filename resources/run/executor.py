@@ -1,5 +1,5 @@
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -7,14 +7,16 @@ from threading import Lock
 
 from ccat_models.run.lease import give_up_lease, note_observed, observed_at, take_lease
 from ccat_models.run.work import (
+    OpenAttempt,
     anything_ready,
     being_staged,
     latest_cancel_request,
     left_behind,
     open_attempts,
+    open_reproductions,
     take_up,
 )
-from ccat_models.tables.execution import RunStatus
+from ccat_models.tables.execution import AttemptState, RunStatus
 from resources.backend import Job
 from resources.errors import LeaseLost, TransientError
 from resources.location import Cluster
@@ -22,6 +24,7 @@ from resources.run.admission import AdmissionControl
 from resources.run.holder import is_gone, own_name
 from resources.run.leased_write import LeasedWrite
 from resources.run.observer import ask, clear, observe, see_marks
+from resources.run.scratch import remove_unwanted
 from resources.run.submitter import submit
 
 _LOG = logging.getLogger(__name__)
@@ -86,17 +89,22 @@ class Executor:
         cluster = self.cluster
         see_marks(cluster)
         jobs = self._observe() if self._is_time() else None
-        self._take_up(leased)
+        with cluster.ops_db.read() as session:
+            again = open_reproductions(session, cluster.location_id, cluster.backend.name, cluster.clock())
+        self._take_up(leased, sum(attempt.state is AttemptState.SENDING for attempt in again))
         with cluster.ops_db.read() as session:
             staging = open_attempts(session, cluster.location_id, cluster.backend.name, statuses=_STAGED)
+        staging = [*staging, *self._admitted(again, len(staging))]
         if staging:
             submit(leased, staging, jobs)
+        remove_unwanted(cluster)
 
     def _observe(self) -> Mapping[str, Job]:
         """Ask the back end about all jobs, record what it said, and return it."""
         cluster = self.cluster
         with cluster.ops_db.read() as session:
-            attempts = open_attempts(session, cluster.location_id, cluster.backend.name)
+            here = cluster.location_id, cluster.backend.name
+            attempts = [*open_attempts(session, *here), *open_reproductions(session, *here, cluster.clock())]
             ended = left_behind(session, cluster.location_id, cluster.backend.name, cluster.clock() - _LEFT_FOR)
         jobs = ask(cluster, attempts, ended)
         observe(cluster, attempts, jobs)
@@ -122,15 +130,30 @@ class Executor:
             note_observed(session, cluster.name, now)
         return True
 
-    def _take_up(self, leased: LeasedWrite) -> None:
+    def _take_up(self, leased: LeasedWrite, in_doubt: int) -> None:
+        """Take runs up as far as there is room for them and for so many reproductions that may have been sent."""
         cluster = self.cluster
         with cluster.ops_db.read() as session:
             if not anything_ready(session, cluster.location_id, cluster.clock()):
                 return
             waiting = being_staged(session, cluster.location_id, cluster.backend.name)
-        capacity = cluster.backend.capacity()
-        free = (BATCH if capacity is None else min(capacity, BATCH)) - waiting
+        free = self._capacity() - waiting - in_doubt
         if free > 0:
             only = None if cluster.watermarks.limit_bytes is None else self._admission_control.admitted(free)
             with leased.write() as session:
                 take_up(session, cluster.location_id, cluster.backend.name, free, cluster.clock(), only)
+
+    def _admitted(self, reproductions: Sequence[OpenAttempt], staging: int) -> list[OpenAttempt]:
+        """Return the reproductions that are to be submitted now: runs that are taken up come first."""
+        unsent = [attempt for attempt in reproductions if attempt.run_status in _STAGED]
+        new = [one for one in unsent if one.state is AttemptState.INTENDED and not one.cancel_requested]
+        if not new:
+            return unsent
+        free = self._capacity() - staging - (len(unsent) - len(new))
+        later = {attempt.id for attempt in new[max(free, 0) :]}
+        return [attempt for attempt in unsent if attempt.id not in later]
+
+    def _capacity(self) -> int:
+        """Return how many jobs more may be sent in one go."""
+        capacity = self.cluster.backend.capacity()
+        return BATCH if capacity is None else min(capacity, BATCH)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ccat_models.run import attempt as attempts_of
-from ccat_models.run.work import LeftBehind, OpenAttempt, anything_on_its_way, open_attempts
+from ccat_models.run.work import LeftBehind, OpenAttempt, anything_on_its_way, open_attempts, open_reproductions
 from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from resources.backend import ALIVE, Ending, Job, JobState
 from resources.errors import TransientError
@@ -46,8 +46,10 @@ def see_marks(cluster: Cluster) -> None:
     for first in range(0, len(marks), _MARKS_AT_A_TIME):
         some = marks[first : first + _MARKS_AT_A_TIME]
         with cluster.ops_db.read() as session:
-            marked = open_attempts(session, cluster.location_id, cluster.backend.name, statuses=_OBSERVED, keys=some)
-        _collect_marked(cluster, marked)
+            here = cluster.location_id, cluster.backend.name
+            marked = open_attempts(session, *here, statuses=_OBSERVED, keys=some)
+            again = open_reproductions(session, *here, cluster.clock(), keys=some)
+        _collect_marked(cluster, [*marked, *(attempt for attempt in again if attempt.run_status in _OBSERVED)])
         with cluster.ops_db.read() as session:
             seen_to = set(some) - attempts_of.still_open(session, some)
         if seen_to:

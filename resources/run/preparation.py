@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from ccat_models.run import reproducing
 from ccat_models.run.briefing import RunBriefing, brief
 from ccat_models.run.work import OpenAttempt
 from ccat_models.tables.base import AttemptId
@@ -43,7 +45,7 @@ def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[Pre
             layouts.append(laid_out[0])
             prepared.append(laid_out[1])
     bad = cluster.store.lay_out(layouts)
-    problems |= {item.attempt.id: bad[item.plan.directory.path] for item in prepared if item.plan.directory.path in bad}
+    problems |= {item.attempt.id: bad[item.directory] for item in prepared if item.directory in bad}
     return [item for item in prepared if item.attempt.id not in problems], problems
 
 
@@ -58,7 +60,17 @@ def _lay_out(
     marks = cluster.store.marks if node.leaves_marks else None
     plan = replace(plan, job_id_variable=node.job_id_variable, ended_directory=marks)
     rendered = render_job(plan, python=node.python, apptainer=node.apptainer or "apptainer")
-    return Layout(plan.directory, rendered, needs_of(plan)), Prepared(attempt, plan, rendered.job)
+    prepared = Prepared(attempt, plan.directory.path, rendered.job.runtime, rendered.job.command)
+    return Layout(plan.directory, rendered, needs_of(plan)), prepared
+
+
+def laid_out(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared]:
+    """Return attempts that reproduce runs: the process that waits for them has laid them out, as they were recorded."""
+    if not attempts:
+        return []
+    with cluster.ops_db.read() as session:
+        commands = reproducing.commands(session, [attempt.id for attempt in attempts])
+    return [Prepared(one, Path(one.directory or ""), *commands[one.id]) for one in attempts if one.id in commands]
 
 
 @dataclass

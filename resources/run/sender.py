@@ -68,9 +68,9 @@ class _Sending:
         intents = [
             attempts_of.Intent(
                 attempt_id=item.attempt.id,
-                directory=str(item.plan.directory.path),
-                runtime=item.job.runtime,
-                command=item.job.command,
+                directory=str(item.directory),
+                runtime=item.runtime,
+                command=item.command,
                 batch_key=batch.key,
                 batch_index=request.index,
             )

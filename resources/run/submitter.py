@@ -6,12 +6,12 @@ from pathlib import Path
 
 from ccat_models.run.submission import MOST_SENDS, Step, SubmissionState, next_step
 from ccat_models.run.work import OpenAttempt
-from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
+from ccat_models.tables.execution import AttemptState, FailureClass, Purpose, RunStatus
 from resources.backend import Job
 from resources.location import Cluster
 from resources.run import unsent
 from resources.run.leased_write import LeasedWrite
-from resources.run.preparation import prepare
+from resources.run.preparation import laid_out, prepare
 from resources.run.sender import send
 
 
@@ -27,10 +27,12 @@ def submit(leased: LeasedWrite, attempts: Sequence[OpenAttempt], jobs: Mapping[s
     unsent.cancel(leased, steps[Step.CANCEL])
     given_up = f"sent {MOST_SENDS} times, and {cluster.backend.name} never knew of it"
     unsent.fail(leased, FailureClass.INFRASTRUCTURE, [(attempt, given_up) for attempt in steps[Step.GIVE_UP]])
-    prepared, problems = prepare(cluster, steps[Step.SEND])
-    bad = [(attempt, problems[attempt.id]) for attempt in steps[Step.SEND] if attempt.id in problems]
+    executing = [attempt for attempt in steps[Step.SEND] if attempt.purpose is Purpose.EXECUTE]
+    prepared, problems = prepare(cluster, executing)
+    bad = [(attempt, problems[attempt.id]) for attempt in executing if attempt.id in problems]
     unsent.fail(leased, FailureClass.STAGING, bad)
-    send(leased, prepared)
+    again = laid_out(cluster, [attempt for attempt in steps[Step.SEND] if attempt.purpose is Purpose.REPRODUCE])
+    send(leased, [*prepared, *again])
 
 
 def _steps(

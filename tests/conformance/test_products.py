@@ -157,7 +157,7 @@ def rendered(yard: Yard) -> tuple[str, list[str], list[bytes]]:
     [(batch, items)] = batches_of(prepared, 100)
     script = render(replace(batch, key="b" * 32), site_of(load(yard.settings).settings))
     names = ("job.json", "config/manifest.json")
-    files = [(item.plan.directory.path / name).read_bytes() for item in items for name in names]
+    files = [(item.directory / name).read_bytes() for item in items for name in names]
     return script, voice.said, files
 
 

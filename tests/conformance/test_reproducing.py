@@ -8,6 +8,7 @@ import pytest
 
 from ccat_models.product.copies import Selection
 from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import Attempt, AttemptState, Purpose
 from resources.product.reproduction import Reproducer
 from resources.product.verification import Finding, Verification
 from tests.support.parts.apptainer import Image
@@ -17,6 +18,11 @@ EVERYTHING = Selection(pipeline="letters")
 FIRST, SECOND = RunId(1), RunId(2)
 
 
+def executing(yard: Yard) -> list[Attempt]:
+    """Return the attempts that have executed runs, and not reproduced them."""
+    return [attempt for attempt in yard.attempts() if attempt.purpose is Purpose.EXECUTE]
+
+
 def made_again(yard: Yard) -> list[dict[str, str]]:
     """Return what became of each run's files, after nothing but them has changed."""
     found = Reproducer(yard.another_process(), 0.2).reproduce([FIRST, SECOND])
@@ -24,7 +30,9 @@ def made_again(yard: Yard) -> list[dict[str, str]]:
         assert run.now is not None
         assert run.recorded is not None
         assert (run.now.image_sha256, run.now.runtime) == (run.recorded.image_sha256, run.recorded.runtime)
-    assert len(yard.attempts()) == 2
+    assert len(executing(yard)) == 2
+    again = [attempt for attempt in yard.attempts() if attempt.purpose is Purpose.REPRODUCE]
+    assert [(one.state, one.failure_class, one.number) for one in again] == [(AttemptState.ENDED, None, -1)] * 2
     if yard.slurm is not None:
         assert yard.queue() == {}
     return [{file.path: file.finding.value for file in run.files} for run in found]

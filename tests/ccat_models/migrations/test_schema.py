@@ -49,7 +49,8 @@ def describe(session: Session) -> dict[str, list[str]]:
 
 
 def _lines(sql: str) -> list[str]:
-    return sorted(line.strip().rstrip(",") for line in sql.splitlines())
+    """Return a table's parts; SQLite quotes the name of one that a migration has replaced, which means nothing."""
+    return sorted(line.strip().rstrip(",") for line in sql.replace('"', "").splitlines())
 
 
 def test_migrated_transitions_are_those_of_the_code(ops_db: OpsDb) -> None:

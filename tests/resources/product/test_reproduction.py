@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,9 +18,12 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from ccat_models.clock import system_clock
 from ccat_models.lineage.completed import current_runs
+from ccat_models.run.reproducing import FORGOTTEN_AFTER, Reproducing
 from ccat_models.tables import Base
 from ccat_models.tables.base import RunId
+from ccat_models.tables.execution import Attempt, AttemptState, Purpose
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.places import PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct
@@ -32,6 +36,7 @@ from resources.ops_db import OpsDb
 from resources.product.comparison import FileFinding
 from resources.product.reproduction import Reproducer
 from resources.product.reproduction_report import Outcome, Reproduction
+from resources.product.scratch_attempts import ScratchAttempts
 from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
@@ -112,10 +117,17 @@ class Bench:
         return Counter({line.rpartition(" ")[0]: n for line, n in (self.executions() - self.given).items()})
 
     def everything(self) -> Mapping[str, object]:
-        """Return all rows, and all files of the workspace but for the scratch."""
+        """Return all files of the workspace but for the scratch, and all rows that no reproduction may change.
+
+        It may add and change attempts that reproduce, and takes the cluster's lease.
+        """
+        own = {"attempt": Attempt.purpose == Purpose.EXECUTE, "observer_lease": sa.false()}
         with self.works.cluster.ops_db.read() as session:
             rows: dict[str, object] = {
-                table.name: sorted((tuple(row) for row in session.execute(sa.select(table))), key=repr)
+                table.name: sorted(
+                    (tuple(row) for row in session.execute(sa.select(table).where(own.get(table.name, sa.true())))),
+                    key=repr,
+                )
                 for table in Base.metadata.sorted_tables
             }
         base = self.works.cluster.base
@@ -125,6 +137,12 @@ class Bench:
     def scratch(self) -> list[Path]:
         """Return what is left of reproductions."""
         return list((self.works.cluster.base / ".reproduce").glob("*"))
+
+    def reproductions(self, run: int) -> list[Attempt]:
+        """Return the attempts that reproduce a run, the newest first."""
+        reproducing = sa.select(Attempt).where(Attempt.run_id == run, Attempt.purpose == Purpose.REPRODUCE)
+        with self.works.cluster.ops_db.read() as session:
+            return list(session.scalars(reproducing.order_by(Attempt.number)))
 
     def executions(self) -> Counter[str]:
         """Return how often each step was executed on each sub-group with which submission key."""
@@ -175,6 +193,7 @@ def said(found: list[Reproduction]) -> str:
 
 def test_what_is_the_same_again_is_said_to_be_identical_and_leaves_nothing(bench: Bench) -> None:
     on_progress: list[tuple[int, int]] = []
+    before = len(bench.reproductions(LAST))
     found = bench.reproduce(LAST, SAME, on_progress=lambda ended, running: on_progress.append((ended, running)))
     assert [one.run_id for one in found] == [LAST, SAME]
     assert outcomes(found) == ["identical"] * 2
@@ -183,6 +202,9 @@ def test_what_is_the_same_again_is_said_to_be_identical_and_leaves_nothing(bench
     assert max(bench.executions().values()) == 2  # programs see the recorded submission key
     assert bench.scratch() == []
     assert on_progress[-1] == (2, 0)
+    newest, *_ = bench.reproductions(LAST)
+    assert (newest.number, newest.state, newest.exit_code) == (-before - 1, AttemptState.ENDED, 0)
+    assert (newest.failure_class, newest.wanted_until) == (None, None)
     recorded, now = found[0].recorded, found[0].now
     assert recorded is not None
     assert now is not None
@@ -274,12 +296,12 @@ def test_an_image_that_is_gone_is_told(tmp_path: Path, sqlite_template: Path) ->
     ("run", "message"),
     [
         (FAIL, "failed: exit code 1: out of luck"),
-        (VANISH, "lost: not in the queue and without a result; it had begun"),
+        (VANISH, "lost: not in the queue and without a result for N s; it had begun"),
     ],
 )
 def test_a_second_execution_that_fails_or_is_lost_is_told_and_kept(bench: Bench, run: int, message: str) -> None:
     (found,) = bench.reproduce(run)
-    assert (found.outcome, found.message) == (Outcome.FAILED, message)
+    assert (found.outcome, re.sub(r"for \d+ s", "for N s", found.message)) == (Outcome.FAILED, message)
     assert found.kept is not None
     assert (found.kept / "job.json").is_file()
 
@@ -315,20 +337,60 @@ def test_an_interruption_ends_the_jobs_and_removes_all(bench: Bench) -> None:
     assert bench.scratch() == []
 
 
-def test_what_kills_the_orchestrator_leaves_the_original_untouched(bench: Bench) -> None:
-    base, before, child = bench.works.cluster.base, bench.everything(), os.fork()
+def another_time(cluster: Cluster, passed: timedelta) -> Cluster:
+    """Return the cluster as another process has it so much later."""
+    return replace(cluster, clock=lambda: system_clock() + passed)
+
+
+def tick(cluster: Cluster) -> bool:
+    """Let the executor act once, as the sensor does; say whether it could."""
+    executor = Executor(cluster)
+    acted = executor.tick()
+    executor.release()
+    return acted
+
+
+def test_what_is_left_of_a_killed_process_is_ended_and_removed_by_the_executor(bench: Bench) -> None:
+    cluster, before, reproduced, child = bench.works.cluster, bench.everything(), bench.reproductions(SLEEP), os.fork()
     if child == 0:
         try:
-            Reproducer(bench.works.cluster, 0.02).reproduce([RunId(SLEEP)])
+            own = replace(cluster, ops_db=OpsDb(cluster.ops_db.url.render_as_string(hide_password=False)))
+            Reproducer(own, 0.02).reproduce([RunId(SLEEP)])
         finally:
             os._exit(1)
-    eventually(lambda: wrappers(base))
+    eventually(lambda: wrappers(cluster.base))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    for pid in wrappers(base):
-        os.kill(pid, signal.SIGTERM)
-    eventually(lambda: not wrappers(base))
+    (scratch,) = bench.scratch()
+    assert tick(cluster)
+    assert wrappers(cluster.base), "it may yet be waited for"
+    soon = another_time(cluster, FORGOTTEN_AFTER)
+    eventually(lambda: tick(soon) and bench.reproductions(SLEEP)[0].state is AttemptState.ENDED)
+    eventually(lambda: not wrappers(cluster.base))
+    assert bench.scratch() == [scratch]
+    assert tick(another_time(cluster, 2 * FORGOTTEN_AFTER))
+    assert bench.scratch() == []
+    left, *earlier = bench.reproductions(SLEEP)
+    assert len(earlier) == len(reproduced)
+    assert (left.failure_class, left.wanted_until, left.directory) == (
+        None,
+        None,
+        f"{scratch}/letters/executed_obs_unit=scan-4/read/run-5/attempt-1",
+    )
     assert bench.everything() == before
+
+
+def test_what_a_killed_process_had_not_laid_out_is_never_sent(bench: Bench) -> None:
+    cluster, directory = bench.works.cluster, bench.works.cluster.base / ".reproduce" / "killed" / "attempt-1"
+    waiting = ScratchAttempts(Executor(cluster), 0.02)
+    waiting.add([Reproducing(RunId(SAME), "0" * 32, str(directory), RESOURCES)])
+    before, given = bench.everything(), bench.executions()
+    assert tick(cluster)
+    assert bench.reproductions(SAME)[0].state is AttemptState.INTENDED
+    assert tick(another_time(cluster, FORGOTTEN_AFTER))
+    assert (bench.reproductions(SAME)[0].state, bench.reproductions(SAME)[0].sends) == (AttemptState.ENDED, 0)
+    assert tick(another_time(cluster, 2 * FORGOTTEN_AFTER))
+    assert (bench.scratch(), bench.everything(), bench.executions()) == ([], before, given)
 
 
 def doubtful(bench: Bench, slots: int = 4, **fields: Any) -> tuple[Cluster, FakeDoubtfulBackEnd]:
@@ -364,11 +426,11 @@ class Narrow(FakeDoubtfulBackEnd):
 @pytest.mark.parametrize("kind", [Crowded, Narrow])
 def test_what_there_is_no_place_for_now_is_sent_later(bench: Bench, kind: type[FakeDoubtfulBackEnd]) -> None:
     backend = kind(LocalBackEnd(bench.works.cluster.base, slots=1, python=sys.executable))
-    surely_not_sent = replace(QUICK, resend_after=timedelta(hours=1))
-    cluster = replace(bench.works.cluster, backend=backend, timing=surely_not_sent)
+    cluster = replace(bench.works.cluster, backend=backend)
     assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
     assert bench.executed() == {f"read executed_obs_unit=scan-{scan}": 1 for scan in (0, 6)}
     assert len(backend.sent) == 3
+    assert [bench.reproductions(run)[0].sends for run in (SAME, LAST)] == [1, 1], "what was put off was never sent"
 
 
 def test_nothing_is_sent_while_something_is_in_doubt(bench: Bench) -> None:
@@ -395,3 +457,34 @@ def test_more_runs_than_there_is_room_for_take_turns(bench: Bench) -> None:
     cluster, backend = doubtful(bench, slots=1)
     assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
     assert len(backend.sent) == 2
+
+
+def test_runs_that_wait_are_sent_before_reproductions(tmp_path: Path, sqlite_template: Path) -> None:
+    bench = Bench.open(tmp_path, sqlite_template)
+    bench.complete("a", "b")
+    bench.works.observatory.scan(2, "c")
+    bench.works.request()
+    (run,) = bench.works.in_flight()
+    cluster, backend = doubtful(bench, slots=1)
+    assert outcomes(Reproducer(cluster, 0.02).reproduce([RunId(1)])) == ["identical"]
+    with cluster.ops_db.read() as session:
+        keys = dict(session.execute(sa.select(Attempt.submission_key, Attempt.run_id)).tuples().all())
+    assert [keys[key] for key in backend.sent] == [run, 1]
+    assert [len(batch.requests) for batch in backend.batches] == [1, 1], "neither was put off"
+
+
+def test_another_process_may_move_what_is_reproduced(bench: Bench) -> None:
+    other = Executor(bench.works.cluster)
+    assert other.tick()
+    moved: list[bool] = []
+
+    def sleep(seconds: float) -> None:
+        moved.append(other.tick())
+        time.sleep(seconds)
+
+    try:
+        assert outcomes(bench.reproduce(SAME, sleep=sleep)) == ["identical"]
+    finally:
+        other.release()
+    assert len(moved) > 1
+    assert all(moved), "the lease stays with the other one"

@@ -1,0 +1,149 @@
+"""Attempts that reproduce runs: their rows, waiting until the executor has ended them, and giving them up."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from ccat_models.contract.result import Result
+from ccat_models.run import attempt as attempts_of
+from ccat_models.run import reproducing
+from ccat_models.tables.base import AttemptId, RunId
+from ccat_models.tables.execution import Attempt, FailureClass
+from resources.errors import OutputsUnusable, ResultUnreadable, TransientError
+from resources.location import Cluster
+from resources.run.batches import Prepared
+from resources.run.executor import Executor
+from resources.workspace.store import Found
+
+_LOG = logging.getLogger(__name__)
+_ABANDON_SECONDS = 90.0  # longer than any back end takes to end a job that it was asked to end
+
+ProgressCallback = Callable[[int, int], None]  # given how many attempts have ended, and how many run
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended: its result and what it left, or why there is none."""
+
+    result: Result | None = None
+    found: Found | None = None
+    problem: str = ""
+
+
+@dataclass
+class ScratchAttempts:
+    """The attempts of one reproduction. The executor moves them: this process's, or another one that has the lease."""
+
+    executor: Executor
+    poll_seconds: float
+    sleep: Callable[[float], None] = time.sleep
+    _all: list[AttemptId] = field(default_factory=list)
+    _wanted_at: datetime | None = None
+
+    @property
+    def _cluster(self) -> Cluster:
+        return self.executor.cluster
+
+    def add(self, runs: Sequence[reproducing.Reproducing]) -> Mapping[RunId, AttemptId]:
+        """Record an attempt for each run, before anything of it is laid out: what is left is found whatever happens."""
+        if not runs:
+            return {}
+        now = self._cluster.clock()
+        with self._cluster.ops_db.write() as session:
+            added = reproducing.add_reproductions(session, runs, self._cluster.backend.name, now)
+            self._all += added.values()
+            reproducing.want(session, self._all, now)  # all until the same time: their files are removed together
+        self._wanted_at = now
+        return added
+
+    def start(self, prepared: Sequence[Prepared], problems: Mapping[AttemptId, str]) -> None:
+        """Let the executor have the attempts that are laid out, and end the others with why they could not be."""
+        with self._cluster.ops_db.write() as session:
+            jobs = {item.attempt.id: (item.runtime, item.command) for item in prepared}
+            reproducing.laid_out(session, jobs)
+            for attempt, problem in problems.items():
+                attempts_of.failed(session, attempt, FailureClass.STAGING, problem, self._cluster.clock())
+
+    def wait(self, prepared: Sequence[Prepared], on_progress: ProgressCallback) -> Mapping[AttemptId, Ended]:
+        """Move attempts on until all have ended, and return how."""
+        waiting = {item.attempt.id: item for item in prepared}
+        found: dict[AttemptId, Ended] = {}
+        while waiting:
+            self.keep_waiting()
+            self.executor.tick()
+            with self._cluster.ops_db.read() as session:
+                ended = reproducing.ended(session, waiting)
+                running = reproducing.running(session, waiting)
+            new = self._look({attempt.id: attempt for attempt in ended}, waiting)
+            found |= new
+            waiting = {attempt: item for attempt, item in waiting.items() if attempt not in new}
+            on_progress(len(found), running)
+            if waiting:
+                self.sleep(self.poll_seconds)
+        return found
+
+    def keep_waiting(self) -> None:
+        """Let others see that somebody waits here, before that is forgotten."""
+        now = self._cluster.clock()
+        if self._wanted_at is None or now - self._wanted_at < reproducing.FORGOTTEN_AFTER / 6:
+            return
+        with self._cluster.ops_db.write() as session:
+            reproducing.want(session, self._all, now)
+        self._wanted_at = now
+
+    def finish(self) -> None:
+        """Say that all files were seen to, and let another process have the lease."""
+        if self._all:
+            with self._cluster.ops_db.write() as session:
+                reproducing.seen_to(session, self._all)
+            self.executor.release()
+
+    def abandon(self) -> bool:
+        """Cancel what has not ended, as any attempt is, and say whether all of it ends while we look on."""
+        if not self._all:
+            return True
+        with self._cluster.ops_db.write() as session:
+            reproducing.give_up(session, self._all, self._cluster.clock())
+        end = time.monotonic() + _ABANDON_SECONDS
+        while time.monotonic() < end:
+            self.executor.tick()
+            with self._cluster.ops_db.read() as session:
+                if len(reproducing.ended(session, self._all)) == len(self._all):
+                    return True
+            time.sleep(min(self.poll_seconds, 1.0))  # not the caller's: that may be interrupted already
+        _LOG.warning("%s: jobs that do not end: the executor removes their files later", self._cluster.name)
+        self.executor.release()
+        return False
+
+    def _look(self, ended: Mapping[AttemptId, Attempt], items: Mapping[AttemptId, Prepared]) -> dict[AttemptId, Ended]:
+        """Return how attempts ended that have; those whose files cannot be read now are left out until next time."""
+        places = {attempt: items[attempt].directory for attempt in ended}
+        try:
+            seen = self._cluster.store.look(places.values())
+        except TransientError as error:
+            _LOG.warning("%s: %s: asking again later", self._cluster.name, error)
+            return {}
+        return {
+            id_: _ended(attempt, places[id_], seen[places[id_]])
+            for id_, attempt in ended.items()
+            if places[id_] in seen and not self._may_be_read_later(attempt, seen[places[id_]])
+        }
+
+    def _may_be_read_later(self, attempt: Attempt, seen: Found) -> bool:
+        since = self._cluster.clock() - (attempt.finished_at or self._cluster.clock())
+        return seen.trouble is not None and attempt.failure_class is None and since < self._cluster.timing.unread_after
+
+
+def _ended(attempt: Attempt, place: Path, seen: Found) -> Ended:
+    if attempt.failure_class is FailureClass.LOST:
+        return Ended(problem=f"lost: {attempt.failure_message}")
+    try:
+        result = seen.result(place, attempt.submission_key)
+    except (ResultUnreadable, OutputsUnusable) as error:
+        return Ended(problem=str(error))
+    if result is not None:
+        return Ended(result, seen)
+    return Ended(problem=attempt.failure_message or "cancelled: this process gave no sign of life for too long")
