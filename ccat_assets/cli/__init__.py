@@ -1,3 +1,3 @@
-from ccat_assets.cli.app import main
+from ccat_assets.cli.entry import main
 
 __all__ = ["main"]

@@ -43,7 +43,7 @@ def export(
 
 
 def _write_text(app: Application, what: str, form: str, output: Path | None) -> None:
-    from ccat_assets.provenance.formats import TextFormat, text_of  # noqa: PLC0415 - astropy and prov take seconds
+    from ccat_assets.provenance.formats import TextFormat, text_of  # astropy and prov take seconds
 
     with app.ops_db.read() as session:
         scope = find_scope(session, what)
@@ -55,7 +55,7 @@ def _write_text(app: Application, what: str, form: str, output: Path | None) -> 
 
 
 def _write_crate(app: Application, what: str, output: Path, license_text: str, *, with_files: bool) -> None:
-    from ccat_assets.provenance import ro_crate_files as files  # noqa: PLC0415 - takes seconds, likewise
+    from ccat_assets.provenance import ro_crate_files as files  # takes seconds, likewise
 
     as_archive = output.suffix == ".zip"
     with disk_asked(output):

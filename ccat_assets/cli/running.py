@@ -121,7 +121,7 @@ def _shown_by(bar: Progress, pipeline: str) -> Callable[[Mapping[RunId, RunStatu
 
 def publish_all(app: Application, *, quiet: bool) -> int:
     """Show in Dagit what ops-db knows and Dagster does not."""
-    from ccat_assets.dagit.publish import publish_to_home  # noqa: PLC0415 - Dagster takes seconds to import
+    from ccat_assets.dagit.publish import publish_to_home  # Dagster takes seconds to import
 
     count = publish_to_home(app)
     if count and not quiet:

@@ -16,9 +16,9 @@ def serve(
     with_parent: Annotated[bool, typer.Option("--with-parent", help="End when whoever started it has ended.")] = False,
 ) -> None:
     """Give out the files of products to browsers: Dagit's links lead here (setting products_url)."""
-    import uvicorn  # noqa: PLC0415 - only this command needs it
+    import uvicorn
 
-    from ccat_assets.api.product_server import product_server  # noqa: PLC0415
+    from ccat_assets.api.product_server import product_server
 
     app = ready()
     if with_parent:

@@ -51,6 +51,6 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Dagit on loopback; 0 takes a free one.")] = 3000,
 ) -> None:
     """Observe, ingest, run the CHAI pipeline to its map, and show where it came from."""
-    from ccat_assets.cli.demo import run_demo  # noqa: PLC0415 - numpy and astropy take seconds to import
+    from ccat_assets.cli.demo import run_demo  # numpy and astropy take seconds to import
 
     run_demo(application(), scans=scans, serve_on=port if serve else None)

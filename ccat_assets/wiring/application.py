@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from ccat_assets.wiring.locations import cluster_of
 from ccat_assets.wiring.settings import Settings
 from ccat_models.clock import Clock, system_clock
 from ccat_models.errors import NotFound, Refused
 from ccat_models.migrations import is_current
 from ccat_models.raw.locations import processing_locations
-from resources.location import Cluster
 from resources.ops_db import OpsDb
-from resources.run.executor import Executor
+
+if TYPE_CHECKING:  # most commands only read the database
+    from resources.location import Cluster
+    from resources.run.executor import Executor
 
 LOCAL_LOCATION = "local"
 
@@ -29,14 +31,18 @@ class Application:
         return OpsDb(self.settings.ops_db_url)
 
     @cached_property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> "Cluster":
         """Return where this process runs jobs; raise Refused for a database that is not there or not current."""
+        from ccat_assets.wiring.locations import cluster_of
+
         self.check_database()
         return cluster_of(self.settings, self.ops_db, self._location_id(), self.clock)
 
     @cached_property
-    def executor(self) -> Executor:
+    def executor(self) -> "Executor":
         """Return what moves this cluster's runs on."""
+        from resources.run.executor import Executor
+
         return Executor(self.cluster)
 
     def check_database(self) -> None:

@@ -22,7 +22,7 @@ def archive_of(settings: Settings, location: DataLocation) -> Archive:
 
 
 def _s3_archive(settings: Settings, location: S3DataLocation) -> Archive:
-    from resources.archive.s3 import Bucket, Credentials, S3Archive  # noqa: PLC0415 - most commands need none, and wait
+    from resources.archive.s3 import Bucket, Credentials, S3Archive
 
     variables = s3_variables(location.name)
     found = settings.s3_credentials.get(variables[0])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ccat_assets.wiring.archives import archive_of
 from ccat_assets.wiring.settings import Settings
@@ -20,11 +21,13 @@ from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
 from resources.shell.port import Shell
 from resources.shell.remote_program import RemoteProgram, program_path
-from resources.shell.ssh import SshShell, SshTarget
 from resources.slurm.backend import Limits, SlurmBackEnd
 from resources.slurm.render import Site
 from resources.workspace.store import AttemptStore
 from resources.workspace.watermarks import Amount, Watermarks
+
+if TYPE_CHECKING:
+    from resources.shell.ssh import SshTarget
 
 
 def cluster_of(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) -> Cluster:
@@ -53,6 +56,8 @@ def shell_of(settings: Settings) -> Shell:
     """Return the shell of the machine that has Slurm's commands."""
     if not settings.ssh_host:
         return LocalShell()
+    from resources.shell.ssh import SshShell
+
     return SshShell(_target(settings))
 
 
@@ -136,12 +141,12 @@ def _timing(settings: Settings, default: Timing) -> Timing:
     )
 
 
-def _target(settings: Settings) -> SshTarget:
+def _target(settings: Settings) -> "SshTarget":
     node = _account(settings, settings.ssh_host, settings.ssh_port, settings.ssh_user)
     return replace(node, jump=_jump(settings)) if settings.ssh_jump else node
 
 
-def _jump(settings: Settings) -> SshTarget:
+def _jump(settings: Settings) -> "SshTarget":
     user, _, address = settings.ssh_jump.rpartition("@")
     host, _, port = address.partition(":")
     if not host or (port and not port.isdigit()):
@@ -149,7 +154,9 @@ def _jump(settings: Settings) -> SshTarget:
     return _account(settings, host, int(port or 22), user or settings.ssh_user)
 
 
-def _account(settings: Settings, host: str, port: int, user: str) -> SshTarget:
+def _account(settings: Settings, host: str, port: int, user: str) -> "SshTarget":
+    from resources.shell.ssh import SshTarget
+
     return SshTarget(
         host=host,
         port=port,

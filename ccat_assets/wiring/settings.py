@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import (
+    BaseModel,
+    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -21,7 +23,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ccat_assets.wiring.s3_credentials import S3_VARIABLE, S3Credentials, credentials_in
 from ccat_models.errors import InvalidDeclaration
@@ -43,10 +44,10 @@ _WEB_ADDRESSES = ("products_url", "openlineage_url")  # shown in Dagit, so crede
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every value that an operator may set; paths left out lie below `home`."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
     home: Path = Field(REPOSITORY / ".ccat", description="everything the program writes lies below")
     database_url: SecretStr | None = Field(None, description="ops-db; default: SQLite below home")
@@ -177,19 +178,6 @@ class Settings(BaseSettings):
         if url is not None and not is_database_url(url.get_secret_value()):
             raise ValueError("must be a URL, e.g. postgresql://user@host/name")
         return url
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from `load` alone, which knows where each came from."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
 
     @property
     def ops_db_url(self) -> str:

@@ -3,7 +3,6 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, NewType
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 
 PackageId = NewType("PackageId", int)
@@ -16,7 +15,15 @@ ProductId = NewType("ProductId", int)
 # SQLite counts rows by itself only in a column whose type reads INTEGER.
 BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _DIGITS = 18  # a number with so many fits into it
-JSON = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class _Jsonb(sa.JSON):
+    """PostgreSQL's jsonb, without importing its dialect where the database is SQLite."""
+
+    __visit_name__ = "JSONB"
+
+
+JSON = sa.JSON(none_as_null=True).with_variant(_Jsonb(none_as_null=True), "postgresql")
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):

@@ -9,6 +9,7 @@ import typer
 from pydantic import BaseModel, Field
 
 from ccat_assets.cli.app import app
+from ccat_assets.cli.commands import COMMANDS, GROUPS
 from ccat_assets.wiring.settings import Settings
 from ccat_models.gap.reasons import Reason
 from ccat_models.grouping.operators import OPERATORS
@@ -33,8 +34,7 @@ def test_everything_that_is_made_stands_on_one_page() -> None:
 def test_every_registered_command_is_there() -> None:
     page = commands_page(app)
     headings = set(re.findall(r"^#+ `ccat ([\w -]+)`$", page, re.MULTILINE))
-    groups = {str(group.name) for group in app.registered_groups}
-    assert groups | {str(command.name) for command in app.registered_commands} <= headings
+    assert {*filter(None, GROUPS), *(command.name for command in COMMANDS)} <= headings
     assert {"pipeline apply", "container check"} <= headings
 
 

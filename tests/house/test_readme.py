@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ccat_assets.cli.app import app
+from ccat_assets.cli.commands import COMMANDS
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [
@@ -18,11 +18,7 @@ COMMAND = re.compile(r"\bccat ((?:[a-z]+ ?){1,2})")
 
 
 def known_commands() -> set[str]:
-    alone = {str(command.name) for command in app.registered_commands}
-    groups = [(group.name, group.typer_instance) for group in app.registered_groups]
-    return alone | {
-        f"{name} {command.name}" for name, group in groups if group for command in group.registered_commands
-    }
+    return {command.name for command in COMMANDS}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))

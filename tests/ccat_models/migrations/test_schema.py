@@ -1,6 +1,7 @@
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.orm import Session
 
 from ccat_models import migrations
@@ -85,9 +86,16 @@ def test_guards_know_every_status() -> None:
     assert [f"{old} -> {new}" for old, new in pairs if f"status {old} -> {new}'" not in legal_or_refused] == []
 
 
+def test_the_newest_revision_is_the_one_that_alembic_finds() -> None:
+    scripts = ScriptDirectory.from_config(migrations.configuration())
+    assert scripts.get_heads() == [migrations.head()]
+
+
 def test_a_fresh_database_is_not_current_and_a_migrated_one_is(bare_db: OpsDb) -> None:
     assert migrations.current(bare_db.engine) is None
     assert not migrations.is_current(bare_db.engine)
     migrations.upgrade(bare_db.engine)
-    assert migrations.current(bare_db.engine) == migrations.head()
+    with bare_db.engine.connect() as connection:
+        noted = MigrationContext.configure(connection).get_current_revision()
+    assert migrations.current(bare_db.engine) == migrations.head() == noted
     assert migrations.is_current(bare_db.engine)
