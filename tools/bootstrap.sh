@@ -41,5 +41,6 @@ callers_path=$PATH
 export PATH="$PWD/.tools/bin:$HOME/.local/bin:$PATH"
 uv --version >/dev/null 2>&1 || install_uv
 say "installing dependencies into .venv ($(uv --version))"
-uv sync --frozen --quiet --compile-bytecode # else each program compiles what it imports where Python may not keep it
+# compiled: else each program compiles what it imports, where Python may not keep bytecode
+uv sync --frozen --quiet --extra examples --compile-bytecode
 say "ready; try: make run ONCE=1"

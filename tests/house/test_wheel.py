@@ -1,5 +1,7 @@
 import shutil
 import subprocess  # noqa: TID251 - builds the wheel as people do
+import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from tests.support.parts.not_run import not_run
 
 ROOT = Path(__file__).parents[2]
+SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +39,25 @@ def test_the_wheel_holds_all_of_ccat_models(names: set[str]) -> None:
     assert ours - names == set()
     assert {"ccat_models/py.typed", "ccat_models/migrations/env.py", "ccat_models/migrations/script.py.mako"} <= names
     assert "ccat_models/migrations/versions/0001_tables.py" in names
+
+
+@pytest.mark.parametrize("editable", [False, True])
+def test_there_is_a_ccat_where_it_works_and_nowhere_else(tmp_path: Path, editable: bool) -> None:
+    uv = shutil.which("uv")
+    if uv is None:
+        not_run("uv", "make setup")
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv"], check=True)
+    install: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", python, "--no-deps"]
+    install += ["--editable", ROOT] if editable else [ROOT]
+    subprocess.run(install, check=True, capture_output=True)
+    own = subprocess.check_output([python, "-c", SITE_PACKAGES], text=True).strip()
+    Path(own, "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    ccat = python.with_name("ccat")
+    if editable:
+        written = subprocess.check_output([ccat, "--version"], text=True, cwd=tmp_path).strip()
+        assert f'\nversion = "{written}"\n' in (ROOT / "pyproject.toml").read_text()
+    else:
+        assert not ccat.exists()
+        asked = "from ccat_models import migrations; print(migrations.__file__, migrations.head())"
+        assert subprocess.check_output([python, "-c", asked], text=True, cwd=tmp_path).startswith(own)
