@@ -9,7 +9,7 @@ TYPED := $(CODE) tests tools benchmarks docs/conf.py examples/chai/observe.py ex
 PROGRAMS := chai/calibrate chai/baseline chai/gridding site_pwv/clean site_pwv/transmission site_pwv/climatology
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast real setup-hpc lint docs format bench faults migration first-migration changelog clean
+.PHONY: help setup run test test-fast real setup-hpc lint docs format bench faults migration changelog clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -61,9 +61,6 @@ faults: setup real ## Inject some hundred faults and show what each of them did 
 
 migration: setup ## Write the next migration (MESSAGE="…"): the difference between migrations and models
 	@PYTHONPATH=. $(UV) run --no-sync python tools/migration.py next $(MESSAGE)
-
-first-migration: setup ## Rewrite the tables of migration 0001 (only before the first release)
-	@PYTHONPATH=. $(UV) run --no-sync python tools/migration.py first
 
 changelog: ## Move the fragments of changelog.d into CHANGELOG.md (VERSION=X.Y.Z)
 	@tools/changelog.sh "$(VERSION)"

@@ -47,9 +47,6 @@ def downgrade() -> None:
     drop_tables()
 
 
-# What follows is written by `make first-migration`, as long as this revision is not released.
-
-
 def create_tables() -> None:
     """Create all tables."""
     op.create_table(

@@ -12,7 +12,7 @@ from ccat_models.tables import Base
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
 
-REMEDY = "the models have changed: run `make first-migration`, after the first release `make migration MESSAGE=…`"
+REMEDY = "the models have changed: run `make migration MESSAGE=…`"
 POSTGRES_DESCRIPTION = {
     "columns": "SELECT attrelid::regclass || '.' || attname, format_type(atttypid, atttypmod), attnotnull::text"
     " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relkind = 'r' AND attnum > 0"
