@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import arrival, checksum, closure, mirroring, plan, purge, slurm, standing
+from benchmarks import arrival, checksum, closure, mirroring, plan, purge, slurm, standing, startup
 
 BENCHMARKS: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
     "plan": plan.measure,
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[dict[str, Any]]]] = {
     "checksum": checksum.checksum,
     "purge_decision": purge.purge_decision,
     "add_partitions": mirroring.add_partitions,
+    "startup": startup.startup,
     "dag21": slurm.dag21,
     "trivial50": slurm.trivial50,
     "submit": slurm.submit,

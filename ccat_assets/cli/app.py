@@ -6,11 +6,12 @@ import typer
 
 from ccat_assets.cli.commands import VERSION_OPTION
 from ccat_assets.cli.lazy import group_app
-from ccat_assets.cli.version import version
 
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from ccat_assets.cli.version import version
+
         typer.echo(version())
         raise typer.Exit
 
