@@ -1,4 +1,4 @@
-"""Where products come from and what was made from them: whole lineages, and streams of any length."""
+"""What products were made from, and what was made from them: whole lineages, and streams of any length."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ __all__ = [
 
 
 def lineage_of(session: Session, run_id: RunId, *, most: int | None = None) -> Lineage:
-    """Return the lineage of a run in a constant number of queries, whatever its depth.
+    """Return the lineage of a run, in a constant number of queries, whatever its depth.
 
-    With `most` it is cut short: of each run so many producers and packages are listed, of each package so many files,
-    and in all no more than some hundred runs, the nearest.
+    With `most` it is shortened: `most` producers and packages of each run, `most` files of each package, and no more
+    than some hundred runs, the nearest.
     """
     scope = page(session, ancestors(run_id)) if most is None else exactly(_nearest(session, run_id, most))
     runs = {run.id: run for run in run_nodes(session, scope)}
@@ -50,9 +50,9 @@ def lineage_of(session: Session, run_id: RunId, *, most: int | None = None) -> L
 def ancestor_runs(
     session: Session, run_id: RunId, *, after: RunId | None = None, limit: int | None = None
 ) -> Iterator[RunNode]:
-    """Yield a run and all it was made from in the order of their ids, which puts producers first.
+    """Yield a run and all runs it was made from, ordered by id: producers come before their readers.
 
-    A page goes on `after` the last id of the page before.
+    The next page begins `after` the last id of the page before.
     """
     return run_nodes(session, page(session, ancestors(run_id), after=after, limit=limit))
 
@@ -60,9 +60,9 @@ def ancestor_runs(
 def descendant_runs(
     session: Session, start: Start, *, after: RunId | None = None, limit: int | None = None
 ) -> Iterator[RunNode]:
-    """Yield the runs that a thing has touched, directly or through products, in the order of their ids.
+    """Yield the runs that `start` has affected, directly or through products, ordered by id.
 
-    A page goes on `after` the last id of the page before.
+    The next page begins `after` the last id of the page before.
     """
     return run_nodes(session, page(session, descendants(first_runs(start)), after=after, limit=limit))
 
@@ -70,16 +70,16 @@ def descendant_runs(
 def packages_read(
     session: Session, run_id: RunId, *, after: tuple[RunId, str] | None = None, limit: int | None = None
 ) -> Iterator[tuple[RunId, PackageNode]]:
-    """Yield every package that a run was made from, with its files, at each run that read it itself, by name.
+    """Yield every package that a run was made from, with its files, once for each run that read it directly, by name.
 
-    A page goes on `after` the last run and name of the page before.
+    The next page begins `after` the last run and name of the page before.
     """
     links = package_links(session, page(session, ancestors(run_id)), after=after, limit=limit)
     return ((reader, package) for reader, _, package in links)
 
 
 def producers_read(session: Session, run_id: RunId) -> Iterator[tuple[RunId, tuple[RunId, ...]]]:
-    """Yield each run that a run was made from and that read products, with the runs that made those."""
+    """Yield, of the runs that a run was made from, each that read products, with the runs that made those products."""
     links = producer_links(session, page(session, ancestors(run_id)))
     return ((reader, producers) for reader, _, producers in links)
 
@@ -90,7 +90,7 @@ def producer_of(session: Session, product_id: ProductId) -> RunId | None:
 
 
 def _nearest(session: Session, run_id: RunId, most: int) -> set[RunId]:
-    """Return a run and the first producers of each run, generation by generation until there are enough."""
+    """Return a run and the first producers of each run, generation by generation, until there are enough."""
     found = frontier = {run_id}
     while frontier:
         links = producer_links(session, exactly(frontier), most=most)

@@ -1,4 +1,4 @@
-"""In what the origins of two products differ: inputs, software, parameters, environment, outputs."""
+"""Comparing the origins of two products: inputs, software, parameters, environment, outputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _EXECUTION = ("host", "exit_code", "number", "wall_seconds", "cpu_seconds", "pea
 
 @dataclass(frozen=True)
 class Pair:
-    """What one and the other product have under a name; None where there is nothing."""
+    """The values of both products under one name; None if there is no value."""
 
     name: str
     left: Any
@@ -35,7 +35,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class OutputPair:
-    """A file of both runs by its path, as checksum and size; None where a run has not made it."""
+    """A file of both runs, by its path, as checksum and size; None if a run has not made it."""
 
     path: str
     type: DataProductType
@@ -45,7 +45,7 @@ class OutputPair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """In what the runs that made two products differ; `execution` is how they went and `metrics` are all there are."""
+    """The differences of the runs that made two products; `execution` is how they went, `metrics` holds all numbers."""
 
     left: RunNode
     right: RunNode
@@ -60,14 +60,14 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Say whether both were made in the same way of the same and are the same; a log may read otherwise."""
+        """Say whether both products are equal and were made in the same way from equal inputs; logs may differ."""
         files = any(output.type is not DataProductType.LOG for output in self.outputs)
         made = self.software or self.parameters or self.environment or files
         return not (made or self.inputs.differing or any(not step.same for step in self.upstream))
 
 
 def compare(session: Session, left: RunId, right: RunId, *, most: int | None = None) -> Comparison:
-    """Compare the origins of what two runs have made, back to the raw packages, of which `most` are listed."""
+    """Compare the origins of two runs' products, back to the raw packages, of which at most `most` are listed."""
     runs = {run.id: run for run in run_nodes(session, exactly({left, right}))}
     one, other = _origin(session, runs[left]), _origin(session, runs[right])
     sections = {name: _pairs(one[name], other[name]) for name in one}
@@ -83,7 +83,7 @@ def compare(session: Session, left: RunId, right: RunId, *, most: int | None = N
 
 
 def _origin(session: Session, run: RunNode) -> dict[str, dict[str, Any]]:
-    """Return how a run was done, under the names of a comparison's fields."""
+    """Return how a run was carried out, by the names of a comparison's fields."""
     whole = whole_runs(session, [run.id])[run.id]
     version, config = whole.software_version, whole.config
     software = {"name": run.software, "version": run.version, **{name: getattr(version, name) for name in _VERSION}}
@@ -97,7 +97,7 @@ def _origin(session: Session, run: RunNode) -> dict[str, dict[str, Any]]:
 
 
 def _environment(attempt: Attempt) -> dict[str, Any]:
-    """Return where an attempt was run, without its own directory: that one differs always."""
+    """Return where an attempt ran, without its own directory, which always differs."""
     found = {name: getattr(attempt, name) for name in _ENVIRONMENT}
     if attempt.directory and attempt.command:
         found["command"] = [word.replace(attempt.directory, "{attempt}") for word in attempt.command]

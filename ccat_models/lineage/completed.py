@@ -1,4 +1,4 @@
-"""What is recorded of runs that completed: the attempt that did, what it made, and whether its inputs are the same."""
+"""The records of completed runs: the completed attempt, its products, and the inputs that have changed since."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -22,19 +22,19 @@ from ccat_models.tables.raw_data import PackageState, RawDataPackage
 
 @dataclass(frozen=True)
 class CompletedRun:
-    """A run that completed: the attempt that did, its products by path, its numbers by product path and name.
+    """A completed run: its last attempt, its products by path, its numbers by product path and name.
 
-    What it read is only compared with what is there now, never listed: all runs of a pipeline may be asked about.
+    Its inputs are only compared with what is registered now, never listed: a caller may ask for all runs of a pipeline.
     """
 
     attempt: Attempt
     products: Mapping[str, DataProduct]
     numbers: Mapping[str, Mapping[str, float]]
-    changed_inputs: Sequence[str]  # what is no longer as it was read, in words
+    changed_inputs: Sequence[str]  # one sentence for each input that has changed since it was read
 
 
 def current_runs(session: Session, pipeline: str) -> list[RunId]:
-    """Return of each step and sub-group of a pipeline the run that counts, if one does."""
+    """Return the current run of each step and sub-group of a pipeline, where there is one."""
     query = (
         sa.select(Run.id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)
@@ -46,7 +46,7 @@ def current_runs(session: Session, pipeline: str) -> list[RunId]:
 
 
 def completed_runs(session: Session, run_ids: Collection[RunId]) -> dict[RunId, CompletedRun]:
-    """Return what is recorded of these runs, those that completed, in a constant number of queries."""
+    """Return the records of those of the runs that completed, in a constant number of queries."""
     attempts = (
         sa.select(Attempt)
         .join(Run, Run.id == Attempt.run_id)
@@ -54,7 +54,7 @@ def completed_runs(session: Session, run_ids: Collection[RunId]) -> dict[RunId, 
         .where(Attempt.purpose == Purpose.EXECUTE)
         .order_by(Attempt.run_id, Attempt.number)
     )
-    completed = {attempt.run_id: attempt for attempt in session.scalars(attempts)}  # the last one did
+    completed = {attempt.run_id: attempt for attempt in session.scalars(attempts)}  # the last one wins
     products, numbers = _made(session, run_ids)
     changed, purged = _changed_packages(session, run_ids), _purged_products(session, run_ids)
     return {
@@ -66,7 +66,7 @@ def completed_runs(session: Session, run_ids: Collection[RunId]) -> dict[RunId, 
 def _made(
     session: Session, run_ids: Collection[RunId]
 ) -> tuple[Mapping[RunId, Mapping[str, DataProduct]], Mapping[RunId, Mapping[str, Mapping[str, float]]]]:
-    """Return by run its products and numbers; what a run has restored it has made, too, though it is another's."""
+    """Return the products and numbers of each run; restored products count for the run that regenerated them, too."""
     restoring = sa.select(Run.id, Run.regenerates_run_id).where(Run.id.in_(run_ids), has_restored(Run.id))
     restored = {again: first for again, first in session.execute(restoring).tuples() if first is not None}
     wanted = {*run_ids, *restored.values()}

@@ -1,4 +1,4 @@
-"""What was decided about completed runs lately: limits that changed, waivers, taints, and their lifting."""
+"""Decisions about completed runs since a time: changed limits, waivers, taints, and lifted taints."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,19 +16,19 @@ from ccat_models.tables.taints import PackageTaint, RunTaint
 
 
 class Decisions(BaseModel):
-    """How far decisions have come; each is made by one requester at a time (`OpsDb.request`), so that ids grow."""
+    """The newest decisions; they are made by one requester at a time (`OpsDb.request`), so their ids are in order."""
 
     model_config = ConfigDict(frozen=True)
 
     check: int = 0
     waiver: int = 0
     taint: int = 0
-    lifted: int = 0  # how many taints were lifted
+    lifted: int = 0  # number of lifted taints
     lifted_at: AwareDatetime | None = None
 
 
 def newest_decisions(session: Session) -> Decisions:
-    """Return how far decisions have come, in one query that looks at the ends of indexes and at the taints."""
+    """Return the newest decisions, by one query that reads the ends of indexes and the taints."""
     query = sa.select(
         *(
             sa.select(sa.func.coalesce(sa.func.max(table.id), 0)).scalar_subquery()
@@ -41,9 +41,9 @@ def newest_decisions(session: Session) -> Decisions:
 
 
 def runs_decided(session: Session, since: Decisions, *, after: RunId, limit: int) -> Sequence[RunId]:
-    """Return runs about which something was decided since then, by id; of a sub-group's runs only the one that counts.
+    """Return the next `limit` runs, by id, about which something was decided since then.
 
-    That is the newest that completed. What was judged when the run completed is no decision.
+    Of a sub-group's runs, only the newest completed one is returned. Checks made when a run completed are no decisions.
     """
     return session.scalars(
         sa.select(Run.id)

@@ -1,4 +1,4 @@
-"""What a package, a product, a run, a software version, a configuration or a node has touched."""
+"""What a package, a product, a run, a software version, a configuration or a node has affected."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, SubGroup
 from ccat_models.tables.products import DataProduct, DataProductType
 
-_COUNTED = (Validity.CURRENT, Validity.SUPERSEDED, Validity.BARRED, Validity.GONE, Validity.EVIDENCE)
+_COUNTED = (Validity.CURRENT, Validity.SUPERSEDED, Validity.BLOCKED, Validity.GONE, Validity.EVIDENCE)
 
 
 @dataclass(frozen=True)
 class StepImpact:
-    """How many runs and products of a step are touched, the products by whether they still count (`Validity`)."""
+    """The number of a step's affected runs, and of their products by validity (`Validity`)."""
 
     pipeline: str
     step: str
@@ -34,14 +34,14 @@ class StepImpact:
 
     @property
     def products(self) -> int:
-        """Return how many products are touched."""
+        """Return the number of affected products."""
         evidence = self.gone_products + self.evidence_products
         return self.current_products + self.superseded_products + self.barred_products + evidence
 
 
 @dataclass(frozen=True, slots=True)
 class TouchedProduct:
-    """A product that is touched, and whether it still counts."""
+    """An affected product and its validity."""
 
     id: ProductId
     run_id: RunId
@@ -57,7 +57,7 @@ class TouchedProduct:
 
 
 def impact_by_step(session: Session, start: Start) -> list[StepImpact]:
-    """Return by pipeline and step how much is touched."""
+    """Return the numbers of affected runs and products, by pipeline and step."""
     touched = page(session, descendants(first_runs(start)))
     made = sa.select(sa.func.count()).where(DataProduct.run_id == Run.id).correlate(Run).scalar_subquery()
     touching = (
@@ -80,9 +80,9 @@ def impact_by_step(session: Session, start: Start) -> list[StepImpact]:
 def touched_products(
     session: Session, start: Start, *, after: ProductId | None = None, limit: int | None = None
 ) -> Iterator[TouchedProduct]:
-    """Yield the products of all touched runs in the order of their ids.
+    """Yield the products of all affected runs, ordered by id.
 
-    A page goes on `after` the last id of the page before.
+    The next page begins `after` the last id of the page before.
     """
     touched = page(session, descendants(first_runs(start)))
     query = (

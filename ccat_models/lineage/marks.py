@@ -1,4 +1,4 @@
-"""What was said of runs since they were made, in a few words: tainted, blocked by a check, waived, purged, restored."""
+"""What was decided about runs, or done to their products: tainted, blocked by a check, waived, purged, restored."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -37,7 +37,7 @@ _REMOVED = (SpaceState.MARKED, SpaceState.PURGED, SpaceState.REPLACED, SpaceStat
 
 
 def has_marks(connection: sa.Connection) -> bool:
-    """Say whether anything is said of any run."""
+    """Say whether any run has a mark."""
     tables = (
         PackageTaint.lifted_at.is_(None),
         sa.not_(QualityCheck.passed),
@@ -48,15 +48,15 @@ def has_marks(connection: sa.Connection) -> bool:
 
 
 def marks_of(connection: sa.Connection, run_ids: Collection[RunId]) -> Mapping[RunId, tuple[str, ...]]:
-    """Return by run what is said of it, e.g. "tainted by NGC253-0001", "rms_k waived by ada", "replaced by run 7"."""
+    """Return run → its marks, e.g. "tainted by NGC253-0001", "rms_k waived by ada", "replaced by run 7"."""
     found: dict[RunId, list[str]] = defaultdict(list)
     for run_id, package in connection.execute(_TAINTED, {"ids": list(run_ids)}).tuples():
         found[run_id].append(f"tainted by {package}")
     for run_id, name, blocking, waived_by in connection.execute(_FAILED, {"ids": list(run_ids)}).tuples():
-        said = f"blocked by {name}" if blocking else f"{name} failed"
-        found[run_id].append(said if waived_by is None else f"{name} waived by {waived_by}")
+        mark = f"blocked by {name}" if blocking else f"{name} failed"
+        found[run_id].append(mark if waived_by is None else f"{name} waived by {waived_by}")
     for run_id, first in connection.execute(_AGAIN, {"ids": list(run_ids)}).tuples():
-        found[run_id].append(f"makes run {first}'s products again")
+        found[run_id].append(f"regenerates run {first}'s products")
     for run_id, state, restored_by, replaced_by in connection.execute(_SPACE, {"ids": list(run_ids)}).tuples():
         found[run_id] += _space_words(state, restored_by, replaced_by)
     return {run_id: tuple(words) for run_id, words in found.items()}

@@ -1,4 +1,4 @@
-"""What a lineage is made of: runs, the raw packages that they read, and the packages' files."""
+"""The parts of a lineage: runs, the raw packages that they read, and the packages' files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.lineage.scope import Scope
-from ccat_models.lineage.ways import RUNS, RunNode, Ways
+from ccat_models.lineage.ways import RUNS, RunNode, RunReader
 from ccat_models.tables.base import PackageId, RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
@@ -30,7 +30,7 @@ class FileNode:
 
 @dataclass(frozen=True, slots=True)
 class PackageNode:
-    """A raw data package as a run read it: its checksum then, and its files, or the first of its `file_count`."""
+    """A raw data package with the checksum that a run read, and the first of its `file_count` files."""
 
     id: PackageId
     name: str
@@ -43,7 +43,7 @@ class PackageNode:
 class Lineage:
     """What a run's products were made from, back to the raw files.
 
-    The counts are of all there is, also where only the first producers and packages of each run are listed.
+    The counts include producers and packages that are not listed.
     """
 
     root: RunId
@@ -55,25 +55,25 @@ class Lineage:
 
 
 def stream(session: Session, query: sa.Select[Any]) -> Iterator[Sequence[sa.Row[Any]]]:
-    """Yield a query's rows, so many at a time that memory is bounded."""
+    """Yield a query's rows in portions, so that memory is bounded."""
     options = {"yield_per": _ROWS_AT_ONCE}
-    # Columns only: the connection spares what the session does for each row to find objects in it.
+    # Queries select columns only: the connection is faster than the session, which looks for objects in each row.
     with session.connection().execute(query, execution_options=options) as result:
         yield from result.partitions()
 
 
 def run_nodes(session: Session, scope: Scope) -> Iterator[RunNode]:
-    """Yield the runs in the order of their ids: a producer comes before whatever read its products."""
+    """Yield the runs ordered by id: a producer comes before the readers of its products."""
     query = RUNS.join(scope, scope.c.run_id == Run.id).order_by(scope.c.run_id)
-    ways = Ways(session)
+    reader = RunReader(session)
     for rows in stream(session, query):
-        yield from ways.nodes(rows)
+        yield from reader.nodes(rows)
 
 
 def producer_links(
     session: Session, scope: Scope, *, most: int | None = None
 ) -> Iterator[tuple[RunId, int, tuple[RunId, ...]]]:
-    """Yield each run that read products, how many runs made them, and those runs, the first `most` at most."""
+    """Yield each run that read products, the number of runs that made them, and the first `most` of these runs."""
     links = (
         sa.select(RunInputProduct.run_id, RunInputProduct.producer_run_id.label("producer"))
         .join(scope, scope.c.run_id == RunInputProduct.run_id)
@@ -98,9 +98,9 @@ def package_links(
     after: tuple[RunId, str] | None = None,
     limit: int | None = None,
 ) -> Iterator[tuple[RunId, int, PackageNode]]:
-    """Yield for each run how many packages it read, and those by name: the first `most`, with so many files.
+    """Yield, for each run, the number of packages it read, and each of the first `most` of them with `most` files.
 
-    Or, of the links of all runs, `limit` at most that come `after` a run and a package's name; only these are counted.
+    With `after` (run, package name) and `limit`, only the links in that range are yielded and counted.
     """
     rank = sa.func.row_number().over(partition_by=RunInputPackage.run_id, order_by=RawDataPackage.name).label("rank")
     count = sa.func.count().over(partition_by=RunInputPackage.run_id).label("count")

@@ -1,4 +1,4 @@
-"""The raw files that products were made from, and where their packages' copies lie."""
+"""The raw files that products were made from, and the copies of their packages."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ _CHECKSUM_BYTES = 32
 
 @dataclass(frozen=True)
 class RawFile:
-    """A raw file as it is registered, and the copies of its package, which are there while it has that checksum.
+    """A raw file as registered, and the copies of its package, if the package still has that content.
 
-    `replaced_by` is the checksum that the package has since it was delivered again with other content.
+    `replaced_by` is the checksum of the package's present content, if that is another one.
     """
 
     package_id: PackageId
@@ -37,19 +37,19 @@ class RawFile:
 
     @property
     def place(self) -> Place:
-        """Return where the file stands in the order of all."""
+        """Return the file's position in the order of all."""
         return self.package_id, self.package_checksum, self.path
 
 
 @dataclass(frozen=True)
 class PackagesRead:
-    """Packages as runs read them, in as little memory as their numbers and checksums take."""
+    """Packages as runs read them, stored in little memory."""
 
     ids: "array[int]"
     checksums: bytes
 
     def parts(self, size: int) -> Iterator[Sequence[PackageContent]]:
-        """Yield so many at a time, in the order of their numbers and checksums."""
+        """Yield them in portions of `size`, ordered by id and checksum."""
         for first in range(0, len(self.ids), size):
             places = range(first, min(first + size, len(self.ids)))
             yield [(PackageId(self.ids[place]), self._checksum(place)) for place in places]
@@ -59,7 +59,7 @@ class PackagesRead:
 
 
 def count_and_size(session: Session, runs: sa.Select[tuple[RunId]]) -> tuple[int, int]:
-    """Return how many raw files runs were made from, however far back, and how many bytes these have."""
+    """Return the number of raw files that runs were made from, directly or not, and their bytes."""
     read = _packages(runs).subquery()
     query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(RawDataFile.size_bytes), 0))
     files = query.join(read, RawDataFile.of(read.c.raw_data_package_id, read.c.checksum))
@@ -68,7 +68,7 @@ def count_and_size(session: Session, runs: sa.Select[tuple[RunId]]) -> tuple[int
 
 
 def packages_behind(session: Session, runs: sa.Select[tuple[RunId]]) -> PackagesRead:
-    """Return the packages that runs were made from, however far back, each with the checksums that it was read with."""
+    """Return the packages that runs were made from, directly or not, each with every checksum that was read."""
     query = _packages(runs).order_by(RunInputPackage.raw_data_package_id, RunInputPackage.checksum)
     ids, checksums = array("q"), bytearray()
     for package_id, checksum in session.execute(query).tuples():
@@ -80,7 +80,7 @@ def packages_behind(session: Session, runs: sa.Select[tuple[RunId]]) -> Packages
 def raw_file_page(
     session: Session, packages: Sequence[PackageContent], location_id: int, *, after: Place | None, limit: int
 ) -> Sequence[RawFile]:
-    """Return the files of packages as they were read, those that follow one, in the order of packages and paths."""
+    """Return the next `limit` files of packages, as they were read, ordered by package and path."""
     file, package = RawDataFile, RawDataPackage
     place = (file.raw_data_package_id, file.package_checksum, file.path)
     replaced_by = sa.case((package.checksum.is_distinct_from(file.package_checksum), package.checksum))

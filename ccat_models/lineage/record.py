@@ -1,4 +1,4 @@
-"""The provenance record: all that is known of how runs came about, as one value that every export reads."""
+"""The provenance record: the whole origin of runs as one value, from which every export is written."""
 
 import enum
 from collections import defaultdict
@@ -27,13 +27,13 @@ class ScopeKind(enum.Enum):
 
 @dataclass(frozen=True)
 class RecordScope:
-    """What a record is about: products of a run with their whole lineage, one run or some alone, or a pipeline's all.
+    """What a record is about: products of a run with their lineage, single runs, or all runs of a pipeline.
 
-    `run_id` is the run in question, `product_id` the one product of it that is meant, where one is.
+    `run_id` is the run; `product_id` is set if only one of its products is meant.
     """
 
     kind: ScopeKind
-    name: str  # as people say it
+    name: str  # as the user wrote it
     pipeline: str
     run_id: RunId | None = None
     product_id: ProductId | None = None
@@ -41,7 +41,7 @@ class RecordScope:
 
 @dataclass(frozen=True)
 class AttemptRecord:
-    """One try at a run. Its command line and directory are left out: they tell of one machine's paths alone."""
+    """One try at a run, without command line and directory: these contain paths of one machine."""
 
     number: int
     state: str
@@ -74,7 +74,7 @@ class StatusChange:
 
 @dataclass(frozen=True)
 class ProductRead:
-    """That a run read a product, with the checksum that it had."""
+    """A product that a run read, with its checksum then."""
 
     product_id: ProductId
     sha256: str
@@ -82,7 +82,7 @@ class ProductRead:
 
 @dataclass(frozen=True)
 class MetricRecord:
-    """A number that a run's program gave of its products."""
+    """A number that a run's program computed about its products."""
 
     name: str
     value: float
@@ -93,7 +93,7 @@ class MetricRecord:
 
 @dataclass(frozen=True)
 class WaiverRecord:
-    """Who takes a run's products although a check failed, why and since when."""
+    """Who accepted a run's products although a check failed, why and when."""
 
     id: int
     reason: str
@@ -103,7 +103,7 @@ class WaiverRecord:
 
 @dataclass(frozen=True)
 class CheckRecord:
-    """What a declared limit says, or said until it was superseded, of a run."""
+    """The result of a declared limit for a run; it may have been superseded."""
 
     id: int
     name: str
@@ -120,9 +120,9 @@ class CheckRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run with its attempts, what it read, and what was found of it; the other parts are referred to by number.
+    """A run with its attempts, inputs and checks; step, software and configuration are referred to by number.
 
-    The whole of what is recorded, for documents; so many runs at a time that memory is bounded.
+    Documents need all of it. It is read for a limited number of runs at a time, so that memory is bounded.
     """
 
     id: RunId
@@ -140,8 +140,8 @@ class RunRecord:
     step_id: int
     software_id: int
     config_id: int
-    regenerates: RunId | None  # the run whose products it was to make again
-    restored: bool  # it made just those; else, once it completed, it has taken that run's place
+    regenerates: RunId | None  # the run whose products it regenerates
+    restored: bool  # it made equal products; if not, once completed, its products replace that run's
     attempts: tuple[AttemptRecord, ...]
     history: tuple[StatusChange, ...]
     packages: tuple[PackageRead, ...]
@@ -152,18 +152,18 @@ class RunRecord:
 
     @property
     def started_at(self) -> datetime:
-        """Return when its first attempt started, or else when it was requested."""
+        """Return when its first attempt started, else when it was requested."""
         return min((one.started_at for one in self.attempts if one.started_at), default=self.created_at)
 
     @property
     def ended_at(self) -> datetime | None:
-        """Return when it came to its end, None while it is on its way."""
+        """Return when it ended, None while it is in flight."""
         return max(self.status_changed_at, self.started_at) if self.status in ENDED else None
 
 
 @dataclass(frozen=True)
 class ProductRecord:
-    """A product, where it lies, what became of it where it was removed, and which product took its place."""
+    """A product, its place, what happened to it if it was removed, and the product that superseded it."""
 
     id: ProductId
     run_id: RunId
@@ -176,14 +176,14 @@ class ProductRecord:
     location: str | None
     location_path: str | None  # relative to the location
     purged: bool
-    removed: SpaceState | None  # None while it is there
-    restored_by: RunId | None  # which run has made it again, the last time
+    removed: SpaceState | None  # None while it exists
+    restored_by: RunId | None  # the run that regenerated it last
     superseded_by: ProductId | None
 
 
 @dataclass(frozen=True)
 class SoftwareRecord:
-    """A software version: its image with its digest, or its command with its code's."""
+    """A software version: its image and its digest, or its command and the digest of its code."""
 
     id: int
     name: str
@@ -207,7 +207,7 @@ class ConfigRecord:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """A step as one revision of its pipeline has it, and who applied that."""
+    """A step in one revision of its pipeline, and who applied the revision."""
 
     id: int
     pipeline: str
@@ -222,7 +222,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class ProvenanceRecord:
-    """All that is known of some runs, of what they made and what they read; each mapping is in its numbers' order."""
+    """The record of some runs, their products and their inputs; each mapping is ordered by its numbers."""
 
     scope: RecordScope
     runs: Mapping[RunId, RunRecord]
@@ -235,7 +235,7 @@ class ProvenanceRecord:
 
     @property
     def people(self) -> tuple[str, ...]:
-        """Return everybody who asked for, applied, cancelled, waived, tainted or gave back something, by name."""
+        """Return the names of all requesters and of all who applied, cancelled, waived, tainted or lifted, sorted."""
         names = {run.requested_by for run in self.runs.values()}
         names |= {run.cancel_requested_by for run in self.runs.values() if run.cancel_requested_by}
         names |= {step.applied_by for step in self.steps.values()}
@@ -245,11 +245,11 @@ class ProvenanceRecord:
         return tuple(sorted(names))
 
     def made_by(self, run_id: RunId) -> tuple[ProductRecord, ...]:
-        """Return the products of a run by path."""
+        """Return the products of a run, by path."""
         return self._by_run.get(run_id, ())
 
     def contents_of(self, package_id: PackageId) -> tuple[PackageRecord, ...]:
-        """Return a package, once for each content of it that the record tells of."""
+        """Return the records of a package, one for each of its contents."""
         return self._by_package.get(package_id, ())
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a provenance record says of raw packages."""
+"""The raw packages of a provenance record."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,14 +10,14 @@ from ccat_models.tables.raw_data import PackageContent, PackageState
 
 @dataclass(frozen=True)
 class PackageRead:
-    """That a run read a raw package, with the checksum that it had."""
+    """A raw package that a run read, with its checksum then."""
 
     package_id: PackageId
     checksum: str
 
     @property
     def content(self) -> PackageContent:
-        """Return the package with that checksum."""
+        """Return the package's id and that checksum."""
         return self.package_id, self.checksum
 
 
@@ -33,9 +33,9 @@ class RawFileRecord:
 
 @dataclass(frozen=True)
 class PackageRecord:
-    """A raw package as it was delivered at one time, "" for the checksum of one that was not yet.
+    """A raw package with one of its contents; `checksum` is "" if it has not arrived yet.
 
-    `replaced_by` is the checksum of what was delivered in its place since. Of the files nothing is said unless wanted.
+    `replaced_by` is the checksum of the present content, if that is another one. `files` is empty unless requested.
     """
 
     id: PackageId
@@ -49,13 +49,13 @@ class PackageRecord:
 
     @property
     def content(self) -> PackageContent:
-        """Return the package with that checksum."""
+        """Return the package's id and that checksum."""
         return self.id, self.checksum
 
 
 @dataclass(frozen=True)
 class TaintRecord:
-    """That a package must not be used, or must not have been until the taint was lifted."""
+    """A taint of a package: it must not be used, or must not have been until the taint was lifted."""
 
     id: int
     package_id: PackageId

@@ -1,4 +1,4 @@
-"""Reading provenance records: a constant number of queries for each thousand runs."""
+"""Reading provenance records, in a constant number of queries for each thousand runs."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -44,16 +44,16 @@ from ccat_models.tables.products import QualityMetric
 from ccat_models.tables.quality import QualityCheck, QualityWaiver
 from ccat_models.tables.taints import RunTaint
 
-MOST_RUNS = 10_000  # in one document, which its writer holds in memory
+MOST_RUNS = 10_000  # in one document, which is held in memory
 MOST_THINGS = 100_000  # runs, products, packages and raw files, likewise
 CHUNK_RUNS = 500
 
-# Of a back end's words on an attempt, those that tell of the attempt and not of the machine's files.
+# The parts of a back end's evidence that describe the attempt, not the machine's files.
 EVIDENCE = ("outcome", "signal", "state", "exit_code", "reason", "node", "host", "waits")
 
 
 def read_record(session: Session, scope: RecordScope) -> ProvenanceRecord:
-    """Return the record of a scope; raise Refused for one that is too large, with nothing of it loaded."""
+    """Return the record of a scope; raise Refused, before anything is loaded, if it is too large."""
     run_ids = runs_in(session, scope, limit=MOST_RUNS + 1)
     if len(run_ids) > MOST_RUNS:
         raise Refused(
@@ -63,7 +63,7 @@ def read_record(session: Session, scope: RecordScope) -> ProvenanceRecord:
     things = count_things(session, run_ids)
     if things.all > MOST_THINGS:
         raise Refused(
-            f"{scope.kind.value} {scope.name}: tells of {things.all:,} things ({things}), more than {MOST_THINGS:,}, "
+            f"{scope.kind.value} {scope.name}: has {things.all:,} entries ({things}), more than {MOST_THINGS:,}, "
             f"too many for one document: export {'its runs one by one (run:ID), or ' if things.runs > 1 else ''}the "
             f"format openlineage, which has no such limit"
         )
@@ -71,7 +71,7 @@ def read_record(session: Session, scope: RecordScope) -> ProvenanceRecord:
 
 
 def read_in_chunks(session: Session, scope: RecordScope, size: int = CHUNK_RUNS) -> Iterator[ProvenanceRecord]:
-    """Yield the record of a scope in parts of so many runs, however many there are, without the packages' files."""
+    """Yield the record of a scope in parts of `size` runs, without the packages' files."""
     whole = scope.kind is ScopeKind.PIPELINE
     for run_ids in run_chunks(session, scope.name, size) if whole else chunks(runs_in(session, scope), size):
         yield record_of(session, scope, run_ids, with_files=False)
@@ -80,7 +80,7 @@ def read_in_chunks(session: Session, scope: RecordScope, size: int = CHUNK_RUNS)
 def record_of(
     session: Session, scope: RecordScope, run_ids: Collection[RunId], *, with_files: bool = True
 ) -> ProvenanceRecord:
-    """Return the record of these runs alone."""
+    """Return the record of these runs."""
     redaction = read_redaction(session)
     runs = _runs(session, run_ids, redaction)
     read = {link.product_id for run in runs.values() for link in run.products}
@@ -115,7 +115,7 @@ def _runs(session: Session, run_ids: Collection[RunId], redaction: Redaction) ->
             cancel_requested_by=run.cancel_requested_by,
             cancel_requested_at=run.cancel_requested_at,
             failure_class=run.failure_class,
-            failure_message=_discreet(redaction, run.failure_message),
+            failure_message=_redacted(redaction, run.failure_message),
             step_id=run.step_revision_id,
             software_id=run.software_version_id,
             config_id=run.config_id,
@@ -162,12 +162,12 @@ def _attempt(attempt: Attempt, redaction: Redaction) -> AttemptRecord:
         peak_memory_bytes=attempt.peak_memory_bytes,
         image_sha256=attempt.image_sha256,
         failure_class=attempt.failure_class,
-        failure_message=_discreet(redaction, attempt.failure_message),
+        failure_message=_redacted(redaction, attempt.failure_message),
         evidence={name: redaction.of(str(evidence[name])) for name in EVIDENCE if evidence.get(name) is not None},
     )
 
 
-def _discreet(redaction: Redaction, text: str | None) -> str | None:
+def _redacted(redaction: Redaction, text: str | None) -> str | None:
     return None if text is None else redaction.of(text)
 
 

@@ -1,4 +1,4 @@
-"""What a provenance record is about, by what people type, and which runs belong to it."""
+"""The scope of a provenance record: finding it by a text, and the runs that belong to it."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from ccat_models.tables.pipelines import Pipeline, ReductionStep
 
 
 def find_scope(session: Session, text: str) -> RecordScope:
-    """Return what a text names: a product's number or path, run:ID or pipeline:NAME.
+    """Return the scope that a text names: a product's number or path, run:ID or pipeline:NAME.
 
     Raises NotFound with known names, InvalidDeclaration for a run that is not given by its number.
     """
@@ -32,7 +32,7 @@ def find_scope(session: Session, text: str) -> RecordScope:
 
 
 def pipeline_scope(session: Session, name: str) -> RecordScope:
-    """Return all runs of a pipeline; raise NotFound with the known names."""
+    """Return the scope of a pipeline; raise NotFound with the known names."""
     known = session.scalars(sa.select(Pipeline.name).order_by(Pipeline.name)).all()
     if name not in known:
         raise NotFound("pipeline", name, list(known))
@@ -50,10 +50,10 @@ def _pipeline_of(session: Session, run_id: RunId) -> str:
 
 
 def runs_in(session: Session, scope: RecordScope, *, limit: int = sys.maxsize) -> list[RunId]:
-    """Return the runs of a scope in the order of their numbers, so many at most.
+    """Return the first `limit` runs of a scope, ordered by id.
 
-    To a product's lineage belong the earlier runs of its sub-groups, whatever became of them, and what those read; and
-    the runs that have made products of any of these again.
+    The lineage of a product includes the earlier runs of its sub-groups, whatever their status, with what those read,
+    and the runs that regenerated any of these.
     """
     if scope.kind is ScopeKind.PIPELINE:
         return next(run_chunks(session, scope.name, limit), [])
@@ -76,7 +76,7 @@ def runs_in(session: Session, scope: RecordScope, *, limit: int = sys.maxsize) -
 
 
 def run_chunks(session: Session, pipeline: str, size: int) -> Iterator[list[RunId]]:
-    """Yield the runs of a pipeline in the order of their numbers, so many at a time."""
+    """Yield the runs of a pipeline, ordered by id, in portions of `size`."""
     query = (
         sa.select(Run.id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)

@@ -1,4 +1,4 @@
-"""How much a provenance record would tell of, counted before anything of it is loaded."""
+"""The size of a provenance record, counted before anything of it is loaded."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ccat_models.tables.raw_data import RawDataFile
 
 @dataclass(frozen=True)
 class Things:
-    """Numbers of runs, of the products that they made and read, and of the packages that they read with their files."""
+    """The numbers of runs, of products made and read, of packages read, and of the packages' files."""
 
     runs: int
     products: int
@@ -32,7 +32,7 @@ class Things:
 
 
 def count_things(session: Session, run_ids: Collection[RunId]) -> Things:
-    """Return how many things the record of some runs tells of."""
+    """Return how many things the record of some runs would contain."""
     link, package = RunInputProduct, RunInputPackage
     made = sa.select(DataProduct.id).where(DataProduct.run_id.in_(run_ids))
     read = sa.select(link.data_product_id).where(link.run_id.in_(run_ids))

@@ -1,4 +1,4 @@
-"""The things of a provenance record, by number: products, packages, software, configurations, steps and taints."""
+"""Reading the parts of a provenance record: products, packages, software, configurations, steps and taints."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -45,7 +45,7 @@ AT_ONCE = 1000  # numbers in a statement
 def rows_of(
     session: Session, query: sa.Select[Any], column: InstrumentedAttribute[Any] | sa.Tuple, ids: Collection[Any]
 ) -> Iterator[Any]:
-    """Yield a query's rows for these numbers, or numbers with checksums, a thousand in a statement."""
+    """Yield a query's rows for these values of `column`, a thousand values in a statement."""
     in_order = sorted(ids)
     for first in range(0, len(in_order), AT_ONCE):
         yield from session.execute(query.where(column.in_(in_order[first : first + AT_ONCE])))
@@ -54,7 +54,7 @@ def rows_of(
 def products_of(
     session: Session, run_ids: Collection[int], read: Collection[ProductId]
 ) -> dict[ProductId, ProductRecord]:
-    """Return the products that runs made, and others that they read."""
+    """Return the products that runs made, and those that they read."""
     query = (
         sa.select(DataProduct, Pipeline.name, ReductionStep.name, SubGroup.key, *of_removable(DataProduct))
         .join(Run, Run.id == DataProduct.run_id)
@@ -74,7 +74,7 @@ def products_of(
 
 def _product(row: sa.Row[Any], copies: list[tuple[str, str, bool]], by: ProductId | None) -> ProductRecord:
     product, pipeline, step, key, removed, restored_by = row
-    there = next(((location, path) for location, path, readable in copies if readable), (None, None))
+    place = next(((location, path) for location, path, readable in copies if readable), (None, None))
     return ProductRecord(
         id=product.id,
         run_id=product.run_id,
@@ -84,9 +84,9 @@ def _product(row: sa.Row[Any], copies: list[tuple[str, str, bool]], by: ProductI
         size_bytes=product.size_bytes,
         sha256=product.sha256,
         created_at=product.created_at,
-        location=there[0],
-        location_path=there[1],
-        purged=bool(copies) and there[0] is None,
+        location=place[0],
+        location_path=place[1],
+        purged=bool(copies) and place[0] is None,
         removed=removed,
         restored_by=restored_by,
         superseded_by=by,
@@ -121,7 +121,7 @@ def copies_here(session: Session, ids: Collection[ProductId]) -> CopiesHere:
 def packages_of(
     session: Session, read: Collection[PackageContent], tainted: Collection[PackageId], *, with_files: bool
 ) -> dict[PackageContent, PackageRecord]:
-    """Return raw packages as they were read, and others that are tainted as they are today."""
+    """Return raw packages with the contents that were read, and tainted ones with their present content."""
     package = RawDataPackage
     query = (
         sa.select(package.id, package.name, package.state, package.checksum)
@@ -189,7 +189,7 @@ def configs_of(session: Session, ids: Collection[int]) -> dict[int, ConfigRecord
 
 
 def steps_of(session: Session, ids: Collection[int]) -> dict[int, StepRecord]:
-    """Return steps as revisions of their pipelines have them."""
+    """Return the steps of these revisions."""
     revision, dependency = ReductionStepRevision, ReductionStepDependency
     upstreams = defaultdict[int, list[str]](list)
     links = (
@@ -211,7 +211,7 @@ def steps_of(session: Session, ids: Collection[int]) -> dict[int, StepRecord]:
 
 
 def taints_with(session: Session, ids: Iterable[int]) -> dict[int, TaintRecord]:
-    """Return taints, standing or lifted."""
+    """Return taints, lifted ones included."""
     taint = PackageTaint
     query = (
         sa.select(taint.id, taint.raw_data_package_id, taint.reason, taint.tainted_by, taint.tainted_at)

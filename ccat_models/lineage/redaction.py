@@ -1,4 +1,4 @@
-"""What leaves the house: texts without the paths of this installation's disks and without passwords in addresses."""
+"""Redaction: exported texts contain no paths of this installation's disks and no credentials."""
 
 import re
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 @dataclass(frozen=True)
 class Redaction:
-    """Whose directories are known by name: their paths are replaced by {name}, credentials in URLs are left out."""
+    """The disks whose paths are replaced by {name}; credentials in URLs are removed."""
 
     roots: Mapping[str, str]  # path → name, the longest first
 
     def of(self, text: str) -> str:
-        """Return a text as others may read it."""
+        """Return the redacted text."""
         for path, name in self.roots.items():
             text = text.replace(path, f"{{{name}}}")
         return _CREDENTIALS.sub("", text)
 
 
 def read_redaction(session: Session) -> Redaction:
-    """Return the redaction that the registered disks ask for."""
+    """Return the redaction for all registered disks."""
     disks = session.execute(sa.select(DiskDataLocation.path, DiskDataLocation.name)).tuples().all()
     roots = {path.rstrip("/"): name for path, name in disks if path.rstrip("/")}
     return Redaction(dict(sorted(roots.items(), key=lambda item: (-len(item[0]), item))))

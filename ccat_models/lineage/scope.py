@@ -1,4 +1,4 @@
-"""Which runs are followed, as SQL: whatever there is, in one statement, each run once."""
+"""Following links between runs, as SQL: in one statement, each run once."""
 
 from collections.abc import Collection
 from typing import Any
@@ -18,19 +18,19 @@ Scope = sa.FromClause
 
 
 def ancestors(run_id: RunId, name: str = "ancestors") -> sa.CTE:
-    """Return a run and every run whose products it was made from, however indirectly."""
+    """Return a run and every run whose products it was made from, directly or not."""
     return ancestors_of(sa.select(Run.id.label("run_id")).where(Run.id == run_id), name)
 
 
 def ancestors_of(last: sa.Select[Any], name: str = "ancestors") -> sa.CTE:
-    """Return the runs that a statement selects as `run_id`, and every run whose products they were made from."""
+    """Return the runs that a statement selects as `run_id`, and every run whose products these were made from."""
     start = last.cte(name, recursive=True)
     # UNION, not UNION ALL: a run that is reached on many paths is followed once.
     return start.union(sa.select(RunInputProduct.producer_run_id).join(start, start.c.run_id == RunInputProduct.run_id))
 
 
 def descendants(first: sa.Select[Any], name: str = "descendants") -> sa.CTE:
-    """Return the runs that a statement selects as `run_id`, and every run that read a product of such a run."""
+    """Return the runs that a statement selects as `run_id`, and every run that read their products, directly or not."""
     start = first.cte(name, recursive=True)
     return start.union(
         sa.select(RunInputProduct.run_id)
@@ -40,9 +40,9 @@ def descendants(first: sa.Select[Any], name: str = "descendants") -> sa.CTE:
 
 
 def page(session: Session, scope: Scope, *, after: RunId | None = None, limit: int | None = None) -> Scope:
-    """Return the runs in the order of their ids, beginning `after` one, `limit` at most.
+    """Return the runs ordered by id, from `after` on, at most `limit`.
 
-    Few are given by number: no planner knows how few of them a recursive query will find.
+    Few runs are given as a list of ids, because planners cannot estimate how few a recursive query finds.
     """
     runs = sa.select(scope.c.run_id)
     if after is not None:
@@ -54,5 +54,5 @@ def page(session: Session, scope: Scope, *, after: RunId | None = None, limit: i
 
 
 def exactly(run_ids: Collection[RunId]) -> sa.Subquery:
-    """Return these runs as far as they exist."""
+    """Return those of the runs that exist."""
     return sa.select(Run.id.label("run_id")).where(Run.id.in_(run_ids)).subquery()

@@ -1,4 +1,4 @@
-"""Where a search forward begins: a package, a product, a run, a software version, a configuration or a node."""
+"""The start of a search for affected runs: a package, product, run, software version, configuration or node."""
 
 import enum
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ _NEAR = 5  # names in a message
 
 
 class Kind(enum.Enum):
-    """What may have touched runs."""
+    """The kinds of things that affect runs."""
 
     PACKAGE = "package"
     PRODUCT = "product"
@@ -34,7 +34,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True)
 class Start:
-    """One thing by its full name, and the rows that it is: packages, products, runs, versions, configurations."""
+    """One thing by its full name, with the ids of its rows."""
 
     kind: Kind
     name: str
@@ -42,10 +42,10 @@ class Start:
 
 
 def first_runs(start: Start) -> sa.Select[tuple[RunId]]:
-    """Return, as `run_id`, the runs that a thing has touched itself.
+    """Return, as `run_id`, the runs that a thing has affected directly.
 
-    Those read the package or the product, are the run, ran that software or configuration, or ended on that node: what
-    an earlier attempt did elsewhere has left nothing, and one that reproduces a run has made nothing of it.
+    These are the runs that read the package or product, the run itself, the runs with that software or configuration,
+    and those whose last executing attempt ran on that node: products come from that attempt only.
     """
     if start.kind is Kind.NODE:
         later = aliased(Attempt)
@@ -59,7 +59,7 @@ def first_runs(start: Start) -> sa.Select[tuple[RunId]]:
 def find_start(session: Session, text: str) -> Start:
     """Return what a text names: KIND:NAME, a product's number or path, or else a package's name.
 
-    Raises NotFound with the nearest names, InvalidDeclaration for a prefix or a number that cannot be meant.
+    Raises NotFound with the nearest names, InvalidDeclaration for a malformed number or an ambiguous hash.
     """
     kind, colon, name = text.partition(":")
     if colon and kind in {member.value for member in Kind}:
@@ -79,7 +79,7 @@ def _package(session: Session, name: str, tried: str = "raw data package") -> St
 
 def _product(session: Session, text: str) -> Start:
     found = find_product(session, text)
-    if found.product_id is None:  # all that a run made is what the run has touched
+    if found.product_id is None:  # all products of a run: the run
         return Start(Kind.RUN, str(found.run_id), (found.run_id,))
     return Start(Kind.PRODUCT, text, (found.product_id,))
 
@@ -109,7 +109,7 @@ def _config(session: Session, text: str) -> Start:
     if not known or not text:
         raise NotFound("configuration with hash", text, _near(session, column, text))
     if len(known) > 1:
-        raise InvalidDeclaration(f"config:{text}: several begin so: {', '.join(one for one, _ in known)}")
+        raise InvalidDeclaration(f"config:{text}: several hashes begin with it: {', '.join(one for one, _ in known)}")
     ((config_hash, config_id),) = known
     return Start(Kind.CONFIG, config_hash, (config_id,))
 
@@ -123,7 +123,7 @@ def _node(session: Session, host: str) -> Start:
 
 
 def _near(session: Session, column: InstrumentedAttribute[str], name: str) -> list[str]:
-    """Return what stands before and after a name in alphabetical order."""
+    """Return the names before and after a name in alphabetical order."""
     before = session.scalars(sa.select(column).where(column < name).order_by(column.desc()).limit(_NEAR)).all()
     behind: Sequence[str] = session.scalars(sa.select(column).where(column > name).order_by(column).limit(_NEAR)).all()
     return [*reversed(before), *behind]

@@ -1,4 +1,4 @@
-"""Which product has taken the place of another one."""
+"""Which product has superseded another."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,40 +28,40 @@ class _Completed(NamedTuple):
 
 
 def successors_of(session: Session, run_ids: Collection[RunId]) -> dict[ProductId, ProductId]:
-    """Return by product of these runs' sub-groups that of the same path which has taken its place.
+    """Return, for products of these runs' sub-groups, the product of the same path that has superseded each of them.
 
-    That is one of the run that made it again, and differently; else of the next run that stands and is not barred. What
-    is barred itself may also have been followed by what was barred since.
+    It is that of the run whose regenerated products replace it, or else that of the next result that is not blocked. A
+    blocked product may also be superseded by a later blocked one.
     """
     cells = defaultdict[tuple[StepId, SubGroupId], dict[RunId, _Completed]](dict)
     for run in _completed(session, run_ids):
         cells[run.step_id, run.sub_group_id][run.id] = run
     made = _products(session, [run_id for runs in cells.values() for run_id in runs])
-    return {product: by for runs in cells.values() for product, by in _followed(list(runs.values()), made)}
+    return {product: by for runs in cells.values() for product, by in _superseded(list(runs.values()), made)}
 
 
-def _followed(runs: Sequence[_Completed], made: _Made) -> Iterator[tuple[ProductId, ProductId]]:
-    """Yield the products of a sub-group's runs, which come oldest first, that have a successor, with that."""
-    counting, standing = dict[str, ProductId](), dict[str, ProductId]()
+def _superseded(runs: Sequence[_Completed], made: _Made) -> Iterator[tuple[ProductId, ProductId]]:
+    """Yield the products of a sub-group's runs (oldest first) that have a successor, each with its successor."""
+    usable, results = dict[str, ProductId](), dict[str, ProductId]()
     for run in reversed(runs):
         counts, own = run.is_result and not run.blocked, made.get(run.id, {})
         instead = {} if run.replaced_by is None else made.get(run.replaced_by, {})
         for path, product in own.items():
-            by = instead.get(path) or counting.get(path) or (None if counts else standing.get(path))
+            by = instead.get(path) or usable.get(path) or (None if counts else results.get(path))
             if by is not None:
                 yield product, by
-        counting.update(own if counts else {})
-        standing.update(own if run.is_result else {})
+        usable.update(own if counts else {})
+        results.update(own if run.is_result else {})
 
 
 def _completed(session: Session, run_ids: Collection[RunId]) -> Iterator[_Completed]:
     for chunk in chunks(run_ids):
-        meant = sa.select(Run.step_id, Run.sub_group_id).where(Run.id.in_(chunk)).distinct().subquery()
-        here = sa.and_(meant.c.step_id == Run.step_id, meant.c.sub_group_id == Run.sub_group_id)
+        sub_groups = sa.select(Run.step_id, Run.sub_group_id).where(Run.id.in_(chunk)).distinct().subquery()
+        here = sa.and_(sub_groups.c.step_id == Run.step_id, sub_groups.c.sub_group_id == Run.sub_group_id)
         query = (
             sa.select(Run.step_id, Run.sub_group_id, Run.id, Run.is_result, is_blocked(Run.id))
             .add_columns(RunSpace.replaced_by_run_id)
-            .join(meant, here)
+            .join(sub_groups, here)
             .outerjoin(RunSpace, RunSpace.run_id == Run.id)
             .where(Run.status == RunStatus.COMPLETED)
             .order_by(Run.id)

@@ -1,4 +1,4 @@
-"""A lineage of any size, step by step: how many runs and packages, and which step read what of which."""
+"""A lineage of any size, summed by step: numbers of runs and packages, and which step read products of which."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ccat_models.tables.pipelines import Pipeline, ReductionSoftware, ReductionS
 
 @dataclass(frozen=True)
 class StepNode:
-    """The runs of one step with one software version, and how many packages they read themselves."""
+    """The runs of one step with one software version, and how many packages they read directly."""
 
     step_id: StepId
     pipeline: str
@@ -29,7 +29,7 @@ class StepNode:
 
 @dataclass(frozen=True)
 class StepLink:
-    """How many times runs of one step and version read a product of another's, each by its place in `steps`."""
+    """How often runs of one step and version read products of another; both are positions in `steps`."""
 
     producer: int
     reader: int
@@ -38,10 +38,10 @@ class StepLink:
 
 @dataclass(frozen=True)
 class Summary:
-    """A lineage by step, the counts of which are of different runs and packages."""
+    """A lineage by step; each run and package is counted once."""
 
     root: RunId
-    root_place: int  # of its step in `steps`
+    root_place: int  # position of its step in `steps`
     steps: tuple[StepNode, ...]
     links: tuple[StepLink, ...]
     runs: int
@@ -49,7 +49,7 @@ class Summary:
 
 
 def summary_of(session: Session, run_id: RunId) -> Summary:
-    """Return the lineage of a run by step, whatever its size."""
+    """Return the lineage of a run, summed by step."""
     closure = ancestors(run_id)
     steps = _steps(session, closure)
     packages = sa.select(sa.func.count(sa.distinct(RunInputPackage.raw_data_package_id)))

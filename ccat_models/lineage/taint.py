@@ -1,4 +1,4 @@
-"""Tainted packages: what must not be used, and everything that was made from it."""
+"""Taints: packages that must not be used, and everything that was made from them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from ccat_models.tables.taints import PackageTaint, RunTaint
 
 @dataclass(frozen=True)
 class TaintRow:
-    """A taint of a package that stands, or stood until it was lifted."""
+    """A taint of a package, which may have been lifted."""
 
     id: int
     package: str
@@ -46,7 +46,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class TouchedStep:
-    """How many runs of a step have read what is tainted; `in_flight` of them are still on their way."""
+    """How many runs of a step have read tainted data; `in_flight` of them have not ended."""
 
     pipeline: str
     step: str
@@ -56,21 +56,21 @@ class TouchedStep:
 
 
 def taint(session: Session, names: Collection[str], *, reason: str, by: str, now: datetime) -> Sequence[TouchedStep]:
-    """Say of packages that they must not be used, mark every run that has read them, and return where those are.
+    """Taint packages, mark every run that has read them, directly or not, and return the affected steps.
 
-    They leave their sub-groups, and what was made from them is neither a result nor an input any more, so that it is
-    made again without them. In a request's transaction. Raises NotFound for an unknown package, Refused for one that is
-    tainted already, InvalidDeclaration for an empty reason or one that is too long; nothing is changed then.
+    The packages leave their sub-groups. Products made from them are neither results nor inputs any more, so that gaps
+    open for runs without these packages. In a request's transaction. Raises NotFound for an unknown package, Refused
+    for one that is tainted already, InvalidDeclaration for an empty or too long reason; nothing is changed then.
     """
     if not reason.strip():
         raise InvalidDeclaration("reason: must say why the packages must not be used")
     check_fits("reason", reason, PackageTaint.reason)
     check_fits("by", by, PackageTaint.tainted_by)
     packages = _packages(session, names)
-    for standing in list_taints(session, names=names):
+    for known in list_taints(session, names=names):
         raise Refused(
-            f"package {standing.package}: tainted already by {standing.tainted_by} on {standing.tainted_at:%Y-%m-%d}:"
-            f" {standing.reason}"
+            f"package {known.package}: tainted already by {known.tainted_by} on {known.tainted_at:%Y-%m-%d}:"
+            f" {known.reason}"
         )
     rows = [
         {"raw_data_package_id": package, "reason": reason, "tainted_by": by, "tainted_at": now}
@@ -83,25 +83,25 @@ def taint(session: Session, names: Collection[str], *, reason: str, by: str, now
 
 
 def lift(session: Session, names: Collection[str], *, by: str, now: datetime) -> Sequence[TouchedStep]:
-    """Say of packages that they may be used again: what was made from them counts as it did; return where that is.
+    """Lift the taints of packages, so that they and what was made from them are used again; return the affected steps.
 
     In a request's transaction. Raises NotFound for an unknown package, Refused for one that is not tainted; nothing is
     changed then.
     """
     check_fits("by", by, PackageTaint.lifted_by)
     _packages(session, names)
-    standing = {row.package: row.id for row in list_taints(session, names=names)}
-    for name in sorted(set(names) - set(standing)):
+    taints = {row.package: row.id for row in list_taints(session, names=names)}
+    for name in sorted(set(names) - set(taints)):
         raise Refused(f"package {name}: is not tainted")
-    lifted = sa.update(PackageTaint).where(PackageTaint.id.in_(standing.values())).values(lifted_by=by, lifted_at=now)
+    lifted = sa.update(PackageTaint).where(PackageTaint.id.in_(taints.values())).values(lifted_by=by, lifted_at=now)
     session.execute(lifted.execution_options(synchronize_session=False))
-    return touched_by(session, list(standing.values()))
+    return touched_by(session, list(taints.values()))
 
 
 def list_taints(
     session: Session, *, names: Collection[str] | None = None, with_lifted: bool = False
 ) -> Sequence[TaintRow]:
-    """Return the taints that stand, the oldest first; those that were lifted too, if they are wanted."""
+    """Return the taints, the oldest first; `names` selects packages, `with_lifted` includes lifted taints."""
     query = sa.select(*_COLUMNS).select_from(PackageTaint).join(RawDataPackage).order_by(PackageTaint.id)
     if not with_lifted:
         query = query.where(PackageTaint.lifted_at.is_(None))
@@ -111,7 +111,7 @@ def list_taints(
 
 
 def taints_of(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[TaintRow]]:
-    """Return by run the taints, standing or lifted, of what it has read."""
+    """Return, for each run, the taints of what it has read, lifted ones included."""
     found: dict[RunId, list[TaintRow]] = {run_id: [] for run_id in run_ids}
     query = (
         sa.select(RunTaint.run_id, *_COLUMNS)
@@ -126,7 +126,7 @@ def taints_of(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[Ta
 
 
 def touched_by(session: Session, taints: Collection[int]) -> Sequence[TouchedStep]:
-    """Return by step how many runs and products these taints mark."""
+    """Return, for each step, how many runs and products these taints mark."""
     runs = sa.select(RunTaint.run_id).where(RunTaint.package_taint_id.in_(taints)).distinct().subquery()
     made = (
         sa.select(DataProduct.run_id, sa.func.count().label("products"))
@@ -160,7 +160,7 @@ def _packages(session: Session, names: Collection[str]) -> dict[str, PackageId]:
 
 
 def _made_from(taint_id: int) -> sa.Select[tuple[RunId, int]]:
-    """Return every run that has read the tainted package, or a product of such a run, whatever its state."""
+    """Return every run that has read the tainted package, directly or through products, whatever its status."""
     readers = (
         sa.select(RunInputPackage.run_id)
         .join(PackageTaint, PackageTaint.raw_data_package_id == RunInputPackage.raw_data_package_id)

@@ -1,4 +1,4 @@
-"""In what the inputs of two runs differ, back to the raw packages: by package, and by step for the runs between."""
+"""Comparing the inputs of two runs, back to the raw packages: by package, and by step for the runs in between."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from ccat_models.tables.raw_data import RawDataPackage
 
 @dataclass(frozen=True)
 class PackagePair:
-    """A raw package by the checksum that either side read; None where one has not read it."""
+    """A raw package with the checksum that each side read; None if a side has not read it."""
 
     name: str
     left: str | None
@@ -26,7 +26,7 @@ class PackagePair:
 
 @dataclass(frozen=True)
 class InputsCompared:
-    """How many raw packages either side was made from, how many of all differ, and the first of those by name."""
+    """How many raw packages each side was made from, how many differ, and the first of these by name."""
 
     left: int
     right: int
@@ -36,9 +36,9 @@ class InputsCompared:
 
 @dataclass(frozen=True)
 class StepCompared:
-    """How many upstream runs of a step both sides have, one has, or each has its own of for a sub-group.
+    """A step's upstream runs: how many are shared, exist on one side only, or are replaced by another for a sub-group.
 
-    The last counts say in how many of those pairs software, parameters and products differ.
+    The last three count the replaced ones whose software, parameters and products differ.
     """
 
     pipeline: str
@@ -53,14 +53,14 @@ class StepCompared:
 
     @property
     def same(self) -> bool:
-        """Say whether both sides rest on the same; a run repeated with the same result is the same."""
+        """Say whether both sides have equal inputs from this step; a repeated run with equal products is equal."""
         return not (
             self.only_left or self.only_right or self.other_software or self.other_parameters or self.other_products
         )
 
 
 def inputs_compared(session: Session, left: RunId, right: RunId, *, most: int | None = None) -> InputsCompared:
-    """Compare the raw packages that two runs were made from, however far back."""
+    """Compare the raw packages that two runs were made from, directly or not."""
     sides = [_read(ancestors(left, "left_ancestors"), 0), _read(ancestors(right, "right_ancestors"), 1)]
     read = sa.union_all(*sides).subquery()
     checksums = [sa.func.max(sa.case((read.c.side == side, read.c.checksum))) for side in (0, 1)]
@@ -92,7 +92,7 @@ def _read(closure: Scope, side: int) -> sa.Select[Any]:
 
 
 def steps_compared(session: Session, left: RunId, right: RunId) -> tuple[StepCompared, ...]:
-    """Compare the runs that two runs were made from, themselves left out, step by step."""
+    """Compare, step by step, the runs that two runs were made from, without these two."""
     cells = _cells(left, right)
     one, other = aliased(Run), aliased(Run)
     paired = sa.and_(cells.c.left.is_not(None), cells.c.right.is_not(None))
@@ -116,7 +116,7 @@ def steps_compared(session: Session, left: RunId, right: RunId) -> tuple[StepCom
 
 
 def _cells(left: RunId, right: RunId) -> sa.CTE:
-    """Return by step and sub-group how many upstream runs both sides have, and the newest that one alone has."""
+    """Return, by step and sub-group, how many upstream runs are shared, and the newest that one side alone has."""
     sides = [
         sa.select(closure.c.run_id, sa.literal(side).label("side")).where(closure.c.run_id != root)
         for side, root, closure in (
@@ -145,7 +145,7 @@ def _count(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 
 
 def _not_in(run: sa.ColumnElement[int], other: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """Say whether a run has made an input for others that the other run has not made just so."""
+    """Return the condition that a run has made an input for later steps that the other run has not made equally."""
     made, there = aliased(DataProduct), aliased(DataProduct)
     same = sa.select(there.id).where(there.run_id == other, there.path == made.path, there.sha256 == made.sha256)
     inputs = sa.select(made.id).where(made.run_id == run, made.type.in_(INPUT_TYPES))

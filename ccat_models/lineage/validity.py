@@ -1,4 +1,4 @@
-"""Whether what a run made still counts, and why not."""
+"""Whether the products of a run are valid, and why not."""
 
 import enum
 
@@ -13,11 +13,11 @@ from ccat_models.tables.space import RunSpace, SpaceState
 
 
 class Validity(enum.Enum):
-    """Whether the products of a completed run count; each run is exactly one of these, the first that applies."""
+    """Whether the products of a completed run are valid: the first of these that applies."""
 
-    GONE = "gone"  # purged, and lost or replaced since
-    BARRED = "barred"  # tainted, or blocked by a check
-    EVIDENCE = "evidence"  # what is left of a run that has restored another's products: its logs, plots and numbers
+    GONE = "gone"  # purged, then lost or replaced
+    BLOCKED = "barred"  # tainted, or blocked by a check
+    EVIDENCE = "evidence"  # logs, plots and numbers of a run that regenerated another's products
     CURRENT = "current"
     SUPERSEDED = "superseded"
 
@@ -26,10 +26,10 @@ _WORD: sa.types.TypeEngine[Validity] = stored_enum(Validity)  # type: ignore[ass
 
 
 def validity() -> sa.ColumnElement[Validity]:
-    """Return what the completed run of an enclosing query is."""
+    """Return the validity of the completed run of an enclosing query."""
     word = sa.case(
         (is_gone(Run.id), Validity.GONE.value),
-        (is_blocked(Run.id), Validity.BARRED.value),
+        (is_blocked(Run.id), Validity.BLOCKED.value),
         (has_restored(Run.id), Validity.EVIDENCE.value),
         (is_current(), Validity.CURRENT.value),
         else_=Validity.SUPERSEDED.value,
@@ -38,7 +38,7 @@ def validity() -> sa.ColumnElement[Validity]:
 
 
 def has_restored(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
-    """Say whether a run has made the same again that another had made: else it has taken the other's place."""
+    """Return the condition that a run has regenerated another's products equally, so that those were restored."""
     run = sa.alias(Run.__table__, "again")
     again = (run.c.regenerates_run_id.is_not(None), run.c.status == RunStatus.COMPLETED, sa.not_(run.c.is_result))
     repeated = sa.select(sa.literal(1)).select_from(run).where(run.c.id == run_id, *again)

@@ -1,4 +1,4 @@
-"""Runs by number, with the names of how they were done, which are few and read once."""
+"""Reading runs by number, with the names of their step, software and configuration, each of which is read once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ from ccat_models.tables.pipelines import (
 
 @dataclass(frozen=True, slots=True)
 class RunNode:
-    """A run in a lineage: what was done, by which software, for whom; `marks` are what is said of it since.
+    """A run in a lineage: its step, its software, its requester; `marks` are those of `marks_of`.
 
-    A lineage may be of a million runs: they are streamed as columns, and what many share is read once.
+    A lineage may have a million runs: they are streamed as columns, and values that many share are read once.
     """
 
     id: RunId
@@ -46,7 +46,7 @@ class RunNode:
     marks: tuple[str, ...] = ()
 
 
-_STATUS = {status.value: status for status in RunStatus}  # the column's own look-up takes a tenth of the time of a run
+_STATUS = {status.value: status for status in RunStatus}  # the column's own look-up would take a tenth of the time
 RUNS = (
     sa.select(Run.id, SubGroup.key, sa.type_coerce(Run.status, sa.String), Run.created_at, Run.requested_by)
     .add_columns(Run.step_revision_id, Run.software_version_id, Run.config_id)
@@ -54,8 +54,8 @@ RUNS = (
 )
 
 
-class Ways:
-    """The steps, software versions and configurations of runs, by number, as far as they have been met."""
+class RunReader:
+    """Turns rows of `RUNS` into run nodes; steps, software versions and configurations are read once and kept."""
 
     def __init__(self, session: Session) -> None:
         self._connection = session.connection()
@@ -65,10 +65,10 @@ class Ways:
         self._marked = has_marks(self._connection)
 
     def nodes(self, rows: Sequence[sa.Row[Any]]) -> Iterator[RunNode]:
-        """Yield the runs that rows of `RUNS` are."""
-        self._meet(self._steps, _STEPS, {row[5] for row in rows})
-        self._meet(self._software, _SOFTWARE, {row[6] for row in rows})
-        self._meet(self._configs, _CONFIGS, {row[7] for row in rows})
+        """Yield the runs of these rows."""
+        self._load(self._steps, _STEPS, {row[5] for row in rows})
+        self._load(self._software, _SOFTWARE, {row[6] for row in rows})
+        self._load(self._configs, _CONFIGS, {row[7] for row in rows})
         marks = marks_of(self._connection, [row[0] for row in rows]) if self._marked else {}
         for run_id, key, status, created_at, by, revision_id, version_id, config_id in rows:
             pipeline, step, revision = self._steps[revision_id]
@@ -88,7 +88,7 @@ class Ways:
                 marks.get(run_id, ()),
             )
 
-    def _meet(self, known: dict[int, Any], query: sa.Select[Any], ids: set[int]) -> None:
+    def _load(self, known: dict[int, Any], query: sa.Select[Any], ids: set[int]) -> None:
         new = ids - known.keys()
         if new:
             found = self._connection.execute(query, {"ids": sorted(new)})

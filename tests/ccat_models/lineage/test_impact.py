@@ -21,7 +21,7 @@ FIRST, SECOND = RunId(1), RunId(2)
 MADE = {"text.txt": "text", "plots/text.png": "drawn"}
 GOOD = {"rms": 0.1}
 OTHER = MADE | {"text.txt": "other text"}
-BARRED, CURRENT, EVIDENCE, GONE = Validity.BARRED, Validity.CURRENT, Validity.EVIDENCE, Validity.GONE
+BLOCKED, CURRENT, EVIDENCE, GONE = Validity.BLOCKED, Validity.CURRENT, Validity.EVIDENCE, Validity.GONE
 SUPERSEDED = Validity.SUPERSEDED
 
 
@@ -68,19 +68,19 @@ def test_a_newer_run_that_is_blocked_supersedes_nothing(works: Works) -> None:
     works.ask("read", force=True)
     (blocked,) = works.in_flight()
     works.complete(outputs=MADE, numbers={"rms": 0.7})
-    assert found(works) == {FIRST: CURRENT, blocked: BARRED}
+    assert found(works) == {FIRST: CURRENT, blocked: BLOCKED}
     assert followed(works) == {}
     works.ask("read", force=True)
     (newest,) = works.in_flight()
     works.complete(outputs=MADE, numbers=GOOD)
-    assert found(works) == {FIRST: SUPERSEDED, blocked: BARRED, newest: CURRENT}
+    assert found(works) == {FIRST: SUPERSEDED, blocked: BLOCKED, newest: CURRENT}
     assert followed(works) == {FIRST: newest, blocked: newest}
 
 
 def test_what_is_tainted_does_not_count(works: Works) -> None:
     with works.cluster.ops_db.request() as session:
         taint(session, ["scan-0"], reason="hot load was off", by="ada", now=works.cluster.clock())
-    assert found(works) == {FIRST: BARRED}
+    assert found(works) == {FIRST: BLOCKED}
 
 
 def test_what_is_purged_counts_and_so_it_does_once_it_is_made_again(works: Works) -> None:

@@ -147,13 +147,13 @@ def test_too_many_things_for_a_document_are_counted_before_they_are_read(
     told = "{} runs, {} products, {} packages, {} raw files".format(*numbers)
     with statements(ops_db) as said, pytest.raises(Refused) as refusal:
         read(ops_db, "letters/map/all")
-    limit = f"tells of {sum(numbers)} things ({told}), more than {sum(numbers) - 1}, too many for one document"
+    limit = f"has {sum(numbers)} entries ({told}), more than {sum(numbers) - 1}, too many for one document"
     assert limit in str(refusal.value)
     assert "its runs one by one (run:ID), or the format openlineage" in str(refusal.value)
     assert sum("count(*)" in one for one in said) == 3
     assert "FROM attempt" not in "".join(said)
     monkeypatch.setattr(record_reading, "MOST_THINGS", 1)
-    with pytest.raises(Refused, match=r"run \d+: tells of .*: export the format openlineage"):
+    with pytest.raises(Refused, match=r"run \d+: has .* entries .*: export the format openlineage"):
         read(ops_db, f"run:{happened.newest}")
     with ops_db.read() as session:
         (part,) = read_in_chunks(session, find_scope(session, f"run:{happened.newest}"))

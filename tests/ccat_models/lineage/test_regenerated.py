@@ -48,7 +48,7 @@ def test_a_lineage_says_what_is_there_and_who_made_it_again(works: Works) -> Non
         3: ("lost",),
         4: ("purged",),
         JOIN: (),
-        RESTORING: ("makes run 1's products again",),
+        RESTORING: ("regenerates run 1's products",),
     }
     states = {1: (None, RESTORING), 2: (SpaceState.REPLACED, None), 3: (SpaceState.LOST, None)}
     assert removed == states | {4: (SpaceState.PURGED, None), REPLACING: (None, None)}

@@ -95,7 +95,7 @@ def test_purged_products_are_made_again_when_asked_for(terminal: Terminal) -> No
     assert [run["marks"] for run in lineage["runs"]] == [["restored by run 4"], ["restored by run 5"]]
     assert {(one["removed"], one["restored_by"]) for one in lineage["products"]} == {(None, 5), (None, None)}
     evidence = max(product["id"] for product in terminal.json("products"))
-    assert terminal.json("lineage", str(evidence))["runs"][-1]["marks"] == ["makes run 2's products again"]
+    assert terminal.json("lineage", str(evidence))["runs"][-1]["marks"] == ["regenerates run 2's products"]
     (again,) = terminal.json("reproduce", str(evidence))["runs"]
     assert (again["run_id"], again["outcome"], len(again["files"])) == (5, "identical", 2)
 
