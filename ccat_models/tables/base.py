@@ -12,9 +12,9 @@ RunId = NewType("RunId", int)
 AttemptId = NewType("AttemptId", int)
 ProductId = NewType("ProductId", int)
 
-# SQLite counts rows by itself only in a column whose type reads INTEGER.
+# SQLite numbers rows automatically only in a column whose type is spelled INTEGER.
 BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-_DIGITS = 18  # a number with so many fits into it
+_DIGITS = 18  # every number with at most so many digits fits into BIG_ID
 
 
 class _Jsonb(sa.JSON):
@@ -27,13 +27,13 @@ JSON = sa.JSON(none_as_null=True).with_variant(_Jsonb(none_as_null=True), "postg
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """A moment in UTC; naive times are refused on the way in and never come out."""
+    """A time in UTC; naive times (without a zone) are refused when stored and never returned."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Return the moment in UTC, without its zone on SQLite, which has none.
+        """Return the time in UTC, on SQLite without its zone, because SQLite stores none.
 
         Raises ValueError for a naive time.
         """
@@ -45,7 +45,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Return the moment with its zone, UTC."""
+        """Return the time with the zone UTC."""
         del dialect
         if value is None:
             return None
@@ -53,7 +53,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 
 
 def stored_enum(kind: type[enum.Enum]) -> sa.Enum:
-    """Return a column type that stores the members' values and lets the database refuse anything else."""
+    """Return a column type that stores the members' values; the database refuses all others."""
     return sa.Enum(
         kind,
         values_callable=lambda members: [member.value for member in members],
@@ -66,12 +66,12 @@ def stored_enum(kind: type[enum.Enum]) -> sa.Enum:
 
 
 def total(amount: sa.SQLColumnExpression[int]) -> sa.ColumnElement[int]:
-    """Return the sum of amounts, 0 of none; PostgreSQL's own sum of bigint is numeric."""
+    """Return the sum of amounts as a bigint, 0 if there are none; PostgreSQL's sum of bigint would be numeric."""
     return sa.cast(sa.func.coalesce(sa.func.sum(amount), 0), sa.BigInteger)
 
 
 def number_in(text: str) -> int | None:
-    """Return the number of a row that a text gives; None where it gives none that a row can have."""
+    """Return the number of a row from a text; None if the text is no number, or larger than any row's number."""
     return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 
 

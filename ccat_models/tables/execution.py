@@ -17,7 +17,7 @@ from ccat_models.tables.pipelines import (
 
 
 class RunStatus(enum.Enum):
-    """Where a run is in its life (workflow manager, execution flow)."""
+    """The states of a run (workflow manager, execution flow)."""
 
     PENDING = "PENDING"
     STAGING_DATA = "STAGING_DATA"
@@ -42,7 +42,7 @@ _IN_FLIGHT_SQL = "status IN (" + ", ".join(f"'{status.value}'" for status in IN_
 
 
 class FailureClass(enum.Enum):
-    """Why an attempt failed, sorted by what to do next; each class has its own retry budget."""
+    """Why an attempt failed, classified by what to do next; each class has its own number of retries."""
 
     INFRASTRUCTURE = "infrastructure"
     SCIENCE = "science"
@@ -55,7 +55,7 @@ class FailureClass(enum.Enum):
 
 
 class RunStatusTransition(Base):
-    """The legal changes of a run's status; filled by the migration from the table in code."""
+    """The legal changes of a run's status; the migration fills it from the table in the code."""
 
     __tablename__ = "run_status_transition"
 
@@ -64,12 +64,12 @@ class RunStatusTransition(Base):
 
 
 class ExecutedReductionStep(Base):
-    """A run: one step on one sub-group with one input set, configuration and software version.
+    """A run: one step on one sub-group with one input set, one configuration and one software version.
 
-    At most one run of a step and sub-group is in flight, which the partial unique index guarantees.
-    The output lanes add up the run's products that count as input downstream, once it is completed. One that
-    regenerates another makes its purged products again, with what that one was made with; it stands for its sub-group,
-    as every other run does, only if what it made is not the same.
+    At most one run of a step and sub-group is in flight: a partial unique index guarantees it. The output lanes are the
+    sum over the products that are inputs for later steps, known once the run is completed. A run with
+    `regenerates_run_id` regenerates the purged products of another run from the same inputs; it is a result of its
+    sub-group (`is_result`), as every other run is, only if its products differ.
     """
 
     __tablename__ = "executed_reduction_step"
@@ -138,21 +138,21 @@ class ExecutedReductionStep(Base):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Return the fingerprint of the input set this run was made for."""
+        """Return the fingerprint of the run's input set."""
         return Fingerprint(self.input_count, Lanes((self.input_lane_0, self.input_lane_1, self.input_lane_2)))
 
 
 class AttemptState(enum.Enum):
-    """How far an attempt's one job is, as far as we know."""
+    """How far an attempt's job is, as far as is known."""
 
-    INTENDED = "INTENDED"  # committed, nothing sent yet
-    SENDING = "SENDING"  # about to be sent, or in doubt whether it was accepted: ask before sending again
+    INTENDED = "INTENDED"  # committed, not sent yet
+    SENDING = "SENDING"  # being sent, or in doubt whether it was accepted: ask the back end before sending again
     SENT = "SENT"  # the back end accepted it
     RUNNING = "RUNNING"  # the back end says it runs
     ENDED = "ENDED"  # collected, failed or cancelled
 
 
-MAY_LEAVE_JOB = "(sends > 1 OR failure_class = 'lost')"  # what of attempts that have ended may still be in the queue
+MAY_LEAVE_JOB = "(sends > 1 OR failure_class = 'lost')"  # an ended attempt's job may be in the queue
 
 
 class Purpose(enum.Enum):
@@ -168,11 +168,12 @@ WAITED_FOR = "wanted_until IS NOT NULL"  # of attempts that reproduce: the few t
 class Attempt(Base):
     """One try at a run: one submission key, one directory, at most one execution.
 
-    It is sent in a batch, whose key names its job to the back end, at a place in it that it keeps when sent again.
-    Those that execute the run are numbered 1, 2, …; those that reproduce it -1, -2, …, so that neither can take a
-    number of the others, and the one with the highest number is always the last one that executed the run.
-    One that reproduces is wanted until `wanted_until`, which the waiting process moves on; it has none once its files
-    were compared, kept or removed.
+    Attempts are sent in batches. The batch's key is the job's name in the back end; the attempt keeps its index in the
+    batch when it is sent again.
+    Attempts that execute the run have the numbers 1, 2, …; those that reproduce it -1, -2, …. So the numbers of the two
+    never collide, and the attempt with the highest number is the last one that executed the run.
+    A reproducing attempt is needed until `wanted_until`, which the waiting process moves on. The time is empty once its
+    files were compared, kept or removed.
     """
 
     __tablename__ = "attempt"
@@ -204,7 +205,7 @@ class Attempt(Base):
     sends: Mapped[int] = mapped_column(default=0)
     job_id: Mapped[str | None] = mapped_column(sa.String(64))
     created_at: Mapped[datetime]
-    sent_at: Mapped[datetime | None]  # when it was last about to be sent, or in doubt whether it was
+    sent_at: Mapped[datetime | None]  # when it was last sent, or since when it is in doubt whether it was accepted
     missing_since: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -229,7 +230,7 @@ class Attempt(Base):
 
 
 class RunStatusHistory(Base):
-    """Every change of a run's status, appended by a trigger of the database and never edited."""
+    """Every change of a run's status; a database trigger appends it, and it is never edited."""
 
     __tablename__ = "run_status_history"
     __table_args__ = (sa.Index("ix_run_status_history_run", "run_id", "id"),)
@@ -242,7 +243,7 @@ class RunStatusHistory(Base):
 
 
 class RerunRequest(Base):
-    """Somebody asked for a sub-group to be run again whatever its state: forces a gap, renews the retry budget."""
+    """A request to run a sub-group again: it renews the retries, and with `force` opens a gap in any state."""
 
     __tablename__ = "rerun_request"
     __table_args__ = (sa.Index("ix_rerun_request_step_sub_group", "step_id", "sub_group_id"),)
@@ -257,7 +258,7 @@ class RerunRequest(Base):
 
 
 class CircuitReset(Base):
-    """Somebody closed a step's circuit again: science failures of earlier runs no longer count."""
+    """A reset of a step's circuit: science failures of the runs up to `last_run_id` no longer count."""
 
     __tablename__ = "circuit_reset"
 
@@ -269,7 +270,7 @@ class CircuitReset(Base):
 
 
 class RunWaiter(Base):
-    """Somebody waits for a run: a Dagster run, a command line; heard of last at `seen_at`."""
+    """A Dagster run or a command that waits for a run; it last reported at `seen_at`."""
 
     __tablename__ = "run_waiter"
 
@@ -279,12 +280,12 @@ class RunWaiter(Base):
 
 
 class ObserverLease(Base):
-    """Who may ask a cluster for the state of its jobs, and until when."""
+    """The lease on a cluster: its holder alone may ask for the state of the cluster's jobs, until it expires."""
 
     __tablename__ = "observer_lease"
 
     cluster: Mapped[str] = mapped_column(sa.String(100), primary_key=True)
     holder: Mapped[str | None] = mapped_column(sa.String(100))
-    generation: Mapped[int] = mapped_column(default=0)  # how often it went to somebody else
+    generation: Mapped[int] = mapped_column(default=0)  # number of changes of the holder
     expires_at: Mapped[datetime | None]
     observed_at: Mapped[datetime | None]

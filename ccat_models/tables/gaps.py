@@ -1,7 +1,7 @@
-"""What is known of gaps between two looks: which changes are still to be followed, and what each sub-group was then.
+"""The state of gaps between two looks: the changes that are still to be followed, and each sub-group's last evaluation.
 
-All of it can be computed anew from the other tables; nothing refers to it, and it refers to nothing by a foreign key,
-so that whoever writes a package or a run never waits for whoever looks.
+All of it can be computed from the other tables. It has no foreign keys in either direction, so that writers of packages
+and runs never wait for a look.
 """
 
 from datetime import datetime
@@ -13,9 +13,9 @@ from ccat_models.tables.base import BIG_ID, Base, PackageId, RunId, StepId, SubG
 
 
 class PackageChange(Base):
-    """A package that came, changed or went, noted by the database's triggers until memberships have followed.
+    """A package that was added, changed or removed, recorded by triggers until the memberships have been updated.
 
-    Without a package: a partitioning whose every package is to be looked at, or without that too, all of them.
+    Without a package: all packages of the partitioning; without both: all packages of all partitionings.
     """
 
     __tablename__ = "package_change"
@@ -26,7 +26,7 @@ class PackageChange(Base):
 
 
 class SubGroupChange(Base):
-    """A sub-group of a step about which something changed since its gap was looked at; without one, all of them."""
+    """A change that concerns a sub-group of a step, since its last evaluation; without a sub-group, all of the step."""
 
     __tablename__ = "sub_group_change"
     __table_args__ = (sa.Index("ix_sub_group_change_step", "step_id", "sub_group_id"),)
@@ -37,11 +37,11 @@ class SubGroupChange(Base):
 
 
 class SubGroupGap(Base):
-    """What a sub-group of a step was when it was last looked at: its one reason, its input set, the runs it has.
+    """A sub-group of a step at its last evaluation: its one reason, its input set, and its runs.
 
-    `alive`: it has archived packages. `will_run`: now, or once its upstreams have been run. `current_run_id`: the run
-    whose products downstream steps read; `purged`: these are not there now. `inputs_since`: when the newest of its
-    inputs came. `due_at`: when the passing of time alone gives it another reason.
+    `alive`: it has archived packages. `will_run`: a run will be created, now or after its upstreams'. `current_run_id`:
+    the run whose products later steps read; `purged`: these are purged. `inputs_since`: when its newest input arrived.
+    `due_at`: when its reason changes without any other event.
     """
 
     __tablename__ = "sub_group_gap"
@@ -85,9 +85,9 @@ class StepLook(Base):
 
 
 class PipelineRound(Base):
-    """Since when a pipeline that is not continuous is worked on, until when, and when its trigger fires next.
+    """The present or last round of a pipeline that is not continuous, and when its trigger fires next.
 
-    In a round, root steps take what had come when it began; it ends when nothing more can be run.
+    In a round, root steps use the inputs that had arrived when it began; it ends when nothing is left to run.
     """
 
     __tablename__ = "pipeline_round"
@@ -95,14 +95,14 @@ class PipelineRound(Base):
     pipeline_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     begun_at: Mapped[datetime | None]
     begun_by: Mapped[str | None] = mapped_column(sa.String(800))
-    is_new: Mapped[bool] = mapped_column(default=False)  # begun since somebody looked
+    is_new: Mapped[bool] = mapped_column(default=False)  # begun since the last look
     ended_at: Mapped[datetime | None]
     next_at: Mapped[datetime | None] = mapped_column(index=True)
-    trigger: Mapped[str | None] = mapped_column(sa.String(700))  # the expression and time zone that `next_at` is of
+    trigger: Mapped[str | None] = mapped_column(sa.String(700))  # from which `next_at` was computed
 
 
 class ReasonCount(Base):
-    """How many sub-groups of a step had a reason from a minute on, until the next row of that step and reason."""
+    """How many sub-groups of a step had a reason from a minute on, until the next row of the same step and reason."""
 
     __tablename__ = "reason_count"
     __table_args__ = (sa.Index("ix_reason_count_step_reason", "step_id", "reason", "id"),)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def insert_or_ignore(session: Session, table: type[Any] | sa.Table) -> "postgresql.Insert | sqlite.Insert":
-    """Return an INSERT for this database to build on, of which rows that are already there are passed over."""
+    """Return an INSERT for the session's database that skips rows which exist already."""
     if session.get_bind().dialect.name == "sqlite":
         from sqlalchemy.dialects.sqlite import insert as insert_into_sqlite
 

@@ -19,9 +19,9 @@ class RunInputPackage(Base):
 
 
 class RunInputProduct(Base):
-    """Link product → run: the run read this product, made by an earlier run.
+    """Link product → run: the run read this product of an earlier run.
 
-    The producer stands in the link so that the database itself can refuse a cycle: it was there before.
+    The producer is part of the link, so that the database can refuse cycles: the producer must be the older run.
     """
 
     __tablename__ = "run_input_product"

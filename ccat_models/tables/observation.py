@@ -7,7 +7,7 @@ from ccat_models.tables.base import Base
 
 
 class ObservingProgram(Base):
-    """A science or technical programme; `short_name` is what people say, e.g. GEco, Cal, ENG."""
+    """A science or technical programme; `short_name` is the common name, e.g. GEco, Cal, ENG."""
 
     __tablename__ = "observing_program"
 
@@ -28,7 +28,7 @@ class SubObservingProgram(Base):
 
 
 class Source(Base):
-    """What is observed; one of the kinds below."""
+    """What is observed; one of the following kinds."""
 
     __tablename__ = "source"
     __mapper_args__ = {"polymorphic_on": "kind"}
@@ -77,7 +77,7 @@ class ConstantElevationSource(Source):
 
 
 class Line(Base):
-    """A spectral line; the identifier is what rules and people write, e.g. CO43."""
+    """A spectral line; the identifier is the one used in rules, e.g. CO43."""
 
     __tablename__ = "line"
 
@@ -87,7 +87,7 @@ class Line(Base):
 
 
 class ObsMode(Base):
-    """How is observed, e.g. OTF."""
+    """An observing mode, e.g. OTF."""
 
     __tablename__ = "obs_mode"
 
@@ -110,7 +110,7 @@ class ObsUnit(Base):
 
 
 class ExecutedObsUnit(Base):
-    """One real execution of an observation unit; times are UTC."""
+    """One execution of an observation unit; times are UTC."""
 
     __tablename__ = "executed_obs_unit"
     __table_args__ = (sa.CheckConstraint("end_time >= start_time", name="ends_after_start"),)

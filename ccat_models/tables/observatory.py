@@ -41,7 +41,7 @@ class Instrument(Base):
 
 
 class InstrumentModule(Base):
-    """The part of an instrument that makes data; every raw data package belongs to one."""
+    """The part of an instrument that produces data; every raw data package belongs to one."""
 
     __tablename__ = "instrument_module"
 

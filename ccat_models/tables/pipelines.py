@@ -9,7 +9,7 @@ from ccat_models.tables.base import BIG_ID, Base, PackageId, StepId, SubGroupId,
 
 
 class TriggerType(enum.Enum):
-    """When a pipeline looks for gaps."""
+    """When gaps of a pipeline are looked for."""
 
     CONTINUOUS = "continuous"
     CRON = "cron"
@@ -17,7 +17,7 @@ class TriggerType(enum.Enum):
 
 
 class PipelineMode(enum.Enum):
-    """A standing pipeline runs for good, an ad-hoc one answers one question."""
+    """A standing pipeline fills its gaps permanently, an ad-hoc one answers one question."""
 
     STANDING = "standing"
     AD_HOC = "ad_hoc"
@@ -32,14 +32,14 @@ class VersionPolicy(enum.Enum):
 
 
 class FanIn(enum.Enum):
-    """Whether a step waits for all upstream sub-groups or takes what is complete now."""
+    """Whether a step waits for all upstream sub-groups, or uses those that are complete now."""
 
     ANY = "any"
     ALL = "all"
 
 
 class Keep(enum.Enum):
-    """How long the products of a step are kept, whatever room they take."""
+    """How long the products of a step are kept when space is needed."""
 
     ALWAYS = "always"
     UNTIL_SUPERSEDED = "until_superseded"
@@ -61,7 +61,7 @@ class DataGrouping(Base):
 
 
 class Partitioning(Base):
-    """A data grouping cut by an ordered list of dimensions; steps that share both share its sub-groups."""
+    """A data grouping divided by an ordered list of dimensions; all steps with this grouping and list share it."""
 
     __tablename__ = "partitioning"
     __table_args__ = (sa.UniqueConstraint("data_grouping_id", "group_by"),)
@@ -79,7 +79,7 @@ class Partitioning(Base):
 
 
 class SubGroup(Base):
-    """One cell of a partitioning; `natural_key` is what SQL makes of the values, `key` is what people see."""
+    """One part of a partitioning; users see `key`, SQL computes `natural_key` from the dimensions' values."""
 
     __tablename__ = "sub_group"
     __table_args__ = (
@@ -98,7 +98,7 @@ class SubGroup(Base):
 
 
 class SubGroupMember(Base):
-    """An archived package in a sub-group; in one partitioning a package has one place."""
+    """An archived package in a sub-group; within a partitioning, a package is in one sub-group."""
 
     __tablename__ = "sub_group_member"
     __table_args__ = (
@@ -112,7 +112,7 @@ class SubGroupMember(Base):
 
 
 class ReductionSoftware(Base):
-    """A reduction program, known by name."""
+    """A reduction program, identified by its name."""
 
     __tablename__ = "reduction_software"
 
@@ -124,10 +124,10 @@ class ReductionSoftware(Base):
 
 
 class ReductionSoftwareVersion(Base):
-    """One version X.Y.Z, never edited once a run refers to it: an image with its digest, or a command with its code's.
+    """One version X.Y.Z: an image with its digest, or a command with the digest of its code.
 
-    `rank` orders versions in SQL. A cosmetic release makes nothing stale; `reprocess_from_rank` makes products of
-    older versions unacceptable; a withdrawn version is not run any more.
+    It is never edited once a run refers to it. `rank` orders versions in SQL. A cosmetic release makes no product
+    stale; `reprocess_from_rank` makes products of older versions unacceptable; a withdrawn version is not run any more.
     """
 
     __tablename__ = "reduction_software_version"
@@ -158,7 +158,7 @@ class ReductionSoftwareVersion(Base):
 
 
 class ReductionStepConfig(Base):
-    """The parameters a step gives its program, never edited; the hash is the sha256 of their canonical JSON."""
+    """The parameters of a step's program, never edited; the hash is the sha256 of their canonical JSON."""
 
     __tablename__ = "reduction_step_config"
 
@@ -168,7 +168,7 @@ class ReductionStepConfig(Base):
 
 
 class Pipeline(Base):
-    """A pipeline's identity and what may change without a new revision."""
+    """A pipeline's identity, and what may change without a new revision."""
 
     __tablename__ = "pipeline"
 
@@ -209,7 +209,7 @@ class PipelineRevision(Base):
 
 
 class ReductionStep(Base):
-    """A step's identity: its name in its pipeline, and how it cuts the data."""
+    """A step's identity: its name in its pipeline, and how its data is divided into sub-groups."""
 
     __tablename__ = "reduction_step"
     __table_args__ = (sa.UniqueConstraint("pipeline_id", "name"),)
@@ -224,7 +224,7 @@ class ReductionStep(Base):
 
 
 class ReductionStepRevision(Base):
-    """How a step is done in one revision of its pipeline, never edited; runs refer to it."""
+    """A step in one revision of its pipeline, never edited; runs refer to it."""
 
     __tablename__ = "reduction_step_revision"
     __table_args__ = (

@@ -10,7 +10,7 @@ from ccat_models.tables.execution import ExecutedReductionStep
 
 
 class DataProductType(enum.Enum):
-    """What a product is (container contract)."""
+    """The types of products (container contract)."""
 
     SCIENCE = "science"
     QA_METRIC = "qa_metric"
@@ -20,7 +20,7 @@ class DataProductType(enum.Enum):
     INTERMEDIATE = "intermediate"
 
 
-# What a downstream step reads; a plot or a log is for people.
+# The types that later steps read; plots and logs are for people.
 INPUT_TYPES = (
     DataProductType.SCIENCE,
     DataProductType.INTERMEDIATE,
@@ -29,7 +29,7 @@ INPUT_TYPES = (
 )
 
 
-# What a purge removes; what remains, numbers, plots and logs, speaks for it.
+# The types that a purge removes; numbers, plots and logs remain as evidence.
 REMOVABLE_TYPES = (DataProductType.SCIENCE, DataProductType.INTERMEDIATE)
 
 
@@ -55,7 +55,7 @@ class DataProduct(Base):
 
 
 class QualityMetric(Base):
-    """A number from a run's qa/*.json, with its limits where the program gave some."""
+    """A number from a run's qa/*.json, with limits if the program gave any."""
 
     __tablename__ = "quality_metric"
     __table_args__ = (sa.UniqueConstraint("run_id", "name"),)
@@ -70,6 +70,6 @@ class QualityMetric(Base):
 
     @property
     def within_limits(self) -> bool:
-        """Say whether the value keeps the limits there are."""
+        """Say whether the value is within its limits."""
         above = self.minimum is None or self.value >= self.minimum
         return above and (self.maximum is None or self.value <= self.maximum)

@@ -6,13 +6,13 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from ccat_models.tables.base import BIG_ID, Base, RunId
 from ccat_models.tables.execution import ExecutedReductionStep
 
-_STANDING = sa.text("superseded_at IS NULL")
+_IS_CURRENT = sa.text("superseded_at IS NULL")
 
 
 class QualityCheck(Base):
-    """What a limit of the step's declaration says of one run, by the number that the run's program gave.
+    """The result of one of the step's declared limits for a run, from the number that the run's program gave.
 
-    `value` is None where the program gave none. A result stands until a changed declaration supersedes it.
+    `value` is None if the program gave none. A result is current until a changed declaration supersedes it.
     """
 
     __tablename__ = "quality_check"
@@ -22,8 +22,8 @@ class QualityCheck(Base):
             "run_id",
             "name",
             unique=True,
-            sqlite_where=_STANDING,
-            postgresql_where=_STANDING,
+            sqlite_where=_IS_CURRENT,
+            postgresql_where=_IS_CURRENT,
         ),
         sa.Index("ix_quality_check_run", "run_id"),
         sa.CheckConstraint("passed = false OR value IS NOT NULL", name="passed_has_value"),
@@ -46,7 +46,7 @@ class QualityCheck(Base):
 
 
 class QualityWaiver(Base):
-    """Somebody takes a run's products as they are, although this check of theirs failed."""
+    """The decision to accept a run's products although this check failed."""
 
     __tablename__ = "quality_waiver"
 

@@ -12,11 +12,11 @@ from ccat_models.tables.observation import ExecutedObsUnit
 from ccat_models.tables.observatory import InstrumentModule
 
 PackageContent = tuple[PackageId, str]
-"""A package as it was delivered at one time: its checksum then."""
+"""A package with one of its contents: its id, and the checksum of that content."""
 
 
 class PackageState(enum.Enum):
-    """Where a package is on its way into the archive (ops-db data model)."""
+    """The states of a package before it is archived, and after (ops-db data model)."""
 
     WAITING = "waiting"
     TRANSFERRING = "transferring"
@@ -27,8 +27,8 @@ class PackageState(enum.Enum):
 class RawDataPackage(Base):
     """The raw files of one instrument module in one executed observation unit.
 
-    The checksum is the sha256 over its files' lines "sha256  path", sorted by path; the lanes are the package's
-    share in the fingerprint of every input set it belongs to, set whenever id and checksum are known.
+    The checksum is the sha256 over its files' lines "sha256  path", sorted by path. The lanes are the package's
+    contribution to the fingerprint of every input set it belongs to; they are set together with the checksum.
     """
 
     __tablename__ = "raw_data_package"
@@ -61,15 +61,15 @@ class RawDataPackage(Base):
     instrument_module: Mapped[InstrumentModule] = relationship()
 
     def set_checksum(self, checksum: str) -> None:
-        """Set checksum and lanes together; the name is the identity, known before the row has an id."""
+        """Set checksum and lanes together; the lanes use the package's name, which is known before its id."""
         self.checksum = checksum
         self.lane_0, self.lane_1, self.lane_2 = Lanes.of("package", self.name, checksum).values
 
 
 class RawDataFile(Base):
-    """One raw file of a package as it had that checksum; the UUID is given where the file is made, possibly offline.
+    """One raw file of a package, with the package's checksum at that time; the file's creator may assign its UUID.
 
-    A package that is delivered again with other content gets other rows: the earlier ones tell what runs have read.
+    A package that is delivered again with other content gets new rows; the old ones record what runs have read.
     """
 
     __tablename__ = "raw_data_file"
@@ -87,10 +87,10 @@ class RawDataFile(Base):
 
     @classmethod
     def of_today(cls) -> sa.ColumnElement[bool]:
-        """Return the condition on which a package consists of a file today."""
+        """Return the condition that a file belongs to its package's present content."""
         return cls.of(RawDataPackage.id, RawDataPackage.checksum)
 
     @classmethod
     def of(cls, package_id: Any, checksum: Any) -> sa.ColumnElement[bool]:
-        """Return the condition on which a package, as it had a checksum, consists of a file."""
+        """Return the condition that a file belongs to a package's content with this checksum."""
         return sa.and_(cls.raw_data_package_id == package_id, cls.package_checksum == checksum)

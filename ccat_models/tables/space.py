@@ -1,4 +1,4 @@
-"""What products take up, what is kept by hand, and what was removed to make room."""
+"""The space that products take up, pins, and purges."""
 
 import enum
 from datetime import datetime
@@ -8,15 +8,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ccat_models.tables.base import BIG_ID, Base, ProductId, RunId, StepId, SubGroupId, stored_enum
 
-_STANDING = sa.text("unpinned_at IS NULL")
+_IS_ACTIVE = sa.text("unpinned_at IS NULL")
 
 
 class SpaceState(enum.Enum):
-    """Where the removable products of a run are in their life.
+    """The states of a run's removable products.
 
-    PRESENT ── marked ──► MARKED ── removed ──► PURGED ── made again ──► PRESENT
-                                                   ├── made again, and different ──► REPLACED
-                                                   └── cannot be made again ───────► LOST
+    PRESENT ── marked ──► MARKED ── removed ──► PURGED ── regenerated ────────────────► PRESENT
+                                                   ├── regenerated differently ────► REPLACED
+                                                   └── cannot be regenerated ──────► LOST
     """
 
     PRESENT = "PRESENT"
@@ -26,17 +26,16 @@ class SpaceState(enum.Enum):
     LOST = "LOST"
 
 
-NOT_THERE = (SpaceState.MARKED, SpaceState.PURGED)  # and can be made again
-GONE = (SpaceState.REPLACED, SpaceState.LOST)  # for good
+NOT_THERE = (SpaceState.MARKED, SpaceState.PURGED)  # and can be regenerated
+GONE = (SpaceState.REPLACED, SpaceState.LOST)  # permanently
 
 
 class RunSpace(Base):
-    """What the products of a completed run take up at the processing location, and whether they are there.
+    """The space that a completed run's products take up at the processing location, and their state.
 
-    The removable ones are those of type science and intermediate: what remains is the evidence. They are removed, and
-    made again, together. `size_bytes` is of all products that are there, `made_bytes` of all
-    that there were. Once restored, what later steps read lies
-    where the last attempt of the run that made it again has left it.
+    Removable are the types science and intermediate; the others remain as evidence. Removable products are removed and
+    regenerated together. `size_bytes` counts the products that exist, `made_bytes` all that were made. After a
+    restoration, the products are in the last attempt directory of the run `restored_by_run_id`.
     """
 
     __tablename__ = "run_space"
@@ -66,7 +65,7 @@ class RunSpace(Base):
 
 
 class Purge(Base):
-    """Somebody, or the watermark, had products removed: what was wanted, and what became of it."""
+    """A removal of products, requested by a user or by the watermark: what was wanted, and what was removed."""
 
     __tablename__ = "purge"
 
@@ -85,7 +84,7 @@ class Purge(Base):
 
 
 class ProductPin(Base):
-    """Somebody wants a product kept, whatever its step's retention says, until it is unpinned."""
+    """The decision to keep a product, regardless of its step's retention, until it is unpinned."""
 
     __tablename__ = "product_pin"
     __table_args__ = (
@@ -93,8 +92,8 @@ class ProductPin(Base):
             "uq_product_pin_standing",
             "data_product_id",
             unique=True,
-            sqlite_where=_STANDING,
-            postgresql_where=_STANDING,
+            sqlite_where=_IS_ACTIVE,
+            postgresql_where=_IS_ACTIVE,
         ),
         sa.Index("ix_product_pin_run", "run_id"),
         sa.ForeignKeyConstraint(["data_product_id", "run_id"], ["data_product.id", "data_product.run_id"]),

@@ -8,7 +8,7 @@ from ccat_models.tables.base import BIG_ID, Base, PackageId, stored_enum
 
 
 class Status(enum.Enum):
-    """How far a job of the data centre is (ops-db models)."""
+    """The states of a staging job (ops-db models)."""
 
     PENDING = "pending"
     SCHEDULED = "scheduled"
@@ -22,10 +22,10 @@ _OPEN_SQL = sa.text("status IN (" + ", ".join(f"'{status.value}'" for status in 
 
 
 class StagingJob(Base):
-    """A raw data package that is brought from an archive to a processing location, once for all who read it there.
+    """The copying of a raw data package from an archive to a processing location, for all runs that read it.
 
-    It ends with a copy that is STAGED: unpacked, every file's checksum verified. `bytes_transferred` counts what came
-    over the line, also in transfers that broke off.
+    It ends with a STAGED copy: unpacked, with every file's checksum verified. `bytes_transferred` includes transfers
+    that broke off.
     """
 
     __tablename__ = "staging_job"

@@ -5,11 +5,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ccat_models.tables.base import BIG_ID, Base, PackageId, RunId
 
-_STANDING = sa.text("lifted_at IS NULL")
+_IS_ACTIVE = sa.text("lifted_at IS NULL")
 
 
 class PackageTaint(Base):
-    """Somebody says that a raw data package must not be used; it stands until it is lifted."""
+    """The decision that a raw data package must not be used; it applies until it is lifted."""
 
     __tablename__ = "package_taint"
     __table_args__ = (
@@ -17,8 +17,8 @@ class PackageTaint(Base):
             "uq_package_taint_standing",
             "raw_data_package_id",
             unique=True,
-            sqlite_where=_STANDING,
-            postgresql_where=_STANDING,
+            sqlite_where=_IS_ACTIVE,
+            postgresql_where=_IS_ACTIVE,
         ),
         sa.CheckConstraint("(lifted_at IS NULL) = (lifted_by IS NULL)", name="lifted_by_somebody"),
     )

@@ -77,7 +77,7 @@ def decide(works: Works, what: str, by: str, why: str) -> None:
 @pytest.mark.parametrize("what", DECISIONS)
 def test_who_decides_may_have_a_long_name_but_not_a_longer_one(works: Works, what: str) -> None:
     before = rows(works)
-    with pytest.raises(InvalidDeclaration, match=r"^by: has 201 characters, at most 200 are kept: 'ss*'…$"):
+    with pytest.raises(InvalidDeclaration, match=r"^by: has 201 characters, at most 200 are allowed: 'ss*'…$"):
         decide(works, what, f"{SOMEBODY}s", WHY)
     assert rows(works) == before
     decide(works, what, SOMEBODY, WHY)
@@ -87,7 +87,7 @@ def test_who_decides_may_have_a_long_name_but_not_a_longer_one(works: Works, wha
 @pytest.mark.parametrize("what", WITH_REASON)
 def test_a_reason_may_be_long_but_not_longer(works: Works, what: str) -> None:
     before = rows(works)
-    with pytest.raises(InvalidDeclaration, match=r"^reason: has 2000 characters, at most 1000 are kept: 'ww*'…$"):
+    with pytest.raises(InvalidDeclaration, match=r"^reason: has 2000 characters, at most 1000 are allowed: 'ww*'…$"):
         decide(works, what, SOMEBODY, "w" * 2000)
     assert rows(works) == before
     decide(works, what, SOMEBODY, WHY)
@@ -97,9 +97,9 @@ def test_a_reason_may_be_long_but_not_longer(works: Works, what: str) -> None:
 def test_runs_revisions_and_purges_are_refused_likewise(works: Works) -> None:
     works.observatory.scan(3)
     before = rows(works)
-    with pytest.raises(InvalidDeclaration, match=r"^requested_by: has 201 characters, at most 200 are kept"):
+    with pytest.raises(InvalidDeclaration, match=r"^requested_by: has 201 characters, at most 200 are allowed"):
         ensure(works.cluster, "letters", "read", None, RequestOptions(f"{SOMEBODY}s"))
-    with pytest.raises(InvalidDeclaration, match=r"^applied_by: has 201 characters, at most 200 are kept"):
+    with pytest.raises(InvalidDeclaration, match=r"^applied_by: has 201 characters, at most 200 are allowed"):
         works.observatory.declare(works.document(step("read", [])), works.code, by=f"{SOMEBODY}s")
     for by, why in ((f"{SOMEBODY}s", WHY), (SOMEBODY, f"{WHY}w")):
         with works.cluster.ops_db.write() as session, pytest.raises(InvalidDeclaration, match="at most"):
