@@ -1,6 +1,6 @@
-"""What a program's exit code means: one total table.
+"""The meaning of a program's exit codes, for every code.
 
-Source of 64 to 78: BSD's sysexits.h (EX__BASE 64 … EX_CONFIG 78), as the container contract reads it.
+Codes 64 to 78 are those of BSD's sysexits.h (EX__BASE 64 … EX_CONFIG 78), as the container contract uses them.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ EX_MAX = 78  # EX__MAX
 
 
 class ExitMeaning(Enum):
-    """What a program says by its exit code."""
+    """What a program reports by its exit code."""
 
     SUCCESS = "success"
     BAD_DATA = "bad_data"
@@ -27,7 +27,7 @@ class ExitMeaning(Enum):
 
 @dataclass(frozen=True)
 class ExitStatus:
-    """The meaning of an exit code and whether another attempt may help (within the step's budget)."""
+    """The meaning of an exit code, and whether a retry may help (within the step's number of retries)."""
 
     meaning: ExitMeaning
     retryable: bool
@@ -46,5 +46,5 @@ _ANYTHING_ELSE = ExitStatus(ExitMeaning.SCIENCE, retryable=True)
 
 
 def exit_status(exit_code: int) -> ExitStatus:
-    """Return what an exit code means; every integer means something."""
+    """Return the meaning of an exit code; every integer has one."""
     return _KNOWN.get(exit_code, _ANYTHING_ELSE)

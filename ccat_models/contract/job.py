@@ -8,7 +8,7 @@ Runtime = Literal["process", "apptainer"]
 
 
 class Job(ContractModel):
-    """job.json: what the attempt's wrapper is told to start; private to the wrapper and who writes it."""
+    """job.json: the instructions for the attempt's wrapper; not part of the published contract."""
 
     schema_version: Literal[1] = 1
     submission_key: SubmissionKey

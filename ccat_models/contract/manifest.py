@@ -16,7 +16,7 @@ from ccat_models.contract.values import (
 
 
 class ManifestRun(ContractModel):
-    """Which attempt of which run this is."""
+    """The run and the attempt that the program belongs to."""
 
     id: Identifier
     attempt: Identifier
@@ -27,7 +27,7 @@ class ManifestRun(ContractModel):
 
 
 class ManifestStep(ContractModel):
-    """The step and the software that carries it out."""
+    """The step and its software."""
 
     name: Name
     final: bool
@@ -89,7 +89,7 @@ class ManifestUpstream(ContractModel):
 
 
 class ManifestResources(ContractModel):
-    """What the program may use."""
+    """What the program may use at most."""
 
     cpus: Annotated[int, Field(ge=1)]
     memory_gb: Annotated[float, Field(gt=0)]
@@ -97,7 +97,7 @@ class ManifestResources(ContractModel):
 
 
 class Manifest(ContractModel):
-    """manifest.json: everything a program is told."""
+    """manifest.json: the input of a program."""
 
     schema_version: Literal[1] = 1
     run: ManifestRun

@@ -23,7 +23,7 @@ Signal = Annotated[int, Field(ge=1, le=127)]
 
 
 class Output(ContractModel):
-    """One file that the program left behind; the path is relative to the attempt's directory."""
+    """One file that the program wrote; the path is relative to the attempt's directory."""
 
     path: RelativePath
     type: ProductType
@@ -32,7 +32,7 @@ class Output(ContractModel):
 
 
 class Result(ContractModel):
-    """result.json: how an attempt ended, written by its wrapper as the very last thing."""
+    """result.json: how an attempt ended; its wrapper writes it last."""
 
     schema_version: Literal[1]
     submission_key: SubmissionKey
@@ -65,5 +65,5 @@ class Result(ContractModel):
     def _outputs_are_named_once(self) -> Self:
         twice = [path for path, times in Counter(output.path for output in self.outputs).items() if times > 1]
         if twice:
-            raise ValueError(f"output {twice[0]!r} is there twice")
+            raise ValueError(f"output {twice[0]!r} is listed twice")
         return self

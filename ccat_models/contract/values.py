@@ -1,4 +1,4 @@
-"""The values that manifest.json, job.json and result.json share."""
+"""Values that manifest.json, job.json and result.json have in common."""
 
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
@@ -34,10 +34,10 @@ def _relative_path(path: str) -> str:
 
 
 def _without_nul(text: str) -> str:
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL does not keep
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL cannot store NUL
 
 
-LARGEST_COUNT = 2**53 - 1  # which JSON, ops-db and whoever adds some up hold exactly
+LARGEST_COUNT = 2**53 - 1  # exact in JSON (as a float) and in ops-db, also when some are added up
 
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(_utc)]
 RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_relative_path)]
@@ -50,6 +50,6 @@ Identifier = Annotated[int, Field(ge=1)]
 
 
 class ContractModel(BaseModel):
-    """A frozen value of the container contract that refuses unknown fields."""
+    """A frozen value of the container contract; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

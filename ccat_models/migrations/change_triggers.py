@@ -1,13 +1,13 @@
-"""The triggers that note what changed, as 0001 installs them, so that no writer, ours or another, can forget to.
+"""The triggers that record changes, as 0001 installs them: every writer's changes are recorded, also of other programs.
 
-They only append: a writer never waits for whoever follows the changes.
+They only append rows, so that a writer never waits for the process that follows the changes.
 """
 
 from dataclasses import dataclass
 
 from alembic import op
 
-# ruff: noqa: S608 - nothing here comes from outside
+# ruff: noqa: S608 - the statements contain no input
 
 _PACKAGE = "INSERT INTO package_change (raw_data_package_id)"
 _PARTITIONING = "INSERT INTO package_change (partitioning_id)"
@@ -17,7 +17,7 @@ _STEPS_OF_SOFTWARE = """SELECT DISTINCT done.step_id, CAST(NULL AS BIGINT) FROM 
     JOIN pipeline p ON p.id = pr.pipeline_id AND p.revision = pr.number WHERE done.software_id = NEW.software_id"""
 _PACKAGES_OF = "SELECT id FROM raw_data_package WHERE state = 'archived' AND executed_obs_unit_id"
 
-# What packages refer to besides their observation; it hardly ever changes, and then all packages are looked at anew.
+# What packages refer to besides their observation; it rarely changes, and then all packages are read again.
 AROUND = (
     "observatory",
     "telescope",
@@ -36,7 +36,7 @@ AROUND = (
 
 @dataclass(frozen=True)
 class Noted:
-    """A change of a row, and the statement that notes it; `differs` in the condition is the database's own word."""
+    """A change of a row and the statement that records it; `differs` stands for the database's operator."""
 
     name: str
     event: str
@@ -45,7 +45,7 @@ class Noted:
     condition: str = ""
 
     def when(self, differs: str) -> str:
-        """Return the condition in the words of the database."""
+        """Return the WHEN clause with the database's operator for "differs, NULL or not"."""
         return f"WHEN ({self.condition.format(differs=differs)})" if self.condition else ""
 
 

@@ -1,6 +1,6 @@
-"""The triggers that keep the records, as 0001 installs them. A later change brings its own module; this one stays.
+"""The triggers that protect records, as 0001 installs them. Later changes get modules of their own.
 
-Whatever they refuse, both databases report as an integrity error with the message given here.
+Both databases report a refused change as an integrity error with the message given here.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from alembic import op
 
 @dataclass(frozen=True)
 class Refusal:
-    """A change of a table that is never allowed: of every column, or of those that are named."""
+    """A change of a table that is never allowed: of any column, or of these columns."""
 
     table: str
     change: Literal["UPDATE", "DELETE"]
@@ -26,11 +26,11 @@ class Refusal:
 
     @property
     def event(self) -> str:
-        """Return what fires the trigger."""
+        """Return the event that fires the trigger."""
         return f"{self.change} OF {', '.join(self.columns)}" if self.columns else self.change
 
     def condition(self, differs: str) -> str:
-        """Return when it fires, with the database's word for "differs, NULL or not"."""
+        """Return the WHEN clause; `differs` is the database's operator for "differs, NULL or not"."""
         changed = " OR ".join(f"OLD.{column} {differs} NEW.{column}" for column in self.columns)
         return f"WHEN ({changed})" if changed else ""
 

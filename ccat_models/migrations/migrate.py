@@ -9,11 +9,11 @@ if TYPE_CHECKING:  # Alembic takes a fifth of a second, and asking for the revis
     from alembic.config import Config
 
 _VERSION_TABLE = "alembic_version"  # where Alembic notes the revision
-_LOCK = 0x63636174  # "ccat"; any number that nothing else in the database locks
+_LOCK = 0x63636174  # "ccat"; any number that nothing else locks
 
 
 def upgrade(engine: sa.Engine, revision: str = "head") -> None:
-    """Bring the schema up to a revision, in one transaction; of several callers one works and the others wait."""
+    """Upgrade the schema to a revision, in one transaction; of several callers, one works and the others wait."""
     from alembic import command
 
     with migrating(engine) as connection:
@@ -21,7 +21,7 @@ def upgrade(engine: sa.Engine, revision: str = "head") -> None:
 
 
 def downgrade(engine: sa.Engine, revision: str) -> None:
-    """Take the schema down to a revision, `base` for none at all, in one transaction; its data goes with it."""
+    """Downgrade the schema to a revision, `base` for none, in one transaction; the data of removed tables is lost."""
     from alembic import command
 
     with migrating(engine) as connection:
@@ -29,7 +29,7 @@ def downgrade(engine: sa.Engine, revision: str) -> None:
 
 
 def current(engine: sa.Engine) -> str | None:
-    """Return the revision the schema is at, None before the first one."""
+    """Return the schema's revision, None for an empty database."""
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table(_VERSION_TABLE):
             return None
@@ -37,7 +37,7 @@ def current(engine: sa.Engine) -> str | None:
 
 
 def head() -> str:
-    """Return the newest revision there is."""
+    """Return the newest revision."""
     files = (Path(__file__).parent / "versions").glob("[0-9]*_*.py")  # each begins with its number, which counts up
     newest = max((file.name.partition("_")[0] for file in files), default=None)
     if newest is None:
@@ -46,12 +46,12 @@ def head() -> str:
 
 
 def is_current(engine: sa.Engine) -> bool:
-    """Say whether the schema is what this version of the models expects."""
+    """Say whether the schema is the one that the models expect."""
     return current(engine) == head()
 
 
 def configuration(connection: sa.Connection | None = None) -> "Config":
-    """Return Alembic's configuration, which lies in this package and needs no file."""
+    """Return Alembic's configuration, which refers to this package and needs no file."""
     from alembic.config import Config
 
     config = Config()
@@ -63,11 +63,11 @@ def configuration(connection: sa.Connection | None = None) -> "Config":
 
 @contextmanager
 def migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Give a connection in a transaction that is the only one to change the schema."""
+    """Give a connection in a transaction that has the exclusive right to change the schema."""
     with engine.connect() as connection:
         if connection.dialect.name == "sqlite":
             with _tables_may_be_replaced(connection), connection.begin():
-                connection.exec_driver_sql("PRAGMA user_version = 0")  # a write takes the lock before anything is read
+                connection.exec_driver_sql("PRAGMA user_version = 0")  # a write takes the lock before the first read
                 yield connection
                 _refuse_dangling_references(connection)
         else:
@@ -78,8 +78,8 @@ def migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def _tables_may_be_replaced(connection: sa.Connection) -> Iterator[None]:
-    # SQLite alters a table by making a new one, dropping the old one and renaming: with foreign keys on, the drop
-    # deletes what refers to it; without legacy_alter_table, the rename fails on triggers that name the dropped table
+    # On SQLite a table is altered by creating a new one, dropping the old one and renaming. With foreign keys on, the
+    # drop deletes referring rows; without legacy_alter_table, the rename fails on triggers that name the dropped table
     # (https://sqlite.org/lang_altertable.html). Neither pragma works inside a transaction, so no Connection.execute.
     driver: Any = connection.connection.driver_connection
     before = driver.execute("PRAGMA foreign_keys").fetchone()[0]

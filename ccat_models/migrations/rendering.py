@@ -7,7 +7,7 @@ from ccat_models.tables.base import BIG_ID, JSON, UtcDateTime
 
 
 def render_item(kind: str, item: Any, context: AutogenContext) -> str | Literal[False]:
-    """Return how a migration writes one of our column types (see column_types), False for what Alembic can write."""
+    """Return how a migration spells one of our column types (see column_types); False leaves it to Alembic."""
     del context
     if kind != "type":
         return False

@@ -121,7 +121,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "long host": (result_with(host="h" * 201), "host: "),
     "long job id": (result_with(job_id="1" * 65), "job_id: "),
     "much time": (result_with(wall_seconds=1e308), "wall_seconds: "),
-    "listed twice": (listed_twice, "is there twice"),
+    "listed twice": (listed_twice, "is listed twice"),
     "qa: words": (qa('{"letters": "many"}'), "letters must be a finite number or a boolean, got 'many'"),
     "qa: not a number": (qa('{"letters": NaN}'), "letters must be a finite number or a boolean, got nan"),
     "qa: beyond floats": (qa(f'{{"letters": 1{"0" * 400}}}'), "letters must be a finite number or a boolean, got 1000"),
