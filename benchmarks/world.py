@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ccat_models.gap.answer import counts
-from ccat_models.gap.evaluate import Asked, evaluate
+from ccat_models.gap.evaluate import EvaluationOptions, evaluate
 from ccat_models.pipeline.apply import apply
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.pipeline.yaml_source import parse
@@ -57,7 +57,7 @@ def plan_counts(ops_db: OpsDb, name: str) -> int:
         pipeline = load_pipeline(session, name)
         for partitioning_id in sorted({step.partitioning_id for step in pipeline.steps}):
             refresh(session, session.get_one(Partitioning, partitioning_id), NOON)
-        evaluate(session, pipeline, Asked(NOON))
+        evaluate(session, pipeline, EvaluationOptions(NOON))
         return sum(count.now + count.afterwards for count in counts(session).values())
 
 

@@ -1,23 +1,23 @@
 class CcatError(Exception):
-    """Root of the errors that people cause and can mend; each message names place, value and choices.
+    """Base of the errors that the user can correct; each message names the place, the value and the choices.
 
     CcatError
-    ├── InvalidDeclaration   the text must be changed: a rule, a pipeline, a catalogue, a setting
-    ├── Refused              the text is well-formed, what it asks for is not allowed now
-    └── NotFound             a name that nothing answers to
+    ├── InvalidDeclaration   an input is wrong: a rule, a pipeline, a catalogue, a setting
+    ├── Refused              the input is well-formed, but not allowed in the present state
+    └── NotFound             a name is unknown
     """
 
 
 class InvalidDeclaration(CcatError):
-    """Raise where something that a person wrote cannot mean anything; nothing has been changed."""
+    """Raised for input that is malformed or contradicts itself; nothing has been changed."""
 
 
 class Refused(CcatError):
-    """Raise where a valid request would break what is recorded; nothing has been changed."""
+    """Raised for a valid request that would contradict what is recorded; nothing has been changed."""
 
 
 class NotFound(CcatError):
-    """Raise where a name is unknown; the message lists the nearest known names."""
+    """Raised for an unknown name; the message lists known names."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         shown = ", ".join(known[:20]) + (f", … ({len(known)} in all)" if len(known) > 20 else "")

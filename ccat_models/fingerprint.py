@@ -8,18 +8,18 @@ LANE_BITS = 40  # sums of 2**23 items stay within a signed 64-bit integer, so pl
 
 @dataclass(frozen=True)
 class Lanes:
-    """The share of one item in an input set's fingerprint: three numbers of 40 bits that are added up.
+    """The contribution of one item to an input set's fingerprint: three numbers of 40 bits, which are added up.
 
-    Adding makes the fingerprint independent of order, computable by SQL's `sum`, and maintainable by adding and
-    subtracting single items (an additive multiset hash: Bellare & Micciancio 1997, AdHash). With 120 bits, a chance
-    collision among 10^7 input sets has a probability below 10^-21; nobody is expected to construct one.
+    Adding makes the fingerprint independent of the items' order. SQL's `sum` can compute it, and single items can be
+    added and subtracted (an additive multiset hash: Bellare & Micciancio 1997, AdHash). With 120 bits, a chance
+    collision among 10^7 input sets has a probability below 10^-21; it is no protection against constructed collisions.
     """
 
     values: tuple[int, int, int]
 
     @staticmethod
     def of(kind: str, identity: str | int, checksum: str) -> "Lanes":
-        """Return the lanes of one item, e.g. of kind "package" or "product"."""
+        """Return the lanes of one item; `kind` is "package" or "product", `checksum` a sha256."""
         digest = hashlib.sha256(f"{kind}\0{identity}\0{checksum}".encode()).digest()
         width = LANE_BITS // 8
         first, second, third = (int.from_bytes(digest[i * width : (i + 1) * width], "big") for i in range(LANES))
@@ -27,7 +27,7 @@ class Lanes:
 
     @staticmethod
     def none() -> "Lanes":
-        """Return the lanes of nothing."""
+        """Return the lanes of an empty set."""
         return Lanes((0, 0, 0))
 
     def __add__(self, other: "Lanes") -> "Lanes":
@@ -37,7 +37,7 @@ class Lanes:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What an input set is, whatever the order of its items: their number and the sum of their lanes."""
+    """The identity of an input set: the number of its items and the sum of their lanes."""
 
     count: int
     lanes: Lanes
@@ -47,6 +47,6 @@ class Fingerprint:
 
 
 def files_checksum(files: Mapping[str, str]) -> str:
-    """Return the checksum of a set of files, path → sha256: the sha256 over lines "sha256  path", sorted by path."""
+    """Return the checksum of a set of files (path → sha256): the sha256 of the lines "sha256  path", sorted by path."""
     lines = "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(files.items()))
     return hashlib.sha256(lines.encode()).hexdigest()

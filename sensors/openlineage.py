@@ -62,7 +62,7 @@ def openlineage_sensor(
     def openlineage(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         told = read_cursor(context.cursor, Cursor())
         with ops_db().read() as session:
-            ended = endings_after(session, told.behind, told=told.also, limit=RUNS_PER_TICK)
+            ended = endings_after(session, told.behind, published=told.also, limit=RUNS_PER_TICK)
             events = events_of(session, [ending.run_id for ending in ended]) if ended else {}
         sent = _send(receiver, ended, events)
         if sent.ended:

@@ -1,4 +1,4 @@
-"""Reading `gap_now` once it is filled."""
+"""Reading the gaps from `gap_now`, once it is filled, or from `sub_group_gap`."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
@@ -18,7 +18,7 @@ from ccat_models.tables.pipelines import SubGroup
 
 @dataclass(frozen=True)
 class Gap:
-    """What a sub-group of a step is now: its one reason, its input set, the runs that speak for it."""
+    """A sub-group of a step: its one reason, its input set, and the runs that decide the reason."""
 
     sub_group_id: SubGroupId
     key: str
@@ -29,17 +29,17 @@ class Gap:
     acceptable_run_id: RunId | None
     current_run_id: RunId | None
     latest_run_id: RunId | None
-    due_at: datetime | None  # when time alone gives it another reason
+    due_at: datetime | None  # when the reason changes without any other event
 
     @property
     def actionable(self) -> bool:
-        """Say whether a run is wanted now."""
+        """Say whether a run is to be created now."""
         return self.alive and self.reason in ACTIONABLE
 
 
 @dataclass(frozen=True)
 class StepCounts:
-    """How many sub-groups of a step have which reason, and how many would be run now and afterwards."""
+    """How many sub-groups of a step have each reason; how many are to be run `now`, and how many `afterwards`."""
 
     reasons: dict[Reason, int]
     now: int
@@ -47,7 +47,7 @@ class StepCounts:
 
 
 def counts(session: Session, known: sa.Table = gap_now) -> dict[StepId, StepCounts]:
-    """Return the counts of every step that was evaluated, in one query."""
+    """Return the counts of every step in the table, in one query."""
     kinds = (known.c.step_id, known.c.reason, known.c.will_run, known.c.alive)
     query = sa.select(*kinds, sa.func.count()).group_by(*kinds)
     reasons: dict[StepId, Counter[Reason]] = defaultdict(Counter)
@@ -71,7 +71,7 @@ def gaps(
     limit: int | None = None,
     known: sa.Table = gap_now,
 ) -> Iterator[Gap]:
-    """Yield the step's sub-groups ordered by key: all, those of some keys, or those of some reasons."""
+    """Yield the step's sub-groups, ordered by key; `keys` and `reasons` select some of them."""
     query = (
         sa.select(SubGroup.key, known)
         .join(SubGroup, SubGroup.id == known.c.sub_group_id)

@@ -1,4 +1,4 @@
-"""Which runs' products are no result and no input, although they completed."""
+"""Completed runs whose products are blocked: they are neither results nor inputs."""
 
 import sqlalchemy as sa
 
@@ -9,28 +9,28 @@ from ccat_models.tables.taints import PackageTaint, RunTaint
 
 
 def is_blocked(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
-    """Return whether a run has read what is tainted, fails a blocking check, or has products that are gone for good."""
+    """Return the condition that a run's products are blocked: tainted, failing a blocking check, or gone for good."""
     return sa.or_(is_tainted(run_id), fails_check(run_id), is_gone(run_id))
 
 
 def is_gone(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
-    """Return whether a run's products were purged and cannot be made again, or became others when they were."""
+    """Return the condition that a run's products were purged and cannot be regenerated, or were replaced by others."""
     gone = sa.select(sa.literal(1)).where(RunSpace.run_id == run_id, RunSpace.state.in_(GONE))
     return gone.correlate_except(RunSpace).exists()
 
 
 def is_tainted(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
-    """Return whether a run has read a package that is tainted, or a product that was made from one."""
-    standing = (
+    """Return the condition that a run has read a tainted package, or a product that was made from one."""
+    taints = (
         sa.select(sa.literal(1))
         .join_from(RunTaint, PackageTaint, PackageTaint.id == RunTaint.package_taint_id)
         .where(RunTaint.run_id == run_id, PackageTaint.lifted_at.is_(None))
     )
-    return standing.correlate_except(RunTaint, PackageTaint).exists()
+    return taints.correlate_except(RunTaint, PackageTaint).exists()
 
 
 def fails_check(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
-    """Return whether a run fails a blocking check that nobody has waived."""
+    """Return the condition that a run fails a blocking check that has no waiver."""
     check = QualityCheck
     waived = sa.select(sa.literal(1)).where(QualityWaiver.quality_check_id == check.id).correlate(check).exists()
     failing = sa.select(sa.literal(1)).where(

@@ -15,7 +15,7 @@ from ccat_models.tables.raw_data import RawDataPackage
 def cause(
     step: StepView, upstreams: list[StepView], inputs: sa.CTE, last: sa.ColumnElement[int], scope: Scope
 ) -> sa.ColumnElement[str]:
-    """Return in which way the last completed run was made for something else than what there is now."""
+    """Return the reason: how the last completed run differs from what would be run now."""
     same_inputs = _last_run_has(
         last,
         Run.input_count == inputs.c.input_count,
@@ -41,7 +41,7 @@ def _last_run_has(last: sa.ColumnElement[int], *conditions: sa.ColumnElement[boo
 
 
 def _new_package(inputs: sa.CTE, last: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """Say whether a package of now was not among those of the last completed run; else one was withdrawn."""
+    """Return the condition that the last completed run did not read a package of now; else one was withdrawn."""
     read, member, package = RunInputPackage, SubGroupMember, RawDataPackage
     known = (
         sa.select(sa.literal(1))

@@ -24,11 +24,11 @@ _INPUTS = ("input_count", "lane_0", "lane_1", "lane_2")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How somebody wants the gaps to be seen.
+class EvaluationOptions:
+    """Options of an evaluation.
 
-    `patient` holds a step back while upstream runs are on their way or will be, as a person who runs the whole
-    pipeline expects; a standing pipeline takes what is complete now.
+    With `patient`, a step waits while upstream runs are in flight or will be created: the behaviour for a requester who
+    runs the whole pipeline. A standing pipeline takes what is complete now.
     """
 
     now: datetime
@@ -36,21 +36,21 @@ class Asked:
     patient: bool = False
 
 
-def evaluate(session: Session, pipeline: PipelineView, asked: Asked) -> None:
-    """Fill `gap_now` for all steps of the pipeline from the memberships as they stand, upstreams first."""
+def evaluate(session: Session, pipeline: PipelineView, options: EvaluationOptions) -> None:
+    """Fill `gap_now` for all steps of the pipeline, upstreams first; memberships must be up to date."""
     table.start(session)
     for step in pipeline.steps:
-        judge(session, pipeline, step, asked, EVERYTHING)
+        judge(session, pipeline, step, options, EVERYTHING)
         analyze(session, gap_now)
 
 
-def judge(session: Session, pipeline: PipelineView, step: StepView, asked: Asked, scope: Scope) -> None:
-    """Add to `gap_now` what the step's sub-groups are, every one that is looked at exactly once."""
+def judge(session: Session, pipeline: PipelineView, step: StepView, options: EvaluationOptions, scope: Scope) -> None:
+    """Add to `gap_now` one row for each of the step's sub-groups in the scope."""
     steps = {other.step_id: other for other in pipeline.steps}
     upstreams = [steps[upstream] for upstream in step.upstream_ids]
-    judging = _Judging(step, upstreams, asked, scope)
-    session.execute(_insert(judging.living(versions_of(session, step), enabled=pipeline.enabled)))
-    session.execute(_insert(_emptied(step, scope)))
+    judging = _Judging(step, upstreams, options, scope)
+    session.execute(_insert(judging.with_packages(versions_of(session, step), enabled=pipeline.enabled)))
+    session.execute(_insert(_without_packages(step, scope)))
 
 
 def _insert(rows: sa.Select[tuple[object, ...]]) -> sa.Insert:
@@ -59,15 +59,15 @@ def _insert(rows: sa.Select[tuple[object, ...]]) -> sa.Insert:
 
 @dataclass(frozen=True)
 class _Judging:
-    """One step that is looked at, as parts of SQL."""
+    """One step that is being evaluated, as parts of SQL."""
 
     step: StepView
     upstreams: list[StepView]
-    asked: Asked
+    options: EvaluationOptions
     scope: Scope
 
-    def living(self, versions: Versions, *, enabled: bool) -> sa.Select[tuple[object, ...]]:
-        """Return the sub-groups that have packages, each with its one reason."""
+    def with_packages(self, versions: Versions, *, enabled: bool) -> sa.Select[tuple[object, ...]]:
+        """Return the rows of the sub-groups that have packages, each with its one reason."""
         step, scope = self.step, self.scope
         inputs = product_inputs(step, self.upstreams, scope) if self.upstreams else package_inputs(step, scope)
         history, rerun = run_history(step, inputs, versions, scope), rerun_requests(step)
@@ -121,13 +121,13 @@ class _Judging:
             return sa.true()
         everywhere = inputs.c.complete_upstreams == len(self.upstreams)
         whole = inputs.c.stale == 0 if self.step.fan_in is FanIn.ALL else sa.true()
-        quiet = inputs.c.coming == 0 if self.asked.patient else sa.true()
+        quiet = inputs.c.coming == 0 if self.options.patient else sa.true()
         return sa.and_(everywhere, whole, quiet)
 
     def _since(self, moment: sa.ColumnElement[datetime], seconds: int) -> sa.ColumnElement[bool]:
-        if self.asked.ignore_cooldown or not seconds:
+        if self.options.ignore_cooldown or not seconds:
             return sa.false()
-        return moment > self.asked.now - timedelta(seconds=seconds)
+        return moment > self.options.now - timedelta(seconds=seconds)
 
     def _will_run(self, rows: sa.Subquery) -> sa.ColumnElement[int]:
         wanted = rows.c.reason.in_([reason.value for reason in WANTED])
@@ -145,8 +145,8 @@ class _Judging:
         )
 
 
-def _emptied(step: StepView, scope: Scope) -> sa.Select[tuple[object, ...]]:
-    """Return the sub-groups that have no archived package: nothing is there, or left, to run on."""
+def _without_packages(step: StepView, scope: Scope) -> sa.Select[tuple[object, ...]]:
+    """Return the rows of the sub-groups without archived packages, which have nothing to run on."""
     had_runs = (
         sa.select(
             Run.sub_group_id,
@@ -167,9 +167,9 @@ def _emptied(step: StepView, scope: Scope) -> sa.Select[tuple[object, ...]]:
         **dict.fromkeys((*_INPUTS, "alive", "will_run", "purged"), sa.literal(0)),
         **dict.fromkeys(("inputs_since", "due_at"), sa.cast(sa.null(), UtcDateTime())),
     }
-    nothing = sa.cast(sa.null(), sa.BigInteger)
+    null = sa.cast(sa.null(), sa.BigInteger)
     return (
-        sa.select(*(values.get(name, nothing) for name in COLUMNS))
+        sa.select(*(values.get(name, null) for name in COLUMNS))
         .select_from(SubGroup)
         .outerjoin(had_runs, had_runs.c.sub_group_id == SubGroup.id)
         .where(scope.cut(SubGroup.partitioning_id, step), scope.of(step, SubGroup.id), ~members.exists())

@@ -1,4 +1,4 @@
-"""What the runs of a step say about its sub-groups, as SQL."""
+"""The runs of a step, as far as they decide the reasons of its sub-groups, as SQL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ from ccat_models.tables.execution import (
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import ReductionStepRevision
 
-_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Versions:
-    """The software versions that speak for a step now: what it would run, and whose products it accepts."""
+    """The software version that a step would run now, and those whose products it accepts."""
 
     target_id: int
     acceptable_ids: tuple[int, ...]
 
 
 def versions_of(session: Session, step: StepView) -> Versions:
-    """Return what the step's version policy makes of the versions that are registered."""
+    """Return the versions that the step's version policy selects from the registered ones."""
     target_query, acceptable_query = _version_queries()
     of_step = {
         "policy": step.version_policy,
@@ -49,7 +49,7 @@ def versions_of(session: Session, step: StepView) -> Versions:
 
 @cache
 def _version_queries() -> tuple[sa.Select[tuple[int]], sa.Select[tuple[int]]]:
-    """Return the two queries, built once: that takes longer than to run them."""
+    """Return the two queries; they are built once, because building them takes longer than running them."""
     parameters = (
         sa.bindparam("policy", type_=ReductionStepRevision.version_policy.type),
         sa.bindparam("software_id", type_=sa.Integer),
@@ -59,12 +59,12 @@ def _version_queries() -> tuple[sa.Select[tuple[int]], sa.Select[tuple[int]]]:
 
 
 def run_history(step: StepView, inputs: sa.CTE, versions: Versions, scope: Scope) -> sa.CTE:
-    """Return per sub-group, in one pass over the step's runs, the newest run of each kind that matters.
+    """Return, for each sub-group, the newest run of each kind, in one pass over the step's runs.
 
-    `acceptable`: completed with the current inputs, configuration and a good version; `spent`: failed or cancelled
-    for just what would be run now; `blocked`: completed for just that, but a blocking check fails. What is barred is
-    neither `acceptable` nor `usable`, which is what later steps may read. A run that makes purged products again,
-    `remaking` while it is in flight, is none of the others unless it stands.
+    `acceptable`: completed with the current inputs, the current configuration and an accepted version; `spent`: failed
+    or cancelled with exactly what would be run now; `blocked`: completed with exactly that, but failing a blocking
+    check; `usable`: completed, and later steps may read it. Blocked runs are neither `acceptable` nor `usable`. A run
+    that regenerates purged products counts as `remaking` while it is in flight, and otherwise only if it is a result.
     """
     completed = sa.and_(Run.status == RunStatus.COMPLETED, Run.is_result)
     ended_badly = sa.and_(Run.status.in_(ENDED_BADLY), Run.is_result)
@@ -102,7 +102,7 @@ def _newest(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 
 
 def rerun_requests(step: StepView) -> sa.Subquery:
-    """Return per sub-group after which run somebody renewed its retry budget, or forced it."""
+    """Return, for each sub-group, the newest runs before its last renewal of retries and its last forced request."""
     last = sa.func.coalesce(RerunRequest.last_run_id, 0)
     return (
         sa.select(
@@ -117,18 +117,21 @@ def rerun_requests(step: StepView) -> sa.Subquery:
 
 
 def circuit_failures(step: StepView) -> sa.ScalarSelect[int]:
-    """Return how many runs of the step failed for the science since the last good one or the last reset."""
+    """Return the number of consecutive science failures of the step, since the last success and the last reset."""
     return sa.select(sa.func.count()).select_from(Run).where(*failed_in_a_row(step)).scalar_subquery()
 
 
 def failed_in_a_row(step: StepView) -> Sequence[sa.ColumnExpressionArgument[bool]]:
-    """Return what holds of those runs: a row goes by when runs ended, a reset by which runs there were then."""
+    """Return the conditions that select these runs.
+
+    The row is counted by the times at which runs ended, a reset by the newest run that existed then.
+    """
     last_reset = (
         sa.select(sa.func.coalesce(sa.func.max(CircuitReset.last_run_id), 0))
         .where(CircuitReset.step_id == step.step_id)
         .scalar_subquery()
     )
-    last_good = sa.func.coalesce(_last_good(step, "status_changed_at"), sa.literal(_BEFORE_ALL, Run.created_at.type))
+    last_good = sa.func.coalesce(_last_good(step, "status_changed_at"), sa.literal(_LONG_AGO, Run.created_at.type))
     later = sa.or_(Run.status_changed_at > last_good, Run.id > sa.func.coalesce(_last_good(step, "id"), 0))
     return (
         Run.step_id == step.step_id,
@@ -142,7 +145,7 @@ def failed_in_a_row(step: StepView) -> Sequence[sa.ColumnExpressionArgument[bool
 
 
 def _last_good(step: StepView, column: str) -> sa.ScalarSelect[Any]:
-    """Return a column of the good run that ended last."""
+    """Return a column of the completed run that ended last."""
     other = aliased(Run)
     return (
         sa.select(getattr(other, column))

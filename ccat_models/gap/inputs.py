@@ -1,4 +1,4 @@
-"""What each sub-group of a step has for input now, as SQL: packages for a root step, upstream products otherwise."""
+"""The present inputs of each sub-group of a step, as SQL: packages for a root step, else products of upstream runs."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from ccat_models.tables.raw_data import RawDataPackage
 
 
 def package_inputs(step: StepView, scope: Scope) -> sa.CTE:
-    """Return the inputs of a step without upstreams: count and lanes of the packages in each sub-group."""
+    """Return the inputs of a step without upstreams: number and lanes of the packages in each sub-group."""
     member, package = SubGroupMember, RawDataPackage
     return (
         sa.select(
@@ -38,9 +38,9 @@ def package_inputs(step: StepView, scope: Scope) -> sa.CTE:
 def product_inputs(step: StepView, upstreams: Sequence[StepView], scope: Scope) -> sa.CTE:
     """Return the inputs of a step with upstreams, summed over the current runs that fall into each sub-group.
 
-    `complete_upstreams` counts the upstream steps that have at least one current run here, `stale` the upstream
-    sub-groups that are not up to date, `coming` those that are in flight or will be run, `held` those that are neither
-    up to date nor coming, `purged` those whose products are not there now.
+    `complete_upstreams` counts the upstream steps with at least one current run here, `stale` the upstream sub-groups
+    that are not up to date, `coming` those that are in flight or will be run, `held` those that are neither up to date
+    nor coming, `purged` those whose products are purged.
     """
     each = sa.union_all(*(_of_one_upstream(step, upstream, scope) for upstream in upstreams)).subquery("each")
     return (

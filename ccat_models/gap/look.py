@@ -1,8 +1,8 @@
-"""Keeping `sub_group_gap` true: only what was touched since the last look is judged again.
+"""Keeping the table `sub_group_gap` up to date: only what has changed since the last look is evaluated.
 
-A look follows the changes that triggers have noted, step by step, upstreams first: the sub-groups that were touched, or
-whose time has come, are judged; of those whose row differs from the one that stands, the downstream sub-groups are
-touched too. What stands after it is what an evaluation of everything would find.
+A look follows the changes that the database's triggers have recorded, step by step, upstreams first. It evaluates the
+sub-groups that changed, and those whose `due_at` has come. Where a row differs from the stored one, the downstream
+sub-groups are evaluated too. The result is the same as that of an evaluation of everything.
 """
 
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.gap import table
-from ccat_models.gap.evaluate import Asked, judge
+from ccat_models.gap.evaluate import EvaluationOptions, judge
 from ccat_models.gap.history import circuit_failures
-from ccat_models.gap.reason_counts import note_counts
-from ccat_models.gap.table import ANEW, COLUMNS, TOUCHED, changed, gap_now, sub_group_gap, touched
+from ccat_models.gap.reason_counts import record_counts
+from ccat_models.gap.table import COLUMNS, TOUCHED, WHOLE_STEP, changed, gap_now, sub_group_gap, touched
 from ccat_models.pipeline.forget import forget_gaps
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.sub_group.follow import packages_changed
@@ -26,23 +26,23 @@ from ccat_models.tables.pipelines import ReductionStep, SubGroupMember
 from ccat_models.temporary import analyze
 
 MANY = 20_000
-# Without statistics SQLite takes a step's own million rows for fewer than those whose time has come: not by its key.
+# `+ 0` keeps SQLite from using the key: without statistics it expects fewer rows of the step than rows that are due.
 _STEP_ID = sub_group_gap.c.step_id + 0
 _DATA = [name for name in COLUMNS if name not in ("step_id", "sub_group_id")]
 
 
 @dataclass(frozen=True)
 class Looked:
-    """How many sub-groups a look has judged, and of how many the row has changed, by step."""
+    """What a look did, by step: the number of sub-groups evaluated, and of those whose row changed."""
 
     judged: dict[StepId, int] = field(default_factory=dict)
     changed: dict[StepId, int] = field(default_factory=dict)
 
 
 def look(session: Session, pipeline: PipelineView, now: datetime, *, many: int = MANY) -> Looked:
-    """Follow all changes of a pipeline's sub-groups; memberships must stand, in a request's transaction.
+    """Follow all changes of a pipeline's sub-groups, in a request's transaction; memberships must be up to date.
 
-    More than `many` changes of a step are followed by judging all sub-groups of the next one.
+    After more than `many` changes of a step, all sub-groups of its downstream steps are evaluated.
     """
     table.start(session)
     whole = _take_changes(session, pipeline, now)
@@ -57,16 +57,16 @@ def look(session: Session, pipeline: PipelineView, now: datetime, *, many: int =
             if looked.changed[step.step_id] > many:
                 whole |= {other.step_id for other in pipeline.steps if step.step_id in other.upstream_ids}
             _touch_downstream(session, pipeline, step, whole)
-            note_counts(session, step, now)
-            _take_over(session, step)
+            record_counts(session, step, now)
+            _store_changed(session, step)
         if step.step_id in whole:
             analyze(session, sub_group_gap)
-        _note_look(session, step, now, circuit_open=circuit_open)
+        _record_look(session, step, now, circuit_open=circuit_open)
     return looked
 
 
 def is_current(session: Session, pipeline: PipelineView, now: datetime) -> bool:
-    """Say whether `sub_group_gap` is what an evaluation of the pipeline would find now: nothing is to be followed."""
+    """Say whether `sub_group_gap` equals what an evaluation of the pipeline would find now."""
     ids = [step.step_id for step in pipeline.steps]
     looked = sa.select(sa.func.count()).select_from(StepLook).where(StepLook.step_id.in_(ids))
     due = sa.or_(packages_changed(), is_due(sa.literal(pipeline.pipeline_id), now))
@@ -88,7 +88,7 @@ def leave_due(session: Session, pipeline: PipelineView) -> None:
 
 
 def is_due(pipeline_ids: sa.SQLColumnExpression[int], now: datetime) -> sa.ColumnElement[bool]:
-    """Return whether there is something to look at in the pipelines of an enclosing query."""
+    """Return the condition that a pipeline of an enclosing query has changes to follow."""
     steps = sa.select(ReductionStep.id).where(ReductionStep.pipeline_id == pipeline_ids).correlate_except(ReductionStep)
     noted = sa.select(sa.literal(1)).where(SubGroupChange.step_id.in_(steps)).correlate_except(SubGroupChange)
     passed = sa.select(sa.literal(1)).where(*_due(now), _STEP_ID.in_(steps)).correlate_except(sub_group_gap)
@@ -100,7 +100,7 @@ def _due(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _take_changes(session: Session, pipeline: PipelineView, now: datetime) -> set[StepId]:
-    """Move the noted changes into `touched`, with the sub-groups whose time has come; return the steps to do whole."""
+    """Move recorded changes, and sub-groups that are due, into `touched`; return the steps to evaluate as a whole."""
     ids = [step.step_id for step in pipeline.steps]
     noted = SubGroupChange
     looked = set(session.scalars(sa.select(StepLook.step_id).where(StepLook.step_id.in_(ids))))
@@ -118,7 +118,7 @@ def _take_changes(session: Session, pipeline: PipelineView, now: datetime) -> se
 
 
 def _forget_other_steps(session: Session, pipeline: PipelineView, now: datetime) -> None:
-    """Forget the gaps of steps that the pipeline's current revision does not have any more."""
+    """Delete the gaps of steps that the pipeline's current revision no longer has."""
     others = sa.select(ReductionStep.id).where(
         ReductionStep.pipeline_id == pipeline.pipeline_id,
         ReductionStep.id.not_in([step.step_id for step in pipeline.steps]),
@@ -130,7 +130,7 @@ def _forget_other_steps(session: Session, pipeline: PipelineView, now: datetime)
 def _judge(
     session: Session, pipeline: PipelineView, step: StepView, whole: set[StepId], looked: Looked, now: datetime
 ) -> bool | None:
-    """Fill `gap_now` for what was touched of a step; return whether its circuit is open, None for nothing touched."""
+    """Fill `gap_now` for a step's touched sub-groups; return whether its circuit is open, None if none is touched."""
     any_touched = sa.select(sa.select(touched).where(touched.c.step_id == step.step_id).exists())
     if step.step_id not in whole and not session.scalar(any_touched):
         return None
@@ -139,7 +139,7 @@ def _judge(
     if was_open is not None and was_open != is_open:
         whole.add(step.step_id)
     analyze(session, touched)
-    judge(session, pipeline, step, Asked(now), ANEW if step.step_id in whole else TOUCHED)
+    judge(session, pipeline, step, EvaluationOptions(now), WHOLE_STEP if step.step_id in whole else TOUCHED)
     analyze(session, gap_now)
     judged = sa.select(sa.func.count()).select_from(gap_now).where(gap_now.c.step_id == step.step_id)
     looked.judged[step.step_id] = session.scalar(judged) or 0
@@ -147,14 +147,14 @@ def _judge(
 
 
 def _compare(session: Session, step: StepView, *, everything: bool) -> int:
-    """Fill `changed` with the sub-groups whose row differs from the one that stands; return how many there are."""
+    """Fill `changed` with the sub-groups whose row differs from the stored one; return their number."""
     session.execute(sa.delete(changed))
     there, here = sub_group_gap, gap_now
     same = sa.and_(there.c.step_id == here.c.step_id, there.c.sub_group_id == here.c.sub_group_id)
     differs = sa.or_(there.c.sub_group_id.is_(None), *(there.c[n].is_distinct_from(here.c[n]) for n in _DATA))
     rows = sa.select(here.c.sub_group_id).select_from(here.outerjoin(there, same))
     _fill_changed(session, rows.where(here.c.step_id == step.step_id, differs))
-    if everything:  # with a step's cut, all its sub-groups are others
+    if everything:  # sub-groups that the step no longer has
         found = sa.select(sa.literal(1)).where(same).correlate(there)
         gone = sa.select(there.c.sub_group_id).where(there.c.step_id == step.step_id, ~found.exists())
         _fill_changed(session, gone)
@@ -170,7 +170,7 @@ def _touch_downstream(session: Session, pipeline: PipelineView, step: StepView, 
     for downstream in pipeline.steps:
         if step.step_id not in downstream.upstream_ids or downstream.step_id in whole:
             continue
-        # SQLite takes the ON of the conflict for one of a join where no WHERE stands between (lang_UPSERT.html, 2.2)
+        # Without a WHERE, SQLite reads the ON of ON CONFLICT as part of a join (lang_UPSERT.html, section 2.2).
         into = _falling_into(step, downstream)
         rows = sa.select(sa.literal(downstream.step_id), into.c.sub_group_id).where(sa.true())
         session.execute(insert_or_ignore(session, touched).from_select(["step_id", "sub_group_id"], rows))
@@ -192,7 +192,7 @@ def _falling_into(step: StepView, downstream: StepView) -> sa.Subquery:
     )
 
 
-def _take_over(session: Session, step: StepView) -> None:
+def _store_changed(session: Session, step: StepView) -> None:
     some = sa.select(changed.c.sub_group_id)
     judged = (sub_group_gap.c.step_id == step.step_id, sub_group_gap.c.sub_group_id.in_(some))
     session.execute(sa.delete(sub_group_gap).where(*judged))
@@ -200,7 +200,7 @@ def _take_over(session: Session, step: StepView) -> None:
     session.execute(sa.insert(sub_group_gap).from_select(COLUMNS, rows))
 
 
-def _note_look(session: Session, step: StepView, now: datetime, *, circuit_open: bool) -> None:
+def _record_look(session: Session, step: StepView, now: datetime, *, circuit_open: bool) -> None:
     session.execute(_quietly(sa.delete(StepLook).where(StepLook.step_id == step.step_id)))
     session.execute(sa.insert(StepLook).values(step_id=step.step_id, looked_at=now, circuit_open=circuit_open))
 

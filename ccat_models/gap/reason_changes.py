@@ -1,4 +1,4 @@
-"""Reading how many sub-groups of each step have which reason, from one telling to the next."""
+"""Reading how many sub-groups of each step have each reason, and what changed since a row that was read before."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ Counts = Mapping[StepId, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class OpenSubGroups:
-    """A step, and the first of its sub-groups that lack something and have no run in flight.
+    """A step and the first of its sub-groups that are not up to date and have no run in flight.
 
-    Each with its reason and its latest run.
+    Each row is key, reason and latest run.
     """
 
     pipeline: str
@@ -30,7 +30,7 @@ class OpenSubGroups:
 
 
 def newest_counts(session: Session) -> Counts:
-    """Return the counts of every step and reason that ever had some."""
+    """Return the newest count of every step and reason; zeros are included."""
     newest = sa.select(sa.func.max(ReasonCount.id)).group_by(ReasonCount.step_id, ReasonCount.reason)
     query = sa.select(ReasonCount.step_id, ReasonCount.reason, ReasonCount.count).where(ReasonCount.id.in_(newest))
     counts: dict[StepId, dict[str, int]] = {}
@@ -40,18 +40,18 @@ def newest_counts(session: Session) -> Counts:
 
 
 def counted_since(session: Session, row_id: int) -> Sequence[ReasonCount]:
-    """Return the row with this id, if it is there, and all later ones."""
+    """Return the row with this id, if it exists, and all later ones."""
     return session.scalars(sa.select(ReasonCount).where(ReasonCount.id >= row_id).order_by(ReasonCount.id)).all()
 
 
 def newest_row(session: Session, before: datetime) -> int:
-    """Return the last of the rows that were counted before a moment, 0 for none."""
+    """Return the id of the last row that was counted before a time, 0 if there is none."""
     query = sa.select(ReasonCount.id).where(ReasonCount.at < before).order_by(ReasonCount.id.desc()).limit(1)
     return session.scalar(query) or 0
 
 
 def open_sub_groups(session: Session, step_id: StepId, limit: int) -> OpenSubGroups | None:
-    """Return what of a step is open, None for a step that is not there."""
+    """Return the first `limit` open sub-groups of a step, None for an unknown step."""
     names = sa.select(Pipeline.name, ReductionStep.name).join(Pipeline, Pipeline.id == ReductionStep.pipeline_id)
     found = session.execute(names.where(ReductionStep.id == step_id)).tuples().one_or_none()
     if found is None:

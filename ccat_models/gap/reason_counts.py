@@ -1,4 +1,4 @@
-"""How many sub-groups of a step have which reason, over time."""
+"""How many sub-groups of a step have each reason, over time."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,13 +11,13 @@ from ccat_models.pipeline.view import StepView
 from ccat_models.tables.gaps import ReasonCount
 
 _RESOLUTION = timedelta(minutes=1)
-CHANGES_FOR = timedelta(minutes=2)  # a row is of the minute in which it was counted, and may change within it
+CHANGES_FOR = timedelta(minutes=2)  # a row may change within the minute in which it was counted
 
 
-def note_counts(session: Session, step: StepView, now: datetime) -> None:
-    """Note by how much the counts change with the rows in `changed`, before these are taken over.
+def record_counts(session: Session, step: StepView, now: datetime) -> None:
+    """Record how the counts change with the rows in `changed`, before these are stored.
 
-    Nothing is counted that has not changed; within a minute the newest count of a reason is brought up to date.
+    Only counts that change are recorded; within a minute, the newest row of a reason is updated instead.
     """
     gone, come = _counted(session, step, sub_group_gap), _counted(session, step, gap_now)
     deltas = {reason: come.get(reason, 0) - gone.get(reason, 0) for reason in {*gone, *come}}
@@ -35,7 +35,7 @@ def note_counts(session: Session, step: StepView, now: datetime) -> None:
 
 
 def counts_over_time(session: Session, step: StepView, limit: int) -> Sequence[ReasonCount]:
-    """Return how many sub-groups of a step had which reason from when on, the newest first, at most so many."""
+    """Return the newest `limit` counts of a step, the newest first; a count holds until its reason's next one."""
     query = sa.select(ReasonCount).where(ReasonCount.step_id == step.step_id).order_by(ReasonCount.id.desc())
     return session.scalars(query.limit(limit)).all()
 

@@ -2,7 +2,7 @@ import enum
 
 
 class Reason(enum.Enum):
-    """Why a sub-group of a step is, or is not, a gap; each has exactly one at any time."""
+    """Why a sub-group of a step is, or is not, a gap; each has exactly one reason at any time."""
 
     UP_TO_DATE = "up_to_date"
     MISSING = "missing"
@@ -22,7 +22,7 @@ class Reason(enum.Enum):
     DISABLED = "disabled"
 
 
-# The reasons that make a run; all others say why there is none.
+# The reasons for which a run is created; all others say why none is.
 ACTIONABLE = (
     Reason.MISSING,
     Reason.NEW_INPUTS,
@@ -32,27 +32,27 @@ ACTIONABLE = (
     Reason.FORCED,
 )
 
-# The reasons of a gap that will be filled, once what it reads has been made again at the latest.
+# The reasons of a gap that will be filled, at the latest once its inputs are regenerated.
 WANTED = (*ACTIONABLE, Reason.INPUTS_PURGED)
 
-# The reasons that a retry takes away.
+# The reasons that a retry ends.
 RENEWABLE = (Reason.RETRIES_EXHAUSTED, Reason.QUALITY_BLOCKED)
 
 MEANING = {
     Reason.UP_TO_DATE: "a completed run has exactly the current inputs, configuration and an acceptable version",
-    Reason.MISSING: "no run has been completed yet, or none whose products can be made again",
-    Reason.NEW_INPUTS: "inputs came or changed since the last completed run",
-    Reason.INPUTS_WITHDRAWN: "inputs of the last completed run are not there any more",
-    Reason.SOFTWARE_CHANGED: "the last completed run used a version that is not acceptable any more",
+    Reason.MISSING: "no run has completed yet, or none whose products can be regenerated",
+    Reason.NEW_INPUTS: "inputs were added or changed since the last completed run",
+    Reason.INPUTS_WITHDRAWN: "inputs of the last completed run were withdrawn",
+    Reason.SOFTWARE_CHANGED: "the last completed run used a version that is no longer acceptable",
     Reason.CONFIG_CHANGED: "the last completed run had other parameters",
-    Reason.FORCED: "somebody asked for it",
-    Reason.IN_FLIGHT: "a run is on its way",
+    Reason.FORCED: "a run was requested although the sub-group is up to date",
+    Reason.IN_FLIGHT: "a run is in flight",
     Reason.COOLING_DOWN: "the last run was created less than the step's cooldown ago",
-    Reason.SETTLING: "the newest input came less than the step's settle time ago",
-    Reason.WAITING_FOR_UPSTREAM: "upstream products are not there yet",
-    Reason.INPUTS_PURGED: "what it reads was purged to make room: that is made again first, by the runs on record",
-    Reason.RETRIES_EXHAUSTED: "the run for just these inputs failed for good or was cancelled: retry it to try again",
-    Reason.CIRCUIT_OPEN: "too many science failures in a row: the step asks for nothing until it is reset",
-    Reason.QUALITY_BLOCKED: "a run completed, but a blocking check fails: waive it, or retry once something was mended",
+    Reason.SETTLING: "the newest input arrived less than the step's settle time ago",
+    Reason.WAITING_FOR_UPSTREAM: "upstream products do not exist yet",
+    Reason.INPUTS_PURGED: "its inputs were purged to free space; they are regenerated first",
+    Reason.RETRIES_EXHAUSTED: "the run for exactly these inputs failed without retries left, or was cancelled",
+    Reason.CIRCUIT_OPEN: "too many science failures in a row: no runs are created until the circuit is reset",
+    Reason.QUALITY_BLOCKED: "a run completed, but fails a blocking check: waive it, or correct the cause and retry",
     Reason.DISABLED: "the pipeline is disabled",
 }

@@ -1,8 +1,8 @@
-"""Rounds: when a pipeline that is not continuous is worked on.
+"""Pipeline rounds: when a pipeline that is not continuous creates runs.
 
-A cron trigger, or somebody who asks, begins a round. Root steps then take what had come when it began, later steps
-whatever that leads to; once nothing of it is left to run, the round ends. Triggers that fire while nobody looks, or
-while a round goes on, begin one round together.
+A cron trigger or a request begins a round. In a round, root steps use the inputs that had arrived when it began, later
+steps whatever follows from that. The round ends when nothing is left to run. Triggers that fire while no daemon runs,
+or during a round, begin one round together.
 """
 
 from datetime import datetime
@@ -24,16 +24,17 @@ _LATER = (Reason.COOLING_DOWN, Reason.SETTLING)
 
 
 def begin_round(session: Session, pipeline_id: int, *, by: str, now: datetime) -> None:
-    """Begin a round of a pipeline, or let the one that goes on take what has come until now."""
+    """Begin a round of a pipeline; a round in progress then includes what has arrived until now."""
     row = _row(session, pipeline_id)
     row.begun_at, row.begun_by, row.ended_at, row.is_new = now, by, None, True
     session.flush()
 
 
 def fire_trigger(session: Session, pipeline: PipelineView, now: datetime) -> None:
-    """Begin a pipeline's round if its time has come, and note when its trigger fires next.
+    """Begin a pipeline's round if it is due, and record when its trigger fires next.
 
-    A trigger counts from when it was declared, whoever came late to it; what was due before it was changed still fires.
+    A new trigger counts from the time at which it was declared. A firing that was due before the trigger was changed
+    still begins a round.
     """
     trigger = _trigger(pipeline)
     row = session.get(PipelineRound, pipeline.pipeline_id)
@@ -60,35 +61,35 @@ def _is_overdue(row: PipelineRound, now: datetime) -> bool:
 
 
 def round_begun(session: Session, pipeline: PipelineView) -> datetime | None:
-    """Return since when a pipeline is in a round, None where it is in none."""
+    """Return when a pipeline's present round began, None if it is in no round."""
     row = session.get(PipelineRound, pipeline.pipeline_id)
     return None if row is None or row.ended_at is not None else row.begun_at
 
 
 def in_round(step: StepView, begun_at: datetime) -> sa.ColumnElement[bool]:
-    """Return whether a row of `sub_group_gap` belongs to a round: nothing that its root steps read came later."""
+    """Return the condition that a `sub_group_gap` row belongs to a round: root inputs arrived before it began."""
     if step.upstream_ids:
         return sa.true()
     return sa.func.coalesce(sub_group_gap.c.inputs_since <= begun_at, sa.true())
 
 
 def end_round(
-    session: Session, pipeline: PipelineView, begun_at: datetime, now: datetime, *, makes_again: bool
+    session: Session, pipeline: PipelineView, begun_at: datetime, now: datetime, *, regenerates: bool
 ) -> bool:
-    """End a pipeline's round if nothing of it is on its way or left to run, now or later; say whether it has ended.
+    """End a pipeline's round if no run is in flight and none is left to create, now or later; say whether it has ended.
 
-    What waits for purged products is left to run only if something `makes_again` what is purged.
+    Gaps that wait for purged inputs count only if `regenerates`: if runs that regenerate them can be created.
     """
     steps = [step.step_id for step in pipeline.steps]
-    flying = sa.select(sa.literal(1)).where(Run.step_id.in_(steps), Run.status.in_(IN_FLIGHT))
+    in_flight = sa.select(sa.literal(1)).where(Run.step_id.in_(steps), Run.status.in_(IN_FLIGHT))
     gap = sub_group_gap.c
-    wanted = WANTED if makes_again else ACTIONABLE
+    wanted = WANTED if regenerates else ACTIONABLE
     waits = gap.reason.in_([reason.value for reason in (*wanted, *_LATER)])
     left = [
         sa.select(sa.literal(1)).where(gap.step_id == step.step_id, gap.alive == 1, waits, in_round(step, begun_at))
         for step in pipeline.steps
     ]
-    if session.scalar(sa.select(sa.or_(flying.exists(), *(one.exists() for one in left)))):
+    if session.scalar(sa.select(sa.or_(in_flight.exists(), *(one.exists() for one in left)))):
         return False
     _row(session, pipeline.pipeline_id).ended_at = now
     session.flush()
@@ -96,7 +97,7 @@ def end_round(
 
 
 def round_is_due(pipeline_ids: sa.SQLColumnExpression[int], now: datetime) -> sa.ColumnElement[bool]:
-    """Return whether a trigger of the pipelines of an enclosing query is to fire, or somebody has begun a round."""
+    """Return the condition that a pipeline of an enclosing query has a trigger to fire, or a newly begun round."""
     due = sa.or_(PipelineRound.next_at <= now, PipelineRound.is_new)
     rows = sa.select(sa.literal(1)).where(PipelineRound.pipeline_id == pipeline_ids, due)
     return rows.correlate_except(PipelineRound).exists()

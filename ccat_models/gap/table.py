@@ -1,4 +1,4 @@
-"""The tables that hold what each sub-group of a pipeline is: for one evaluation, or from one look to the next."""
+"""Tables with one row for each sub-group of a step: `gap_now` for one evaluation, `sub_group_gap` between looks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from ccat_models.gap.reasons import ACTIONABLE
 from ccat_models.pipeline.view import StepView
 from ccat_models.tables.gaps import SubGroupGap
-from ccat_models.temporary import make_anew
+from ccat_models.temporary import create_empty
 
 GapTable = sa.Table
 """Where gaps are read: `gap_now` or `sub_group_gap`."""
@@ -56,31 +56,31 @@ def _touched_of(step: StepView) -> sa.Select[tuple[int]]:
 
 @dataclass(frozen=True)
 class Scope:
-    """Where it stands what upstream steps are, and which sub-groups of a step are looked at: all of them for None."""
+    """The table that holds the gaps of upstream steps, and the sub-groups of a step to evaluate; None: all of them."""
 
     known: sa.Table
     only: Callable[[StepView], sa.Select[tuple[Any]]] | None = None
 
     def cut(self, partitioning_id: sa.SQLColumnExpression[int], step: StepView) -> sa.ColumnElement[bool]:
-        """Return whether a row is of the step's partitioning, to be found by its sub-group where few are looked at."""
-        # Without statistics SQLite takes a whole partitioning for fewer rows than a handful of sub-groups.
+        """Return the condition that a row is of the step's partitioning; no index is used if few rows are wanted."""
+        # Without statistics SQLite expects fewer rows of a whole partitioning than of a few sub-groups.
         return (partitioning_id if self.only is None else partitioning_id + 0) == step.partitioning_id
 
     def of(self, step: StepView, sub_group_id: sa.SQLColumnExpression[Any]) -> sa.ColumnElement[bool]:
-        """Return whether a sub-group of the step is looked at."""
+        """Return the condition that a sub-group of the step is to be evaluated."""
         return sa.true() if self.only is None else sub_group_id.in_(self.only(step))
 
 
 EVERYTHING = Scope(gap_now)
-ANEW = Scope(sub_group_gap)
+WHOLE_STEP = Scope(sub_group_gap)
 TOUCHED = Scope(sub_group_gap, _touched_of)
 
 
 def is_actionable(known: sa.Table) -> sa.ColumnElement[bool]:
-    """Return whether a run is wanted now for a row of the table."""
+    """Return the condition that a run is to be created now for a row of the table."""
     return sa.and_(known.c.alive == 1, known.c.reason.in_([reason.value for reason in ACTIONABLE]))
 
 
 def start(session: Session) -> None:
-    """Make the temporary tables anew and empty in this session's connection."""
-    make_anew(session, gap_now, touched, changed)
+    """Create the temporary tables of this session's connection, empty."""
+    create_empty(session, gap_now, touched, changed)

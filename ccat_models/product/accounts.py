@@ -1,4 +1,4 @@
-"""The accounts of what runs take up, compared with their products and copies, and set right."""
+"""Checking the recorded space of runs against their products and copies, and correcting it."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -8,18 +8,18 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ccat_models.chunks import chunks
-from ccat_models.product.restored import note_space
+from ccat_models.product.restored import record_space
 from ccat_models.tables.base import RunId, total
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
-from ccat_models.tables.places import LYING
+from ccat_models.tables.places import ON_DISK
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.space import RunSpace
 
 
 def wrong_accounts(session: Session, location_id: int) -> dict[RunId, tuple[int | None, int]]:
-    """Return the runs whose account is not what their products and copies make; it, None for none, and what it is."""
+    """Return the runs whose recorded space is wrong: run → (recorded bytes, None for no record; correct bytes)."""
     real = _real(location_id).subquery()
     kept = RunSpace.__table__.c
     names = [column.name for column in real.c if column.name != "run_id"]
@@ -32,15 +32,15 @@ def wrong_accounts(session: Session, location_id: int) -> dict[RunId, tuple[int 
         .where(differs, Run.status == RunStatus.COMPLETED)
         .order_by(real.c.run_id)
     )
-    return {run_id: (said, size) for run_id, said, size in session.execute(query).tuples()}
+    return {run_id: (recorded, size) for run_id, recorded, size in session.execute(query).tuples()}
 
 
-def set_right(session: Session, location_id: int, run_ids: Collection[RunId], now: datetime) -> None:
-    """Let the accounts of runs say what their products and copies make."""
+def correct_accounts(session: Session, location_id: int, run_ids: Collection[RunId], now: datetime) -> None:
+    """Set the recorded space of runs to what their products and copies take up."""
     for chunk in chunks(sorted(run_ids)):
-        there = set(session.scalars(sa.select(RunSpace.run_id).where(RunSpace.run_id.in_(chunk)).with_for_update()))
-        for run_id in sorted(set(chunk) - there):
-            note_space(session, run_id, location_id, now)
+        existing = set(session.scalars(sa.select(RunSpace.run_id).where(RunSpace.run_id.in_(chunk)).with_for_update()))
+        for run_id in sorted(set(chunk) - existing):
+            record_space(session, run_id, location_id, now)
         here = sa.select(RunSpace.run_id).where(RunSpace.run_id.in_(chunk), RunSpace.data_location_id == location_id)
         rows = session.execute(_real(location_id).where(DataProduct.run_id.in_(here))).mappings().all()
         session.execute(sa.update(RunSpace), [dict(row) for row in rows])
@@ -48,9 +48,9 @@ def set_right(session: Session, location_id: int, run_ids: Collection[RunId], no
 
 def _real(location_id: int) -> sa.Select[Any]:
     removable = DataProduct.type.in_(REMOVABLE_TYPES)
-    lies = Copy.status.in_(LYING)
+    exists = Copy.status.in_(ON_DISK)
     amounts = {
-        "size_bytes": sa.case((lies, DataProduct.size_bytes), else_=0),
+        "size_bytes": sa.case((exists, DataProduct.size_bytes), else_=0),
         "made_bytes": DataProduct.size_bytes,
         "removable_bytes": sa.case((removable, DataProduct.size_bytes), else_=0),
     }

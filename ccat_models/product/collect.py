@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from ccat_models.contract.result import Output, Result
 from ccat_models.fingerprint import Lanes
 from ccat_models.pipeline.quality import judge_run
-from ccat_models.product.restored import is_same, note_space, restore, take_place
+from ccat_models.product.restored import is_same, record_space, replace_products, restore
 from ccat_models.run.attempt import ended_well
 from ccat_models.run.transitions import move
 from ccat_models.tables.base import AttemptId, ProductId, RunId
@@ -20,7 +20,7 @@ from ccat_models.tables.products import INPUT_TYPES, REMOVABLE_TYPES, DataProduc
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a qa/*.json file, with its limits where the program gave some."""
+    """A number of a qa/*.json file, with limits if the program gave any."""
 
     name: str
     value: float
@@ -30,21 +30,21 @@ class Metric:
 
 @dataclass(frozen=True)
 class Collected:
-    """What was found where an attempt completed; paths are relative, see each field."""
+    """What a completed attempt has left; paths are relative, as said at each field."""
 
     result: Result
-    output_directory: str  # relative to the attempt's directory; product paths are relative to this
+    output_directory: str  # relative to the attempt's directory; product paths are relative to it
     location_id: int
     location_path: str  # of the attempt's directory, relative to the data location
     metrics: Mapping[str, Sequence[Metric]]  # product path → its numbers
 
 
 def register(session: Session, attempt: AttemptId, run_id: RunId, collected: Collected, now: datetime) -> bool:
-    """Register products, copies, metrics, quality and completion of a run; all of it with the caller's transaction.
+    """Register a run's products, copies, metrics and checks, and complete it; all in the caller's transaction.
 
-    What a run that makes purged products again has made is theirs, where all that later steps read is the same; else
-    its products take their place. Returns False, changing nothing, where the run is not there to be collected any
-    more: somebody else did it.
+    A run that regenerates another restores that run's products, if all files that later steps read are the same;
+    otherwise its own products replace them. Returns False, and changes nothing, if the run was collected or ended
+    already.
     """
     if not move(session, [run_id], RunStatus.COLLECTING_RESULTS, now):
         return False
@@ -57,13 +57,13 @@ def register(session: Session, attempt: AttemptId, run_id: RunId, collected: Col
         restore(session, first, run_id, f"{collected.location_path}/{collected.output_directory}", now)
     else:
         _register_all(session, run_id, collected, now)
-        take_place(session, first, run_id, now)
+        replace_products(session, first, run_id, now)
     ended_well(session, attempt, collected.result)
     return bool(move(session, [run_id], RunStatus.COMPLETED, now))
 
 
 def product_path(collected: Collected, output: Output) -> str:
-    """Return an output's path relative to the directory that the program was given."""
+    """Return an output's path relative to the program's output directory."""
     return output.path.removeprefix(collected.output_directory + "/")
 
 
@@ -75,17 +75,17 @@ def _register_all(session: Session, run_id: RunId, collected: Collected, now: da
     products = _insert_products(session, run_id, collected, now)
     _insert_copies(session, products, collected, now)
     _insert_metrics(session, run_id, products, collected)
-    note_space(session, run_id, collected.location_id, now)
+    record_space(session, run_id, collected.location_id, now)
     judge_run(session, run_id, now)
 
 
 def _register_evidence(session: Session, run_id: RunId, collected: Collected, now: datetime) -> None:
-    """Register what a run has made besides the products that it restores."""
+    """Register the products that a regenerating run keeps as its own: logs, plots and numbers."""
     evidence = [output for output in collected.result.outputs if DataProductType(output.type) not in REMOVABLE_TYPES]
     result = collected.result.model_copy(update={"outputs": tuple(evidence)})
     products = _insert_products(session, run_id, replace(collected, result=result), now)
     _insert_copies(session, products, collected, now)
-    note_space(session, run_id, collected.location_id, now)
+    record_space(session, run_id, collected.location_id, now)
 
 
 def _set_outputs(session: Session, run_id: RunId, collected: Collected) -> None:

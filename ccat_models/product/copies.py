@@ -1,4 +1,4 @@
-"""Registered files, where their copies lie, and when these were last found to be what is registered."""
+"""Registered files: where their copies are, and when these were last verified."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -31,7 +31,7 @@ Owner = TypeVar("Owner", PackageId, ProductId)
 
 @dataclass(frozen=True)
 class Selection:
-    """Which products are meant: those named one by one or by their runs, or all, of one pipeline or step if named."""
+    """Some products: those given by number or by run; or else all, of one pipeline or step if given."""
 
     product_ids: tuple[ProductId, ...] = ()
     run_ids: tuple[RunId, ...] = ()
@@ -40,13 +40,13 @@ class Selection:
 
     @property
     def is_named(self) -> bool:
-        """Say whether products were named."""
+        """Say whether products are given by number or by run."""
         return bool(self.product_ids or self.run_ids)
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy on a disk that can be read: `path` below `root`."""
+    """A readable copy on a disk, at `path` below `root`."""
 
     id: int
     root: str
@@ -55,7 +55,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Copies:
-    """The copies of a package or product; `purged` says that those there were have been removed on purpose."""
+    """The copies of a package or product; `purged`: there were copies, and none is readable now."""
 
     readable: tuple[Copy, ...] = ()
     purged: bool = False
@@ -63,7 +63,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Removed:
-    """What became of products that were removed to make room, since when, and which run's are in their place."""
+    """What happened to products that were removed: their state, since when, and the run whose products replace them."""
 
     state: SpaceState
     since: datetime
@@ -72,7 +72,7 @@ class Removed:
 
 @dataclass(frozen=True)
 class ProductFile:
-    """A product as it is registered, its copies, and what became of it where it was removed."""
+    """A product as registered, with its copies, and what happened to it if it was removed."""
 
     id: ProductId
     pipeline: str
@@ -88,8 +88,8 @@ class ProductFile:
 def select_named(session: Session, texts: Sequence[str], *, even_none: bool = False) -> Selection:
     """Return the products that texts name: a product's number, PIPELINE/STEP[/SUB_GROUP[/PATH]] or run:ID.
 
-    Which of several runs is meant says `find_product`; without a path all its products are. Raises as that does, and
-    Refused for a run that has made none, unless it completed and `even_none` will do.
+    `find_product` chooses among several runs; without a path all products of the run are selected. Raises as it does,
+    and Refused for a run without products, unless it completed and `even_none` is true.
     """
     found = [find_product(session, text) for text in texts]
     for one in found:
@@ -110,7 +110,7 @@ def _check_products(session: Session, run_id: RunId, *, even_none: bool) -> None
 
 
 def runs_of(selection: Selection) -> sa.Select[tuple[RunId]]:
-    """Return the runs that made the selected products, as a query."""
+    """Return a query for the runs that made the selected products."""
     return sa.select(DataProduct.run_id).where(*_is_selected(selection)).distinct()
 
 
@@ -120,12 +120,12 @@ def makers_of(session: Session, selection: Selection) -> list[RunId]:
 
 
 def products_of(selection: Selection) -> sa.Select[tuple[ProductId, RunId]]:
-    """Return the selected products and the runs that made them, as a query."""
+    """Return a query for the selected products and the runs that made them."""
     return sa.select(DataProduct.id, DataProduct.run_id).where(*_is_selected(selection))
 
 
 def count_and_size(session: Session, selection: Selection) -> tuple[int, int]:
-    """Return how many products are selected, and how many bytes they have."""
+    """Return the number of the selected products, and their bytes."""
     query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(DataProduct.size_bytes), 0))
     count, size = session.execute(query.where(*_is_selected(selection))).one()
     return int(count), int(size)
@@ -134,7 +134,7 @@ def count_and_size(session: Session, selection: Selection) -> tuple[int, int]:
 def product_page(
     session: Session, selection: Selection, location_id: int, *, after: ProductId | None, limit: int
 ) -> list[ProductFile]:
-    """Return the selected products that follow one, in the order of their numbers, with their copies."""
+    """Return the next `limit` selected products with a number greater than `after`, with their copies."""
     query = (
         sa.select(DataProduct.id, Pipeline.name, ReductionStep.name, SubGroup.key)
         .add_columns(DataProduct.path, DataProduct.size_bytes, DataProduct.sha256)
@@ -183,9 +183,9 @@ def disk_copies(session: Session, product_id: ProductId) -> Sequence[tuple[str, 
 def copies_of(
     session: Session, owner: InstrumentedAttribute[Owner | None], ids: Collection[Owner], location_id: int
 ) -> Mapping[Owner, Copies]:
-    """Return the copies of products or packages, by the column of their owner.
+    """Return the copies of products or packages; `owner` is the column of PhysicalCopy that refers to them.
 
-    Those on active disks of the host that a processing location is on can be read.
+    Readable are copies on active disks of the processing location's host.
     """
     disk, host = DiskDataLocation, sa.select(DiskDataLocation.host).where(DiskDataLocation.id == location_id)
     near = sa.and_(disk.active, disk.host == sa.func.coalesce(host.scalar_subquery(), ""))
@@ -206,13 +206,13 @@ def copies_of(
     return {of: Copies(tuple(readable[of]), gone) for of, gone in purged.items()}
 
 
-def note_verified(session: Session, copy_ids: Collection[int], now: datetime) -> None:
-    """Note that copies were found to be what is registered; one that was given up meanwhile stays as it is."""
+def record_verified(session: Session, copy_ids: Collection[int], now: datetime) -> None:
+    """Record that copies agree with their checksums; copies that are no longer readable are left as they are."""
     _set_verified(session, copy_ids, now)
 
 
-def note_unverified(session: Session, copy_ids: Collection[int]) -> None:
-    """Note that copies were found not to be what is registered: a purge must not rely on them."""
+def record_unverified(session: Session, copy_ids: Collection[int]) -> None:
+    """Record that copies were found to differ from their checksums: a purge must not rely on them."""
     _set_verified(session, copy_ids, None)
 
 
@@ -240,6 +240,6 @@ def _is_selected(selection: Selection) -> list[sa.ColumnElement[bool]]:
         )
         if selection.step is not None:
             runs = runs.where(ReductionStep.name == selection.step)
-        # Not `run_id IN`: each page would sort all that follows it.
+        # Not `run_id IN`: each page would sort all following rows.
         conditions.append(runs.correlate(DataProduct).exists())
     return conditions

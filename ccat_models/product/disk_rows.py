@@ -1,4 +1,4 @@
-"""What rows know of the files below a processing location, asked for in pieces."""
+"""Reading, in pieces, what is recorded of the files of a processing location, for comparison with the files on disk."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from ccat_models.pipeline.view import last_revisions
 from ccat_models.product.kept import Cause, causes
 from ccat_models.raw.staging import STAGED_DIRECTORY, is_staged
-from ccat_models.run.made_of import not_to_be_made_again
+from ccat_models.run.made_of import cannot_regenerate_now
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, Purpose, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -23,14 +23,14 @@ from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import RunSpace, SpaceState
 from ccat_models.tables.staging import OPEN, StagingJob
 
-_OF_EACH = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # seen for the runs in question alone
+_OF_EACH = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # checked for the runs in question only
 
 
 @dataclass(frozen=True)
 class CopyRow:
     """A product's copy at a location, its path relative to that; `changed_at` is when its run was purged.
 
-    One that is given up was found to be missing, while its run is not purged.
+    `given_up`: the file was found to be missing although its run is not purged.
     """
 
     id: int
@@ -45,7 +45,7 @@ class CopyRow:
 
 @dataclass(frozen=True)
 class Bad:
-    """The copies of some runs that are missing, or have another size."""
+    """The copies of some runs that are missing, or whose size differs."""
 
     run_ids: Collection[RunId]
     missing: Collection[int]
@@ -54,7 +54,7 @@ class Bad:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What rows know of some runs: the copies by their paths, how each ended, and which attempts failed."""
+    """What is recorded of some runs: copies by path, the runs' states, and which attempts failed."""
 
     copies: Mapping[str, CopyRow] = field(default_factory=dict)
     statuses: Mapping[RunId, RunStatus] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class RunFiles:
 
 
 def run_files(session: Session, location_id: int, run_ids: Collection[RunId]) -> RunFiles:
-    """Return what is known of runs, and of those whose products they have made again."""
+    """Return what is recorded of runs, and of the runs they regenerate."""
     runs = session.execute(sa.select(Run.id, Run.status, Run.regenerates_run_id).where(Run.id.in_(run_ids)))
     statuses, owners = {}, set(run_ids)
     for run_id, status, first in runs.tuples():
@@ -77,28 +77,28 @@ def run_files(session: Session, location_id: int, run_ids: Collection[RunId]) ->
 
 
 def present_copies(session: Session, location_id: int, *, after: int, limit: int) -> list[CopyRow]:
-    """Return the copies that should be there and follow one, by their numbers, so many at most; also those given up."""
+    """Return the next `limit` copies with a number greater than `after` that should exist; includes copies given up."""
     should = sa.or_(Copy.status == PhysicalCopyStatus.PRESENT, _is_given_up())
     query = _copies(location_id).where(Copy.id > after, should)
     return [CopyRow(*row) for row in session.execute(query.order_by(Copy.id).limit(limit)).tuples()]
 
 
 def newest_copies(session: Session, location_id: int, limit: int) -> list[str]:
-    """Return the paths of the newest copies that should be there, so many at most."""
+    """Return the paths of the newest `limit` copies that should exist."""
     here = (Copy.data_location_id == location_id, Copy.status == PhysicalCopyStatus.PRESENT)
     query = sa.select(Copy.path).where(*here, Copy.data_product_id.is_not(None))
     return list(session.scalars(query.order_by(Copy.id.desc()).limit(limit)))
 
 
 def still_present(session: Session, location_id: int, rows: Collection[CopyRow]) -> list[CopyRow]:
-    """Return those of the copies that should still be there, and where they were."""
+    """Return those of the copies whose record has not changed since it was read."""
     query = _copies(location_id).where(Copy.id.in_([row.id for row in rows]))
     now = {row[0]: CopyRow(*row) for row in session.execute(query).tuples()}
     return [row for row in rows if now.get(row.id) == row]
 
 
-def give_up(session: Session, copy_ids: Collection[int]) -> None:
-    """Note that the files of copies are gone."""
+def record_missing(session: Session, copy_ids: Collection[int]) -> None:
+    """Record that the files of copies are missing."""
     session.execute(
         sa.update(Copy)
         .where(Copy.id.in_(copy_ids), Copy.status == PhysicalCopyStatus.PRESENT)
@@ -107,8 +107,8 @@ def give_up(session: Session, copy_ids: Collection[int]) -> None:
     )
 
 
-def take_back(session: Session, copy_ids: Collection[int]) -> None:
-    """Note that files which were given up are there again; whether they are as registered is not known."""
+def record_found(session: Session, copy_ids: Collection[int]) -> None:
+    """Record that missing files were found again; they are not verified."""
     session.execute(
         sa.update(Copy)
         .where(Copy.id.in_(copy_ids), Copy.status == PhysicalCopyStatus.DELETED)
@@ -118,25 +118,26 @@ def take_back(session: Session, copy_ids: Collection[int]) -> None:
 
 
 def can_be_purged(session: Session, location_id: int, bad: Bad, now: datetime) -> set[RunId]:
-    """Return those runs with bad copies that a purge may remove, or of which nothing is left that it would remove.
+    """Return those runs with bad copies that a purge may remove, or of which it would have nothing left to remove.
 
-    All of them can be made again, and nobody has pinned them. `sub_group_gap` must stand, in a request's transaction.
+    All of them can be regenerated, and none is pinned. It must be called in a request's transaction in which `look` has
+    updated `sub_group_gap`.
     """
     kept = causes(session, location_id, now)
     again = (RunSpace.state == SpaceState.PRESENT, sa.not_(kept[Cause.PINNED]))
-    keeps = sa.or_(*(condition for cause, condition in kept.items() if cause not in _OF_EACH))
+    is_kept = sa.or_(*(condition for cause, condition in kept.items() if cause not in _OF_EACH))
     query = (
-        sa.select(RunSpace.run_id, keeps)
+        sa.select(RunSpace.run_id, is_kept)
         .join(ReductionStepRevision, ReductionStepRevision.step_id == RunSpace.step_id)
         .where(ReductionStepRevision.id.in_(last_revisions()), RunSpace.run_id.in_(bad.run_ids), *again)
     )
     left = _left(session, location_id, bad)
-    fit = {run for run, keeps in session.execute(query).tuples() if run not in left or not (keeps or left[run])}
-    return fit - set(session.scalars(not_to_be_made_again(fit)))
+    fit = {run for run, is_kept in session.execute(query).tuples() if run not in left or not (is_kept or left[run])}
+    return fit - set(session.scalars(cannot_regenerate_now(fit)))
 
 
 def _left(session: Session, location_id: int, bad: Bad) -> dict[RunId, bool]:
-    """Return the runs that have removable files left, and whether one of these was not found to be as registered."""
+    """Return the runs with removable files left, and whether one of these files is unverified."""
     query = (
         sa.select(DataProduct.run_id, Copy.id, Copy.checksum_verified_at.is_(None))
         .join(Copy, Copy.data_product_id == DataProduct.id)
@@ -154,14 +155,14 @@ def _left(session: Session, location_id: int, bad: Bad) -> dict[RunId, bool]:
 
 
 def staged_copies(session: Session, location_id: int) -> dict[str, tuple[int, PhysicalCopyStatus]]:
-    """Return the copies that were staged at a location, by the names of their directories."""
+    """Return directory name → (copy, status) of the copies that were staged at a location."""
     copy, prefix = RawDataPackagePhysicalCopy, f"{STAGED_DIRECTORY}/"
     query = sa.select(copy.path, copy.id, copy.status).where(copy.data_location_id == location_id, is_staged())
     found = session.execute(query.order_by(copy.id)).tuples()
     return {path.removeprefix(prefix): (copy_id, status) for path, copy_id, status in found}
 
 
-def packages_on_their_way(session: Session, location_id: int) -> list[tuple[str, str]]:
+def packages_being_staged(session: Session, location_id: int) -> list[tuple[str, str]]:
     """Return the names and checksums of the packages that are being staged at a location."""
     query = (
         sa.select(RawDataPackage.name, RawDataPackage.checksum)
@@ -171,8 +172,8 @@ def packages_on_their_way(session: Session, location_id: int) -> list[tuple[str,
     return [(name, checksum) for name, checksum in session.execute(query).tuples() if checksum is not None]
 
 
-def give_up_staged(session: Session, copy_ids: Collection[int]) -> None:
-    """Note that staged copies are gone: they are brought anew when they are needed."""
+def record_missing_staged(session: Session, copy_ids: Collection[int]) -> None:
+    """Record that staged copies are missing: the packages are staged again when they are needed."""
     copy = RawDataPackagePhysicalCopy
     session.execute(
         sa.update(copy)

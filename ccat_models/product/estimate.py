@@ -1,4 +1,4 @@
-"""What runs cost, estimated from those that were completed: core-hours, wall time and bytes written."""
+"""The cost of runs, estimated from completed runs: core-hours, wall time and bytes written."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -15,13 +15,13 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import ReductionSoftwareVersion
 from ccat_models.tables.products import DataProduct
 
-_NEWEST = 1000  # runs that a mean is taken of
+_NEWEST = 1000  # number of runs for a mean
 _HOUR_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one run of a step takes in the mean, and what that is known from; bytes are None where nobody knows."""
+    """The mean cost of one run of a step, and what it is estimated from; `written_bytes` is None if it is unknown."""
 
     core_seconds: float
     wall_seconds: float
@@ -31,7 +31,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a step's coming runs cost; at most `cap` (None: all) run at a time, as step, pipeline or location say."""
+    """The cost of a step's future runs.
+
+    At most `cap` of them (None: all) are in flight at a time; `capped_by` is step, pipeline or location.
+    """
 
     runs: int
     core_hours: float
@@ -45,9 +48,9 @@ class StepCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What all coming runs cost; the wall time is that of the longest path over the steps.
+    """The cost of all future runs; the wall time is that of the longest path over the steps.
 
-    `written_bytes` is of those steps of which it is known; `unknown_bytes` names the others.
+    `written_bytes` is the sum over the steps for which it is known; `unknown_bytes` names the others.
     """
 
     steps: Mapping[str, StepCost]
@@ -60,16 +63,16 @@ class Cost:
 
 
 def estimates(session: Session, pipeline: PipelineView) -> dict[StepId, Estimate]:
-    """Return an estimate for each step: from its own runs, else from its software's, else from what it declares."""
+    """Return an estimate for each step: from its own runs, its software's runs, or its declared resources."""
     own = _measured(session, {step.step_id: Run.step_id == step.step_id for step in pipeline.steps})
-    strange = [step for step in pipeline.steps if step.step_id not in own]
-    kin = _measured(session, {step.step_id: Run.software_version_id.in_(_versions(step)) for step in strange})
+    others = [step for step in pipeline.steps if step.step_id not in own]
+    same = _measured(session, {step.step_id: Run.software_version_id.in_(_versions(step)) for step in others})
     found = {}
     for step in pipeline.steps:
         if step.step_id in own:
             found[step.step_id] = _of_history(own[step.step_id], "")
-        elif step.step_id in kin:
-            found[step.step_id] = _of_history(kin[step.step_id], f" of other steps with software {step.software_name}")
+        elif step.step_id in same:
+            found[step.step_id] = _of_history(same[step.step_id], f" of other steps with software {step.software_name}")
         else:
             found[step.step_id] = _declared(step)
     return found
@@ -81,7 +84,7 @@ def cost(
     estimated: Mapping[StepId, Estimate],
     capacity: int | None,
 ) -> Cost:
-    """Return what the runs cost that are wanted now or afterwards; `capacity` is the location's, None for no limit."""
+    """Return the cost of the runs wanted now and afterwards; `capacity` is the location's limit, None for no limit."""
     steps: dict[str, StepCost] = {}
     ends: dict[StepId, tuple[float, tuple[str, ...]]] = {}
     for step in pipeline.steps:
@@ -104,7 +107,7 @@ def cost(
 
 
 def newest_runs(which: sa.ColumnElement[bool], limit: int) -> sa.Select[tuple[RunId]]:
-    """Return the newest completed ones of some runs, at most so many."""
+    """Return a query for the newest `limit` completed runs that meet a condition."""
     return (
         sa.select(Run.id)
         .where(which, Run.status == RunStatus.COMPLETED, Run.is_result)
@@ -116,7 +119,7 @@ def newest_runs(which: sa.ColumnElement[bool], limit: int) -> sa.Select[tuple[Ru
 def _measured(
     session: Session, whose: Mapping[StepId, sa.ColumnElement[bool]]
 ) -> dict[StepId, sa.Row[tuple[int, int, float, float, float]]]:
-    """Return by step how many completed runs were measured, and their means, in one query."""
+    """Return, for each step, the number of measured runs and their means, in one query."""
     if not whose:
         return {}
     query = sa.union_all(*(_means(step_id, runs) for step_id, runs in whose.items()))
@@ -167,7 +170,7 @@ def _declared(step: StepView) -> Estimate:
 
 
 def _cap(step: StepView, pipeline: PipelineView, capacity: int | None) -> tuple[int | None, str | None]:
-    """Return how many runs of the step may be in flight at a time and who says so; a full location has a place soon."""
+    """Return how many runs of the step may be in flight, and what limits it; a location allows at least one."""
     free = None if capacity is None else max(capacity, 1)
     caps: Iterable[tuple[int | None, str]] = (
         (step.max_in_flight, "step"),

@@ -1,4 +1,4 @@
-"""Why the products of a run may not be removed: the conditions of a purge, and what each of them holds back."""
+"""Why products may not be removed: the conditions of a purge, and what each of them keeps."""
 
 import enum
 from collections import Counter
@@ -13,7 +13,7 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.grouping.portable_sql import LaterBy
 from ccat_models.pipeline.view import PipelineView, StepView, last_revisions, list_pipelines
-from ccat_models.run.made_of import not_to_be_made_again
+from ccat_models.run.made_of import cannot_regenerate_now
 from ccat_models.run.regenerate import Runs, needed_runs, runs_read
 from ccat_models.tables.base import total
 from ccat_models.tables.execution import IN_FLIGHT
@@ -26,12 +26,12 @@ from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
 
 _DAY_SECONDS = 86_400
-# Gaps that nothing fills unless somebody mends or asks: what they would read may go, and is made again then.
+# Gaps that are filled only after a correction or request: their inputs may be purged, and are regenerated then.
 _STUCK = (Reason.UP_TO_DATE, Reason.RETRIES_EXHAUSTED, Reason.QUALITY_BLOCKED, Reason.DISABLED)
 
 
 class Cause(enum.Enum):
-    """Why products are kept; of several, the first one is told."""
+    """Why products are kept; of several causes, the first is reported."""
 
     PINNED = "pinned"
     ALWAYS = "retention always"
@@ -47,7 +47,7 @@ class Cause(enum.Enum):
 
 @dataclass(frozen=True)
 class Held:
-    """How many runs, and bytes of them, one cause keeps; without a cause, how many may go."""
+    """The number of runs, and of their bytes, that one cause keeps; without a cause, those that may be removed."""
 
     cause: Cause | None
     runs: int
@@ -56,7 +56,7 @@ class Held:
 
 @dataclass(frozen=True)
 class StepHeld:
-    """What one cause keeps of a step."""
+    """What one cause keeps of a step's products."""
 
     pipeline: str
     step: str
@@ -64,9 +64,9 @@ class StepHeld:
 
 
 def held(session: Session, location_id: int, now: datetime) -> list[StepHeld]:
-    """Return by step and cause what is kept at a location, and what may go: each run with something to remove once.
+    """Return what is kept at a location, by step and cause, and what may be removed; each run counts once.
 
-    `sub_group_gap` must stand, in a request's transaction.
+    It must be called in a request's transaction in which `look` has updated `sub_group_gap`.
     """
     cause = sa.case(*((condition, cause.name) for cause, condition in causes(session, location_id, now).items()))
     rows = (
@@ -94,7 +94,7 @@ def held(session: Session, location_id: int, now: datetime) -> list[StepHeld]:
 
 
 def by_cause(held: Iterable[StepHeld]) -> list[Held]:
-    """Return what each cause keeps in all steps, and last, without a cause, what may go."""
+    """Return what each cause keeps in all steps together, and last, without a cause, what may be removed."""
     runs, sizes = Counter[Cause | None](), Counter[Cause | None]()
     for one in held:
         runs[one.held.cause] += one.held.runs
@@ -103,7 +103,7 @@ def by_cause(held: Iterable[StepHeld]) -> list[Held]:
 
 
 def causes(session: Session, location_id: int, now: datetime) -> Mapping[Cause, sa.ColumnElement[bool]]:
-    """Return why a run of `run_space`, joined with its step's last revision, is kept."""
+    """Return the condition of each cause; a query must join `run_space` with its step's last revision."""
     space, step, superseded = RunSpace, ReductionStepRevision, _is_superseded()
     unused = LaterBy(space.last_used_at, step.keep_days * sa.literal(_DAY_SECONDS)) <= now
     pinned = sa.select(ProductPin.run_id).where(ProductPin.unpinned_at.is_(None), ProductPin.run_id == space.run_id)
@@ -113,7 +113,7 @@ def causes(session: Session, location_id: int, now: datetime) -> Mapping[Cause, 
         .where(Run.status.in_(IN_FLIGHT), RunInputProduct.producer_run_id == space.run_id)
     )
     here = present(location_id)
-    not_again = not_to_be_made_again(sa.select(space.run_id).where(*here))
+    not_again = cannot_regenerate_now(sa.select(space.run_id).where(*here))
     return {
         Cause.PINNED: pinned.correlate(space).exists(),
         Cause.ALWAYS: step.keep == Keep.ALWAYS,
@@ -129,13 +129,13 @@ def causes(session: Session, location_id: int, now: datetime) -> Mapping[Cause, 
 
 
 def present(location_id: int) -> tuple[sa.ColumnElement[bool], ...]:
-    """Return that a run has products at a location which a purge could remove."""
+    """Return the conditions that a run has products at a location which a purge could remove."""
     space = RunSpace
     return space.state == SpaceState.PRESENT, space.data_location_id == location_id, space.removable_bytes > 0
 
 
 def _is_superseded() -> sa.ColumnElement[bool]:
-    """Return whether another run, or none, is the current one of a run's sub-group."""
+    """Return the condition that a run is not the current one of its sub-group."""
     gap = sub_group_gap.c
     here = (gap.step_id == RunSpace.step_id, gap.sub_group_id == RunSpace.sub_group_id)
     other = sa.select(sa.literal(1)).where(*here, gap.current_run_id.is_distinct_from(RunSpace.run_id))
@@ -151,7 +151,7 @@ def _is_read_by_open_gaps(session: Session) -> sa.ColumnElement[bool]:
 
 
 def _read_by_open_gaps(session: Session) -> Runs | None:
-    """Return the runs whose products gaps that are open, or will be once their upstreams are, would read now."""
+    """Return the runs whose products would be read by gaps that are open, or will be once their upstreams have run."""
     gap, stuck = sub_group_gap.c, [reason.value for reason in _STUCK]
     reads: list[Runs] = []
     for pipeline, step in _steps_with_upstreams(session):
@@ -167,13 +167,13 @@ def _steps_with_upstreams(session: Session) -> Iterator[tuple[PipelineView, Step
 
 
 def _is_elsewhere(location_id: int) -> sa.ColumnElement[bool]:
-    """Return whether each removable product of a run has another copy that can be read."""
+    """Return the condition that each removable product of a run has another readable copy."""
     elsewhere = sa.and_(Copy.data_location_id != location_id, Copy.status.in_(READABLE))
     return sa.not_(_lacks_copy(elsewhere))
 
 
 def _is_not_verified(location_id: int) -> sa.ColumnElement[bool]:
-    """Return whether a removable product of a run was not found to be here as it is registered."""
+    """Return the condition that a removable product of a run has no verified copy here."""
     here = sa.and_(Copy.data_location_id == location_id, Copy.status == PhysicalCopyStatus.PRESENT)
     return _lacks_copy(sa.and_(here, Copy.checksum_verified_at.is_not(None)))
 

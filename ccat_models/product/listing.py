@@ -21,7 +21,7 @@ _RUN = "run:"
 
 @dataclass(frozen=True)
 class ProductRow:
-    """A product as a list shows it; `removed` tells what became of it where it is not there any more."""
+    """A product as it is listed; `removed` is None while it exists."""
 
     id: ProductId
     run_id: RunId
@@ -34,11 +34,11 @@ class ProductRow:
     sha256: str
     created_at: datetime
     removed: SpaceState | None
-    restored_by: RunId | None  # which run has made it again, the last time
+    restored_by: RunId | None  # the run that regenerated it last
 
 
 def of_removable(product: type[DataProduct]) -> tuple[sa.ColumnElement[SpaceState], sa.ColumnElement[RunId]]:
-    """Return what became of a product, and who has made it again, where `RunSpace` is joined to its run."""
+    """Return a product's state after removal and the run that regenerated it; `RunSpace` must be joined to its run."""
     removable = product.type.in_(REMOVABLE_TYPES)
     state = sa.case((sa.and_(removable, RunSpace.state != SpaceState.PRESENT), RunSpace.state))
     return state, sa.case((removable, RunSpace.restored_by_run_id))
@@ -54,7 +54,7 @@ def list_products(
     run_id: RunId | None = None,
     limit: int | None = None,
 ) -> list[ProductRow]:
-    """Return products, the newest first."""
+    """Return the newest `limit` products that match all given values, the newest first."""
     query = (
         sa.select(DataProduct.id, DataProduct.run_id, Pipeline.name, ReductionStep.name, SubGroup.key)
         .add_columns(DataProduct.type, DataProduct.path, DataProduct.size_bytes, DataProduct.sha256)
@@ -88,23 +88,23 @@ def products_of_runs(session: Session, run_ids: Collection[RunId]) -> Sequence[D
 
 @dataclass(frozen=True)
 class FoundProduct:
-    """What a text names: one product, or, without `product_id`, all that a run has made."""
+    """What a text names: one product, or, without `product_id`, all products of a run."""
 
     run_id: RunId
     product_id: ProductId | None
 
 
 def find_run_of(session: Session, text: str) -> RunId:
-    """Return the run that made what a text names; see `find_product`."""
+    """Return the run of the products that a text names; see `find_product`."""
     return find_product(session, text).run_id
 
 
 def find_product(session: Session, text: str) -> FoundProduct:
-    """Return what a text names: a product's number, PIPELINE/STEP[/SUB_GROUP[/PATH]] or run:ID, whatever became of it.
+    """Return what a text names: a product's number, PIPELINE/STEP[/SUB_GROUP[/PATH]] or run:ID, removed or not.
 
-    Of a sub-group's runs the current one is meant: that which the last look at gaps found to be it, if nothing has
-    happened since that is not followed yet; else the newest that completed and is not barred. Of a step's runs, the
-    newest that completed. Raises NotFound, and InvalidDeclaration for a run without its number.
+    Of a sub-group's runs the current one is taken: as the last look at gaps found it, or, if there are changes to
+    follow, the newest completed run that is not blocked. Of a step's runs the newest completed one is taken. Raises
+    NotFound, and InvalidDeclaration for a run that is not given by its number.
     """
     if text.isdecimal():
         return _by_number(session, text)
@@ -117,14 +117,14 @@ def find_product(session: Session, text: str) -> FoundProduct:
 
 
 def is_path(text: str) -> bool:
-    """Say whether a text names products by where they belong, not by a number."""
+    """Say whether a text names products by pipeline and step, not by a number."""
     return not (text.isdecimal() or text.startswith(_RUN))
 
 
 def named_runs(text: str) -> sa.Select[tuple[RunId, ProductId | None]]:
-    """Return the completed runs that PIPELINE/STEP[/SUB_GROUP[/PATH]] names, that first which `find_product` means.
+    """Return the completed runs that PIPELINE/STEP[/SUB_GROUP[/PATH]] names, the one of `find_product` first.
 
-    With a path each goes with the product that lies there.
+    With a path, each is paired with its product at this path.
     """
     parts = text.split("/", 3)
     path = parts[3] if len(parts) > 3 else None
@@ -135,7 +135,7 @@ def named_runs(text: str) -> sa.Select[tuple[RunId, ProductId | None]]:
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
         .where(Run.status == RunStatus.COMPLETED, Run.is_result)
     )
-    if len(parts) > 2:  # the runs of one sub-group are few
+    if len(parts) > 2:  # a sub-group has few runs
         query = query.order_by(_is_current().desc(), is_blocked(Run.id))
     query = query.order_by(Run.id.desc())
     for column, part in zip((Pipeline.name, ReductionStep.name, SubGroup.key), parts, strict=False):

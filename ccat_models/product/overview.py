@@ -1,4 +1,4 @@
-"""A pipeline at a glance: what its sub-groups are, what is on its way, what failed lately, what it has on disk."""
+"""An overview of each pipeline: its sub-groups by reason, runs in flight, recent failures, and products on disk."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from ccat_models.tables.space import NOT_THERE, RunSpace
 
 @dataclass(frozen=True)
 class Failures:
-    """How many runs failed in one way since a time, and the newest of them."""
+    """The number of runs that failed in one class since a time, and the newest of them."""
 
     failure: FailureClass
     count: int
@@ -32,7 +32,7 @@ class Failures:
 
 @dataclass
 class StepOverview:
-    """One step: its sub-groups by reason, its runs on their way, its products on a disk, and runs that were purged."""
+    """One step: its sub-groups by reason, its runs in flight, its products on disk, and its purged runs."""
 
     step: str
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class StepOverview:
 
 @dataclass(frozen=True)
 class Overview:
-    """A pipeline and its steps, the first one first."""
+    """A pipeline and its steps, in the order in which they were created."""
 
     pipeline: str
     steps: tuple[StepOverview, ...]
@@ -53,9 +53,9 @@ class Overview:
 
 @dataclass(frozen=True)
 class Newest:
-    """How far ops-db has come: what may have changed an overview has moved one of these.
+    """The newest rows on which overviews depend: an overview changes only if one of these values does.
 
-    The newest count of reasons may itself still change in the minute that it is of.
+    The newest count of reasons may still change within its minute.
     """
 
     status: int
@@ -64,7 +64,7 @@ class Newest:
 
 
 def newest_change(session: Session) -> Newest:
-    """Return how far ops-db has come, by the ends of two indexes."""
+    """Return the present newest rows, by the ends of two indexes."""
     counted_at = sa.select(ReasonCount.at).order_by(ReasonCount.id.desc()).limit(1)
     newest = (
         sa.select(sa.func.coalesce(sa.func.max(RunStatusHistory.id), 0)),
@@ -75,7 +75,7 @@ def newest_change(session: Session) -> Newest:
 
 
 def read_overviews(session: Session, failed_since: datetime) -> list[Overview]:
-    """Return the overview of every pipeline by name, in a constant number of queries."""
+    """Return the overview of every pipeline, by name, in a constant number of queries."""
     steps: dict[StepId, StepOverview] = {}
     by_pipeline: dict[str, list[StepOverview]] = defaultdict(list)
     names = sa.select(Pipeline.name, ReductionStep.id, ReductionStep.name).join(ReductionStep)

@@ -1,4 +1,4 @@
-"""Products that somebody wants kept whatever their step's retention says, until they are unpinned."""
+"""Pins: products that are kept, regardless of their step's retention, until they are unpinned."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ from ccat_models.tables.space import ProductPin, RunSpace, SpaceState
 
 @dataclass(frozen=True)
 class Pinned:
-    """How many products were pinned, how many had been before, and the runs among them that are not there."""
+    """How many products were pinned now, how many had been before, and which of their runs were purged or replaced."""
 
     pinned: int
     already: int
@@ -28,7 +28,7 @@ class Pinned:
 
 @dataclass(frozen=True)
 class PinRow:
-    """What was pinned of a run at one time."""
+    """The products of a run that were pinned at one time."""
 
     run_id: RunId
     pipeline: str
@@ -43,9 +43,9 @@ class PinRow:
 
 
 def pin(session: Session, selection: Selection, *, reason: str, by: str, now: datetime) -> Pinned:
-    """Pin products; those that are pinned already keep their reason. Raises InvalidDeclaration for one too long.
+    """Pin products; those that are pinned already keep their reason. Raises InvalidDeclaration for too long a reason.
 
-    This belongs into a request's transaction: a purge does not see what is pinned while it decides.
+    It must be called in a request's transaction, so that no purge decides at the same time.
     """
     check_fits("reason", reason, ProductPin.reason)
     check_fits("by", by, ProductPin.pinned_by)
@@ -55,22 +55,22 @@ def pin(session: Session, selection: Selection, *, reason: str, by: str, now: da
     rows = sa.select(
         wanted.c.id, wanted.c.run_id, *(sa.literal(value, columns[name].type) for name, value in constants.items())
     ).where(wanted.c.id.not_in(sa.select(ProductPin.data_product_id).where(ProductPin.unpinned_at.is_(None))))
-    before = _standing(session, selection)
+    before = _count(session, selection)
     names = ["data_product_id", "run_id", *constants]
     session.execute(insert_or_ignore(session, ProductPin).from_select(names, rows))
     gone = sa.select(RunSpace.run_id, RunSpace.state).where(
         RunSpace.run_id.in_(runs_of(selection)), RunSpace.state != SpaceState.PRESENT
     )
-    pinned = _standing(session, selection) - before
+    pinned = _count(session, selection) - before
     return Pinned(pinned, before, dict(session.execute(gone).tuples().all()))
 
 
 def unpin(session: Session, selection: Selection, *, by: str, now: datetime) -> int:
-    """Let products go by their step's retention again; return how many were pinned."""
+    """Unpin products, so that their step's retention applies again; return how many were pinned."""
     check_fits("by", by, ProductPin.unpinned_by)
     done = session.execute(
         sa.update(ProductPin)
-        .where(*_standing_pins(selection))
+        .where(*_active_pins(selection))
         .values(unpinned_by=by, unpinned_at=now)
         .execution_options(synchronize_session=False)
     )
@@ -78,7 +78,7 @@ def unpin(session: Session, selection: Selection, *, by: str, now: datetime) -> 
 
 
 def list_pins(session: Session) -> list[PinRow]:
-    """Return what is pinned, the newest first: a row for each run, reason and time."""
+    """Return the pins, the newest first: one row for each run, reason and time."""
     kept: tuple[Any, ...] = (ProductPin.reason, ProductPin.pinned_by, ProductPin.pinned_at)
     of: tuple[Any, ...] = (ProductPin.run_id, Pipeline.name, ReductionStep.name, SubGroup.key, RunSpace.state)
     size = total(DataProduct.size_bytes)
@@ -98,10 +98,10 @@ def list_pins(session: Session) -> list[PinRow]:
     return [PinRow(*row) for row in session.execute(query).tuples()]
 
 
-def _standing(session: Session, selection: Selection) -> int:
-    return session.scalar(sa.select(sa.func.count()).where(*_standing_pins(selection))) or 0
+def _count(session: Session, selection: Selection) -> int:
+    return session.scalar(sa.select(sa.func.count()).where(*_active_pins(selection))) or 0
 
 
-def _standing_pins(selection: Selection) -> tuple[sa.ColumnElement[bool], ...]:
+def _active_pins(selection: Selection) -> tuple[sa.ColumnElement[bool], ...]:
     products = products_of(selection).subquery()
     return ProductPin.data_product_id.in_(sa.select(products.c.id)), ProductPin.unpinned_at.is_(None)

@@ -1,7 +1,7 @@
-"""How products are removed to make room: marked first, then removed where they lie, then confirmed.
+"""Purging: products are marked, their files are removed, then the removal is confirmed.
 
-A process that dies in between leaves runs that are MARKED: their files are removed by whoever comes next. Until then
-later steps take their products for purged, so that nobody reads what is being removed.
+If a process ends in between, the next one removes the files of the runs that are MARKED. Marked products count as
+purged, so that no step reads them while they are removed.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ from ccat_models.tables.space import Purge, RunSpace, SpaceState
 
 @dataclass(frozen=True)
 class Purpose:
-    """How much room is wanted, by whom and why."""
+    """How many bytes a purge shall free, who requested it, and why."""
 
     wanted_bytes: int
     by: str
@@ -33,7 +33,7 @@ class Purpose:
 
 @dataclass(frozen=True)
 class Marked:
-    """A run whose products a purge is to remove; the paths are relative to the data location."""
+    """A run whose products are to be removed; the paths are relative to the data location."""
 
     run_id: RunId
     purge_id: int | None
@@ -42,7 +42,7 @@ class Marked:
 
 
 def mark(session: Session, location_id: int, chosen: Picked, purpose: Purpose, now: datetime) -> Purge:
-    """Mark the products of the chosen runs for removal, in the transaction that chose them; return the purge."""
+    """Mark the products of the chosen runs, in the transaction that chose them; return the purge."""
     check_fits("by", purpose.by, Purge.requested_by)
     check_fits("reason", purpose.reason, Purge.reason)
     purge = Purge(
@@ -64,7 +64,7 @@ def mark(session: Session, location_id: int, chosen: Picked, purpose: Purpose, n
 
 
 def marked_runs(session: Session, location_id: int, *, after: RunId, limit: int) -> list[Marked]:
-    """Return the marked runs that follow one, in the order of their numbers, so many at most."""
+    """Return the next `limit` marked runs with a number greater than `after`."""
     space = RunSpace
     query = sa.select(space.run_id, space.purge_id, space.removable_bytes).where(
         space.state == SpaceState.MARKED, space.data_location_id == location_id, space.run_id > after
@@ -87,9 +87,9 @@ def marked_runs(session: Session, location_id: int, *, after: RunId, limit: int)
 
 
 def confirm(session: Session, location_id: int, removed: Collection[Marked], now: datetime) -> None:
-    """Note that the files of marked runs are gone; of several who say so, one is believed.
+    """Record that the files of marked runs are removed; it may be called more than once.
 
-    A run that was made again meanwhile, and marked by a later purge, has other files: nothing is noted of it.
+    A run that was regenerated and marked by a later purge in the meantime has other files and is left as it is.
     """
     for purge_id in {run.purge_id for run in removed}:
         for ids in chunks([run.run_id for run in removed if run.purge_id == purge_id]):
@@ -97,8 +97,8 @@ def confirm(session: Session, location_id: int, removed: Collection[Marked], now
     _finish(session, now)
 
 
-def note_problem(session: Session, left: Collection[Marked], problem: str) -> None:
-    """Note why files of marked runs could not be removed; they stay marked."""
+def record_problem(session: Session, left: Collection[Marked], problem: str) -> None:
+    """Record why files of marked runs could not be removed; the runs stay marked."""
     _update(session, sa.update(Purge).where(Purge.id.in_({run.purge_id for run in left})).values(problem=problem))
 
 

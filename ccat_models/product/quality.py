@@ -19,7 +19,7 @@ from ccat_models.tables.quality import QualityCheck, QualityWaiver
 
 @dataclass(frozen=True)
 class WaiverRow:
-    """Who takes a run's products although a check failed, and why."""
+    """Who accepted a run's products although a check failed, and why."""
 
     reason: str
     waived_by: str
@@ -28,7 +28,7 @@ class WaiverRow:
 
 @dataclass(frozen=True)
 class CheckRow:
-    """What a declared limit says of a run; `value` is None where the program gave no number."""
+    """The result of a declared limit for a run; `value` is None if the program gave no number."""
 
     id: int
     name: str
@@ -43,12 +43,12 @@ class CheckRow:
 
     @property
     def blocks(self) -> bool:
-        """Say whether this keeps the run's products from being used."""
+        """Say whether this check blocks the run's products."""
         return self.blocking and not self.passed and self.waiver is None
 
     @property
     def finding(self) -> str:
-        """Return in words what was found, e.g. "rms_k 0.7 is above 0.5"."""
+        """Return the finding as text, e.g. "rms_k 0.7 is above 0.5"."""
         if self.value is None:
             return f"the program gave no number {self.metric}"
         if self.minimum is not None and self.value < self.minimum:
@@ -60,7 +60,7 @@ class CheckRow:
 
 @dataclass(frozen=True)
 class CheckOfRun:
-    """A check with the run that it is of."""
+    """A check and its run."""
 
     run_id: RunId
     step: str
@@ -69,7 +69,7 @@ class CheckOfRun:
 
 
 def list_checks(session: Session, steps: Sequence[StepId], *, failed_only: bool, limit: int) -> Sequence[CheckOfRun]:
-    """Return what the limits in force say of these steps' runs, the newest run first."""
+    """Return the results of the current limits for these steps' runs, the newest run first."""
     query = (
         sa.select(Run.id, ReductionStep.name, SubGroup.key, QualityCheck, QualityWaiver)
         .join(QualityCheck, QualityCheck.run_id == Run.id)
@@ -89,7 +89,7 @@ def list_checks(session: Session, steps: Sequence[StepId], *, failed_only: bool,
 
 
 def checks_of(session: Session, run_ids: Sequence[RunId]) -> Mapping[RunId, Sequence[CheckRow]]:
-    """Return what the limits in force say of these runs, each run's by name."""
+    """Return the results of the current limits for these runs, by run, ordered by name."""
     found: dict[RunId, list[CheckRow]] = {run_id: [] for run_id in run_ids}
     query = (
         sa.select(QualityCheck, QualityWaiver)
@@ -126,10 +126,11 @@ def newest_metrics(session: Session) -> Mapping[StepId, Sequence[str]]:
 
 
 def find_failing(session: Session, text: str, name: str) -> RunId:
-    """Return the run whose check a text means, as `find_product` takes it, whether it passes there or not.
+    """Return the run whose check a text means; texts are those of `find_product`.
 
-    Of the runs that a path names, that is the newest in which the check fails and nobody has waived it: its products
-    may be barred for just that, so that an older run's are current. Raises as `find_product` does.
+    For a path it is the newest run in which the check fails without a waiver: that failure may be the reason why an
+    older run is current. If there is none, or the text is no path, it is the run that `find_product` takes, failing or
+    not. Raises as `find_product` does.
     """
     if is_path(text):
         waived = sa.select(sa.literal(1)).where(QualityWaiver.quality_check_id == QualityCheck.id).exists()
@@ -149,10 +150,10 @@ def find_failing(session: Session, text: str, name: str) -> RunId:
 
 
 def waive(session: Session, run_id: RunId, name: str, *, by: str, reason: str, now: datetime) -> CheckRow:
-    """Take the run's products as they are although a check failed; return the check as it is then.
+    """Accept the run's products although a check failed; return the check with its waiver.
 
-    In a request's transaction. Raises NotFound with the run's checks, Refused where there is nothing to waive, and
-    InvalidDeclaration for an empty reason or one that is too long.
+    In a request's transaction. Raises NotFound with the run's checks, Refused if the check passes or is waived already,
+    and InvalidDeclaration for an empty or too long reason.
     """
     if not reason.strip():
         raise InvalidDeclaration("reason: must say why the products are good enough")

@@ -1,6 +1,6 @@
-"""Which products go to make room: those of whole runs that nothing keeps, least recently used first.
+"""Choosing which products a purge removes: those of whole runs that nothing keeps, least recently used first.
 
-What is chosen stands in a temporary table of the session's connection, however much it is; only sums are read from it.
+The choice is stored in a temporary table of the session's connection, because it may be large; only sums are read.
 """
 
 from collections.abc import Collection
@@ -14,22 +14,22 @@ from sqlalchemy.orm import Session
 from ccat_models.chunks import chunks
 from ccat_models.pipeline.view import last_revisions
 from ccat_models.product.kept import Cause, causes, present
-from ccat_models.run.made_of import not_to_be_made_again
+from ccat_models.run.made_of import cannot_regenerate_now
 from ccat_models.tables.base import RunId, UtcDateTime, total
 from ccat_models.tables.pipelines import Pipeline, ReductionStep, ReductionStepRevision
 from ccat_models.tables.places import DataProductPhysicalCopy as Copy
 from ccat_models.tables.products import REMOVABLE_TYPES, DataProduct
 from ccat_models.tables.space import RunSpace
-from ccat_models.temporary import analyze, make_anew
+from ccat_models.temporary import analyze, create_empty
 
-_SPARE = 8  # an eighth more is looked at than is wanted: a second pass costs as much as the first one
-_AHEAD = 4  # times what was looked at in vain, to be looked at next: a few passes, however much of it there is
-_SEEN_LATER = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # of those runs alone that would go
+_SPARE = 8  # one eighth more than wanted is examined, because a second pass costs as much as the first
+_AHEAD = 4  # times what was examined in vain is examined next, so that a few passes are enough
+_CHECKED_LATER = (Cause.NOT_VERIFIED, Cause.NOT_AGAIN)  # checked only for the runs that would be removed
 
 _picked = sa.Table(
     "purge_picked",
     sa.MetaData(),  # never part of the migrated schema
-    # No index: runs come in the order of their last use, and are read all at once.
+    # No index: runs are inserted in the order of their last use, and all are read.
     sa.Column("run_id", sa.BigInteger),
     sa.Column("step_id", sa.BigInteger),
     sa.Column("removable_bytes", sa.BigInteger),
@@ -37,12 +37,12 @@ _picked = sa.Table(
     prefixes=["TEMPORARY"],
 )
 _COLUMNS = [column.name for column in _picked.columns]
-PICKED: sa.Select[tuple[RunId]] = sa.select(_picked.c.run_id)  # after `choose` or `pick`, until the next of them
+PICKED: sa.Select[tuple[RunId]] = sa.select(_picked.c.run_id)  # the runs of the last `choose` or `pick`
 
 
 @dataclass(frozen=True)
 class Picked:
-    """How many runs were chosen, and what room their products take up."""
+    """The number of chosen runs, and the bytes of their products."""
 
     runs: int
     size_bytes: int
@@ -50,7 +50,7 @@ class Picked:
 
 @dataclass(frozen=True)
 class StepPicked:
-    """The chosen runs of a step, and when the first of them was last used."""
+    """The chosen runs of a step, and the earliest time of their last use."""
 
     pipeline: str
     step: str
@@ -60,9 +60,10 @@ class StepPicked:
 
 
 def choose(session: Session, location_id: int, wanted_bytes: int, now: datetime) -> Picked:
-    """Choose the runs whose products to remove for so much room, those that were not used for longest first.
+    """Choose runs, least recently used first, until removing their products frees `wanted_bytes`.
 
-    `sub_group_gap` must stand, in a request's transaction. What is chosen is less where there is no more to remove.
+    It must be called in a request's transaction in which `look` has updated `sub_group_gap`. Less is chosen if there is
+    no more to remove.
     """
     _prepare(session)
     looked_at = wanted_bytes + wanted_bytes // _SPARE
@@ -75,13 +76,13 @@ def choose(session: Session, location_id: int, wanted_bytes: int, now: datetime)
         chosen = _drop_unfit(session, location_id)
         if chosen.size_bytes >= wanted_bytes:
             return _drop_surplus(session, wanted_bytes)
-        if found.size_bytes < looked_at:  # that was all
+        if found.size_bytes < looked_at:  # no more runs to examine
             return chosen
         looked_at = wanted_bytes + _AHEAD * (found.size_bytes - chosen.size_bytes)
 
 
 def pick(session: Session, run_ids: Collection[RunId]) -> Picked:
-    """Choose these runs, whatever keeps them."""
+    """Choose these runs, without checking what keeps them."""
     _prepare(session)
     columns = [getattr(RunSpace, name) for name in _COLUMNS]
     for ids in chunks(run_ids):
@@ -91,7 +92,7 @@ def pick(session: Session, run_ids: Collection[RunId]) -> Picked:
 
 
 def picked_by_step(session: Session) -> list[StepPicked]:
-    """Return what was chosen, step by step."""
+    """Return the chosen runs, summed by step."""
     query = (
         sa.select(Pipeline.name, ReductionStep.name, sa.func.count())
         .add_columns(total(_picked.c.removable_bytes), sa.func.min(_picked.c.last_used_at))
@@ -105,43 +106,43 @@ def picked_by_step(session: Session) -> list[StepPicked]:
 
 
 def oldest(session: Session, location_id: int, wanted_bytes: int, now: datetime) -> sa.Select[Any]:
-    """Return the removable runs, least recently used first, until there are enough: one pass over what there is."""
+    """Return the removable runs, least recently used first, up to `wanted_bytes`; in one pass over all runs."""
     space = RunSpace
-    size = sa.cast(space.removable_bytes, sa.Double)  # exact up to 9 PB, and added up in half the time of whole numbers
+    size = sa.cast(space.removable_bytes, sa.Double)  # exact up to 9 PB, and twice as fast as whole numbers
     before = sa.func.sum(size).over(order_by=(space.last_used_at, space.run_id), rows=(None, -1))
     rows = (
         sa.select(space.run_id, space.step_id, space.removable_bytes, space.last_used_at, before.label("before"))
         .join(ReductionStepRevision, ReductionStepRevision.step_id == space.step_id)
-        .where(ReductionStepRevision.id.in_(last_revisions()), *_may_go(session, location_id, now))
+        .where(ReductionStepRevision.id.in_(last_revisions()), *_is_removable(session, location_id, now))
         .subquery("oldest")
     )
     columns = (rows.c.run_id, rows.c.step_id, rows.c.removable_bytes, rows.c.last_used_at)
     return sa.select(*columns).where(sa.func.coalesce(rows.c.before, 0) < wanted_bytes)
 
 
-def _may_go(session: Session, location_id: int, now: datetime) -> list[sa.ColumnElement[bool]]:
-    """Return that nothing keeps a run's products, as far as that can be seen without a look at each."""
+def _is_removable(session: Session, location_id: int, now: datetime) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions that nothing keeps a run's products, except the causes that are checked later."""
     kept = causes(session, location_id, now)
-    return [*present(location_id), *(sa.not_(kept[cause]) for cause in Cause if cause not in _SEEN_LATER)]
+    return [*present(location_id), *(sa.not_(kept[cause]) for cause in Cause if cause not in _CHECKED_LATER)]
 
 
 def _prepare(session: Session) -> None:
-    make_anew(session, _picked)
+    create_empty(session, _picked)
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SET LOCAL jit = off"))  # it takes longer to compile the statements than to run them
         session.execute(sa.text("SET LOCAL work_mem = '128MB'"))  # a million runs are sorted by last use
 
 
 def _drop_unfit(session: Session, location_id: int) -> Picked:
-    """Take back what may not go after all; return what is left."""
-    unfit = session.scalars(_unfit(location_id)).all()  # few; and PostgreSQL reads with several processes, not deletes
+    """Drop chosen runs that may not be removed after all; return the rest."""
+    unfit = session.scalars(_unfit(location_id)).all()  # few rows; PostgreSQL can read in parallel, but not delete
     for ids in chunks(unfit):
         session.execute(sa.delete(_picked).where(_picked.c.run_id.in_(ids)))
     return _sums(session)
 
 
 def _drop_surplus(session: Session, wanted_bytes: int) -> Picked:
-    """Take back what was used last, as far as the others are enough; return these."""
+    """Drop the most recently used of the chosen runs that are not needed; return the rest."""
     order = (_picked.c.last_used_at, _picked.c.run_id)
     size = sa.cast(_picked.c.removable_bytes, sa.Double)
     before = sa.func.sum(size).over(order_by=order, rows=(None, -1)).label("before")
@@ -152,7 +153,7 @@ def _drop_surplus(session: Session, wanted_bytes: int) -> Picked:
 
 
 def _unfit(location_id: int) -> sa.CompoundSelect[tuple[RunId]]:
-    """Return those of the picked runs that cannot be made again, or of whose products one was not verified."""
+    """Return the chosen runs that cannot be regenerated now, or have an unverified product."""
     unverified = (Copy.data_product_id.is_not(None), Copy.checksum_verified_at.is_(None))
     bad = (
         sa.select(DataProduct.run_id)
@@ -160,7 +161,7 @@ def _unfit(location_id: int) -> sa.CompoundSelect[tuple[RunId]]:
         .where(*unverified, Copy.data_location_id == location_id, DataProduct.run_id.in_(PICKED))
         .where(DataProduct.type.in_(REMOVABLE_TYPES))
     )
-    again = not_to_be_made_again(PICKED).subquery("not_again")
+    again = cannot_regenerate_now(PICKED).subquery("not_again")
     return sa.union(bad, sa.select(again.c.run_id))
 
 

@@ -1,4 +1,4 @@
-"""What becomes of purged products that were made again: the same are back, others take their place."""
+"""Purged products after their regeneration: equal ones are restored, different ones replace them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,8 +15,8 @@ from ccat_models.tables.products import INPUT_TYPES, REMOVABLE_TYPES, DataProduc
 from ccat_models.tables.space import RunSpace, SpaceState
 
 
-def note_space(session: Session, run_id: RunId, location_id: int, now: datetime) -> None:
-    """Note what the registered products of a run take up."""
+def record_space(session: Session, run_id: RunId, location_id: int, now: datetime) -> None:
+    """Record the space of a run's registered products."""
     removable = DataProduct.type.in_(REMOVABLE_TYPES)
     science = DataProduct.type == DataProductType.SCIENCE
     values = {
@@ -44,7 +44,7 @@ def note_space(session: Session, run_id: RunId, location_id: int, now: datetime)
 
 
 def is_same(session: Session, first: RunId, made: Mapping[str, str]) -> bool:
-    """Say whether what was made (sha256 by path) is what a run had made, as far as later steps read it."""
+    """Say whether regenerated files (path → sha256) equal a run's products, as far as later steps read them."""
     had = sa.select(DataProduct.path, DataProduct.sha256).where(
         DataProduct.run_id == first, DataProduct.type.in_(INPUT_TYPES)
     )
@@ -52,7 +52,7 @@ def is_same(session: Session, first: RunId, made: Mapping[str, str]) -> bool:
 
 
 def restore(session: Session, first: RunId, again: RunId, directory: str, now: datetime) -> None:
-    """Give a run its purged products back, which another has made again in a directory of the location."""
+    """Restore a run's purged products from `directory`, where the run `again` has regenerated them."""
     space = session.get_one(RunSpace, first, populate_existing=True, with_for_update=True)
     products = _removable(first)
     path = sa.select(sa.literal(f"{directory}/") + DataProduct.path).where(DataProduct.id == Copy.data_product_id)
@@ -65,15 +65,15 @@ def restore(session: Session, first: RunId, again: RunId, directory: str, now: d
     space.state, space.changed_at, space.last_used_at = SpaceState.PRESENT, now, now
     space.size_bytes += space.removable_bytes
     space.restored_by_run_id, space.purge_id = again, None
-    _stand_for_nothing(session, again, now)
+    _clear_outputs(session, again, now)
     session.flush()
 
 
-def take_place(session: Session, first: RunId, again: RunId, now: datetime) -> None:
-    """Put a run, which has made something else, in the place of the one whose products it was to make again.
+def replace_products(session: Session, first: RunId, again: RunId, now: datetime) -> None:
+    """Let the products of the run `again`, which differ, replace those of the run that it regenerates.
 
-    For later steps it makes the same: what they have made of the first one's products stays up to date. It stands for
-    its sub-group where the first one did.
+    For later steps its outputs count as equal, so that products made from the first run's stay up to date. It becomes
+    the sub-group's result if the first run was.
     """
     spaces = sa.update(RunSpace).execution_options(synchronize_session=False)
     session.execute(spaces.where(RunSpace.replaced_by_run_id == first).values(replaced_by_run_id=again))
@@ -89,7 +89,7 @@ def take_place(session: Session, first: RunId, again: RunId, now: datetime) -> N
     session.execute(sa.update(Run).where(Run.id == again).values(values).execution_options(synchronize_session=False))
 
 
-def _stand_for_nothing(session: Session, again: RunId, now: datetime) -> None:
+def _clear_outputs(session: Session, again: RunId, now: datetime) -> None:
     nothing = {"output_count": 0, **{f"output_lane_{i}": 0 for i in range(3)}}
     session.execute(
         sa.update(Run)

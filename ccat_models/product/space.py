@@ -1,4 +1,4 @@
-"""What products take up, and what was removed to make room: sums that the database makes, whatever there is."""
+"""The space that products take up, and what was removed; all sums are computed by the database."""
 
 import enum
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from ccat_models.tables.staging import StagingJob, Status
 
 
 class By(enum.Enum):
-    """What sizes are added up by."""
+    """What sizes are summed by."""
 
     STEP = "step"
     SUB_GROUP = "sub-group"
@@ -28,7 +28,7 @@ class By(enum.Enum):
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose products are meant; all where nothing is named."""
+    """Whose products are summed; None: all."""
 
     location_id: int | None = None
     pipeline: str | None = None
@@ -37,10 +37,10 @@ class Scope:
 
 @dataclass(frozen=True)
 class SpaceRow:
-    """What the completed runs of a step, sub-group, state or location take up.
+    """The space of the completed runs of a step, sub-group, state or location.
 
-    `removable_bytes` are there and of the types that a purge removes, `gone_bytes` were there once. `purged_runs` can
-    be made again.
+    `removable_bytes` exist and are of types that a purge removes; `gone_bytes` have been removed; `purged_runs` can be
+    regenerated.
     """
 
     location: str | None
@@ -57,7 +57,7 @@ class SpaceRow:
 
 @dataclass(frozen=True)
 class PurgeRow:
-    """A purge as the list of them shows it."""
+    """A purge as it is listed."""
 
     id: int
     location: str
@@ -75,7 +75,7 @@ class PurgeRow:
 
 @dataclass(frozen=True)
 class Signs:
-    """How far ops-db has come: runs, purges; whether products are being removed, and raw data was staged."""
+    """The newest rows on which a location's used space depends: it changes only if one of these values does."""
 
     status: int
     purge: int
@@ -86,7 +86,7 @@ class Signs:
 
 @dataclass(frozen=True)
 class PurgePlace:
-    """A place among the runs whose products were purged."""
+    """A position in the list of purged runs."""
 
     finished_at: datetime
     purge_id: int = 0
@@ -115,7 +115,7 @@ _NAMED = (DataLocation.name, Pipeline.name, ReductionStep.name, SubGroup.key, Ru
 
 
 def read_space(session: Session, by: By, scope: Scope | None = None, *, limit: int | None = None) -> list[SpaceRow]:
-    """Return what products take up, by step, sub-group, state or location; the largest first, so many at most."""
+    """Return the space of products by step, sub-group, state or location; at most `limit` rows, the largest first."""
     space, wanted = RunSpace, scope or Scope()
     purged, present = space.state.in_(NOT_THERE), space.state == SpaceState.PRESENT
     size = total(space.size_bytes)
@@ -135,7 +135,7 @@ def read_space(session: Session, by: By, scope: Scope | None = None, *, limit: i
 
 
 def list_purges(session: Session, location_id: int | None = None, *, limit: int | None = None) -> list[PurgeRow]:
-    """Return purges, the newest first, so many at most."""
+    """Return the newest `limit` purges, the newest first."""
     columns = [getattr(Purge, name) for name in PurgeRow.__annotations__ if name not in ("id", "location")]
     query = sa.select(Purge.id, DataLocation.name, *columns).join(DataLocation).order_by(Purge.id.desc()).limit(limit)
     if location_id is not None:
@@ -144,7 +144,7 @@ def list_purges(session: Session, location_id: int | None = None, *, limit: int 
 
 
 def read_signs(session: Session, location_id: int) -> Signs:
-    """Return how far ops-db has come, by the ends of indexes; what changes how much is used has moved one of these."""
+    """Return the present signs, by the ends of indexes."""
     marked = sa.select(sa.literal(1)).where(
         RunSpace.state == SpaceState.MARKED, RunSpace.data_location_id == location_id
     )
@@ -163,7 +163,7 @@ def read_signs(session: Session, location_id: int) -> Signs:
 
 
 def purged_since(session: Session, location_id: int, after: PurgePlace, limit: int) -> list[PurgedRun]:
-    """Return the runs whose products finished purges have removed and that are still gone, behind one, the first ones.
+    """Return the next `limit` runs after a position whose products were purged and still are.
 
     They are in the order in which the purges were finished.
     """
@@ -194,7 +194,7 @@ def location_name(session: Session, location_id: int) -> str:
 
 
 def _joined(query: sa.Select[Any], by: By, scope: Scope) -> sa.Select[Any]:
-    """Join what is named: sums over a million runs read no more than they need."""
+    """Join only the tables that are needed: the sums read a million runs."""
     if by is By.LOCATION:
         query = query.join(DataLocation, DataLocation.id == RunSpace.data_location_id)
     if by is By.SUB_GROUP:

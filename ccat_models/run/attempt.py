@@ -1,6 +1,6 @@
-"""What becomes of an attempt; each function is one transaction's worth of change.
+"""The changes of an attempt's state; each function's changes belong into one transaction.
 
-What becomes of an attempt that reproduces a run changes that attempt alone, never its run.
+A change of an attempt that reproduces a run never changes its run.
 """
 
 from collections import defaultdict
@@ -35,9 +35,9 @@ class Intent:
 
 
 def sending(session: Session, intents: Collection[Intent], now: datetime) -> set[AttemptId]:
-    """Commit the intent before anything is sent, and return those attempts that may be sent now.
+    """Record that attempts are about to be sent; return those that may be sent now.
 
-    Those that have ended, that are known to be sent, or that somebody wants cancelled, are left alone.
+    Attempts that have ended, were accepted already, or are to be cancelled, are left out.
     """
     sendable = _sendable(session, [intent.attempt_id for intent in intents], now)
     if not sendable:
@@ -72,15 +72,15 @@ def sending(session: Session, intents: Collection[Intent], now: datetime) -> set
 
 
 def sent(session: Session, jobs: Mapping[tuple[AttemptId, RunId], str | None], now: datetime) -> None:
-    """The back end has accepted these, or was found to have them, under these ids as far as they are known."""
+    """Record that the back end has accepted these attempts; (attempt, run) → job id, None if that is unknown."""
     _set(session, [attempt for attempt, _ in jobs], evidence=None)
     move(session, _jobs(session, AttemptState.SENT, jobs), RunStatus.SUBMITTED, now)
 
 
 def postponed(session: Session, attempts: Collection[AttemptId], reason: str) -> None:
-    """The back end surely took none of these and may take them later: that sending does not count.
+    """Record that the back end has certainly not accepted these attempts: this sending does not count.
 
-    Those that no earlier sending left in doubt forget their batch, so that they may be put into another one.
+    Attempts for which no earlier sending is in doubt lose their batch, so that they may be sent in another one.
     """
     _set(session, attempts, sends=Attempt.sends - 1, evidence={"waits": reason})
     session.execute(
@@ -92,12 +92,12 @@ def postponed(session: Session, attempts: Collection[AttemptId], reason: str) ->
 
 
 def doubted(session: Session, attempts: Collection[AttemptId], reason: str, now: datetime) -> None:
-    """It became doubtful only now whether the back end took these: the time after which they are sent again begins."""
+    """Record that it is in doubt whether the back end accepted these attempts; the wait before resending begins now."""
     _set(session, attempts, sent_at=now, evidence={"waits": reason})
 
 
 def running(session: Session, jobs: Mapping[tuple[AttemptId, RunId], str | None], now: datetime) -> None:
-    """The back end says that these jobs run, under these ids."""
+    """Record that these jobs are running; (attempt, run) → job id, None if that is unknown."""
     move(session, _jobs(session, AttemptState.RUNNING, jobs), RunStatus.RUNNING, now)
 
 
@@ -108,13 +108,13 @@ def still_open(session: Session, submission_keys: Collection[str]) -> set[str]:
 
 
 def missing(session: Session, attempts: Collection[AttemptId], now: datetime) -> None:
-    """The jobs are not in the queue and have left no result: since now, until they are seen again or given up."""
+    """Record that the jobs of these attempts are missing since now: not in the queue, and without a result."""
     if attempts:
         _set(session, attempts, missing_since=now)
 
 
 def waiting(session: Session, reasons: Mapping[AttemptId, str]) -> None:
-    """The back end says why these jobs wait."""
+    """Record the back end's reasons why these attempts' jobs wait."""
     by_reason: dict[str, list[AttemptId]] = defaultdict(list)
     for attempt, reason in reasons.items():
         by_reason[reason].append(attempt)
@@ -123,13 +123,13 @@ def waiting(session: Session, reasons: Mapping[AttemptId, str]) -> None:
 
 
 def seen_again(session: Session, attempts: Collection[AttemptId]) -> None:
-    """The jobs are in the queue after all: the next time they are missing counts from then."""
+    """Record that the jobs of these attempts are in the queue: they are no longer missing."""
     if attempts:
         _set(session, attempts, missing_since=None)
 
 
 def cancelled(session: Session, attempt: AttemptId, run: RunId, now: datetime, result: Result | None = None) -> None:
-    """The job is gone and somebody had asked for that."""
+    """End an attempt that was to be cancelled and whose job is gone; `result` is what the job left, if any."""
     before = session.get_one(Attempt, attempt, with_for_update=True)
     if before.state is AttemptState.ENDED:
         return
@@ -149,11 +149,11 @@ def failed(
     result: Result | None = None,
     evidence: dict[str, Any] | None = None,
 ) -> RunStatus:
-    """End an attempt as failed and, within the class's budget, make the next one; return the run's status then.
+    """End an attempt as failed and return the run's status; a retry is added if the failure class's budget allows it.
 
-    A run that somebody wants cancelled is not tried again.
+    A run that is to be cancelled is not retried.
     """
-    attempt = session.get_one(Attempt, attempt_id, with_for_update=True)  # of two who say so, one makes the retry
+    attempt = session.get_one(Attempt, attempt_id, with_for_update=True)  # so that only one of two callers adds a retry
     run = session.get_one(Run, attempt.run_id)
     if attempt.state is AttemptState.ENDED:
         return run.status
@@ -173,7 +173,7 @@ def failed(
         return run.status
     past = session.scalars(sa.select(Attempt.failure_class).where(Attempt.run_id == run.id)).all()
     if run.cancel_requested_at is None and may_retry(failure, past, run.step_revision.retries):
-        _try_again(session, run, attempt, failure, list(past), now)
+        _add_retry(session, run, attempt, failure, list(past), now)
         return RunStatus.PENDING
     if run.regenerates_run_id is not None and failure in HOPELESS:
         lose(session, run.regenerates_run_id, now)
@@ -181,11 +181,11 @@ def failed(
 
 
 def ended_well(session: Session, attempt: AttemptId, result: Result) -> None:
-    """Record how an attempt that completed went."""
+    """End an attempt that completed and record its measurements."""
     _set(session, [attempt], state=AttemptState.ENDED, **_measures(result))
 
 
-def _try_again(
+def _add_retry(
     session: Session,
     run: Run,
     attempt: Attempt,
@@ -216,7 +216,7 @@ def _measures(result: Result) -> dict[str, Any]:
 
 
 def _sendable(session: Session, attempts: Collection[AttemptId], now: datetime) -> set[AttemptId]:
-    """Return which attempts may be sent, which nobody changes before this transaction ends."""
+    """Return the attempts that may be sent, locked until the transaction ends."""
     query = (
         sa.select(Attempt.id)
         .join(Run, Run.id == Attempt.run_id)
@@ -234,7 +234,7 @@ def _sendable(session: Session, attempts: Collection[AttemptId], now: datetime) 
 
 
 def _jobs(session: Session, state: AttemptState, jobs: Mapping[tuple[AttemptId, RunId], str | None]) -> Sequence[RunId]:
-    """Record the state and job id of those attempts that have not ended, and return the runs that they execute."""
+    """Record the state and job id of attempts that have not ended; return the runs that they execute."""
     if not jobs:
         return []
     open_runs = session.scalars(

@@ -1,4 +1,4 @@
-"""Everything that rows say of a run that is about to be executed, read for a whole batch at once."""
+"""All that is needed to execute a run, read from ops-db for a whole batch at once."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ _PARTITIONING = joinedload(Run.step).joinedload(ReductionStep.partitioning)
 
 @dataclass(frozen=True)
 class PackageBriefing:
-    """A raw data package that a run reads, as it was when the run was requested; `replaced` says it is not any more.
+    """A raw data package that a run reads, with the content it had when the run was requested.
 
-    `directory` is None where no readable copy of that content is on a disk.
+    `replaced`: the package has other content now. `directory` is None if no readable copy of that content is on a disk.
     """
 
     id: PackageId
@@ -44,13 +44,13 @@ class PackageBriefing:
 
     @property
     def content(self) -> PackageContent:
-        """Return the package with the checksum that it had."""
+        """Return the package's id and the checksum of that content."""
         return self.id, self.checksum
 
 
 @dataclass(frozen=True)
 class UpstreamBriefing:
-    """A run whose products a run reads."""
+    """A run whose products another run reads."""
 
     run: Run
     attempt_directory: str
@@ -73,9 +73,9 @@ class RunBriefing:
 
 
 def brief(session: Session, run_ids: Sequence[RunId], location_id: int) -> dict[RunId, RunBriefing]:
-    """Return the briefings of the runs in a constant number of queries.
+    """Return the briefings of the runs, in a constant number of queries.
 
-    Packages are looked for on disks of the host that the processing location is on.
+    Packages are looked for on the disks of the processing location's host.
     """
     runs = whole_runs(session, run_ids, _PARTITIONING)
     packages, upstream = _packages(session, run_ids, location_id), _upstream(session, run_ids)
@@ -157,7 +157,7 @@ def _producers(run_ids: Sequence[RunId]) -> sa.Select[tuple[RunId]]:
 
 
 def _attempt_directories(session: Session, run_ids: Sequence[RunId]) -> dict[RunId, str]:
-    """Return of each producer, or of the run that made its products again, the directory of the last attempt."""
+    """Return each producer's last attempt directory; of a restored producer, that of the run which regenerated it."""
     attempts = (
         sa.select(Run.id, Attempt.directory)
         .outerjoin(RunSpace, RunSpace.run_id == Run.id)

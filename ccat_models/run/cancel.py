@@ -10,34 +10,35 @@ from ccat_models.tables.execution import IN_FLIGHT, Attempt, AttemptState, RunSt
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.lengths import check_fits
 
-FORGOTTEN_AFTER = timedelta(seconds=60)  # a waiter that was not heard of for so long is not waiting any more
+FORGOTTEN_AFTER = timedelta(seconds=60)  # a waiter that did not report for so long no longer counts
 
 
 def request_cancel(session: Session, run_ids: Collection[RunId], *, by: str, now: datetime) -> Sequence[RunId]:
-    """Ask for runs in flight to be cancelled and return them; those not yet taken up are cancelled at once.
+    """Request the cancellation of runs in flight, and return those for which it is new.
 
-    The others are cancelled once their jobs are gone: a job that ends well before that has made its products.
+    Pending runs are cancelled at once. The others are cancelled when their jobs are gone; a job that completes before
+    that keeps its products.
     """
     check_fits("by", by, Run.cancel_requested_by)
-    asked = session.scalars(
+    requested = session.scalars(
         sa.update(Run)
         .where(Run.id.in_(run_ids), Run.status.in_(IN_FLIGHT), Run.cancel_requested_at.is_(None))
         .values(cancel_requested_at=now, cancel_requested_by=by)
         .returning(Run.id)
         .execution_options(synchronize_session=False)
     ).all()
-    pending = session.scalars(sa.select(Run.id).where(Run.id.in_(asked), Run.status == RunStatus.PENDING)).all()
+    pending = session.scalars(sa.select(Run.id).where(Run.id.in_(requested), Run.status == RunStatus.PENDING)).all()
     cancelled = move(session, pending, RunStatus.CANCELLED, now)
     session.execute(
         sa.update(Attempt)
         .where(Attempt.run_id.in_(cancelled), Attempt.state != AttemptState.ENDED)
         .values(state=AttemptState.ENDED, finished_at=now)
     )
-    return asked
+    return requested
 
 
 def wait_for(session: Session, run_ids: Collection[RunId], waiter: str, now: datetime) -> None:
-    """Note, or note again, that somebody waits for these runs."""
+    """Record that a waiter waits for these runs; repeated calls keep it from being forgotten."""
     known = set(session.scalars(sa.select(RunWaiter.run_id).where(RunWaiter.waiter == waiter)))
     session.execute(sa.update(RunWaiter).where(RunWaiter.waiter == waiter).values(seen_at=now))
     new = [{"run_id": run_id, "waiter": waiter, "seen_at": now} for run_id in run_ids if run_id not in known]
@@ -52,15 +53,15 @@ def waiters(session: Session, prefix: str) -> Sequence[str]:
 
 
 def stop_waiting(session: Session, waiter: str) -> None:
-    """Forget a waiter, whose runs go on."""
+    """Remove a waiter; its runs continue."""
     session.execute(sa.delete(RunWaiter).where(RunWaiter.waiter == waiter))
 
 
 def abandon(session: Session, waiter: str, *, by: str, now: datetime) -> Sequence[RunId]:
-    """Cancel what this waiter waited for and nobody else does, and forget the waiter."""
+    """Remove a waiter, and request the cancellation of the runs that no other waiter waits for; return these."""
     mine = sa.select(RunWaiter.run_id).where(RunWaiter.waiter == waiter)
     others = sa.select(RunWaiter.run_id).where(RunWaiter.waiter != waiter, RunWaiter.seen_at > now - FORGOTTEN_AFTER)
     alone = session.scalars(sa.select(Run.id).where(Run.id.in_(mine), Run.id.not_in(others))).all()
-    asked = request_cancel(session, alone, by=by, now=now)
+    requested = request_cancel(session, alone, by=by, now=now)
     stop_waiting(session, waiter)
-    return asked
+    return requested

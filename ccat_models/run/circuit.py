@@ -1,4 +1,4 @@
-"""The circuits of all steps: how many science failures each has in a row, and how one is closed again."""
+"""Circuits: a step with too many consecutive science failures creates no runs until its circuit is reset."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from ccat_models.tables.lengths import check_fits
 
 @dataclass(frozen=True)
 class Circuit:
-    """A step's consecutive science failures, the newest of them, and since when there are too many."""
+    """A step's consecutive science failures, the newest of them, and when they reached the threshold."""
 
     pipeline: str
     step: str
@@ -28,7 +28,7 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Say whether the step asks for nothing until it is reset."""
+        """Say whether the step creates no runs until the circuit is reset."""
         return self.failures >= self.threshold
 
 
@@ -43,9 +43,9 @@ def find_circuit(session: Session, pipeline: str, step: str) -> Circuit:
 
 
 def reset_circuit(session: Session, pipeline: str, step: str, *, by: str, now: datetime) -> Circuit:
-    """Close a step's circuit if it is open and return what it was; in a request's transaction.
+    """Close a step's circuit if it is open and return it as it was; in a request's transaction.
 
-    Failures of the runs that there are now no longer count. Raises NotFound with the known pipelines or steps.
+    Failures of runs that exist now no longer count. Raises NotFound with the known pipelines or steps.
     """
     check_fits("by", by, CircuitReset.reset_by)
     view = load_pipeline(session, pipeline).step(step)

@@ -1,4 +1,4 @@
-"""Runs in the order in which they ended, to be told of one after another."""
+"""The runs in the order in which they ended, for publishing them one after another."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ _ENDED = tuple(status.value for status in ENDED)
 
 @dataclass(frozen=True)
 class Ending:
-    """That a run ended: the change of its status, by its number, and when it was."""
+    """The end of a run: the id of its change of status, and its time."""
 
     change_id: int
     run_id: RunId
     at: datetime
 
 
-def endings_after(session: Session, change_id: int, *, told: Collection[int], limit: int) -> Sequence[Ending]:
-    """Return the next runs that ended behind a change and are not told of yet, so many at most.
+def endings_after(session: Session, change_id: int, *, published: Collection[int], limit: int) -> Sequence[Ending]:
+    """Return the next `limit` runs that ended after a change and are not among `published` (ids of changes).
 
-    A failure that was followed by another attempt is no end.
+    A failure that was followed by a retry is no ending.
     """
     change, later = RunStatusHistory, aliased(RunStatusHistory)
-    went_on = sa.select(later.id).where(later.run_id == change.run_id, later.id > change.id).exists()
+    continued = sa.select(later.id).where(later.run_id == change.run_id, later.id > change.id).exists()
     query = (
         sa.select(change.id, change.run_id, change.at)
-        .where(change.id > change_id, change.to_status.in_(_ENDED), change.id.not_in(told), sa.not_(went_on))
+        .where(change.id > change_id, change.to_status.in_(_ENDED), change.id.not_in(published), sa.not_(continued))
         .order_by(change.id)
         .limit(limit)
     )

@@ -11,7 +11,7 @@ from ccat_models.tables.insert import insert_or_ignore
 
 @dataclass(frozen=True)
 class Lease:
-    """The lease on a cluster as one holder has it; the generation is another one once it went to somebody else."""
+    """A holder's lease on a cluster; the generation changes whenever the lease goes to another holder."""
 
     cluster: str
     holder: str
@@ -26,9 +26,9 @@ def take_lease(
     lasting: timedelta,
     is_gone: Callable[[str], bool],
 ) -> Lease | None:
-    """Take or renew the lease on a cluster and return it, None where it is not ours; in a write transaction.
+    """Take or renew the lease on a cluster, in a write transaction; return None if another holder has it.
 
-    A holder that is known to be gone loses it at once, any other when its time is over.
+    A lease that has expired, or whose holder `is_gone`, is taken over.
     """
     session.execute(insert_or_ignore(session, ObserverLease).values(cluster=cluster))
     lease = session.get_one(ObserverLease, cluster, with_for_update=True)
@@ -42,7 +42,7 @@ def take_lease(
 
 
 def renew_lease(session: Session, lease: Lease, now: datetime, lasting: timedelta) -> bool:
-    """Renew a lease, even one whose time is over, and say whether nobody else has taken it meanwhile."""
+    """Renew a lease, even an expired one; say whether it still belongs to this holder."""
     renewed = (
         sa.update(ObserverLease)
         .where(
@@ -58,7 +58,7 @@ def renew_lease(session: Session, lease: Lease, now: datetime, lasting: timedelt
 
 
 def give_up_lease(session: Session, cluster: str, holder: str) -> None:
-    """Give the lease back, if it is ours."""
+    """Give up the lease, if this holder has it."""
     session.execute(
         sa.update(ObserverLease)
         .where(ObserverLease.cluster == cluster, ObserverLease.holder == holder)
@@ -76,6 +76,6 @@ def observed_at(session: Session, cluster: str) -> datetime | None:
     return session.scalar(sa.select(ObserverLease.observed_at).where(ObserverLease.cluster == cluster))
 
 
-def note_observed(session: Session, cluster: str, now: datetime) -> None:
-    """Note that the cluster is asked now, whoever holds its lease next."""
+def record_observed(session: Session, cluster: str, now: datetime) -> None:
+    """Record that the cluster is asked for the state of its jobs now."""
     session.execute(sa.update(ObserverLease).where(ObserverLease.cluster == cluster).values(observed_at=now))

@@ -27,12 +27,12 @@ from ccat_models.tables.pipelines import (
     SubGroup,
 )
 
-_NEAR = 5  # numbers in a message
+_NEAR = 5  # known numbers to list in a message
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run as a list shows it: one row of columns, also of how its attempts go; nothing of what it read or made."""
+    """A run as it is listed, with the state of its attempts; its inputs and products are not read."""
 
     id: RunId
     pipeline: str
@@ -48,7 +48,7 @@ class RunRow:
     failure_class: FailureClass | None
     failure_message: str | None
     attempts: int
-    waits: str | None  # why its attempt is not sent, or its job does not start, in the back end's words
+    waits: str | None  # the back end's reason why the attempt is not accepted, or its job does not start
 
 
 def list_runs(
@@ -61,7 +61,7 @@ def list_runs(
     run_id: RunId | None = None,
     limit: int | None = None,
 ) -> list[RunRow]:
-    """Return runs, the newest first."""
+    """Return the newest `limit` runs that match all given values, the newest first."""
     executing = sa.and_(Attempt.run_id == Run.id, Attempt.purpose == Purpose.EXECUTE)
     attempts = sa.select(sa.func.count()).where(executing).correlate(Run).scalar_subquery()
     current = sa.and_(executing, Attempt.state.in_((AttemptState.SENDING, AttemptState.SENT)))
@@ -137,7 +137,7 @@ def sub_group_of(session: Session, run_id: RunId) -> SubGroupId:
 
 
 def find_run(session: Session, text: str) -> RunId:
-    """Return the run that a number names; raise InvalidDeclaration for no number, NotFound with the newest runs."""
+    """Return the run with this number; raise NotFound with the newest runs, InvalidDeclaration for no number."""
     if not text.isdecimal():
         raise InvalidDeclaration(f"run:{text}: a run is known by its number, as `ccat runs` shows it")
     number = number_in(text)

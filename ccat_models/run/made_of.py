@@ -1,4 +1,4 @@
-"""What runs on record were made of, and whether they can be made again from that."""
+"""What completed runs were made from, and whether their products can be regenerated from it."""
 
 from collections.abc import Collection
 
@@ -19,22 +19,22 @@ _instead = aliased(RunSpace, name="instead_space")
 _Runs = Collection[RunId] | sa.Select[tuple[RunId]]
 
 
-def never_to_be_made_again(run_ids: _Runs) -> sa.CompoundSelect[tuple[RunId]]:
-    """Return those runs of which something that they were made with or from is gone, or has become something else.
+def cannot_regenerate(run_ids: _Runs) -> sa.CompoundSelect[tuple[RunId]]:
+    """Return the runs whose products cannot be regenerated: something they were made from is gone or has changed.
 
-    That counts also for what must be made again before they can be.
+    The same is checked for the purged runs that would have to be regenerated first.
     """
     return sa.union(*_changed(behind(run_ids)))
 
 
-def not_to_be_made_again(run_ids: _Runs) -> sa.CompoundSelect[tuple[RunId]]:
-    """Return the same, and those runs of whose raw data no copy can be read now: it may come back, but need not."""
+def cannot_regenerate_now(run_ids: _Runs) -> sa.CompoundSelect[tuple[RunId]]:
+    """Return these runs, and those whose raw data has no readable copy now; one may become readable again."""
     made_of = behind(run_ids)
     return sa.union(*_changed(made_of), _without_raw_data(made_of))
 
 
 def behind(run_ids: _Runs) -> sa.CTE:
-    """Return runs (`run_id`) and what must be made again before they can be (`behind_id`), they themselves included."""
+    """Return pairs of a run (`run_id`) and a run to regenerate before it (`behind_id`), including the run itself."""
     read = RunInputProduct
     given = run_ids if isinstance(run_ids, sa.Select) else sa.select(Run.id).where(Run.id.in_(run_ids))
     (begun,) = given.subquery("begun").c
@@ -44,14 +44,14 @@ def behind(run_ids: _Runs) -> sa.CTE:
         .join(read, read.run_id == found.c.behind_id)
         .join(_there, _there.run_id == read.producer_run_id)
         .outerjoin(_instead, _instead.run_id == _there.replaced_by_run_id)
-        .where(_there.state.in_((*NOT_THERE, *GONE)))  # few: found by their index
+        .where(_there.state.in_((*NOT_THERE, *GONE)))  # few rows, found by an index
         .where(sa.func.coalesce(_instead.state, _there.state) != SpaceState.PRESENT)
     )
     return found.union(further)
 
 
 def _changed(made_of: sa.CTE) -> list[sa.Select[tuple[RunId]]]:
-    """Return the runs whose raw data changed, whose products read are lost, and whose software was withdrawn."""
+    """Return the runs whose raw data changed, whose input products are lost, and whose software was withdrawn."""
     read, package, run = RunInputPackage, RawDataPackage, aliased(Run)
     of = sa.select(made_of.c.run_id).select_from(made_of)
     changed = (
@@ -74,7 +74,7 @@ def _changed(made_of: sa.CTE) -> list[sa.Select[tuple[RunId]]]:
 
 
 def _without_raw_data(made_of: sa.CTE) -> sa.Select[tuple[RunId]]:
-    """Return the runs of which a package has no copy that can be read at a location in use."""
+    """Return the runs that read a package without a readable copy at an active location."""
     read, copy = RunInputPackage, PackageCopy
     readable = (
         sa.select(sa.literal(1))

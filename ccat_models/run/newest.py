@@ -7,15 +7,15 @@ from ccat_models.tables.execution import RunStatus
 
 
 def is_newest_completed() -> sa.ColumnElement[bool]:
-    """Say of a completed run of an enclosing query whether it stands, and no later one of its sub-group does."""
+    """Return the condition that a completed run of an enclosing query is its sub-group's newest result."""
     later = aliased(Run)
     return sa.and_(Run.is_result, _is_last(later))
 
 
 def is_current() -> sa.ColumnElement[bool]:
-    """Say of a run of an enclosing query whether, of those of its sub-group that completed and count, it is the newest.
+    """Return the condition that a run of an enclosing query is the newest usable one of its sub-group.
 
-    What is barred does not count: where the newest one is, an older one still does.
+    Usable are completed results that are not blocked: if the newest is blocked, an older one is current.
     """
     later = aliased(Run)
     counts = sa.and_(Run.status == RunStatus.COMPLETED, Run.is_result, sa.not_(is_blocked(Run.id)))

@@ -1,8 +1,7 @@
-"""Purged products that a run needs are made again by the runs on record: same version, parameters and inputs.
+"""Regenerating purged products that a run needs, with the same version, parameters and inputs as the first time.
 
-What is made again is exactly what is needed: the products that open gaps read, where those are not there; and what
-these were made from, where that is not there either, as far up as need be. One generation is made at a time, each once
-all that it reads is there.
+Only what is needed is regenerated: the purged products that open gaps read, and the purged products those were made
+from, as far up as necessary. A run is regenerated once all its inputs are present.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,8 +16,8 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import Scope
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.run.inherited_taints import inherit_taints
-from ccat_models.run.made_of import never_to_be_made_again
-from ccat_models.run.request import attempt_row, free_places, note_use, request_rerun
+from ccat_models.run.made_of import cannot_regenerate
+from ccat_models.run.request import attempt_row, free_places, record_use, request_rerun
 from ccat_models.tables.base import RunId, StepId, SubGroupId
 from ccat_models.tables.execution import (
     ENDED_BADLY,
@@ -38,7 +37,7 @@ from ccat_models.tables.products import INPUT_TYPES, DataProduct
 from ccat_models.tables.space import NOT_THERE, RunSpace, SpaceState
 
 REASON = "regeneration"
-# The program does not do it again; where something around it failed, it may yet.
+# After these failures the program will not reproduce its products; after others a retry may succeed.
 HOPELESS = (FailureClass.SCIENCE, FailureClass.PERMANENT, FailureClass.COLLECTION)
 _COPIED = ("step_id", "step_revision_id", "sub_group_id", "software_version_id", "config_id", "priority")
 _INPUTS = ("input_count", "input_lane_0", "input_lane_1", "input_lane_2")
@@ -51,10 +50,10 @@ def runs_numbered(run_ids: Collection[RunId]) -> Runs:
     return sa.select(Run.id.label("run_id")).where(Run.id.in_(run_ids))
 
 
-def runs_lacked(
+def runs_awaited(
     session: Session, pipeline: PipelineView, step: StepView, gaps: sa.Select[Any], known: sa.Table
 ) -> Runs | None:
-    """Return the runs whose products those of some sub-groups of a step read that wait for them; None if none waits."""
+    """Return the runs whose purged products some sub-groups of a step wait for; None if none waits."""
     waiting = gaps.where(known.c.reason == Reason.INPUTS_PURGED.value)
     if not step.upstream_ids or not session.scalar(sa.select(waiting.exists())):
         return None
@@ -71,9 +70,9 @@ def regenerate(
     now: datetime,
     at_location: int | None = None,
 ) -> Mapping[str, Mapping[RunId, SubGroupId]]:
-    """Create the runs that make again, as far as that can begin now, the purged products of runs.
+    """Create the regenerations that can begin now of purged products of `runs`; return step → run → sub-group.
 
-    As `create_runs` does, this belongs into a request's transaction. Returns by step run → sub-group.
+    Like `create_runs`, it must be called in a request's transaction.
     """
     check_fits("requested_by", requested_by, Run.requested_by)
     needed = needed_runs(runs)
@@ -81,27 +80,27 @@ def regenerate(
     wanted = session.scalars(purged).all()
     created: dict[str, Mapping[RunId, SubGroupId]] = {}
     if wanted:
-        hopeless = session.scalars(never_to_be_made_again(wanted)).all()
-        _lose(session, RunSpace.run_id.in_(hopeless), now)
+        lost = session.scalars(cannot_regenerate(wanted)).all()
+        _lose(session, RunSpace.run_id.in_(lost), now)
         for step in pipeline.steps:
             limit = free_places(session, pipeline, step, at_location)
             created[step.name] = _create(session, step, wanted, backend, requested_by, now, limit)
     return {name: made for name, made in created.items() if made}
 
 
-def can_go_on(session: Session, pipeline: PipelineView, runs: Runs) -> bool:
-    """Say whether there is a run that `regenerate` would create if it had a place: not all was tried in vain."""
+def can_regenerate_more(session: Session, pipeline: PipelineView, runs: Runs) -> bool:
+    """Say whether `regenerate` would create a run if the limits allowed it; False if all attempts have failed."""
     steps = [step.step_id for step in pipeline.steps]
     query = (
         sa.select(Run.id)
         .join(RunSpace, RunSpace.run_id == Run.id)
-        .where(Run.id.in_(sa.select(needed_runs(runs).c.run_id)), Run.step_id.in_(steps), *_can_be_made_again())
+        .where(Run.id.in_(sa.select(needed_runs(runs).c.run_id)), Run.step_id.in_(steps), *_can_be_regenerated())
     )
     return bool(session.scalar(sa.select(query.exists())))
 
 
 def renew(session: Session, pipeline: PipelineView, runs: Runs, *, by: str, now: datetime) -> None:
-    """Let what was to make again what the products of runs lack, and failed or was cancelled, be tried once more."""
+    """Let failed or cancelled regenerations, of what the products of `runs` need, be retried."""
     needed = needed_runs(runs)
     tried = (Run.regenerates_run_id.in_(sa.select(needed.c.run_id)), Run.status.in_(ENDED_BADLY))
     in_vain = session.execute(sa.select(Run.step_id, Run.sub_group_id).where(*tried).distinct()).tuples().all()
@@ -110,8 +109,8 @@ def renew(session: Session, pipeline: PipelineView, runs: Runs, *, by: str, now:
         request_rerun(session, step, sub_groups, force=False, by=by, now=now)
 
 
-def on_their_way(session: Session, runs: Runs) -> dict[RunId, str]:
-    """Return the runs in flight that make again what the products of runs lack, and the names of their steps."""
+def regenerations_in_flight(session: Session, runs: Runs) -> dict[RunId, str]:
+    """Return the runs in flight that regenerate what the products of `runs` need, and the names of their steps."""
     needed = needed_runs(runs)
     query = (
         sa.select(Run.id, ReductionStep.name)
@@ -122,14 +121,14 @@ def on_their_way(session: Session, runs: Runs) -> dict[RunId, str]:
 
 
 def runs_read(pipeline: PipelineView, step: StepView, gaps: sa.Select[Any], known: sa.Table) -> Runs:
-    """Return the runs whose products some sub-groups of a step would read now; it must have upstreams."""
+    """Return the runs whose products some sub-groups of a step would read now; the step must have upstreams."""
     steps = {other.step_id: other for other in pipeline.steps}
     scope = Scope(known, lambda _: gaps)
     return sa.union(*(_read_from(step, steps[upstream], scope) for upstream in step.upstream_ids))
 
 
 def needed_runs(runs: Runs) -> sa.CTE:
-    """Return the runs, and those without whose products theirs, purged as they are, cannot be made again."""
+    """Return the runs, and the runs whose purged products are needed to regenerate theirs."""
     begun = runs.subquery("begun")
     needed = sa.select(begun.c.run_id).cte("needed", recursive=True)
     space, read = RunSpace, RunInputProduct
@@ -145,7 +144,7 @@ def needed_runs(runs: Runs) -> sa.CTE:
 
 
 def lose(session: Session, first: RunId, now: datetime) -> None:
-    """Give up a run's purged products: the run on record does not make them again."""
+    """Mark a run's purged products as lost: they cannot be regenerated."""
     _lose(session, RunSpace.run_id == first, now)
 
 
@@ -193,7 +192,7 @@ def _create(
             Run.id,
         )
         .join(RunSpace, RunSpace.run_id == Run.id)
-        .where(Run.id.in_(wanted), Run.step_id == step.step_id, *_can_be_made_again())
+        .where(Run.id.in_(wanted), Run.step_id == step.step_id, *_can_be_regenerated())
         .order_by(Run.id)
         .limit(limit)
     )
@@ -203,17 +202,17 @@ def _create(
     created = dict(session.execute(new).tuples().all())
     if created:
         _link(session, step.step_id, last)
-        note_use(session, step.step_id, min(created), now)
+        record_use(session, step.step_id, min(created), now)
         session.execute(sa.insert(Attempt), _attempts(session, created, backend, now))
     return created
 
 
-def _can_be_made_again() -> Sequence[sa.ColumnElement[bool]]:
-    return _purged(), _all_is_there(Run.id), ~_is_spent()
+def _can_be_regenerated() -> Sequence[sa.ColumnElement[bool]]:
+    return _purged(), _inputs_are_present(Run.id), ~_is_spent()
 
 
-def _all_is_there(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
-    """Return whether everything that a run on record read is there, or what has taken its place is."""
+def _inputs_are_present(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[bool]:
+    """Return the condition that all products a run has read, or their replacements, are present."""
     read = RunInputProduct
     present = sa.or_(_there.state == SpaceState.PRESENT, _instead.state == SpaceState.PRESENT)
     absent = (
@@ -228,7 +227,7 @@ def _all_is_there(run_id: sa.SQLColumnExpression[RunId]) -> sa.ColumnElement[boo
 
 
 def _is_spent() -> sa.ColumnElement[bool]:
-    """Return whether making a run's products again failed or was cancelled, and nobody has asked to try again since."""
+    """Return the condition that a run's regeneration failed or was cancelled, and no retry was requested since."""
     again = aliased(Run)
     renewed = (
         sa.select(sa.func.max(sa.func.coalesce(RerunRequest.last_run_id, 0)))
@@ -249,7 +248,7 @@ def _is_spent() -> sa.ColumnElement[bool]:
 
 
 def _link(session: Session, step_id: StepId, last: RunId) -> None:
-    """Let the new runs read what those on record read, or what has taken its place, tainted or not."""
+    """Link the new runs to the inputs of the runs they regenerate, or to the replacements of these, tainted or not."""
     new = (Run.step_id == step_id, Run.id > last, Run.regenerates_run_id.is_not(None))
     package = RunInputPackage
     packages = sa.select(Run.id, package.raw_data_package_id, package.checksum).join(
@@ -277,12 +276,12 @@ def _link(session: Session, step_id: StepId, last: RunId) -> None:
 
 
 def _attempts(session: Session, created: Collection[RunId], backend: str, now: datetime) -> list[dict[str, Any]]:
-    """Return a first attempt for each run, with the resources with which the one on record completed."""
+    """Return a first attempt for each run, with the resources with which the regenerated run completed."""
     query = (
         sa.select(Run.id, Attempt.resources)
         .join(Attempt, Attempt.run_id == Run.regenerates_run_id)
         .where(Run.id.in_(created), Attempt.purpose == Purpose.EXECUTE)
         .order_by(Run.id, Attempt.number)
     )
-    took = dict(session.execute(query).tuples().all())
-    return [attempt_row(run_id, 1, backend, took[run_id], now) for run_id in created]
+    resources = dict(session.execute(query).tuples().all())
+    return [attempt_row(run_id, 1, backend, resources[run_id], now) for run_id in created]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 from ccat_models.gap.blocked import is_tainted
 from ccat_models.gap.table import GapTable
 from ccat_models.pipeline.view import PipelineView, StepView
-from ccat_models.run.regenerate import Runs, needed_runs, runs_lacked
+from ccat_models.run.regenerate import Runs, needed_runs, runs_awaited
 from ccat_models.tables.base import RunId, SubGroupId
 from ccat_models.tables.execution import ENDED_BADLY, RunStatus
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -95,7 +95,7 @@ def waited_for(
 ) -> list[Regenerated]:
     """Return what a sub-group of a step waits for: what it reads, or that is made of, and was purged."""
     it = sa.select(known.c.sub_group_id).where(known.c.step_id == step.step_id, known.c.sub_group_id == sub_group_id)
-    lacked = runs_lacked(session, pipeline, step, it, known)
+    lacked = runs_awaited(session, pipeline, step, it, known)
     if lacked is None:
         return []
     needed = needed_runs(lacked)

@@ -40,9 +40,8 @@ def create_runs(
 ) -> Mapping[RunId, SubGroupId]:
     """Create a run with its inputs and first attempt for each gap of the step; return run → sub-group.
 
-    Gaps beyond `limit` and `free_places` stay gaps. `known` must hold the pipeline's gaps as they are now, and only
-    those that meet the conditions count. Everything is committed, or not, with the caller's transaction, which must be
-    a request's (`OpsDb.request`).
+    Gaps beyond `limit` and `free_places` stay gaps. `known` must hold the pipeline's present gaps; `only` and
+    `conditions` select some of them. The caller's transaction must be a request's (`OpsDb.request`).
     """
     check_fits("requested_by", requested_by, Run.requested_by)
     limit = _smallest(limit, free_places(session, pipeline, step, at_location))
@@ -54,7 +53,7 @@ def create_runs(
     if created:
         _link_inputs(session, pipeline, step, next(iter(created)), known)
         inherit_taints(session, Run.step_id == step.step_id, Run.id >= next(iter(created)))
-        note_use(session, step.step_id, next(iter(created)), now)
+        record_use(session, step.step_id, next(iter(created)), now)
         session.execute(
             sa.insert(Attempt),
             [attempt_row(run_id, 1, backend, step.resources.model_dump(), now) for run_id in created],
@@ -77,14 +76,14 @@ def keys_of_new(session: Session, step_id: StepId, created: Collection[RunId]) -
 def add_attempt(
     session: Session, run_id: RunId, number: int, backend: str, resources: dict[str, Any], now: datetime
 ) -> None:
-    """Add an attempt with a submission key of its own: nothing is shared between attempts."""
+    """Add an attempt with a submission key of its own; attempts share nothing."""
     session.execute(sa.insert(Attempt), [attempt_row(run_id, number, backend, resources, now)])
 
 
 def request_rerun(
     session: Session, step: StepView, sub_groups: Collection[SubGroupId], *, force: bool, by: str, now: datetime
 ) -> None:
-    """Record that these sub-groups may be tried again, or must be run again even if they are up to date."""
+    """Record that these sub-groups may be retried, or, with `force`, must be run again even if they are up to date."""
     check_fits("by", by, RerunRequest.requested_by)
     columns = RerunRequest.__table__.c
     constants = {"step_id": step.step_id, "force": force, "requested_at": now, "requested_by": by}
@@ -114,9 +113,9 @@ def has_asked(session: Session, step_id: int, by: str) -> bool:
 
 
 def free_places(session: Session, pipeline: PipelineView, step: StepView, at_location: int | None) -> int | None:
-    """Return how many more runs of the step may be in flight; None where nothing caps them.
+    """Return how many more runs of the step may be in flight; None if there is no limit.
 
-    The caps are the step's and its pipeline's `max_in_flight`, and how many may be in flight `at_location`.
+    The limits are the `max_in_flight` of the step and of its pipeline, and `at_location`, that of the location.
     """
     caps = (step.max_in_flight, pipeline.max_in_flight, at_location)
     if all(cap is None for cap in caps):
@@ -132,8 +131,8 @@ def free_places(session: Session, pipeline: PipelineView, step: StepView, at_loc
     return _smallest(*(None if cap is None else max(0, cap - taken) for cap, taken in zip(caps, counted, strict=True)))
 
 
-def note_use(session: Session, step_id: StepId, first: RunId, now: datetime) -> None:
-    """Note that the products which runs of a step, from one on, read are in use."""
+def record_use(session: Session, step_id: StepId, first: RunId, now: datetime) -> None:
+    """Record that products are in use: those read by the runs of a step from the run `first` on."""
     new = (Run.step_id == step_id, Run.id >= first)
     read = sa.select(RunInputProduct.producer_run_id).join(Run, Run.id == RunInputProduct.run_id).where(*new)
     used = sa.update(RunSpace).where(RunSpace.run_id.in_(read)).values(last_used_at=now)
@@ -141,7 +140,7 @@ def note_use(session: Session, step_id: StepId, first: RunId, now: datetime) -> 
 
 
 def attempt_row(run_id: RunId, number: int, backend: str, resources: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """Return the row of an attempt that nothing was done for yet."""
+    """Return the row of a new attempt."""
     return {
         "run_id": run_id,
         "number": number,
@@ -186,11 +185,11 @@ def _insert_runs(
             *(known.c[name] for name in from_gap.values()),
         )
         .where(known.c.step_id == step.step_id, is_actionable(known), *conditions)
-        .order_by(sa.func.coalesce(known.c.latest_run_id, 0), known.c.sub_group_id)  # who waits longest comes first
+        .order_by(sa.func.coalesce(known.c.latest_run_id, 0), known.c.sub_group_id)  # the longest waiting first
     )
     if limit is not None:
         rows = rows.limit(limit)
-    # Whoever was faster has the sub-group's one place in flight; joining that run is what the caller does then.
+    # A sub-group that got a run in flight in the meantime is skipped: the caller joins that run.
     return insert_or_ignore(session, Run).from_select([*constants, *from_gap], rows)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from ccat_models.gap.reasons import Reason
 from ccat_models.gap.table import gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView
-from ccat_models.run.regenerate import Runs, runs_lacked
+from ccat_models.run.regenerate import Runs, runs_awaited
 from ccat_models.tables.base import RunId, SubGroupId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunWaiter
@@ -48,7 +48,7 @@ class Requested:
 
     def lacked(self, pipeline: PipelineView, step: StepView) -> Runs | None:
         """Return the runs whose purged products the step's sub-groups wait for; None if none waits."""
-        return runs_lacked(self.session, pipeline, step, self._of(step, gap_now.c.sub_group_id), gap_now)
+        return runs_awaited(self.session, pipeline, step, self._of(step, gap_now.c.sub_group_id), gap_now)
 
     def count_wanted(self, step: StepView, waiter: str | None) -> tuple[int, int]:
         """Return for how many sub-groups a run is wanted now, and for how many of them this waiter has had one."""

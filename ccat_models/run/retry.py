@@ -28,9 +28,10 @@ _BACKED_OFF = (FailureClass.INFRASTRUCTURE, FailureClass.STAGING, FailureClass.L
 
 
 def classify(result: Result) -> tuple[FailureClass, str] | None:
-    """Return why an attempt failed and in which words, or None for success; a cancelled one is infrastructure's doing.
+    """Return the failure class and message of an attempt's result, None for success.
 
-    Whether somebody had asked for the cancellation is for the caller to know.
+    A cancelled attempt counts as an infrastructure failure; the caller must know whether its cancellation was
+    requested.
     """
     if result.outcome == "completed":
         return None
@@ -41,25 +42,25 @@ def classify(result: Result) -> tuple[FailureClass, str] | None:
         return FailureClass.SCIENCE, result.message or f"ended by signal {result.signal}"
     meaning = exit_status(result.exit_code).meaning
     message = f"exit code {result.exit_code} ({meaning.value.replace('_', ' ')})"
-    own_words = result.message.removeprefix(f"exit code {result.exit_code}")
-    return _EXITS.get(meaning, FailureClass.PERMANENT), message + (own_words if own_words.startswith(": ") else "")
+    explanation = result.message.removeprefix(f"exit code {result.exit_code}")
+    return _EXITS.get(meaning, FailureClass.PERMANENT), message + (explanation if explanation.startswith(": ") else "")
 
 
 def may_retry(failure: FailureClass, past: Iterable[FailureClass | None], budgets: Mapping[str, Any]) -> bool:
-    """Say whether the class's budget allows another attempt; `past` holds all failed attempts, this one included."""
+    """Say whether the class's budget allows another attempt; `past` holds all failures, the present one included."""
     budget = int(budgets.get(failure.value, DEFAULT_BUDGETS[failure]))
     return Counter(past)[failure] <= budget
 
 
 def delay(failure: FailureClass, failures: int) -> timedelta:
-    """Return how long to wait before the next attempt: none after the program's own faults, else 1 s, 2 s, 4 s, etc."""
+    """Return the wait before the next attempt: none after the program's own failures, else 1, 2, 4, … up to 300 s."""
     return timedelta(seconds=min(2 ** (failures - 1), 300)) if failure in _BACKED_OFF else timedelta(0)
 
 
 def escalate(
     failure: FailureClass, resources: Mapping[str, Any], escalation: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return the next attempt's resources: more time after a timeout, more memory after running out of it."""
+    """Return the next attempt's resources: more time after a time-out, more memory after a lack of memory."""
     raised = dict(resources)
     key = {FailureClass.TIMEOUT: "time_hours", FailureClass.OUT_OF_MEMORY: "memory_gb"}.get(failure)
     if key is None or not escalation:

@@ -1,9 +1,8 @@
-"""Which runs there is room for, where a location's room is limited.
+"""Admission control: which runs may start at a location with limited disk space.
 
-A run is taken up if what it is expected to leave, and the raw data that must be brought for it, fits in with what there
-is and what those on their way are expected to leave and have brought, and if one run of each step behind it still fits
-in then: so that what it leaves can be worked on and given up.
-Later steps come first: they end the need for what lies there.
+A run is admitted if there is space for its products and for the raw data that must be staged for it, next to what is
+stored now and what the runs in flight will add; and if one run of each later step would then still fit, so that its
+products can be processed and purged. Runs of later steps come first: they end the need for stored inputs.
 """
 
 from collections import defaultdict
@@ -25,12 +24,12 @@ from ccat_models.tables.pipelines import Pipeline, ReductionStep
 from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import RunSpace
 
-_NEWEST = 100  # runs of a step, of which the largest tells what the next one may leave
+_NEWEST = 100  # runs of a step; the largest of them is the estimate for the next one
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A run that waits to be taken up, and how many bytes there must be free for it."""
+    """A run that waits for space, and the number of bytes that must be free for it."""
 
     run_id: RunId
     needed_bytes: int
@@ -38,38 +37,38 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Admission:
-    """Which runs there is room for; the `first` that waits for room, None where none does; what is left free."""
+    """The admitted runs; the `first` run that waits for space, None if there is none; the bytes that remain free."""
 
     run_ids: tuple[RunId, ...]
     first: Waiting | None
     free_bytes: int
-    on_their_way: int  # runs that were taken up before
+    in_flight: int  # runs that were admitted before
 
 
 def used_bytes(session: Session, location_id: int) -> int:
-    """Return how many bytes a location's products, and the raw data that was staged there, take up."""
+    """Return the number of bytes that a location's products and staged raw data occupy."""
     products = sa.select(total(RunSpace.size_bytes)).where(RunSpace.data_location_id == location_id)
     return (session.scalar(products) or 0) + read_staged(session, location_id).size_bytes
 
 
 def admit(session: Session, location_id: int, free_bytes: int, limit: int, now: datetime) -> Admission:
-    """Return which of the runs that wait to be taken up there is room for, `limit` at most.
+    """Return which of the waiting runs are admitted, at most `limit`.
 
-    Of a step of which it is not known what a run leaves, one run at a time is let in.
+    While the size of a step's products is unknown, one run of it at a time is admitted.
     """
     pipelines = [view for view in list_pipelines(session) if view.processing_location_id == location_id]
     leaves, behind = _leaves(session, pipelines), _behind(pipelines)
     moving = _moving(session, location_id)
     coming = _being_staged(session, location_id)
-    free = free_bytes - sum(_of(leaves, step, first) * count for (step, first), count in moving.items())
+    free = free_bytes - sum(_size_of(leaves, step, first) * count for (step, first), count in moving.items())
     free -= sum(coming.values())
     probing = {step for step, _ in moving if leaves.get(step) is None}
     taken: list[RunId] = []
     ready = ready_runs(session, location_id, limit + 1, now)
     missing = _missing_packages(session, location_id, sa.select(Run.id).where(Run.id.in_([row[0] for row in ready])))
     for run_id, step, first in ready:
-        brought = {package: size for package, size in missing[run_id].items() if package not in coming}
-        size = _of(leaves, step, first) + sum(brought.values())
+        to_stage = {package: size for package, size in missing[run_id].items() if package not in coming}
+        size = _size_of(leaves, step, first) + sum(to_stage.values())
         needed = size + max((leaves.get(other) or 0 for other in behind.get(step, ())), default=0)
         unknown = first is None and leaves.get(step) is None
         if len(taken) == limit:
@@ -79,13 +78,13 @@ def admit(session: Session, location_id: int, free_bytes: int, limit: int, now: 
             return Admission(tuple(taken), first_waiting, free, sum(moving.values()))
         taken.append(run_id)
         free -= size
-        coming |= brought
+        coming |= to_stage
         probing |= {step} if unknown else set()
     return Admission(tuple(taken), None, free, sum(moving.values()))
 
 
 def _being_staged(session: Session, location_id: int) -> dict[PackageId, int]:
-    """Return the packages that are brought for runs which are taken up, and how many bytes each will take up."""
+    """Return the packages that are being staged for admitted runs, with the bytes that each will occupy."""
     runs = (
         sa.select(Run.id)
         .join(ReductionStep, ReductionStep.id == Run.step_id)
@@ -101,7 +100,7 @@ def _being_staged(session: Session, location_id: int) -> dict[PackageId, int]:
 def _missing_packages(
     session: Session, location_id: int, runs: sa.Select[tuple[RunId]]
 ) -> Mapping[RunId, Mapping[PackageId, int]]:
-    """Return by run what it reads that must be brought first, and how many bytes each of these packages has."""
+    """Return, for each run, the packages that must be staged for it, with their sizes in bytes."""
     package = RawDataPackage
     reads = (
         sa.select(RunInputPackage.run_id, package.id, package.size_bytes)
@@ -109,21 +108,21 @@ def _missing_packages(
         .where(RunInputPackage.run_id.in_(runs))
     )
     read = sa.select(RunInputPackage.raw_data_package_id).where(RunInputPackage.run_id.in_(runs))
-    there = {package_id for package_id, _ in readable_directories(session, read, location_id)}
+    present = {package_id for package_id, _ in readable_directories(session, read, location_id)}
     found: dict[RunId, dict[PackageId, int]] = defaultdict(dict)
     for run_id, package_id, size in session.execute(reads).tuples():
-        if package_id not in there:
+        if package_id not in present:
             found[run_id][package_id] = size
     return found
 
 
-def _of(leaves: Mapping[StepId, int | None], step: StepId, first: int | None) -> int:
-    """Return how many bytes a run leaves: what the run on record left, if it repeats that, else what is expected."""
+def _size_of(leaves: Mapping[StepId, int | None], step: StepId, first: int | None) -> int:
+    """Return the number of bytes that a run will leave: what the run it regenerates left, else the step's estimate."""
     return (leaves.get(step) or 0) if first is None else first
 
 
 def _leaves(session: Session, pipelines: Collection[PipelineView]) -> dict[StepId, int | None]:
-    """Return by step how many bytes a run leaves: as declared, else the most of the newest runs; None if unknown."""
+    """Return, for each step, the bytes that a run leaves: declared, or else the most of its newest runs, or None."""
     steps = [step for pipeline in pipelines for step in pipeline.steps]
     declared = {step.step_id: step.resources.disk_gb for step in steps}
     found: dict[StepId, int | None] = {}
@@ -140,7 +139,7 @@ def _leaves(session: Session, pipelines: Collection[PipelineView]) -> dict[StepI
 
 
 def _behind(pipelines: Collection[PipelineView]) -> dict[StepId, set[StepId]]:
-    """Return by step those that depend on it, directly or not."""
+    """Return, for each step, the steps that depend on it, directly or not."""
     behind: dict[StepId, set[StepId]] = {}
     for pipeline in pipelines:
         for step in reversed(pipeline.steps):
@@ -150,7 +149,7 @@ def _behind(pipelines: Collection[PipelineView]) -> dict[StepId, set[StepId]]:
 
 
 def _moving(session: Session, location_id: int) -> dict[tuple[StepId, int | None], int]:
-    """Return how many runs are on their way, by step and by how many bytes the runs on record left that they repeat."""
+    """Return the number of admitted runs, by step and by the size of the products they regenerate (None for others)."""
     first = aliased(RunSpace)
     query = (
         sa.select(Run.step_id, first.removable_bytes, sa.func.count())

@@ -1,10 +1,10 @@
-"""Staged copies that nobody needs now, and their way out.
+"""Letting go of staged copies that are not needed.
 
 STAGED ── marked ──► DELETION_SCHEDULED ── still not needed ──► DELETION_IN_PROGRESS ── removed ──► DELETED
              ◄── needed after all ──┘
 
-Whoever asks for a run between the two steps is seen by the second one, or finds the mark and takes it back. What is in
-progress goes only forward: whoever finds it removes it, and it is brought anew.
+A run that is requested between the two steps is seen by the second one, or its preparation withdraws the mark. A
+deletion in progress is always completed, also by another process; the package is then staged again when needed.
 """
 
 from collections.abc import Collection
@@ -32,7 +32,7 @@ from ccat_models.tables.staging import StagingJob, Status
 
 @dataclass(frozen=True)
 class StagedCopy:
-    """A staged copy that may go, or is on its way out; the job is the one that brought it."""
+    """A staged copy that may be let go or is being removed; `job_id` is the job that staged it."""
 
     copy_id: int
     package_id: PackageId
@@ -43,13 +43,13 @@ class StagedCopy:
     job_id: int | None
 
 
-def releasable(session: Session, location_id: int, now: datetime, keep: timedelta) -> list[StagedCopy]:
-    """Return the staged copies at a location that may go, those first whose last use is longest ago.
+def unneeded_copies(session: Session, location_id: int, now: datetime, keep: timedelta) -> list[StagedCopy]:
+    """Return the staged copies at a location that may be let go, least recently used first.
 
-    Each can be brought again from an archive, no run in flight and no open gap of a root step reads it, and it was not
-    used for so long.
+    Each has a readable copy in an archive, is read by no run in flight and no open gap of a root step, and was not used
+    for the time `keep`.
     """
-    found = _copies(session, location_id, PhysicalCopyStatus.STAGED, _can_be_brought_again(), ~_is_needed())
+    found = _copies(session, location_id, PhysicalCopyStatus.STAGED, _is_archived(), ~_is_needed())
     return sorted(
         (copy for copy in found if now - copy.last_used_at >= keep), key=lambda copy: (copy.last_used_at, copy.copy_id)
     )
@@ -61,44 +61,44 @@ def staged(session: Session, location_id: int, package_ids: Collection[PackageId
 
 
 def scheduled(session: Session, location_id: int) -> list[StagedCopy]:
-    """Return the copies that are marked, by whomever."""
+    """Return the copies that are marked for deletion."""
     return _copies(session, location_id, PhysicalCopyStatus.DELETION_SCHEDULED)
 
 
 def being_removed(
     session: Session, location_id: int, package_ids: Collection[PackageId] | None = None
 ) -> list[StagedCopy]:
-    """Return the copies, of these packages if any are named, that are going and may be gone."""
+    """Return the copies whose deletion is in progress, of these packages if any are given."""
     chosen = [] if package_ids is None else [Copy.raw_data_package_id.in_(package_ids)]
     return _copies(session, location_id, PhysicalCopyStatus.DELETION_IN_PROGRESS, *chosen)
 
 
 def mark(session: Session, copy_ids: Collection[int]) -> None:
-    """Mark staged copies: no run that is not in flight yet reads them now."""
+    """Mark staged copies for deletion."""
     _move(session, PhysicalCopyStatus.STAGED, PhysicalCopyStatus.DELETION_SCHEDULED, Copy.id.in_(copy_ids))
 
 
 def settle(session: Session, location_id: int) -> None:
-    """Take the mark back from copies that are needed after all; the others go."""
+    """Withdraw the mark from copies that are needed now; the others' deletion is in progress from now on."""
     here = Copy.data_location_id == location_id
     marked = PhysicalCopyStatus.DELETION_SCHEDULED
-    _move(session, marked, PhysicalCopyStatus.DELETION_IN_PROGRESS, here, ~_is_needed(), _can_be_brought_again())
+    _move(session, marked, PhysicalCopyStatus.DELETION_IN_PROGRESS, here, ~_is_needed(), _is_archived())
     _move(session, marked, PhysicalCopyStatus.STAGED, here)
 
 
 def take_back(session: Session, location_id: int, package_ids: Collection[PackageId]) -> None:
-    """Take the mark back from copies of packages that somebody is about to read."""
+    """Withdraw the mark from copies of packages that are about to be read."""
     chosen = (Copy.data_location_id == location_id, Copy.raw_data_package_id.in_(package_ids))
     _move(session, PhysicalCopyStatus.DELETION_SCHEDULED, PhysicalCopyStatus.STAGED, *chosen)
 
 
 def record_removed(session: Session, copy_ids: Collection[int]) -> None:
-    """Record that copies are gone."""
+    """Record that copies have been deleted."""
     _move(session, PhysicalCopyStatus.DELETION_IN_PROGRESS, PhysicalCopyStatus.DELETED, Copy.id.in_(copy_ids))
 
 
 def record_lost(session: Session, copy_ids: Collection[int]) -> None:
-    """Record that staged copies are gone which nobody here has removed."""
+    """Record that staged copies were found to be missing."""
     _move(session, PhysicalCopyStatus.STAGED, PhysicalCopyStatus.DELETED, Copy.id.in_(copy_ids))
 
 
@@ -107,7 +107,7 @@ def _copies(
 ) -> list[StagedCopy]:
     query = (
         sa.select(Copy.id, Copy.raw_data_package_id, RawDataPackage.name, Copy.path, RawDataPackage.size_bytes)
-        .add_columns(Copy.created_at, _last_read(), _bringing_job(location_id))
+        .add_columns(Copy.created_at, _last_read(), _staging_job(location_id))
         .join(RawDataPackage, RawDataPackage.id == Copy.raw_data_package_id)
         .where(
             Copy.data_location_id == location_id,
@@ -125,7 +125,7 @@ def _copies(
 
 
 def _last_read() -> sa.ColumnElement[Any]:
-    """Return when the last run that read a copy's package changed its status."""
+    """Return the last change of status of a run that read the copy's package."""
     return (
         sa.select(sa.func.max(Run.status_changed_at))
         .join(RunInputPackage, RunInputPackage.run_id == Run.id)
@@ -135,8 +135,8 @@ def _last_read() -> sa.ColumnElement[Any]:
     )
 
 
-def _bringing_job(location_id: int) -> sa.ColumnElement[Any]:
-    """Return the job that brought a copy."""
+def _staging_job(location_id: int) -> sa.ColumnElement[Any]:
+    """Return the last job that staged a copy."""
     return (
         sa.select(sa.func.max(StagingJob.id))
         .where(
@@ -149,7 +149,7 @@ def _bringing_job(location_id: int) -> sa.ColumnElement[Any]:
     )
 
 
-def _can_be_brought_again() -> sa.ColumnElement[bool]:
+def _is_archived() -> sa.ColumnElement[bool]:
     other = aliased(Copy)
     return (
         sa.select(other.id)

@@ -1,4 +1,4 @@
-"""What pipelines ask for by themselves, and which of their gaps that are."""
+"""The runs that pipelines create by themselves, without a request."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.gap.rounds import in_round, round_begun, round_is_due
 from ccat_models.gap.table import is_actionable, sub_group_gap
 from ccat_models.pipeline.view import PipelineView, StepView
-from ccat_models.run.regenerate import Runs, can_go_on, regenerate, runs_lacked
+from ccat_models.run.regenerate import Runs, can_regenerate_more, regenerate, runs_awaited
 from ccat_models.run.request import create_runs
 from ccat_models.sub_group.follow import packages_changed
 from ccat_models.tables.base import RunId, StepId, SubGroupId
@@ -23,16 +23,16 @@ REQUESTED_BY = "standing"
 
 
 def anything_due(session: Session, location_id: int, now: datetime) -> bool:
-    """Say whether anything has changed, or come due, that pipelines of a processing location have to do with.
+    """Say whether a pipeline of a processing location has changes to follow or a round to begin.
 
-    One query, whose cost depends on what has changed alone.
+    One query, whose cost depends only on the number of changes.
     """
     here = sa.select(Pipeline.id).where(Pipeline.processing_location_id == location_id, _is_due(now))
     return bool(session.scalar(sa.select(sa.or_(packages_changed(), here.exists()))))
 
 
 def pipelines_to_visit(session: Session, location_id: int, now: datetime) -> Sequence[str]:
-    """Return the pipelines of a location that have gaps or that something has changed for, most important first."""
+    """Return the location's pipelines with gaps or with changes to follow, by descending priority."""
     steps = sa.select(ReductionStep.id).where(ReductionStep.pipeline_id == Pipeline.id).correlate(Pipeline)
     gaps = sa.select(sa.literal(1)).where(sub_group_gap.c.step_id.in_(steps), is_actionable(sub_group_gap))
     current = sa.and_(PipelineRevision.pipeline_id == Pipeline.id, PipelineRevision.number == Pipeline.revision)
@@ -54,15 +54,15 @@ def request_gaps(
     limit: int,
     at_location: int | None = None,
 ) -> Mapping[str, Mapping[RunId, SubGroupId]]:
-    """Create the runs that a pipeline asks for by itself, no more than `limit`; return them by step.
+    """Create the runs that a pipeline creates by itself, at most `limit`; return step → run → sub-group.
 
-    Later steps come first: they end what was begun, and free the room it takes, before more is begun.
-    `sub_group_gap` must have been looked at in this transaction, a request's.
+    Later steps come first: they complete what was begun, and free its space, before more is begun. It must be called in
+    a request's transaction in which `look` has updated `sub_group_gap`.
     """
     begun = round_begun(session, pipeline)
     if not pipeline.enabled or (pipeline.trigger_type is not TriggerType.CONTINUOUS and begun is None):
         return {}
-    asking: Mapping[str, Any] = {
+    options: Mapping[str, Any] = {
         "backend": backend,
         "requested_by": REQUESTED_BY,
         "now": now,
@@ -74,9 +74,9 @@ def request_gaps(
         if left <= 0:
             break
         conditions = _conditions(pipeline, step, begun)
-        made = create_runs(session, pipeline, step, limit=left, known=sub_group_gap, conditions=conditions, **asking)
+        made = create_runs(session, pipeline, step, limit=left, known=sub_group_gap, conditions=conditions, **options)
         created[step.name].update(made)
-        for name, runs in _make_again(session, pipeline, step, asking).items():
+        for name, runs in _regenerate(session, pipeline, step, options).items():
             created[name].update(runs)
     return {name: runs for name, runs in created.items() if runs}
 
@@ -88,30 +88,30 @@ def _last_first(steps: Sequence[StepView]) -> list[StepView]:
     return sorted(steps, key=lambda step: -depths[step.step_id])
 
 
-def makes_again(session: Session, pipeline: PipelineView) -> bool:
-    """Say whether runs can be created that make again what gaps of a pipeline wait for, as soon as there are places."""
-    lacked = [_lacked(session, pipeline, step) for step in pipeline.steps]
-    return any(can_go_on(session, pipeline, runs) for runs in lacked if runs is not None)
+def can_regenerate_any(session: Session, pipeline: PipelineView) -> bool:
+    """Say whether inputs that a pipeline's gaps wait for can be regenerated, as soon as the limits allow it."""
+    awaited = [_awaited(session, pipeline, step) for step in pipeline.steps]
+    return any(can_regenerate_more(session, pipeline, runs) for runs in awaited if runs is not None)
 
 
-def _lacked(session: Session, pipeline: PipelineView, step: StepView) -> Runs | None:
+def _awaited(session: Session, pipeline: PipelineView, step: StepView) -> Runs | None:
     gap = sub_group_gap.c
     its_own = sa.select(gap.sub_group_id).where(gap.step_id == step.step_id)
-    return runs_lacked(session, pipeline, step, its_own, sub_group_gap)
+    return runs_awaited(session, pipeline, step, its_own, sub_group_gap)
 
 
-def _make_again(
-    session: Session, pipeline: PipelineView, step: StepView, asking: Mapping[str, Any]
+def _regenerate(
+    session: Session, pipeline: PipelineView, step: StepView, options: Mapping[str, Any]
 ) -> Mapping[str, Mapping[RunId, SubGroupId]]:
-    """Create the runs that make again, as far as that can begin, what gaps of a step wait for; return them by step."""
-    lacked = _lacked(session, pipeline, step)
-    return {} if lacked is None else regenerate(session, pipeline, lacked, **asking)
+    """Create the runs that regenerate what a step's gaps wait for, those that can begin now; return them by step."""
+    awaited = _awaited(session, pipeline, step)
+    return {} if awaited is None else regenerate(session, pipeline, awaited, **options)
 
 
 def _conditions(pipeline: PipelineView, step: StepView, begun: datetime | None) -> list[sa.ColumnElement[bool]]:
-    """Return which gaps are asked for: in a round, those that belong to it.
+    """Return the conditions on the gaps to fill: in a round, that they belong to it.
 
-    A continuous ad-hoc pipeline answers its question as data come; that its software improves is no such question.
+    A continuous ad-hoc pipeline creates no runs because of new software: it was declared for one question.
     """
     if begun is not None:
         return [] if pipeline.trigger_type is TriggerType.CONTINUOUS else [in_round(step, begun)]

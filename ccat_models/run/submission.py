@@ -1,4 +1,4 @@
-"""The submission protocol: what may be done with an attempt that is not known to be sent, and when.
+"""The submission protocol: what may be done with an attempt that is not known to be accepted, and when.
 
     INTENDED ── SEND ──► SENDING ── reply: accepted ──────────► SENT
                             │ ├──── reply: refused ───────────► ENDED
@@ -6,8 +6,8 @@
                             └ asked: the job is known, or its wrapper has claimed the attempt ──► SENT
                               asked: unknown for longer than `resend_after` ──► SEND again, under the same key
 
-A second job of the same key finds the claim and runs nothing, so that sending again can never run twice; not sending
-before the back end was asked keeps that from being the rule.
+A second job with the same key finds the claim and runs nothing: sending again never runs a program twice. The back end
+is asked first, so that second jobs are rare.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from enum import Enum
 
 from ccat_models.tables.execution import AttemptState
 
-MOST_SENDS = 20  # without the back end ever knowing of it: something is broken for good
+MOST_SENDS = 20  # after so many sendings unknown to the back end, something is permanently broken
 
 
 class Step(Enum):
-    """What to do next with an attempt that is not known to be sent."""
+    """What to do next with an attempt that is not known to be accepted."""
 
     SEND = "send"
     ACCEPT = "accept"
@@ -31,18 +31,18 @@ class Step(Enum):
 
 @dataclass(frozen=True)
 class SubmissionState:
-    """What is known of an attempt that is not known to be sent."""
+    """What is known of an attempt that is not known to be accepted."""
 
     state: AttemptState
     cancel_requested: bool
-    known: bool | None = None  # whether the back end has its job; None where it could not be asked
-    claimed: bool = False  # its wrapper has begun, or somebody saw to it that none ever will
+    known: bool | None = None  # whether the back end has its job; None if it could not be asked
+    claimed: bool = False  # its wrapper has begun, or has been prevented from beginning
     waited: timedelta = timedelta(0)  # since it was last sent
     sends: int = 0
 
 
 def next_step(submission: SubmissionState, resend_after: timedelta) -> Step:
-    """Return what to do; raise ValueError for an attempt that has been sent."""
+    """Return what to do next; raise ValueError for an attempt that is accepted or ended."""
     if submission.state is AttemptState.INTENDED:
         return Step.CANCEL if submission.cancel_requested else Step.SEND
     if submission.state is not AttemptState.SENDING:

@@ -44,9 +44,9 @@ def move(
     *,
     failure: tuple[FailureClass, str] | None = None,
 ) -> Sequence[RunId]:
-    """Move those of the runs that may legally go there now, in one statement, and return them.
+    """Change the status of those runs that may legally get it now, in one statement; return them.
 
-    A run that somebody else has moved meanwhile is left alone; the database's triggers append the history.
+    A run whose status was changed in the meantime is left as it is. The database's triggers append the history.
     """
     sources = [before for before, after in LEGAL_TRANSITIONS if after is to]
     values = {"status": to, "status_changed_at": now, "failure_class": None, "failure_message": None}

@@ -25,12 +25,14 @@ def steps_due(session: Session, now: datetime) -> Mapping[StepId, datetime]:
     """
     other = aliased(Run)
     oldest = sa.func.min(Run.status_changed_at, type_=Run.status_changed_at.type)
-    on_their_way = sa.select(other.id).where(other.step_id == Run.step_id, other.status.in_(IN_FLIGHT)).exists()
+    regenerations_in_flight = (
+        sa.select(other.id).where(other.step_id == Run.step_id, other.status.in_(IN_FLIGHT)).exists()
+    )
     query = (
         sa.select(Run.step_id, oldest)
         .where(_unpublished(now))
         .group_by(Run.step_id)
-        .having(sa.or_(oldest <= now - _MORE_MAY_END, sa.func.count() >= _ENOUGH, sa.not_(on_their_way)))
+        .having(sa.or_(oldest <= now - _MORE_MAY_END, sa.func.count() >= _ENOUGH, sa.not_(in_flight)))
     )
     return dict(session.execute(query).tuples().all())
 

@@ -1,4 +1,4 @@
-"""What the one who holds a cluster's lease has to do: attempts to be taken up, sent, observed, cancelled."""
+"""Reading the work of a cluster's lease holder: attempts to take up, to send, to observe and to cancel."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ MOVING = (RunStatus.STAGING_DATA, RunStatus.SUBMITTED, RunStatus.RUNNING)
 
 @dataclass(frozen=True)
 class OpenAttempt:
-    """An attempt that has not ended, with what is needed to move it on; all of a location are read at every tick.
+    """An attempt that has not ended, with what is needed to continue it. Every tick reads those of a location.
 
     `run_status` is the status of its run. For an attempt that reproduces a run it is the status that a run with this
     attempt would have.
@@ -54,13 +54,13 @@ class OpenAttempt:
 
     @property
     def cancel_requested(self) -> bool:
-        """Say whether somebody wants it to end, or nobody waits for it any more."""
+        """Say whether it is to be cancelled: on request, or as no process waits for it any longer."""
         return self.cancel_requested_at is not None
 
 
 @dataclass(frozen=True)
 class LeftBehind:
-    """An attempt that has ended, and a job of which may still be there: one sent more than once, or one lost."""
+    """An attempt that has ended and may have left a job in the queue: it was sent more than once, or was lost."""
 
     submission_key: str
     batch_key: str | None
@@ -77,9 +77,9 @@ def take_up(
     now: datetime,
     only: Collection[RunId] | None = None,
 ) -> int:
-    """Move up to `limit` runs of a processing location from PENDING to STAGING_DATA, to be run by this back end.
+    """Move up to `limit` runs of a location from PENDING to STAGING_DATA, for this back end; return their number.
 
-    The most important come first, then the oldest; of some of them alone, where these are named.
+    Runs of high priority come first, then the oldest; `only` selects some of them.
     """
     ready = _ready(location_id, now).order_by(Run.priority.desc(), Run.id).limit(limit)
     if only is not None:
@@ -95,7 +95,7 @@ def take_up(
 
 
 def intended_attempt(session: Session, run_id: RunId) -> AttemptId:
-    """Return the attempt of a run for which nothing was done yet."""
+    """Return the attempt of a run that is not sent yet."""
     query = sa.select(Attempt.id).where(Attempt.run_id == run_id, Attempt.state == AttemptState.INTENDED)
     return session.scalars(query).one()
 
@@ -108,9 +108,9 @@ def anything_ready(session: Session, location_id: int, now: datetime) -> bool:
 def ready_runs(
     session: Session, location_id: int, limit: int, now: datetime
 ) -> Sequence[tuple[RunId, StepId, int | None]]:
-    """Return the next runs that wait to be taken up, those of later steps first, with step and what they make again.
+    """Return the next runs to take up as (run, step, size), by priority, then runs of later steps first.
 
-    That is how many bytes were removed which the run on record had left; None for a run that is none's repetition.
+    `size` is the number of bytes that were removed of the products that the run regenerates; None for other runs.
     """
     query = (
         _ready(location_id, now)
@@ -124,15 +124,15 @@ def ready_runs(
 
 
 def being_staged(session: Session, location_id: int, backend: str) -> int:
-    """Return how many runs are taken up and not known to be sent."""
+    """Return the number of runs that are taken up and not known to be accepted."""
     query = sa.select(sa.func.count()).select_from(Attempt).join(Run, Run.id == Attempt.run_id)
     return session.scalar(query.where(*_is_open(location_id, backend, (RunStatus.STAGING_DATA,)))) or 0
 
 
 def latest_cancel_request(session: Session, location_id: int, now: datetime) -> datetime | None:
-    """Return when an attempt was last given up: somebody wanted its run to end, or nobody waits for a reproduction.
+    """Return when a cancellation was last requested, or a reproduction lost its waiting process.
 
-    By a clock that is not ahead of ours.
+    Times after `now` are ignored.
     """
     query = sa.select(sa.func.max(Run.cancel_requested_at)).where(Run.cancel_requested_at <= now)
     runs = session.scalar(query.where(Run.status.in_(IN_FLIGHT), Run.step_id.in_(_steps_of(location_id))))
@@ -150,9 +150,9 @@ def open_attempts(
     statuses: Collection[RunStatus] = MOVING,
     keys: Collection[str] | None = None,
 ) -> Sequence[OpenAttempt]:
-    """Return the attempts of this location and back end that were taken up and have not ended, oldest first.
+    """Return the attempts of this location and back end that are taken up and have not ended, oldest first.
 
-    Only those of runs with these statuses, and with these submission keys if any are named.
+    Only those of runs with these statuses, and with these submission keys if any are given.
     """
     opened = _is_open(location_id, backend, statuses)
     return _read(session, (Run.status, Run.cancel_requested_at), opened, keys)
@@ -245,7 +245,7 @@ def anything_to_do(session: Session, location_id: int) -> bool:
     return _any(session, location_id, IN_FLIGHT)
 
 
-def anything_on_its_way(session: Session, location_id: int) -> bool:
+def any_job_possible(session: Session, location_id: int) -> bool:
     """Say whether any run of this processing location may have a job, of its own or one that reproduces it."""
     return _any(session, location_id, MOVING)
 

@@ -18,7 +18,7 @@ class LocationType(enum.Enum):
 
 
 class PhysicalCopyStatus(enum.Enum):
-    """Where a physical copy is in its life (ops-db models)."""
+    """The states of a physical copy (ops-db models)."""
 
     PRESENT = "PRESENT"
     STAGED = "STAGED"
@@ -30,7 +30,7 @@ class PhysicalCopyStatus(enum.Enum):
 
 
 READABLE = (PhysicalCopyStatus.PRESENT, PhysicalCopyStatus.STAGED, PhysicalCopyStatus.DELETION_POSSIBLE)
-LYING = (*READABLE, PhysicalCopyStatus.DELETION_SCHEDULED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
+ON_DISK = (*READABLE, PhysicalCopyStatus.DELETION_SCHEDULED, PhysicalCopyStatus.DELETION_IN_PROGRESS)
 
 
 class Site(Base):
@@ -44,7 +44,7 @@ class Site(Base):
 
 
 class DataLocation(Base):
-    """A disk, object store or tape library of a site; one of the kinds below."""
+    """A disk, object store or tape library of a site; one of the following kinds."""
 
     __tablename__ = "data_location"
     __mapper_args__ = {"polymorphic_on": "storage_type"}
@@ -60,7 +60,7 @@ class DataLocation(Base):
 
 
 class DiskDataLocation(DataLocation):
-    """A directory, on this host where `host` is empty."""
+    """A directory on a host; an empty `host` means this machine."""
 
     __tablename__ = "disk_data_location"
     __mapper_args__ = {"polymorphic_identity": "disk"}
@@ -71,7 +71,7 @@ class DiskDataLocation(DataLocation):
 
 
 class S3DataLocation(DataLocation):
-    """A bucket; credentials come from the environment, never from here."""
+    """A bucket; credentials are read from the environment and never stored here."""
 
     __tablename__ = "s3_data_location"
     __mapper_args__ = {"polymorphic_identity": "s3"}
@@ -136,7 +136,7 @@ class PhysicalCopy(Base):
 
 
 class RawDataPackagePhysicalCopy(PhysicalCopy):
-    """A copy of a package with today's content, unpacked in a directory where its status is STAGED."""
+    """A copy of a package's present content; with the status STAGED it is an unpacked directory."""
 
     __mapper_args__ = {"polymorphic_identity": "raw_data_package"}
 

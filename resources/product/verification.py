@@ -14,9 +14,9 @@ from ccat_models.product.copies import (
     Copy,
     ProductFile,
     Selection,
-    note_unverified,
-    note_verified,
     product_page,
+    record_unverified,
+    record_verified,
     runs_of,
 )
 from ccat_models.tables.raw_data import PackageContent
@@ -189,8 +189,8 @@ class Verification:
     def _note(self, good: Sequence[int], bad: Sequence[int] = ()) -> None:
         if good or bad:
             with self.cluster.ops_db.write() as session:
-                note_verified(session, good, self.cluster.clock())
-                note_unverified(session, bad)
+                record_verified(session, good, self.cluster.clock())
+                record_unverified(session, bad)
 
 
 def _copies(verified: Sequence[Verified], *findings: Finding) -> list[int]:

@@ -6,7 +6,7 @@ from itertools import accumulate
 from ccat_models.raw import staging
 from ccat_models.raw.staging import STAGED_DIRECTORY
 from ccat_models.run import staged_copies
-from ccat_models.run.staged_copies import StagedCopy, releasable
+from ccat_models.run.staged_copies import StagedCopy, unneeded_copies
 from resources.archive.stager import Arrived, NotBrought, Stager, staged_name
 from resources.errors import ShellDoubtful, StagingFailed
 from resources.location import Cluster
@@ -30,7 +30,7 @@ def let_go(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | 
     with cluster.ops_db.read() as session:
         begun = staged_copies.being_removed(session, cluster.location_id)
         marked = staged_copies.scheduled(session, cluster.location_id)
-        chosen = enough(releasable(session, cluster.location_id, cluster.clock(), kept), wanted_bytes)
+        chosen = enough(unneeded_copies(session, cluster.location_id, cluster.clock(), kept), wanted_bytes)
     if chosen:
         with cluster.ops_db.write() as session:
             staged_copies.mark(session, [copy.copy_id for copy in chosen])

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from ccat_models.chunks import chunks
 from ccat_models.errors import NotFound, Refused
 from ccat_models.gap.answer import StepCounts, counts, gaps
-from ccat_models.gap.evaluate import Asked, evaluate
+from ccat_models.gap.evaluate import EvaluationOptions, evaluate
 from ccat_models.gap.reasons import RENEWABLE, Reason
 from ccat_models.gap.rounds import begin_round
 from ccat_models.pipeline.view import PipelineView, StepView, load_pipeline
 from ccat_models.run.cancel import wait_for
-from ccat_models.run.regenerate import on_their_way, regenerate, renew
+from ccat_models.run.regenerate import regenerate, regenerations_in_flight, renew
 from ccat_models.run.request import create_runs, free_places, keys_of_new, request_rerun
 from ccat_models.run.requested import Requested
 from ccat_models.sub_group.refresh import refresh_all
@@ -62,7 +62,9 @@ def refresh_and_evaluate(session: Session, cluster: Cluster, pipeline: PipelineV
     """Bring memberships up to date and fill `gap_now`; in a request's or write transaction."""
     now = cluster.clock()
     refresh_all(session, [step.partitioning_id for step in pipeline.steps], now)
-    evaluate(session, pipeline, Asked(now, ignore_cooldown=options.ignore_cooldown, patient=options.patient))
+    evaluate(
+        session, pipeline, EvaluationOptions(now, ignore_cooldown=options.ignore_cooldown, patient=options.patient)
+    )
 
 
 def ensure(
@@ -157,7 +159,7 @@ class _Request:
             return
         if asked := self._requested.sub_groups(step, None if options.force else RENEWABLE):
             request_rerun(session, step, asked, force=options.force, by=options.by, now=now)
-            evaluate(session, self.pipeline, Asked(now, options.ignore_cooldown, options.patient))
+            evaluate(session, self.pipeline, EvaluationOptions(now, options.ignore_cooldown, options.patient))
         lacked = self._requested.lacked(self.pipeline, step) if options.retry else None
         if lacked is not None:
             renew(session, self.pipeline, lacked, by=options.by, now=now)
@@ -193,7 +195,7 @@ class _Request:
             now=self.cluster.clock(),
             at_location=self.cluster.max_in_flight,
         )
-        return on_their_way(self.session, lacked)
+        return regenerations_in_flight(self.session, lacked)
 
     def _whole(self, step: StepView, begun: Ensured) -> Ensured:
         up_to_date, held, done = {}, {}, begun.in_flight

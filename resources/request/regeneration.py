@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from ccat_models.errors import Refused
 from ccat_models.pipeline.view import PipelineView, load_pipeline
 from ccat_models.run.cancel import wait_for
-from ccat_models.run.regenerate import on_their_way, regenerate, renew, runs_numbered
+from ccat_models.run.regenerate import regenerate, regenerations_in_flight, renew, runs_numbered
 from ccat_models.run.regenerated import any_purged, purged_runs
 from ccat_models.run.request import free_places
 from ccat_models.tables.base import RunId
@@ -42,7 +42,7 @@ def request_again(
             now=now,
             at_location=cluster.max_in_flight,
         )
-        going = on_their_way(session, wanted)
+        going = regenerations_in_flight(session, wanted)
         if waiter is not None and going:
             wait_for(session, going, waiter, now)
         full = [] if going or not any_purged(session, wanted) else _full_steps(session, pipeline, cluster)

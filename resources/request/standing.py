@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ccat_models.gap.look import Looked, look
 from ccat_models.gap.rounds import end_round, fire_trigger, round_begun
 from ccat_models.pipeline.view import load_pipeline
-from ccat_models.run.standing import anything_due, makes_again, pipelines_to_visit, request_gaps
+from ccat_models.run.standing import anything_due, can_regenerate_any, pipelines_to_visit, request_gaps
 from ccat_models.sub_group.follow import follow_packages
 from resources.location import Cluster
 
@@ -75,5 +75,5 @@ def _run_pipeline_round(cluster: Cluster, name: str, found: PipelineRound) -> bo
         if created:
             note(look(session, pipeline, now))
         elif pipeline.enabled and (begun := round_begun(session, pipeline)) is not None:
-            end_round(session, pipeline, begun, now, makes_again=makes_again(session, pipeline))
+            end_round(session, pipeline, begun, now, regenerates=can_regenerate_any(session, pipeline))
         return bool(created)

@@ -32,7 +32,7 @@ class AdmissionControl:
         A run for which nothing has made room for a while, nothing being on its way, fails for want of room.
         """
         admission, used = self._admit(limit)
-        if admission.first is None or admission.run_ids or admission.on_their_way:
+        if admission.first is None or admission.run_ids or admission.in_flight:
             self._stuck_since = None
         if admission.first is None or admission.run_ids:
             return admission.run_ids
@@ -45,7 +45,7 @@ class AdmissionControl:
         self._made_room_at = float("-inf") if freed.freed_bytes else time.monotonic()
         if freed.freed_bytes:
             return self._admit(limit)[0].run_ids
-        if not admission.on_their_way and self._is_stuck():
+        if not admission.in_flight and self._is_stuck():
             self._refuse(admission.first, used)
         return ()
 

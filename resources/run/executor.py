@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import cached_property
 from threading import Lock
 
-from ccat_models.run.lease import give_up_lease, note_observed, observed_at, take_lease
+from ccat_models.run.lease import give_up_lease, observed_at, record_observed, take_lease
 from ccat_models.run.work import (
     OpenAttempt,
     anything_ready,
@@ -127,7 +127,7 @@ class Executor:
         ):
             return False
         with cluster.ops_db.write() as session:
-            note_observed(session, cluster.name, now)
+            record_observed(session, cluster.name, now)
         return True
 
     def _take_up(self, leased: LeasedWrite, in_doubt: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ccat_models.run import attempt as attempts_of
-from ccat_models.run.work import LeftBehind, OpenAttempt, anything_on_its_way, open_attempts, open_reproductions
+from ccat_models.run.work import LeftBehind, OpenAttempt, any_job_possible, open_attempts, open_reproductions
 from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from resources.backend import ALIVE, Ending, Job, JobState
 from resources.errors import TransientError
@@ -40,7 +40,7 @@ def see_marks(cluster: Cluster) -> None:
     if not cluster.backend.node.leaves_marks:
         return
     with cluster.ops_db.read() as session:
-        if not anything_on_its_way(session, cluster.location_id):
+        if not any_job_possible(session, cluster.location_id):
             return
     marks = sorted(cluster.store.ended())
     for first in range(0, len(marks), _MARKS_AT_A_TIME):

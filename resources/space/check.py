@@ -10,20 +10,20 @@ from datetime import timedelta
 
 from ccat_models.errors import Refused
 from ccat_models.pipeline.view import pipeline_names
-from ccat_models.product.accounts import set_right, wrong_accounts
-from ccat_models.product.copies import note_unverified
+from ccat_models.product.accounts import correct_accounts, wrong_accounts
+from ccat_models.product.copies import record_unverified
 from ccat_models.product.disk_rows import (
     Bad,
     CopyRow,
     can_be_purged,
-    give_up,
-    give_up_staged,
-    packages_on_their_way,
+    packages_being_staged,
     present_copies,
+    record_found,
+    record_missing,
+    record_missing_staged,
     run_files,
     staged_copies,
     still_present,
-    take_back,
 )
 from ccat_models.product.purge import Purpose, mark
 from ccat_models.product.removable import pick
@@ -137,7 +137,7 @@ class SpaceCheck:
         is_staged = any(file.path.startswith(f"{STAGED_DIRECTORY}/") for file in files)
         cluster = self.cluster
         with cluster.ops_db.read() as session:
-            coming = packages_on_their_way(session, cluster.location_id) if is_staged else []
+            coming = packages_being_staged(session, cluster.location_id) if is_staged else []
             staged = staged_copies(session, cluster.location_id) if is_staged else {}
             known = run_files(session, cluster.location_id, runs)
             directories = {path_component(name) for name in pipeline_names(session)}
@@ -174,7 +174,7 @@ class SpaceCheck:
         back = [row.id for row, size in zip(rows, sizes, strict=True) if row.given_up and size == row.size_bytes]
         if self.repair and back:
             with self.cluster.ops_db.write() as session:
-                take_back(session, back)
+                record_found(session, back)
 
     def _given_up(self, bad: Sequence[tuple[CopyRow, int | None]]) -> Iterator[Discrepancy]:
         """Yield missing and different files; their runs are purged where they can be regenerated."""
@@ -185,8 +185,8 @@ class SpaceCheck:
         again = {row.id for row, _ in bad if self.repair and row.removable and row.run_id in fit}
         if self.repair and bad:
             with self.cluster.ops_db.write() as session:
-                give_up(session, [row.id for row, size in bad if size is None and row.id not in again])
-                note_unverified(session, [row.id for row, size in bad if size is not None])
+                record_missing(session, [row.id for row, size in bad if size is None and row.id not in again])
+                record_unverified(session, [row.id for row, size in bad if size is not None])
         for row, size in bad:
             wrong = Wrong.MISSING if size is None else Wrong.DIFFERENT
             repaired = row.id in again or (self.repair and size is None)
@@ -228,7 +228,7 @@ class SpaceCheck:
         gone = [name for name in wanted if name not in seen.staged and not self._is_staged(name)]
         if gone and self.repair:
             with cluster.ops_db.write() as session:
-                give_up_staged(session, [wanted[name] for name in gone])
+                record_missing_staged(session, [wanted[name] for name in gone])
         detail = "staged again when needed" if self.repair else ""
         for name in gone:
             yield Discrepancy(Wrong.MISSING, f"{STAGED_DIRECTORY}/{name}", 0, None, self.repair, detail)
@@ -243,7 +243,7 @@ class SpaceCheck:
         with cluster.ops_db.write() if self.repair else cluster.ops_db.read() as session:
             wrong = wrong_accounts(session, cluster.location_id)
             if self.repair:
-                set_right(session, cluster.location_id, wrong, cluster.clock())
+                correct_accounts(session, cluster.location_id, wrong, cluster.clock())
         for run_id, (said, size) in wrong.items():
             detail = f"{'no account' if said is None else f'{said} bytes in its account'}, {size} by its products"
             yield Discrepancy(Wrong.ACCOUNT, "", abs(size - (said or 0)), run_id, self.repair, detail)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ccat_models.product.kept import Held, StepHeld, by_cause, held
 from ccat_models.product.removable import StepPicked
-from ccat_models.run.staged_copies import releasable
+from ccat_models.run.staged_copies import unneeded_copies
 from resources.location import Cluster
 from resources.raw.let_go import AT_ONCE, enough
 from resources.space.purging import look_at_all, removable
@@ -28,7 +28,7 @@ class Plan:
 def plan(cluster: Cluster, wanted_bytes: int) -> Plan:
     """Return what making so much room would remove."""
     with cluster.ops_db.read() as session:
-        copies = releasable(session, cluster.location_id, cluster.clock(), AT_ONCE) if cluster.stager else []
+        copies = unneeded_copies(session, cluster.location_id, cluster.clock(), AT_ONCE) if cluster.stager else []
     staged = enough(copies, wanted_bytes)
     staged_bytes = sum(copy.size_bytes for copy in staged)
     left = wanted_bytes - staged_bytes

@@ -9,7 +9,7 @@ from ccat_models.pipeline.view import list_pipelines
 from ccat_models.product import pins
 from ccat_models.product.copies import select_named
 from ccat_models.product.disk_rows import newest_copies
-from ccat_models.product.purge import Marked, Purpose, confirm, mark, marked_runs, note_problem
+from ccat_models.product.purge import Marked, Purpose, confirm, mark, marked_runs, record_problem
 from ccat_models.product.removable import Picked, StepPicked, choose, picked_by_step
 from ccat_models.sub_group.follow import follow_packages
 from ccat_models.tables.base import RunId
@@ -126,7 +126,7 @@ def _remove(cluster: Cluster, marked: Sequence[Marked]) -> Freed:
     with cluster.ops_db.write() as session:
         confirm(session, cluster.location_id, done, cluster.clock())
         if problem is not None:
-            note_problem(session, left, problem)
+            record_problem(session, left, problem)
     sizes = (sum(run.removable_bytes for run in runs) for runs in (done, left))
     return Freed(None, next(sizes), len(done), next(sizes), problem)
 

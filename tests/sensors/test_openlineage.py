@@ -131,7 +131,7 @@ def test_a_change_that_is_committed_late_is_told_of_too(works: Works, received: 
     first, second, _ = works.in_flight()
     works.complete(first, second)
     with works.cluster.ops_db.read() as session:
-        late, early = endings_after(session, 0, told=[], limit=9)
+        late, early = endings_after(session, 0, published=[], limit=9)
     ticks = Ticks(works, received.url)
     ticks.cursor = Cursor(also={early.change_id: early.at}).model_dump_json()
     works.observatory.clock.pass_seconds(60)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ccat_models.product.copies import Selection, note_verified, select_named
+from ccat_models.product.copies import Selection, record_verified, select_named
 from ccat_models.tables.base import ProductId, RunId
 from ccat_models.tables.places import DiskDataLocation, PhysicalCopy, PhysicalCopyStatus
 from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
@@ -104,7 +104,7 @@ def test_every_finding_and_only_what_is_good_is_noted(works: Works, tmp_path: Pa
     works.observatory.clock.pass_seconds(60)
     with works.cluster.ops_db.write() as session:
         query = sa.select(PhysicalCopy.id).where(PhysicalCopy.data_product_id.in_([1, 6]))
-        note_verified(session, session.scalars(query).all(), works.cluster.clock())
+        record_verified(session, session.scalars(query).all(), works.cluster.clock())
     assert verified_at(works, PhysicalCopy.data_product_id) == before | bad | {1: works.cluster.clock(), 8: now}
 
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from ccat_models.raw.staging import archived_copies, request_jobs
-from ccat_models.run.staged_copies import releasable
+from ccat_models.run.staged_copies import unneeded_copies
 from ccat_models.tables.base import PackageId, StepId, SubGroupId
 from ccat_models.tables.gaps import SubGroupGap
 from ccat_models.tables.places import DiskDataLocation, LocationType, PhysicalCopyStatus
@@ -210,7 +210,7 @@ def gap_of(sub_group_id: int, reason: str) -> SubGroupGap:
 
 def free(lab: StagingLab, keep: timedelta = NOW) -> Sequence[str]:
     with lab.cluster.ops_db.read() as session:
-        return [copy.name for copy in releasable(session, LOCAL, lab.cluster.clock(), keep)]
+        return [copy.name for copy in unneeded_copies(session, LOCAL, lab.cluster.clock(), keep)]
 
 
 def test_only_what_nobody_needs_and_an_archive_has_may_go_oldest_use_first(each_lab: StagingLab) -> None:

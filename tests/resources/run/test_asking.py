@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from ccat_models.run.cancel import request_cancel
-from ccat_models.run.lease import note_observed
+from ccat_models.run.lease import record_observed
 from ccat_models.tables.base import RunId
 from resources.backend import Job, Sent
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
@@ -62,7 +62,7 @@ def test_a_note_by_a_clock_that_is_ahead_does_not_keep_anybody_from_asking(bench
     fake = asked_once_a_minute(bench)
     cluster = bench.works.cluster
     with cluster.ops_db.write() as session:
-        note_observed(session, cluster.name, cluster.clock() + AHEAD)
+        record_observed(session, cluster.name, cluster.clock() + AHEAD)
     bench.tick()
     bench.tick()
     assert len(fake.found) == 1

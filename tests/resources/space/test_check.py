@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from ccat_models.errors import Refused
-from ccat_models.product.accounts import set_right, wrong_accounts
+from ccat_models.product.accounts import correct_accounts, wrong_accounts
 from ccat_models.product.copies import select_named
 from ccat_models.product.pins import pin, unpin
 from ccat_models.tables.base import RunId
@@ -284,7 +284,7 @@ def test_accounts_of_another_location_are_left_alone(tiny: Tiny) -> None:
     before = accounts(tiny)
     with tiny.cluster.ops_db.write() as session:
         assert wrong_accounts(session, 9) == {}
-        set_right(session, 9, before, tiny.cluster.clock())
+        correct_accounts(session, 9, before, tiny.cluster.clock())
     assert accounts(tiny) == before
     assert found(tiny) == []
 

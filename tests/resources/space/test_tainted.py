@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ccat_models.gap.evaluate import Asked, evaluate
+from ccat_models.gap.evaluate import EvaluationOptions, evaluate
 from ccat_models.lineage.decisions import Decisions, runs_decided
 from ccat_models.lineage.taint import lift, taint, taints_of
 from ccat_models.pipeline.view import load_pipeline
@@ -125,7 +125,7 @@ def test_a_taint_between_the_look_at_gaps_and_the_request_marks_the_run(works: W
     cluster = works.cluster
     with cluster.ops_db.request() as session:
         view, now = load_pipeline(session, "letters"), cluster.clock()
-        evaluate(session, view, Asked(now))
+        evaluate(session, view, EvaluationOptions(now))
         taint(session, ["scan-0"], reason="hot load was off", by="ada", now=now)
         (new,) = create_runs(session, view, view.step("read"), backend="local", requested_by="test", now=now)
     assert new in tainted(works)
