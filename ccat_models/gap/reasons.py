@@ -51,7 +51,7 @@ MEANING = {
     Reason.SETTLING: "the newest input arrived less than the step's settle time ago",
     Reason.WAITING_FOR_UPSTREAM: "upstream products do not exist yet",
     Reason.INPUTS_PURGED: "its inputs were purged to free space; they are regenerated first",
-    Reason.RETRIES_EXHAUSTED: "the run for exactly these inputs failed without retries left, or was cancelled",
+    Reason.RETRIES_EXHAUSTED: "the run for exactly these inputs failed or was cancelled: retry it to try again",
     Reason.CIRCUIT_OPEN: "too many science failures in a row: no runs are created until the circuit is reset",
     Reason.QUALITY_BLOCKED: "a run completed, but fails a blocking check: waive it, or correct the cause and retry",
     Reason.DISABLED: "the pipeline is disabled",
