@@ -25,9 +25,7 @@ def steps_due(session: Session, now: datetime) -> Mapping[StepId, datetime]:
     """
     other = aliased(Run)
     oldest = sa.func.min(Run.status_changed_at, type_=Run.status_changed_at.type)
-    regenerations_in_flight = (
-        sa.select(other.id).where(other.step_id == Run.step_id, other.status.in_(IN_FLIGHT)).exists()
-    )
+    in_flight = sa.select(other.id).where(other.step_id == Run.step_id, other.status.in_(IN_FLIGHT)).exists()
     query = (
         sa.select(Run.step_id, oldest)
         .where(_unpublished(now))
