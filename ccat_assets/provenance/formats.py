@@ -1,4 +1,4 @@
-"""The formats of exports: which there are, and their texts."""
+"""The text formats of exports, and their writers."""
 
 import enum
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from resources.ops_db import Session
 
 
 class TextFormat(enum.Enum):
-    """A format that is one text."""
+    """A format that is written into one text file."""
 
     PROV_JSON = "prov-json"
     PROV_N = "prov-n"
@@ -31,7 +31,10 @@ _WRITERS = {
 
 
 def text_of(session: Session, scope: RecordScope, text_format: TextFormat, namespace: str) -> Iterator[str]:
-    """Yield the text of an export; that of OpenLineage run by run, however many there are."""
+    """Yield the parts of an export's text; for OpenLineage, one part for each chunk of runs, to save memory.
+
+    `namespace` is OpenLineage's, for jobs and datasets.
+    """
     if text_format is TextFormat.OPENLINEAGE:
         for record in read_in_chunks(session, scope):
             yield from openlineage_lines(record, namespace)

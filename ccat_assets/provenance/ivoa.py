@@ -27,7 +27,7 @@ from ccat_models.tables.products import DataProductType
 
 
 def instances_of(record: ProvenanceRecord) -> dict[str, list[Row]]:
-    """Return the record's instances by class; every class is there."""
+    """Return the record's instances by class; classes without instances are included."""
     instances = Instances()
     instances.add(
         "Agent",

@@ -1,4 +1,4 @@
-"""What is known before anything runs, in the IVOA model's words: descriptions of activities, entities and their use."""
+"""The IVOA model's descriptions, which are known before a run: of activities, entities and their use."""
 
 from ccat_assets.provenance import names
 from ccat_assets.provenance.ivoa_instances import Instances, identifier
@@ -7,7 +7,7 @@ from ccat_models.tables.products import DataProductType
 
 RAW_DATA, UPSTREAM, SOFTWARE = "raw data", "upstream product", "software"
 NUMBER = "quality metric"
-# Types of usage and generation (REC 2.5.4): what of them applies.
+# The types of usage and generation (REC 2.5.4) that apply here.
 _USAGE = {RAW_DATA: ("Main", "*"), UPSTREAM: ("Main", "*"), SOFTWARE: ("Setup", "1")}
 _GENERATION = {
     DataProductType.SCIENCE.value: "Main",
@@ -22,22 +22,22 @@ _VALUE_TYPES = {bool: "ivoa:boolean", int: "ivoa:integer", float: "ivoa:real"}
 
 
 def activity_description(run: RunRecord) -> str:
-    """Return the name of what describes a run: its step's revision, done by its software version."""
+    """Return the name of a run's description: its step's revision with its software version."""
     return f"activity-description-{run.step_id}-{run.software_id}"
 
 
 def usage_description(run: RunRecord, role: str) -> str:
-    """Return the id of the description of what a run uses in a role."""
+    """Return the id of the description of a run's input in a role."""
     return identifier(f"usage-{activity_description(run)}-{names.quoted(role)}")
 
 
 def generation_description(run: RunRecord, role: str) -> str:
-    """Return the id of the description of what a run makes in a role."""
+    """Return the id of the description of a run's output in a role."""
     return identifier(f"generation-{activity_description(run)}-{names.quoted(role)}")
 
 
 def add_descriptions(instances: Instances, record: ProvenanceRecord, run: RunRecord) -> None:
-    """Add what describes a run."""
+    """Add the description of a run."""
     step, software = record.steps[run.step_id], record.software[run.software_id]
     described = identifier(activity_description(run))
     instances.add(

@@ -1,4 +1,4 @@
-"""Instances of the IVOA model's classes, each once and in the order in which they were met."""
+"""Instances of the IVOA model's classes, each once and in the order in which they were added."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,15 +16,15 @@ def identifier(name: str) -> str:
 
 
 class Instances:
-    """Rows by class; an instance that is there already is not added again."""
+    """Rows by class; an instance that exists already is not added again."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[tuple[str, ...], Row]] = {name: {} for name in CLASSES}
 
     def add(self, class_name: str, **values: Any) -> str:
-        """Add an instance, leaving out what is None; return its `id`, "" for a class that has none.
+        """Add an instance, leaving out values that are None; return its `id`, "" for a class that has none.
 
-        Raises KeyError for a class or an attribute that the model does not have, or that is missing.
+        Raises KeyError for a class or attribute that the model does not have, and for a missing mandatory attribute.
         """
         attributes = {attribute.name: attribute for attribute in CLASSES[class_name]}
         row = {name: _text(value) for name, value in values.items() if value is not None}
@@ -43,6 +43,6 @@ class Instances:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, datetime):  # UTC without saying so (DALI 1.1, 3.3.3)
+    if isinstance(value, datetime):  # UTC, without a time zone in the text (DALI 1.1, 3.3.3)
         return value.astimezone(UTC).replace(tzinfo=None).isoformat()
     return str(value)

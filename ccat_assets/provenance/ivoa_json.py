@@ -9,6 +9,6 @@ STANDARD = "ivo://ivoa.net/std/ProvenanceDM"
 
 
 def ivoa_json(record: ProvenanceRecord) -> str:
-    """Return the record's instances as JSON; the same record gives the same text."""
+    """Return the record's instances as JSON; the same record always gives the same text."""
     document = {"standardID": STANDARD, "version": "1.0", "model": instances_of(record)}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

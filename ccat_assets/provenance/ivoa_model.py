@@ -1,7 +1,7 @@
 """The classes of the IVOA Provenance Data Model 1.0 (REC 2020-04-11) that exports fill, with their attributes.
 
-Names are the recommendation's. What it has as references and compositions between classes are columns that hold the
-other's `id`; description classes, parameters and relations are given an `id` where something refers to them.
+Names are those of the recommendation. Its references and compositions between classes become columns with the `id` of
+the other instance. Descriptions, parameters and relations have an `id` where something refers to them.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ PREFIX = "voprov"
 
 
 class Kind(Enum):
-    """What a value is."""
+    """The type of an attribute's values."""
 
     STRING = "string"
     DATETIME = "datetime"
@@ -28,7 +28,7 @@ class Attribute:
 
 
 def _attributes(text: str) -> tuple[Attribute, ...]:
-    """Read attributes: `*` marks a mandatory one, `@` a reference, `:` a time."""
+    """Return the attributes in a text of names: `*` marks a mandatory one, `@` a reference, `:` a time."""
     kinds = {"@": Kind.REFERENCE, ":": Kind.DATETIME}
     return tuple(
         Attribute(word.lstrip("*@:"), kinds.get(word.lstrip("*")[0], Kind.STRING), word.startswith("*"))

@@ -1,4 +1,4 @@
-"""What people and limits say of runs and packages, in the IVOA model's words: checks, waivers and taints."""
+"""Checks, waivers and taints as instances of the IVOA model."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,9 +18,12 @@ def person_id(name: str) -> str:
 
 
 def invalid_since(thing: PackageRecord | ProductRecord, taints: Iterable[TaintRecord]) -> datetime | None:
-    """Return since when a thing must not be used, None if it may be: what has come since was invalid from then on."""
-    standing = (taint.tainted_at for taint in taints if taint.lifted_at is None)
-    return min((max(at, thing.created_at) for at in standing), default=None)
+    """Return since when a package or product is invalid, None if it is valid.
+
+    It is invalid since the earliest taint that is not lifted, or since its creation if that was later.
+    """
+    in_force = (taint.tainted_at for taint in taints if taint.lifted_at is None)
+    return min((max(at, thing.created_at) for at in in_force), default=None)
 
 
 def add_reviews(instances: Instances, record: ProvenanceRecord) -> None:
@@ -55,10 +58,10 @@ def _add_taint(instances: Instances, record: ProvenanceRecord, taint: TaintRecor
     for package in record.contents_of(taint.package_id):
         entity = identifier(names.package_name(package.content))
         instances.add("Used", activity=tainting, entity=entity, role="tainted package", time=taint.tainted_at)
-    said = _word(instances, f"taint-{taint.id}", "taint", taint.reason, taint.tainted_at, tainting, taint.lifted_at)
+    word = _word(instances, f"taint-{taint.id}", "taint", taint.reason, taint.tainted_at, tainting, taint.lifted_at)
     if taint.lifted_by is not None and taint.lifted_at is not None:
         lifting = _review(instances, f"lifting-{taint.id}", "lifted taint", taint.lifted_by, taint.lifted_at)
-        instances.add("Used", activity=lifting, entity=said, role="taint", time=taint.lifted_at)
+        instances.add("Used", activity=lifting, entity=word, role="taint", time=taint.lifted_at)
 
 
 def _review(instances: Instances, name: str, kind: str, by: str, at: datetime) -> str:

@@ -1,4 +1,4 @@
-"""The IVOA instances as a VOTable: one TABLE for each class, known by its utype as its FIELDs are by theirs."""
+"""The IVOA instances as a VOTable: one TABLE for each class; utypes name the class and its attributes."""
 
 from io import BytesIO
 
@@ -13,7 +13,7 @@ from ccat_models.lineage.record import ProvenanceRecord
 
 
 def ivoa_votable(record: ProvenanceRecord) -> str:
-    """Return the record's instances as a VOTable 1.4; the same record gives the same text."""
+    """Return the record's instances as a VOTable 1.4; the same record always gives the same text."""
     document = VOTableFile(version="1.4")
     resource = Resource(name="provenance", utype=PREFIX)
     resource.infos.append(Info(name="standardID", value=STANDARD))

@@ -1,4 +1,4 @@
-"""What a picture of a lineage shows: raw packages, runs and products, and what was read by what."""
+"""The content of a picture of a lineage: raw packages, runs and products, and arrows between them."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +11,12 @@ from ccat_models.product.listing import ProductRow, list_products
 from ccat_models.tables.base import RunId
 from resources.ops_db import Session
 
-MOST_BOXES = 100  # of a picture that can still be read
-_MOST_LISTED = 5  # packages of a run, or products, that have a box each
+MOST_BOXES = 100  # of a readable picture
+_MOST_LISTED = 5  # packages of a run, or products: more share one box
 
 
 class Shape(Enum):
-    """What a box stands for."""
+    """What a box represents."""
 
     PACKAGE = "package"
     RUN = "run"
@@ -33,14 +33,14 @@ class Box:
 
 @dataclass(frozen=True)
 class Picture:
-    """Boxes by a key of their own, and arrows from what was read or made from, to what."""
+    """Boxes by key, and arrows as pairs of keys: from an input to its reader, and from a run to its products."""
 
     boxes: Mapping[str, Box]
     arrows: tuple[tuple[str, str], ...]
 
 
 def picture_of(session: Session, run_id: RunId) -> Picture:
-    """Return the picture of a run's lineage: a box for each run, or for each step where they would be too many."""
+    """Return the picture of a run's lineage: a box for each run, or for each step if there were over 100 boxes."""
     products = list_products(session, run_id=run_id, limit=_MOST_LISTED + 1)
     summary = summary_of(session, run_id)
     if summary.runs <= MOST_BOXES:
@@ -53,7 +53,7 @@ def picture_of(session: Session, run_id: RunId) -> Picture:
 
 
 def dot(picture: Picture) -> str:
-    """Return the picture in the language of Graphviz."""
+    """Return the picture in Graphviz's language, dot."""
     shapes = {Shape.PACKAGE: "folder", Shape.RUN: "box", Shape.PRODUCT: "note"}
     boxes = (
         f"  {_quoted(key)} [shape={shapes[box.shape]}, label={_quoted(chr(10).join(box.lines))}];"
@@ -64,7 +64,7 @@ def dot(picture: Picture) -> str:
 
 
 def _quoted(text: str) -> str:
-    # A quoted string of dot takes \" and \\ as JSON writes them, and \n for a line's end.
+    # Quoted strings in dot have the escapes \" and \\ of JSON, and \n for a line's end.
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -111,7 +111,7 @@ def _by_step(summary: Summary, products: Sequence[ProductRow]) -> Picture:
         if step.packages:
             boxes[f"packages of {key}"] = Box(Shape.PACKAGE, (_counted(step.packages, "raw package"),))
             arrows.append((f"packages of {key}", key))
-    # A step that read another version's products of its own is drawn; an arrow from a box to itself is not.
+    # An arrow from a box to itself, where a step read its own products, is not drawn.
     arrows += [(keys[link.producer], keys[link.reader]) for link in summary.links if link.producer != link.reader]
     _add_products(boxes, arrows, keys[summary.root_place], products)
     return Picture(boxes, tuple(arrows))

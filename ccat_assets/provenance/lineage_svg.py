@@ -12,7 +12,7 @@ from ccat_assets.provenance.xml_text import xml_text
 _LINE_PX, _LETTER_PX, _PADDING_PX = 16, 6.9, 10
 _BETWEEN_LAYERS_PX, _BETWEEN_BOXES_PX, _MARGIN_PX = 70, 14, 20
 _MOST_LETTERS = 36
-_SWEEPS = 7  # an odd number: the last one lines up what was read with its reader
+_SWEEPS = 7  # odd, so that the last sweep orders inputs by their readers
 _COLOURS = {
     Shape.PACKAGE: ("#fff6df", "#b9852a"),
     Shape.RUN: ("#eaf2fb", "#3b73ad"),
@@ -26,7 +26,7 @@ Neighbours = Mapping[str, list[str]]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a box is drawn, in pixels from the upper left corner."""
+    """Position and size of a box, in pixels from the upper left corner."""
 
     x: float
     y: float
@@ -51,7 +51,7 @@ def svg(picture: Picture) -> str:
 
 
 def _neighbours(picture: Picture) -> tuple[Neighbours, Neighbours]:
-    """Return for each box those it was made from, and those made from it."""
+    """Return, for each box, the boxes with arrows to it, and the boxes with arrows from it."""
     sources, targets = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for source, target in picture.arrows:
         sources[target].append(source)
@@ -60,7 +60,7 @@ def _neighbours(picture: Picture) -> tuple[Neighbours, Neighbours]:
 
 
 def _layers(picture: Picture) -> Layers:
-    """Return the boxes by how far they are from the end, the farthest first: all that is read stands left of it."""
+    """Return the boxes in layers by their distance from the products, the farthest first, so that arrows go right."""
     sources, targets = _neighbours(picture)
     waiting = {key: len(targets[key]) for key in picture.boxes}
     distance = dict.fromkeys(picture.boxes, 0)
@@ -79,9 +79,9 @@ def _layers(picture: Picture) -> Layers:
 
 
 def _ordered(layers: Layers, picture: Picture) -> Layers:
-    """Return each layer in an order in which few arrows cross: by the mean rank of neighbours, to and fro."""
+    """Return each layer in an order in which few arrows cross: by the mean rank of neighbours, in several sweeps."""
     sources, targets = _neighbours(picture)
-    # The rank as a share of its layer, so that layers of different length can be compared.
+    # The rank is divided by the layer's length, so that layers of different length can be compared.
     rank = {key: (at + 0.5) / len(layer) for layer in layers for at, key in enumerate(layer)}
     for sweep in range(_SWEEPS):
         to_the_left = sweep % 2 == 0
@@ -99,7 +99,7 @@ def _places(picture: Picture, layers: Layers) -> Mapping[str, Place]:
     top = min(middles[key] - heights[key] / 2 for key in picture.boxes) - _MARGIN_PX
     places, x = dict[str, Place](), float(_MARGIN_PX)
     for layer in layers:
-        letters = max(len(_shown(line)) for key in layer for line in picture.boxes[key].lines)
+        letters = max(len(_shortened(line)) for key in layer for line in picture.boxes[key].lines)
         width = letters * _LETTER_PX + 2 * _PADDING_PX
         for key in layer:
             places[key] = Place(x, middles[key] - heights[key] / 2 - top, width, heights[key])
@@ -108,7 +108,7 @@ def _places(picture: Picture, layers: Layers) -> Mapping[str, Place]:
 
 
 def _middles(picture: Picture, layers: Layers, heights: Mapping[str, float]) -> Mapping[str, float]:
-    """Return how far down the middle of each box is: the highest layer is packed, the others follow its boxes."""
+    """Return the vertical middle of each box, in pixels: the highest layer is packed, the others follow its boxes."""
     sources, targets = _neighbours(picture)
     middles = dict[str, float]()
     tallest = max(range(len(layers)), key=lambda at: sum(heights[key] + _BETWEEN_BOXES_PX for key in layers[at]))
@@ -141,7 +141,7 @@ def _box(box: Box, place: Place) -> Iterator[str]:
     for number, line in enumerate(box.lines):
         weight = ' font-weight="bold"' if number == 0 else ""
         y = place.y + _PADDING_PX / 2 + (number + 0.75) * _LINE_PX
-        yield f'<text x="{place.x + _PADDING_PX:.1f}" y="{y:.1f}"{weight}>{_escaped(_shown(line))}</text>'
+        yield f'<text x="{place.x + _PADDING_PX:.1f}" y="{y:.1f}"{weight}>{_escaped(_shortened(line))}</text>'
     yield "</g>"
 
 
@@ -149,5 +149,5 @@ def _escaped(text: str) -> str:
     return escape(xml_text(text))
 
 
-def _shown(line: str) -> str:
+def _shortened(line: str) -> str:
     return line if len(line) <= _MOST_LETTERS else f"{line[: _MOST_LETTERS - 1]}…"

@@ -1,4 +1,4 @@
-"""What the things of a provenance record are called in every export, and who writes the exports."""
+"""The names of the things of a provenance record, the same in every export, and of the program that writes them."""
 
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import quote
@@ -38,7 +38,7 @@ def run_name(run_id: int) -> str:
 
 
 def requested_for(run: RunRecord) -> str:
-    """Return in words for what a run was requested."""
+    """Return for which reason a run was requested, as text."""
     if run.regenerates is None:
         return run.reason
     outcome = ", which it has restored" if run.restored else ""
@@ -56,12 +56,12 @@ def product_name(product_id: int) -> str:
 
 
 def gone(product: ProductRecord) -> str:
-    """Return in a word what became of a product that is not there any more."""
+    """Return the state of a product whose file was removed, in one word."""
     return "purged" if product.removed is None else product.removed.value.lower()
 
 
 def package_name(content: PackageContent) -> str:
-    """Return the name of a raw package with one of the contents that it has had."""
+    """Return the name of a raw package with one of its contents, which differ if it was delivered again."""
     package_id, checksum = content
     return f"package-{package_id}-{checksum[:_CHECKSUM_DIGITS]}" if checksum else f"package-{package_id}"
 
@@ -82,7 +82,7 @@ def step_name(revision_id: int) -> str:
 
 
 def quoted(text: str, safe: str = "") -> str:
-    """Return a text as a part of a name, whatever characters it has."""
+    """Return a text as a part of a name, with special characters escaped."""
     return quote(text, safe=safe)
 
 
@@ -92,6 +92,6 @@ def person_name(name: str) -> str:
 
 
 def media_type(path: str) -> str:
-    """Return the media type of a file by the end of its name."""
+    """Return the media type of a file by its suffix."""
     ending = path[path.rfind(".") :].lower() if "." in path else ""
     return MEDIA_TYPES.get(ending, "application/octet-stream")

@@ -45,7 +45,7 @@ _END_OF = {
 
 
 def openlineage_lines(record: ProvenanceRecord, namespace: str = DEFAULT_NAMESPACE) -> Iterator[str]:
-    """Yield the events of a record's runs as lines of JSON, a START before its end."""
+    """Yield the events of a record's runs as lines of JSON; each run's START comes before its end."""
     for run in record.runs.values():
         for event in events_of(record, run, namespace):
             yield Serde.to_json(event) + "\n"
@@ -60,13 +60,13 @@ def events_of(record: ProvenanceRecord, run: RunRecord, namespace: str = DEFAULT
 
 
 def events_by_run(namespace: str, session: Session, run_ids: Sequence[RunId]) -> dict[RunId, list[RunEvent]]:
-    """Return the events of some runs, which are read together."""
+    """Return the events of some runs, by run; all runs are read together."""
     record = record_of(session, RecordScope(ScopeKind.SOME_RUNS, "", ""), run_ids, with_files=False)
     return {run.id: events_of(record, run, namespace) for run in record.runs.values()}
 
 
 def run_uuid(namespace: str, run_id: int) -> str:
-    """Return the UUID by which receivers know a run, the same whenever it is asked for."""
+    """Return the UUID by which receivers know a run; it never changes."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{names.NAMESPACE}{namespace}:{names.run_name(run_id)}"))
 
 
@@ -125,7 +125,7 @@ def _output(product: ProductRecord, run: RunRecord, namespace: str) -> OutputDat
         size=product.size_bytes, fileCount=1, producer=PRODUCER
     )
     facets, numbers = _version(product.sha256), [one for one in run.metrics if one.product_id == product.id]
-    if numbers:  # one number each: there is no distribution behind it
+    if numbers:  # single numbers, not statistics of a distribution
         number = data_quality_metrics_dataset.ColumnMetrics
         columns = {one.name: number(count=1, min=one.value, max=one.value) for one in numbers}
         facets["dataQualityMetrics"] = data_quality_metrics_dataset.DataQualityMetricsDatasetFacet(

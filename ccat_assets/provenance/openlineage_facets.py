@@ -1,4 +1,4 @@
-"""The house's own OpenLineage facets: of what the standard's have no words for."""
+"""This project's own OpenLineage facets, for what the standard ones cannot express."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ Facts = list[dict[str, Any]]
 
 @attr.define
 class RequestRunFacet(RunFacet):
-    """Who asked for a run, and why it was made; who had it cancelled."""
+    """Who requested a run, for which reason, and who cancelled it."""
 
     requester: str
     reason: str
@@ -25,7 +25,7 @@ class RequestRunFacet(RunFacet):
 
 @attr.define
 class SoftwareRunFacet(RunFacet):
-    """The container image or else the program's code, its sha256, and the parameters with theirs."""
+    """The container image, or the program's code, with its sha256, and the parameters with theirs."""
 
     name: str
     version: str
@@ -37,28 +37,28 @@ class SoftwareRunFacet(RunFacet):
 
 @attr.define
 class AttemptsRunFacet(RunFacet):
-    """All tries at a run, failed ones with their reason."""
+    """All attempts of a run, failed ones with their reason."""
 
     attempts: Facts
 
 
 @attr.define
 class QualityRunFacet(RunFacet):
-    """What the limits in force say of a run, with waivers."""
+    """The results of a run's current quality checks, with waivers."""
 
     checks: Facts
 
 
 @attr.define
 class TaintsRunFacet(RunFacet):
-    """The taints of what a run has read, standing or lifted."""
+    """The taints of a run's inputs, lifted ones included."""
 
     taints: Facts
 
 
 @attr.define
 class RegenerationRunFacet(RunFacet):
-    """Of which run one was to make purged products again, and whether it has made just the same."""
+    """The run whose purged products a run was to regenerate, and whether it produced identical files."""
 
     regenerates: int
     restored: bool
@@ -66,13 +66,13 @@ class RegenerationRunFacet(RunFacet):
 
 @attr.define
 class SupersededDatasetFacet(DatasetFacet):
-    """The number of the product that a later run made in this one's place."""
+    """The number of the product of a later run that replaces this one."""
 
     product: int
 
 
 def house_facets(record: ProvenanceRecord, run: RunRecord) -> dict[str, RunFacet]:
-    """Return the facets that tell what is known of a run now."""
+    """Return this project's facets of a run, by name."""
     software, config = record.software[run.software_id], record.configs[run.config_id]
     facets: dict[str, RunFacet] = {
         "ccat_request": RequestRunFacet(

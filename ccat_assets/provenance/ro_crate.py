@@ -19,7 +19,7 @@ from ccat_models.tables.base import ProductId
 WORKFLOW_FILE = "pipeline.yaml"
 NO_LICENSE = "not stated"
 _RUN_TERMS, _PROV = "https://w3id.org/ro/terms/workflow-run#", "http://www.w3.org/ns/prov#"
-# What RO-Crate 1.1's own context does not know; the profile's would have to be fetched by every reader.
+# Terms that RO-Crate 1.1's own context lacks. A reference to the profile's context would make every reader fetch it.
 _TERMS = {
     **{name: _RUN_TERMS + name for name in ("containerImage", "ContainerImage", "sha256", "resourceUsage")},
     **{name: _PROV + name for name in ("wasRevisionOf", "wasInvalidatedBy")},
@@ -34,7 +34,7 @@ _PROFILES = {
 
 @dataclass(frozen=True)
 class CrateContent:
-    """What a crate holds besides the record: the pipeline's declaration, and files of products to be copied."""
+    """What a crate contains besides the record: the pipeline's declaration, and files of products to be copied."""
 
     declaration: str
     written_at: datetime
@@ -43,7 +43,7 @@ class CrateContent:
 
 
 def crate_of(record: ProvenanceRecord, content: CrateContent) -> Entities:
-    """Return the crate, not written yet; raise Refused for a record without runs, of which no crate can tell."""
+    """Return the crate, not written yet; raise Refused for a record without runs, as a run crate needs one."""
     if not record.runs:
         raise Refused(f"{record.scope.kind.value} {record.scope.name}: has no runs, and a run crate is about runs")
     entities = Entities(_TERMS)
@@ -125,7 +125,7 @@ def _add_tools(entities: Entities, record: ProvenanceRecord) -> None:
 
 
 def _add_products(entities: Entities, record: ProvenanceRecord, content: CrateContent) -> dict[ProductId, str]:
-    """Add products as files to be copied, or as files elsewhere; return their identifiers."""
+    """Add products as files of the crate, or as references to files elsewhere; return their identifiers."""
     places = {product.id: _identifier(product, content) for product in record.products.values()}
     replaced = defaultdict[ProductId | None, list[str]](list)
     for product in record.products.values():
@@ -150,7 +150,7 @@ def _add_products(entities: Entities, record: ProvenanceRecord, content: CrateCo
 
 
 def place_of(product: ProductRecord) -> str:
-    """Return where a product's file lies in a crate that holds it."""
+    """Return the path of a product's file inside a crate."""
     return f"products/{product.id}/{product.path}"
 
 
@@ -192,7 +192,7 @@ def _add_raw_data(entities: Entities, record: ProvenanceRecord) -> None:
 
 
 def _add_whole(entities: Entities, record: ProvenanceRecord, files: Mapping[ProductId, str]) -> list[str]:
-    """Add the execution of the whole workflow, and that the orchestrator organised it."""
+    """Add the execution of the whole workflow, and its organisation by the orchestrator."""
     last = record.runs[record.scope.run_id or max(record.runs)]
     execution = entities.add(
         "#execution",

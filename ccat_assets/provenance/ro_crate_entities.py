@@ -1,4 +1,4 @@
-"""Entities of an RO-Crate, added by identifier, type and what is known of them."""
+"""Entities of an RO-Crate, added with an identifier, a type and properties."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -23,19 +23,19 @@ def refs(identifiers: Iterable[str]) -> list[Reference]:
 
 
 class Entities:
-    """A crate under construction; what is None or empty is left out."""
+    """A crate under construction; properties that are None or empty are left out."""
 
     def __init__(self, terms: Mapping[str, str]) -> None:
         self.crate = ROCrate(version="1.1")
         self.crate.metadata.extra_terms.update(terms)
 
     def describe(self, **values: Any) -> None:
-        """Set what is known of the crate as a whole."""
+        """Set properties of the crate as a whole."""
         for name, value in _known(values).items():
             self.crate.root_dataset[name] = value
 
     def add(self, identifier: str, kind: str | list[str], /, **values: Any) -> str:
-        """Add something that is no file of the crate; return its identifier."""
+        """Add an entity that is not a file; return its identifier."""
         entity = ContextEntity(self.crate, identifier, properties={"@type": kind, **_known(values)})
         self.crate.add(entity)
         return identifier
@@ -46,7 +46,7 @@ class Entities:
         return identifier
 
     def add_file(self, source: Path | bytes, place: str, kind: str | list[str] = "File", /, **values: Any) -> str:
-        """Add a file, to be copied to a place in the crate; return its identifier."""
+        """Add a file, to be copied to a path in the crate; return its identifier."""
         properties = {"@type": kind, **_known(values)}
         content = BytesIO(source) if isinstance(source, bytes) else source
         identifier: str = self.crate.add_file(content, place, properties=properties).id

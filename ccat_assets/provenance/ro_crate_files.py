@@ -1,4 +1,4 @@
-"""The files of products in an RO-Crate: copied from this machine's disks, as they were registered or not at all."""
+"""The files of products in an RO-Crate: copied from this machine's disks, and only if they are as registered."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 def declaration_of(session: Session, record: ProvenanceRecord) -> str:
-    """Return the declaration of the record's pipeline, as the revision of its last run has it."""
+    """Return the declaration of the record's pipeline, in the revision of its last run."""
     revision = max((step.revision for step in record.steps.values()), default=None)
     return export(session, record.scope.pipeline, revision)
 
@@ -28,9 +28,9 @@ def declaration_of(session: Session, record: ProvenanceRecord) -> str:
 def write_crate(
     record: ProvenanceRecord, declaration: str, copies: CopiesHere, directory: Path, *, license_text: str, now: datetime
 ) -> None:
-    """Write a crate into an empty directory, with the files that there are copies of.
+    """Write a crate into an empty directory, with the files of the products that have copies.
 
-    Raises Refused for a copy that is not what is registered.
+    Raises Refused for a file that is gone, cannot be read, or differs from what is registered.
     """
     files = {
         product_id: _take(record.products[product_id], root, path, directory)
@@ -41,7 +41,7 @@ def write_crate(
 
 
 def missing(record: ProvenanceRecord, copies: Collection[ProductId]) -> list[ProductRecord]:
-    """Return the products whose files a crate can only refer to."""
+    """Return the products that have no copy: a crate only refers to their files."""
     return [product for product in record.products.values() if product.id not in copies]
 
 

@@ -1,4 +1,4 @@
-"""What people and limits say of runs and packages, in an RO-Crate: checks, waivers and taints."""
+"""Checks, waivers and taints in an RO-Crate."""
 
 from ccat_assets.provenance import names
 from ccat_assets.provenance.ro_crate_entities import Entities, ref, refs
@@ -33,7 +33,7 @@ def add_reviews(entities: Entities, record: ProvenanceRecord) -> list[str]:
 
 
 def add_check(entities: Entities, check: CheckRecord) -> str:
-    """Add what a declared limit says of a run; return its identifier."""
+    """Add the result of a quality check; return its identifier."""
     verdict = "passed" if check.passed else "failed, blocking" if check.blocking else "failed"
     return entities.add(
         f"#check-{check.id}",
@@ -64,9 +64,9 @@ def _add_waiver(entities: Entities, run: RunRecord, check: CheckRecord) -> str:
 
 def _add_taint(entities: Entities, record: ProvenanceRecord, taint: TaintRecord) -> list[str]:
     packages = record.contents_of(taint.package_id)
-    said = [("taint", taint.tainted_by, taint.tainted_at, taint.reason)]
+    reviews = [("taint", taint.tainted_by, taint.tainted_at, taint.reason)]
     if taint.lifted_by is not None:
-        said.append(("lifted-taint", taint.lifted_by, taint.lifted_at or taint.tainted_at, "the taint is lifted"))
+        reviews.append(("lifted-taint", taint.lifted_by, taint.lifted_at or taint.tainted_at, "the taint is lifted"))
     return [
         entities.add(
             f"#{word}-{taint.id}",
@@ -78,5 +78,5 @@ def _add_taint(entities: Entities, record: ProvenanceRecord, taint: TaintRecord)
             endTime=at,
             actionStatus="http://schema.org/CompletedActionStatus",
         )
-        for word, by, at, why in said
+        for word, by, at, why in reviews
     ]

@@ -10,7 +10,7 @@ from ccat_models.tables.base import ProductId
 from ccat_models.tables.execution import RunStatus
 
 ENGINE = f"#{names.ORCHESTRATOR}"
-_STATUS = {  # schema.org has no word for what was cancelled
+_STATUS = {  # schema.org has no status for cancelled actions
     RunStatus.COMPLETED: "http://schema.org/CompletedActionStatus",
     RunStatus.FAILED: "http://schema.org/FailedActionStatus",
     RunStatus.CANCELLED: "http://schema.org/FailedActionStatus",
@@ -24,7 +24,7 @@ def software_id(number: int) -> str:
 
 
 def status_of(run: RunRecord) -> str:
-    """Return a run's status in schema.org's words."""
+    """Return a run's status in schema.org's terms."""
     return _STATUS.get(run.status, _ACTIVE)
 
 
@@ -56,7 +56,7 @@ def add_run(entities: Entities, record: ProvenanceRecord, run: RunRecord, files:
 
 
 def _regenerates(entities: Entities, run: RunRecord) -> list[str]:
-    """Add, where a run was to make another's products again, which, and whether they are there again."""
+    """Add which run's products a run was to regenerate, and whether it restored them; nothing for other runs."""
     if run.regenerates is None:
         return []
     identifier = f"#{names.run_name(run.id)}-regenerates"

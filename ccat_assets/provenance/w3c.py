@@ -8,7 +8,7 @@ from prov.model import ProvDocument
 
 from ccat_assets.provenance import names
 from ccat_assets.provenance.w3c_reviews import add_reviews
-from ccat_assets.provenance.w3c_terms import LABEL, ROLE, TERM, THING, TYPE, said, thing
+from ccat_assets.provenance.w3c_terms import LABEL, ROLE, TERM, THING, TYPE, terms, thing
 from ccat_models.lineage.record import AttemptRecord, ProductRecord, ProvenanceRecord, RunRecord
 from ccat_models.lineage.record_packages import PackageRecord
 from ccat_models.tables.products import DataProductType
@@ -16,21 +16,21 @@ from ccat_models.tables.space import SpaceState
 
 
 def prov_json(record: ProvenanceRecord) -> str:
-    """Return the record as PROV-JSON; the same record gives the same text."""
+    """Return the record as PROV-JSON; the same record always gives the same text."""
     text = document_of(record).serialize(format="json")
     return json.dumps(json.loads(text or "{}"), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def prov_n(record: ProvenanceRecord) -> str:
-    """Return the record as PROV-N; the same record gives the same text."""
+    """Return the record as PROV-N; the same record always gives the same text."""
     return f"{document_of(record).get_provn()}\n"
 
 
 def document_of(record: ProvenanceRecord) -> ProvDocument:
     """Return the record as a PROV document.
 
-    A run is an activity that its step's revision is the plan of; its attempts are activities that it started. What a
-    taint that stands touches is invalidated, what a later run made again is revised.
+    A run is an activity whose plan is the revision of its step; its attempts are activities that it started. Entities
+    with a taint that is not lifted are invalidated. Products that a later run replaced are revised.
     """
     document = ProvDocument()
     for namespace in (TERM, THING):
@@ -51,10 +51,10 @@ def document_of(record: ProvenanceRecord) -> ProvDocument:
 
 
 def _add_agents(document: ProvDocument, record: ProvenanceRecord) -> None:
-    software = said("Orchestrator", {"version": names.orchestrator_version()})
+    software = terms("Orchestrator", {"version": names.orchestrator_version()})
     document.agent(thing(names.ORCHESTRATOR), {**software, TYPE: PROV["SoftwareAgent"]})
     for person in record.people:
-        document.agent(thing(names.person_name(person)), {**said("Person", {}), TYPE: PROV["Person"], LABEL: person})
+        document.agent(thing(names.person_name(person)), {**terms("Person", {}), TYPE: PROV["Person"], LABEL: person})
 
 
 def _add_plans(document: ProvDocument, record: ProvenanceRecord) -> None:
@@ -62,29 +62,29 @@ def _add_plans(document: ProvDocument, record: ProvenanceRecord) -> None:
         name = thing(names.step_name(step.id))
         values: dict[str, Any] = {"pipeline": step.pipeline, "step": step.step, "revision": step.revision}
         values |= {"description": step.description or None, "appliedAt": step.applied_at}
-        document.entity(name, {**said("StepRevision", values), TYPE: PROV["Plan"]})
+        document.entity(name, {**terms("StepRevision", values), TYPE: PROV["Plan"]})
         document.attribution(name, thing(names.person_name(step.applied_by)))
     for software in record.software.values():
         values = {"software": software.name, "version": software.version, "image": software.image_reference}
         values |= {"imageSha256": software.image_sha256, "codeSha256": software.code_sha256}
         values |= {"command": json.dumps(software.command) if software.command else None}
-        document.entity(thing(names.software_name(software.id)), said("SoftwareVersion", values))
+        document.entity(thing(names.software_name(software.id)), terms("SoftwareVersion", values))
     for config in record.configs.values():
         parameters = json.dumps(config.parameters, sort_keys=True, ensure_ascii=False)
         values = {"sha256": config.config_hash, "parameters": parameters}
-        document.entity(thing(names.config_name(config.id)), said("Configuration", values))
+        document.entity(thing(names.config_name(config.id)), terms("Configuration", values))
 
 
 def _add_package(document: ProvDocument, package: PackageRecord) -> None:
     name = thing(names.package_name(package.content))
     values: dict[str, Any] = {"package": package.name, "checksum": package.checksum or None}
     values |= {"state": package.state.value, "archivedAt": package.archived_at, "replacedBy": package.replaced_by}
-    attributes = said("RawDataPackage", values)
+    attributes = terms("RawDataPackage", values)
     document.entity(name, {**attributes, TYPE: PROV["Collection"], LABEL: package.name})
     for file in package.files:
         member = thing(f"file-{file.id}")
         values = {"path": file.path, "sizeBytes": file.size_bytes, "sha256": file.sha256}
-        document.entity(member, said("RawDataFile", values))
+        document.entity(member, terms("RawDataFile", values))
         document.membership(name, member)
 
 
@@ -101,7 +101,7 @@ def _add_product(document: ProvDocument, product: ProductRecord) -> None:
         "restoredByRun": product.restored_by,
         "madeByRun": product.run_id,
     }
-    attributes = {**said("DataProduct", values), LABEL: product.name}
+    attributes = {**terms("DataProduct", values), LABEL: product.name}
     document.entity(thing(names.product_name(product.id)), attributes)
 
 
@@ -119,7 +119,7 @@ def _add_run(document: ProvDocument, record: ProvenanceRecord, run: RunRecord) -
         "failureMessage": run.failure_message,
         "history": " ".join(f"{change.at.isoformat()}={change.after}" for change in run.history) or None,
     }
-    document.activity(name, run.started_at, run.ended_at, said("Run", values))
+    document.activity(name, run.started_at, run.ended_at, terms("Run", values))
     _add_responsibility(document, run)
     _add_usage(document, run)
     if run.regenerates is not None and run.regenerates in record.runs:
@@ -153,7 +153,7 @@ def _add_usage(document: ProvDocument, run: RunRecord) -> None:
     used += [(names.package_name(link.content), "raw data", link.checksum) for link in run.packages]
     used += [(names.product_name(link.product_id), "upstream product", link.sha256) for link in run.products]
     for entity, role, checksum in used:
-        attributes = {**said("Usage", {"checksumRead": checksum}), ROLE: role}
+        attributes = {**terms("Usage", {"checksumRead": checksum}), ROLE: role}
         document.usage(name, thing(entity), None, None, attributes)
 
 
@@ -174,7 +174,7 @@ def _add_attempt(document: ProvDocument, run: RunRecord, attempt: AttemptRecord)
         "evidence": json.dumps(attempt.evidence, sort_keys=True) if attempt.evidence else None,
     }
     name, whole = thing(names.attempt_name(run.id, attempt.number)), thing(names.run_name(run.id))
-    document.activity(name, attempt.started_at, attempt.finished_at, said("Attempt", values))
+    document.activity(name, attempt.started_at, attempt.finished_at, terms("Attempt", values))
     document.start(name, None, whole, attempt.started_at or attempt.created_at)
     document.communication(name, whole)
 

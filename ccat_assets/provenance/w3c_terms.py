@@ -1,4 +1,4 @@
-"""The names that a PROV document uses: things by their number, kinds and values in the house's own terms."""
+"""The names in a PROV document: things of the record, and this project's own terms for their types and attributes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def thing(name: str) -> QualifiedName:
     return THING[name]
 
 
-def said(kind: str, values: Mapping[str, Any]) -> dict[Any, Any]:
-    """Return attributes in the house's terms, with the type; what is not known is left out."""
+def terms(kind: str, values: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return attributes in this project's terms, with the type; values that are None are left out."""
     stated = {TERM[name]: value for name, value in values.items() if value is not None}
     return {TYPE: TERM[kind], **stated}
