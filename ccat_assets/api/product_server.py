@@ -1,7 +1,7 @@
-"""Gives out the files of products to browsers, from this machine's disks: whole ones are as they were registered.
+"""Serves the files of products to browsers, from this machine's disks, and only files that are as registered.
 
-A small file is compared with its registered sha256 before anything of it is sent. A large one is while it is sent: if
-it is another one, its end is not sent and the connection breaks off, so that no browser takes it for the product.
+A small file is compared with its registered sha256 before it is sent. A large one is compared while it is sent: if it
+differs, its last block is not sent and the connection is closed, so that browsers report an incomplete download.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from resources.ops_db import OpsDb
 
 _BLOCK_BYTES = 1 << 20
 _SMALL_BYTES = 64 << 20  # read and compared in a fraction of a second
-# Shown by a browser itself; all others are downloaded. A product may be anything: nothing of it may run as ours.
+# Types that a browser displays; all others are downloaded. A product may contain scripts: none of them may run.
 _SHOWN = ("image/png", "image/jpeg", "text/plain", "application/json", "application/pdf")
 _SAFE = {
     "Content-Security-Policy": "sandbox; default-src 'none'; img-src 'self'; style-src 'unsafe-inline'",
@@ -38,29 +38,30 @@ _SAFE = {
 _LOG = logging.getLogger(__name__)
 
 
-class _NotGivenOut(Exception):
-    """Why a product's file is not given out, and with which status."""
+class _NotServed(Exception):
+    """Why a product's file is not served, with the HTTP status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
 
 
-class _Other(Exception):
-    """A file is not what is registered, and has been sent but for its end."""
+class _Differs(Exception):
+    """A file differs from what is registered; all but its last block has been sent."""
 
 
 def product_server(ops_db: OpsDb, *, small_bytes: int = _SMALL_BYTES) -> Starlette:
     """Return the application: GET /products/NUMBER[/PATH] answers with the product's file.
 
-    One of no more than `small_bytes` is compared before it is sent.
+    Files of at most `small_bytes` are compared before they are sent, larger ones meanwhile. An error is answered with
+    404 (no such product), 409 (the file differs), 410 (no file here) or 503 (it cannot be read now), and a reason.
     """
 
     def product(request: Request) -> Response:
         number = request.path_params["number"]
         try:
             return _file(ops_db, number, small_bytes)
-        except _NotGivenOut as problem:
+        except _NotServed as problem:
             return PlainTextResponse(f"product {number}: {problem}\n", status_code=problem.status)
 
     return Starlette(routes=[Route("/products/{number}", product), Route("/products/{number}/{path:path}", product)])
@@ -71,12 +72,12 @@ def _file(ops_db: OpsDb, text: str, small_bytes: int) -> Response:
         number = number_in(text)
         product = None if number is None else find_registered(session, ProductId(number))
         if product is None:
-            raise _NotGivenOut(404, "no such product")
+            raise _NotServed(404, "no such product")
         found = disk_copies(session, product.id)
     here = [(root, path) for path, status, root, host in found if status in READABLE and not host]
     if not here:
         where = ", ".join(f"{host or 'this machine'}: {status.value}" for _, status, _, host in found)
-        raise _NotGivenOut(410, f"no copy on a disk of this machine ({where or 'no copy at all'})")
+        raise _NotServed(410, f"no copy on a disk of this machine ({where or 'no copy at all'})")
     return _response(product, _open(product, *here[0]), is_small=product.size_bytes <= small_bytes)
 
 
@@ -84,14 +85,14 @@ def _open(product: DataProduct, root: str, path: str) -> BufferedReader:
     try:
         handle = open_inside(os.fsencode(root), path)
     except OSError as error:
-        raise _NotGivenOut(503, f"its file cannot be read now: {error}") from error
+        raise _NotServed(503, f"its file cannot be read now: {error}") from error
     if handle is None:
-        raise _NotGivenOut(410, f"its file is gone from {root}")
+        raise _NotServed(410, f"its file is gone from {root}")
     file = os.fdopen(handle, "rb")
     size = os.fstat(handle).st_size
     if size != product.size_bytes:
         file.close()
-        raise _NotGivenOut(409, f"its file has {size} bytes, registered with {product.size_bytes}: `ccat verify`")
+        raise _NotServed(409, f"its file has {size} bytes, registered with {product.size_bytes}: `ccat verify`")
     return file
 
 
@@ -100,7 +101,7 @@ def _response(product: DataProduct, file: BufferedReader, *, is_small: bool) -> 
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != product.sha256:
             file.close()
-            raise _NotGivenOut(409, f"its file has sha256 {found}, registered with {product.sha256}: `ccat verify`")
+            raise _NotServed(409, f"its file has sha256 {found}, registered with {product.sha256}: `ccat verify`")
         file.seek(0)
     name = PurePosixPath(product.path).name
     kind = "text/plain" if name.endswith(".log") else mimetypes.guess_type(name)[0] or "application/octet-stream"
@@ -109,13 +110,13 @@ def _response(product: DataProduct, file: BufferedReader, *, is_small: bool) -> 
         **_SAFE,
         "Content-Length": str(product.size_bytes),
         "Content-Disposition": f"{way}; filename*=UTF-8''{quote(name)}",
-        **({"ETag": f'"{product.sha256}"'} if is_small else {}),  # of a large one nobody knows yet that it is true
+        **({"ETag": f'"{product.sha256}"'} if is_small else {}),  # a large one is not compared yet
     }
     return StreamingResponse(_blocks(product, file), media_type=kind, headers=headers)
 
 
 def _blocks(product: DataProduct, file: BufferedReader) -> Iterator[bytes]:
-    """Yield what a file holds, the last block only once the whole is known to be what is registered."""
+    """Yield the blocks of a file, the last one only once the checksum of the whole is the registered one."""
     digest = hashlib.sha256()
     with file:
         block = file.read(_BLOCK_BYTES)
@@ -129,5 +130,5 @@ def _blocks(product: DataProduct, file: BufferedReader) -> Iterator[bytes]:
                 f"product {product.id}: its file has sha256 {digest.hexdigest()}, registered with {product.sha256}"
             )
             _LOG.error("%s: not sent to its end: `ccat verify %s`", problem, product.id)
-            raise _Other(problem)
+            raise _Differs(problem)
         yield block

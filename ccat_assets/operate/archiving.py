@@ -1,4 +1,4 @@
-"""A package from this machine's disk into an archive: packed into one tar, copied in, read back, recorded."""
+"""Archives a package from this machine's disk: packed into one tar, copied, read back, recorded."""
 
 import hashlib
 import tarfile
@@ -22,7 +22,7 @@ from resources.archive.stager import staged_name
 
 @dataclass(frozen=True)
 class Archived:
-    """What became of a package that was to be archived; `copied` is false where it was there already."""
+    """The archived copy of a package; `copied` is False where it existed already."""
 
     package: str
     location: str
@@ -31,9 +31,9 @@ class Archived:
 
 
 def archive_packages(app: Application, names: Sequence[str], to: str) -> list[Archived]:
-    """Archive packages one after another; again copies none that is there.
+    """Archive packages one after another; those that the archive has already are not copied.
 
-    Raises NotFound or Refused before anything is copied; a copy that breaks off is gone on with by the next call.
+    Raises NotFound or Refused before anything is copied. A copy that breaks off is resumed by the next call.
     """
     location_id = app.cluster.location_id
     with app.ops_db.read() as session:
@@ -42,12 +42,12 @@ def archive_packages(app: Application, names: Sequence[str], to: str) -> list[Ar
         packages = [find_package(session, name) for name in names]
         there = {package.id: readable_copy(session, package.id, location.id) for package in packages}
         files = {package.id: files_of(session, package.id) for package in packages}
-        lying = readable_directories(session, [package.id for package in packages], location_id)
-    directories = {package_id: directory for (package_id, _), directory in lying.items()}
+        unpacked = readable_directories(session, [package.id for package in packages], location_id)
+    directories = {package_id: directory for (package_id, _), directory in unpacked.items()}
     wanted = [package for package in packages if there[package.id] is None]
     for package in wanted:
         if package.id not in directories or not Path(directories[package.id]).is_dir():
-            raise Refused(f"package {package.name}: lies unpacked on no disk of this machine")
+            raise Refused(f"package {package.name}: its unpacked files are on no disk of this machine")
     archive, done = archive_of(app.settings, location), []
     for package in packages:
         copy = there[package.id]
@@ -77,28 +77,28 @@ def _archive(
         tar = Path(scratch) / "package.tar"
         pack(directory, files, tar)
         archive.put(tar, path)
-    with app.ops_db.request() as session:  # in which packages are delivered, too
+    with app.ops_db.request() as session:  # as for ingesting, which may change the package
         record_archived(session, (package.id, checksum), location.id, path, app.clock())
     return path
 
 
 def pack(directory: Path, files: Sequence[RawDataFile], tar: Path) -> None:
-    """Write registered files into a tar that is the same whenever it is written.
+    """Write registered files into a tar; the same files always give the same bytes.
 
-    Raises Refused for a file that is not the registered one.
+    Raises Refused for a file that differs from the registered one, and where the disk has no space.
     """
     try:
         with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT) as writer:
             for file in files:
                 _add(writer, directory / file.path, file)
     except OSError as error:
-        raise Refused(f"{tar}: {error.strerror}: packing takes as much room there as the package has") from error
+        raise Refused(f"{tar}: {error.strerror}: packing needs as much space there as the package takes") from error
 
 
 def _add(writer: tarfile.TarFile, path: Path, file: RawDataFile) -> None:
     member = tarfile.TarInfo(file.path)
     member.size = file.size_bytes
-    with _told(path):
+    with _naming(path):
         found, opened = path.stat().st_size, path.open("rb")
     with opened:
         read = _Hashed(opened, path)
@@ -111,8 +111,8 @@ def _add(writer: tarfile.TarFile, path: Path, file: RawDataFile) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Tell what is wrong with a file that is to be packed, not with the tar."""
+def _naming(path: Path) -> Iterator[None]:
+    """Raise Refused that names the file to be packed for an OSError, which would not name it."""
     try:
         yield
     except OSError as error:
@@ -120,7 +120,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 class _Hashed:
-    """A file that knows the sha256 of what was read of it."""
+    """A file, with the sha256 of the bytes that were read from it."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file = file
@@ -129,12 +129,12 @@ class _Hashed:
 
     def read(self, count: int = -1) -> bytes:
         """Return the next bytes."""
-        with _told(self._path):
+        with _naming(self._path):
             block = self._file.read(count)
         self._found.update(block)
         return block
 
     @property
     def sha256(self) -> str:
-        """Return the checksum of what was read so far."""
+        """Return the checksum of the bytes that were read so far."""
         return self._found.hexdigest()

@@ -24,7 +24,7 @@ _LONG = timedelta(days=1)
 
 
 def checkup(loaded: Loaded) -> list[Finding]:
-    """Look at this installation from the interpreter to the runs; change nothing."""
+    """Check this installation, from the interpreter to the runs; change nothing."""
     app = Application(loaded.settings)
     settings = loaded.settings
     found = [_python()]
@@ -71,7 +71,7 @@ def _dagster(path: Path) -> Finding:
 
 def _apptainer() -> Finding:
     path = find_apptainer()
-    return Finding("apptainer", "ok" if path else "note", path or "not here: only plain processes can be run")
+    return Finding("apptainer", "ok" if path else "note", path or "not installed: only plain processes can be run")
 
 
 def _database(app: Application) -> Finding:
@@ -95,8 +95,8 @@ def _location(app: Application) -> Finding:
 def _lease(app: Application) -> Finding:
     with app.ops_db.read() as session:
         held = held_leases(session)
-    said = [f"{lease.cluster} by {lease.holder}{' (gone)' if is_gone(lease.holder or '') else ''}" for lease in held]
-    return Finding("observer leases", "ok", "; ".join(said) or "none held")
+    holders = [f"{lease.cluster} by {lease.holder}{' (gone)' if is_gone(lease.holder or '') else ''}" for lease in held]
+    return Finding("observer leases", "ok", "; ".join(holders) or "none held")
 
 
 def _old_runs(app: Application) -> Finding:

@@ -1,4 +1,4 @@
-"""A configured Slurm cluster, looked at from the connection to a node's own view; leaves nothing behind."""
+"""Checks a configured Slurm cluster, from the connection to what a node sees; leaves nothing behind."""
 
 import secrets
 import time
@@ -22,16 +22,16 @@ _NODE_WAIT_SECONDS = 20
 _LARGEST_SKEW_SECONDS = 10.0
 _OLDEST_PYTHON = (3, 6)
 _FILE = ".doctor"
-_OF_A_JOB = "settings slurm_account, slurm_qos, slurm_constraint, slurm_options"
-_OF_THE_LINE = "settings ssh_host, ssh_port, ssh_user, ssh_key_file"
-# What a node sees: the shared directory, an interpreter for the wrapper, apptainer.
+_OF_JOBS = "settings slurm_account, slurm_qos, slurm_constraint, slurm_options"
+_OF_SSH = "settings ssh_host, ssh_port, ssh_user, ssh_key_file"
+# Prints what a node sees: the shared directory, an interpreter for the wrapper, apptainer.
 _PROBE = """
 from __future__ import print_function
 import subprocess, sys
 token, probe, apptainer = sys.argv[1:]
 print("python", "%d.%d" % sys.version_info[:2])
 try:
-    print("shared", open(probe).read() == token or "another file lies there")
+    print("shared", open(probe).read() == token or "another file is there")
 except EnvironmentError as error:
     print("shared", error.strerror)
 try:
@@ -61,7 +61,7 @@ class _Cluster:
 
 
 def cluster_findings(settings: Settings) -> Iterator[Finding]:
-    """Look at the cluster that the settings name, and stop where nothing further can be seen."""
+    """Check the cluster that the settings name; stop where later checks cannot work."""
     try:
         shell = shell_of(settings)
     except ResourceError as error:
@@ -82,21 +82,21 @@ def _findings(cluster: _Cluster) -> Iterator[Finding]:
     if partition is not None:
         yield partition
         options = _tried("job options", lambda: _options(cluster))
-        nobody_to_ask = partition.verdict == "note" and options.verdict == "broken"
-        yield replace(options, verdict="note") if nobody_to_ask else options
+        takes_no_jobs = partition.verdict == "note" and options.verdict == "broken"
+        yield replace(options, verdict="note") if takes_no_jobs else options
         yield _tried("accounting", lambda: _accounting(cluster))
     directories = (cluster.settings.workspace, cluster.settings.sif_cache)
     written = [_tried("directory", partial(_directory, cluster, path)) for path in directories]
     yield from written
     if partition is not None and partition.verdict == "note":
-        yield Finding("node", "note", "no node looked: none takes jobs")
+        yield Finding("node", "note", "not checked: no node takes jobs")
     elif partition is not None and written[0].verdict == "ok":
         yield from _node(cluster)
     yield from _cleared(cluster, directories)
 
 
 def _cleared(cluster: _Cluster, directories: Iterable[Path]) -> Iterator[Finding]:
-    """Remove the files that were written; tell of it only where that does not work."""
+    """Remove the files that were written; yield a finding only if that fails."""
     try:
         cluster.shell.run(["rm", "-f", *(str(path / _FILE) for path in directories)], timeout_seconds=_TIMEOUT_SECONDS)
     except ResourceError as error:
@@ -108,19 +108,19 @@ def _tried(what: str, look: Callable[[], Finding]) -> Finding:
         return look()
     except HostNotTrusted as error:
         remedy = "compare its key with the site's, then keep it in ssh_known_hosts"
-        return Finding(what, "broken", _mend(str(error), remedy if "host key" in str(error) else _OF_THE_LINE))
+        return Finding(what, "broken", _advise(str(error), remedy if "host key" in str(error) else _OF_SSH))
     except TransientError as error:
-        return Finding(what, "broken", _mend(str(error), _OF_THE_LINE))
+        return Finding(what, "broken", _advise(str(error), _OF_SSH))
     except (ResourceError, Malformed) as error:
         return Finding(what, "broken", str(error))
 
 
-def _mend(said: str, remedy: str) -> str:
-    return f"{said}; mend: {remedy}"
+def _advise(problem: str, remedy: str) -> str:
+    return f"{problem}; remedy: {remedy}"
 
 
-def _words_of(done: Completed) -> str:
-    """Return the end of what a command complained of."""
+def _complaint(done: Completed) -> str:
+    """Return the end of a command's standard error, or its exit code."""
     return done.stderr.strip()[-300:] or f"exit code {done.exit_code}"
 
 
@@ -132,22 +132,26 @@ def _connection(cluster: _Cluster) -> Finding:
     if there.exit_code or not there.stdout.strip().isdigit():
         return Finding("connection", "broken", f"{name}: date answers {there.stdout!r}{there.stderr!r}")
     skew_seconds = abs(int(there.stdout) - here)
-    said = f"{name} answers in {milliseconds:.0f} ms"
+    text = f"{name} answers in {milliseconds:.0f} ms"
     if skew_seconds > _LARGEST_SKEW_SECONDS:
-        return Finding("connection", "note", f"{said}; its clock is {skew_seconds:.0f} s off: mend its time service")
-    return Finding("connection", "ok", said)
+        return Finding("connection", "note", f"{text}; its clock is {skew_seconds:.0f} s off: check its time service")
+    return Finding("connection", "ok", text)
 
 
 def _controller(cluster: _Cluster) -> Finding:
     done = cluster.ask("scontrol", "show", "config")
     if done.exit_code:
         where = cluster.shell.host or "this machine"
-        return Finding("slurm", "broken", _mend(f"scontrol: {_words_of(done)}", f"is Slurm in the PATH of {where}?"))
+        return Finding("slurm", "broken", _advise(f"scontrol: {_complaint(done)}", f"is Slurm in the PATH of {where}?"))
     config = parse_config(done.stdout)
     wanted = cluster.settings.slurm_cluster
     if wanted and wanted != config.name:
-        said = f"cluster {config.name!r} answers, not {wanted!r}"
-        return Finding("slurm", "broken", _mend(said, "setting slurm_cluster, or ssh_host where it leads elsewhere"))
+        text = f"cluster {config.name!r} answers, not {wanted!r}"
+        return Finding(
+            "slurm",
+            "broken",
+            _advise(text, "setting slurm_cluster, or ssh_host if it names another cluster's login node"),
+        )
     limits = f"arrays of at most {config.largest_array} jobs"
     return Finding("slurm", "ok", f"cluster {config.name}, Slurm {config.version}; {limits}")
 
@@ -155,7 +159,7 @@ def _controller(cluster: _Cluster) -> Finding:
 def _partition(cluster: _Cluster) -> Finding:
     done = cluster.ask("sinfo", "-h", "-o", "%P|%a|%l|%F")
     if done.exit_code:
-        return Finding("partition", "broken", f"sinfo: {_words_of(done)}")
+        return Finding("partition", "broken", f"sinfo: {_complaint(done)}")
     rows = [line.split("|") for line in done.stdout.splitlines() if line.count("|") == 3]
     wanted = [name for name in (cluster.settings.slurm_partition or "").split(",") if name]
     names = sorted({row[0].rstrip("*") for row in rows})
@@ -163,22 +167,22 @@ def _partition(cluster: _Cluster) -> Finding:
     chosen = [row for row in rows if row[0].rstrip("*") in wanted or (not wanted and row[0].endswith("*"))]
     if unknown or not chosen:
         shown = f"no partition {unknown[0]!r}" if unknown else "no partition is the cluster's default"
-        return Finding("partition", "broken", _mend(shown, f"setting slurm_partition: one of {', '.join(names)}"))
+        return Finding("partition", "broken", _advise(shown, f"setting slurm_partition: one of {', '.join(names)}"))
     return _state_of(chosen)
 
 
 def _state_of(rows: Sequence[Sequence[str]]) -> Finding:
-    """Say how partitions are: jobs run in any of those that are named, as long as one of them is up."""
-    said, up, taking = [], False, 0
+    """Describe partitions: jobs run in any of those that are named, as long as one of them is up."""
+    descriptions, up, taking = [], False, 0
     for name, state, limit, nodes in rows:
         allocated, idle, _, total = nodes.split("/")  # and those that take no jobs
         taken = int(allocated) + int(idle)
-        said.append(f"{name.rstrip('*')} is {state}, {taken} of {total} nodes take jobs, time limit {limit}")
+        descriptions.append(f"{name.rstrip('*')} is {state}, {taken} of {total} nodes take jobs, time limit {limit}")
         up, taking = up or state == "up", taking + (taken if state == "up" else 0)
-    text = "; ".join(said)
+    text = "; ".join(descriptions)
     if not up:
-        return Finding("partition", "broken", _mend(text, "setting slurm_partition, or ask the cluster's operators"))
-    return Finding("partition", "ok" if taking else "note", text if taking else _mend(text, "`sinfo -R` says why"))
+        return Finding("partition", "broken", _advise(text, "setting slurm_partition, or ask the cluster's operators"))
+    return Finding("partition", "ok" if taking else "note", text if taking else _advise(text, "`sinfo -R` says why"))
 
 
 def _options_of_every_job(settings: Settings) -> list[str]:
@@ -188,12 +192,12 @@ def _options_of_every_job(settings: Settings) -> list[str]:
 
 
 def _options(cluster: _Cluster) -> Finding:
-    """Let Slurm itself judge the options that every job has, without submitting one."""
+    """Let Slurm check the options that every job has, without submitting one."""
     lines = _options_of_every_job(cluster.settings)
     done = cluster.ask("sbatch", "--test-only", "--time=1", *lines, "--wrap=true")
     if done.exit_code:
-        said = f"sbatch --test-only {' '.join(lines)}: {_words_of(done)}"
-        return Finding("job options", "broken", _mend(said, _OF_A_JOB))
+        text = f"sbatch --test-only {' '.join(lines)}: {_complaint(done)}"
+        return Finding("job options", "broken", _advise(text, _OF_JOBS))
     return Finding("job options", "ok", " ".join(lines) or "none")
 
 
@@ -201,12 +205,12 @@ def _accounting(cluster: _Cluster) -> Finding:
     done = cluster.ask("sacct", "-nPX", "-S", "now-1minute", "-o", "JobID")
     if done.exit_code == 0:
         return Finding("accounting", "ok", "sacct answers")
-    without = "works without; jobs that vanish after MinJobAge are then called lost, whatever ended them"
-    return Finding("accounting", "note", f"sacct: {_words_of(done)}: {without}")
+    without = "not needed; without it, jobs that vanish after MinJobAge are lost, whatever ended them"
+    return Finding("accounting", "note", f"sacct: {_complaint(done)}: {without}")
 
 
 def _directory(cluster: _Cluster, path: Path) -> Finding:
-    """Write a file and read it; what is written stays for the node to look at."""
+    """Write a file and read it back; it stays, for a node to read."""
     what = "workspace" if path == cluster.settings.workspace else "sif cache"
     name = "pipeline_base_dir" if what == "workspace" else "sif_cache_dir"
     remedy = f"setting {name}: a directory that {cluster.shell.host or 'this machine'} can write and all nodes see"
@@ -215,9 +219,11 @@ def _directory(cluster: _Cluster, path: Path) -> Finding:
         cluster.shell.write(path / _FILE, token)
         found = cluster.shell.read(path / _FILE, 100)
     except (ResourceError, OSError) as error:
-        return Finding(what, "broken", _mend(f"{path}: {error}", remedy))
+        return Finding(what, "broken", _advise(f"{path}: {error}", remedy))
     if found != token:
-        return Finding(what, "broken", _mend(f"{path}: what was written there is not what can be read", remedy))
+        return Finding(
+            what, "broken", _advise(f"{path}: a file that was written there is read back differently", remedy)
+        )
     done = cluster.shell.run(["df", "-Pk", str(path)], timeout_seconds=_TIMEOUT_SECONDS)
     free = done.stdout.splitlines()[-1].split() if done.exit_code == 0 else []
     room = f", {int(free[3]) / 1e6:.0f} GB free" if len(free) > 3 and free[3].isdigit() else ""
@@ -225,10 +231,10 @@ def _directory(cluster: _Cluster, path: Path) -> Finding:
 
 
 def _node(cluster: _Cluster) -> Iterator[Finding]:
-    """Run one short job, with the options and the setup of every job, that tells what a node sees."""
+    """Run one short job, with the options and the setup of every job, that prints what a node sees."""
     settings, token = cluster.settings, secrets.token_hex(8)
     probe = settings.workspace / _FILE
-    script = "\n".join(["echo looked", *settings.slurm_setup, 'exec "$@"'])
+    script = "\n".join(["echo started", *settings.slurm_setup, 'exec "$@"'])
     command = [settings.slurm_python, "-I", "-S", "-c", _PROBE, token, str(probe), settings.slurm_apptainer]
     words = [f"--immediate={_NODE_WAIT_SECONDS}", "--time=2", "--job-name=ccat-doctor", "--ntasks=1", "--quiet"]
     try:
@@ -238,8 +244,8 @@ def _node(cluster: _Cluster) -> Iterator[Finding]:
     except ResourceError as error:
         yield Finding("node", "note", f"no probe could be run: {error}")
         return
-    if "looked" not in done.stdout.splitlines():
-        yield Finding("node", "note", f"no node looked within {_NODE_WAIT_SECONDS} s: {_words_of(done)}")
+    if "started" not in done.stdout.splitlines():
+        yield Finding("node", "note", f"no node ran the probe within {_NODE_WAIT_SECONDS} s: {_complaint(done)}")
         return
     yield from _seen_by_node(settings, done)
 
@@ -248,19 +254,19 @@ def _seen_by_node(settings: Settings, done: Completed) -> Iterator[Finding]:
     seen = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     version = seen.get("python")
     if version is None:
-        said = f"{settings.slurm_python} cannot be run: {_words_of(done)}"
-        yield Finding("node python", "broken", _mend(said, "setting slurm_python"))
+        text = f"{settings.slurm_python} cannot be run: {_complaint(done)}"
+        yield Finding("node python", "broken", _advise(text, "setting slurm_python"))
         return
-    said = f"{settings.slurm_python} is {version}"
+    text = f"{settings.slurm_python} is {version}"
     old = tuple(map(int, version.split("."))) < _OLDEST_PYTHON
-    yield Finding("node python", "broken" if old else "ok", _mend(said, "setting slurm_python: 3.6") if old else said)
+    yield Finding("node python", "broken" if old else "ok", _advise(text, "setting slurm_python: 3.6") if old else text)
     remedy = "setting pipeline_base_dir: a directory on a disk that all nodes see"
     if seen.get("shared") == "True":
         yield Finding("shared directory", "ok", f"nodes see {settings.workspace}")
     else:
-        said = f"nodes do not see what was written to {settings.workspace}: {seen.get('shared')}"
-        yield Finding("shared directory", "broken", _mend(said, remedy))
-    said = seen.get("apptainer", "missing: it did not end")
-    there = not said.startswith("missing")
+        text = f"nodes do not see what was written to {settings.workspace}: {seen.get('shared')}"
+        yield Finding("shared directory", "broken", _advise(text, remedy))
+    text = seen.get("apptainer", "missing: it did not end")
+    there = not text.startswith("missing")
     remedy = "setting slurm_apptainer, or slurm_setup with a module load"
-    yield Finding("node apptainer", "ok" if there else "broken", said if there else _mend(said, remedy))
+    yield Finding("node apptainer", "ok" if there else "broken", text if there else _advise(text, remedy))

@@ -15,14 +15,14 @@ OPTION_CHECKS: OptionChecks = {"slurm": slurm_options.check}
 
 
 def plan_file(app: Application, file: Path) -> Change:
-    """Return what applying a pipeline's file would change; raise InvalidDeclaration or Refused as applying does."""
+    """Return what applying a pipeline's file would change; raise InvalidDeclaration or Refused as `apply_file` does."""
     declaration = read_file(file)
     with app.ops_db.read() as session:
         return plan_apply(session, declaration, code_digests=digests_of(declaration, file))
 
 
 def apply_file(app: Application, file: Path) -> Applied:
-    """Apply a pipeline's file in one transaction; raise InvalidDeclaration or Refused with nothing changed."""
+    """Apply a pipeline's file in one transaction; raise InvalidDeclaration or Refused, with nothing changed."""
     declaration = read_file(file)
     digests = digests_of(declaration, file)
     with app.ops_db.request(judging=True) as session:
@@ -30,7 +30,7 @@ def apply_file(app: Application, file: Path) -> Applied:
 
 
 def read_file(file: Path) -> PipelineDeclaration:
-    """Return the declaration in a pipeline's file; raise InvalidDeclaration naming every problem and its place."""
+    """Return the declaration in a pipeline's file; raise InvalidDeclaration with every problem and its line."""
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:

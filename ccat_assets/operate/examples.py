@@ -1,4 +1,4 @@
-"""The examples that come with the project, found by name; a simulator is imported when it is used."""
+"""The examples that come with the project. A simulator is imported only when it is used."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -30,7 +30,7 @@ def make_catalogue(app: Application, example: str, source: Path, until: str | No
 
 
 def observe_chai(app: Application, scans: int) -> Path:
-    """Observe NGC253 with the CHAI simulator; return the folder with the catalogue."""
+    """Simulate scans of NGC253 with CHAI; return the folder with the catalogue."""
     folder = app.settings.home / "archive" / "chai"
     observe: Callable[..., Any] = import_module("examples.chai.observe").observe
     observe(folder, scans=scans)
@@ -38,7 +38,7 @@ def observe_chai(app: Application, scans: int) -> Path:
 
 
 def observe_site_pwv(app: Application) -> Path:
-    """Make up three months of water vapour; return the folder with the catalogue."""
+    """Simulate three months of water vapour; return the folder with the catalogue."""
     source = app.settings.home / "archive" / "site-pwv-made-up"
     synthesise: Callable[..., Path] = import_module("examples.site_pwv.site_pwv_synthetic").synthesise
     synthesise(source)

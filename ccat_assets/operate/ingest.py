@@ -15,9 +15,10 @@ CATALOGUE = "catalogue.json"
 
 
 def ingest_folder(app: Application, folder: Path) -> IngestReport:
-    """Register what a folder's catalogue.json lists, measuring every file; the folder becomes a data location.
+    """Register what a folder's catalogue.json lists; the folder becomes a data location.
 
-    Raises InvalidDeclaration naming the place in the catalogue or the missing directory, with nothing changed.
+    The size and sha256 of every file are computed. Raises InvalidDeclaration naming the place in the catalogue or the
+    missing directory, with nothing changed.
     """
     folder = folder.resolve()
     file = folder / CATALOGUE

@@ -13,13 +13,13 @@ _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.d
 
 
 def initialise(app: Application) -> list[str]:
-    """Make what is missing below CCAT_HOME and in ops-db; return what was done, nothing the second time.
+    """Create what is missing below CCAT_HOME and in ops-db; return what was done, an empty list if nothing.
 
-    Raises Refused where the database's own location named "local" lies somewhere else than these settings say.
+    Raises Refused where the data location "local" in ops-db has another path than the settings.
     """
     settings, done = app.settings, []
     here = [settings.home, settings.dagster_directory, settings.home / "logs"]
-    if not settings.ssh_host:  # else it lies where the login node sees it, and is made there when it is needed
+    if not settings.ssh_host:  # else it is on the cluster, and is made there when it is needed
         here.append(settings.workspace)
     for directory in here:
         if not directory.is_dir():
@@ -45,15 +45,15 @@ def _instance(home: Path) -> list[str]:
 
 
 def _is_embedded(file: Path) -> bool:
-    """Say whether Dagster keeps everything below its home, as it does where no storage is named."""
+    """Say whether Dagster keeps everything below its home, as it does where its configuration names no storage."""
     names = [line.partition(":")[0] for line in file.read_text(encoding="utf-8").splitlines()]
     return not any(name.endswith("storage") and not name.startswith((" ", "#")) for name in names)
 
 
 def _make_databases(home: Path) -> None:
-    """Make Dagster's databases before two programs do so at once: both would stamp their revision, and one would die.
+    """Create Dagster's databases; takes a second or two.
 
-    It takes a second or two.
+    If two programs create them at the same time, both insert the revision, and one of them fails.
     """
     import dagster  # noqa: PLC0415 - takes a second to import, and is needed once
 
@@ -68,8 +68,8 @@ def _places(session: Session, workspace: str) -> list[str]:
     if location is not None:
         if location.path != workspace:
             raise Refused(
-                f"data location {LOCAL_LOCATION!r} of ops-db lies in {location.path}, but pipeline_base_dir is "
-                f"{workspace}: products would be lost from sight"
+                f"data location {LOCAL_LOCATION!r} of ops-db is {location.path}, but pipeline_base_dir is "
+                f"{workspace}: products would not be found"
             )
         return []
     kind = LocationType.PROCESSING

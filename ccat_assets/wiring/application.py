@@ -1,4 +1,4 @@
-"""The composition root: settings in, working parts out; everything is wired here and once."""
+"""The composition root: makes the parts of the program from the settings, each once."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,12 +27,12 @@ class Application:
 
     @cached_property
     def ops_db(self) -> OpsDb:
-        """Return the database as it is, migrated or not."""
+        """Return the database, whether it is migrated or not."""
         return OpsDb(self.settings.ops_db_url)
 
     @cached_property
     def cluster(self) -> "Cluster":
-        """Return where this process runs jobs; raise Refused for a database that is not there or not current."""
+        """Return where this process runs jobs; raise Refused for a database that does not exist or is not current."""
         from ccat_assets.wiring.locations import cluster_of
 
         self.check_database()
@@ -40,13 +40,13 @@ class Application:
 
     @cached_property
     def executor(self) -> "Executor":
-        """Return what moves this cluster's runs on."""
+        """Return the executor, which advances this cluster's runs."""
         from resources.run.executor import Executor
 
         return Executor(self.cluster)
 
     def check_database(self) -> None:
-        """Raise Refused, saying what to do, where the database is missing or of another version."""
+        """Raise Refused, with the remedy, where the database is missing or of another version."""
         url = self.ops_db.url
         if self.ops_db.is_sqlite and url.database and not self.settings.home.joinpath(url.database).is_file():
             raise Refused(f"no ops-db at {url.database}: run `ccat init` first")

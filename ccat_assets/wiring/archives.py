@@ -1,4 +1,4 @@
-"""From a data location's row and the settings to the archive that it is."""
+"""Makes the archive of a data location, from its row and the settings."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from resources.archive.port import Archive
 
 
 def archive_of(settings: Settings, location: DataLocation) -> Archive:
-    """Return the archive at a location; opens no connection. Raises Refused for one of no known kind."""
+    """Return the archive at a location; opens no connection. Raises Refused for an unknown type of storage."""
     if isinstance(location, S3DataLocation):
         return _s3_archive(settings, location)
     if isinstance(location, DiskDataLocation):

@@ -1,4 +1,4 @@
-"""From settings to the cluster that runs the jobs: this machine, or Slurm here or behind a login node."""
+"""Makes, from the settings, the cluster that runs the jobs: this machine, or Slurm here or behind a login node."""
 
 import getpass
 from dataclasses import replace
@@ -62,7 +62,7 @@ def shell_of(settings: Settings) -> Shell:
 
 
 def site_of(settings: Settings) -> Site:
-    """Return what every job's script has in common."""
+    """Return what the scripts of all jobs have in common."""
     return Site(
         base=settings.workspace,
         program=program_path(settings.workspace),

@@ -1,4 +1,4 @@
-"""Credentials for data locations in object stores, each from two variables that bear the location's name."""
+"""Credentials for data locations in object stores, from two environment variables named after the location."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ S3_VARIABLE = re.compile(r"CCAT_S3_(\w+)_(ACCESS_KEY_ID|SECRET_ACCESS_KEY)", re.
 
 
 class S3Credentials(BaseModel):
-    """What requests to one data location in an object store are signed with."""
+    """The keys that sign requests to one data location in an object store."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,7 +27,7 @@ def s3_variables(location: str) -> tuple[str, str]:
 
 
 def credentials_in(variables: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return the credentials by their access key's variable; raise InvalidDeclaration for half of them."""
+    """Return credentials by the name of their first variable; raise InvalidDeclaration if one of the two is missing."""
     found: dict[str, dict[str, str]] = {}
     for variable in sorted(variables):
         if match := S3_VARIABLE.fullmatch(variable):

@@ -45,16 +45,18 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Settings(BaseModel):
-    """Every value that an operator may set; paths left out lie below `home`."""
+    """Every value that an operator may set; paths that are left out are below `home`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
-    home: Path = Field(REPOSITORY / ".ccat", description="everything the program writes lies below")
+    home: Path = Field(REPOSITORY / ".ccat", description="directory below which the program writes everything")
     database_url: SecretStr | None = Field(None, description="ops-db; default: SQLite below home")
     dagster_home: Path | None = Field(None, description="DAGSTER_HOME; default: below home")
     hpc_backend: Literal["local", "slurm"] = Field("local", description="where jobs run")
     pipeline_base_dir: Path | None = Field(None, description="workspace of all runs; default: below home")
-    processing_location_id: int | None = Field(None, description="the data location served; default: named 'local'")
+    processing_location_id: int | None = Field(
+        None, description="data location whose runs are executed; default: 'local'"
+    )
     slurm_partition: str = Field("", description="partition of jobs; default: the cluster's own")
     slurm_account: str = Field("", description="account that jobs are charged to")
     slurm_qos: str = Field("", description="quality of service of jobs")
@@ -65,59 +67,59 @@ class Settings(BaseModel):
     slurm_max_jobs: int = Field(1000, ge=1, description="jobs that may be in the queue at a time")
     slurm_python: str = Field("python3", description="Python >= 3.6 on the cluster's nodes, for the attempts' wrapper")
     slurm_apptainer: str = Field("apptainer", description="apptainer on the cluster's nodes")
-    slurm_cluster: str = Field("", description="ClusterName that must answer; default: whichever does")
-    observe_seconds: float = Field(5.0, gt=0, description="Slurm is asked no more often")
-    alive_seconds: float = Field(60.0, ge=0, description="a sign of life on the cluster's disk is believed so long")
+    slurm_cluster: str = Field("", description="ClusterName that must answer; default: any")
+    observe_seconds: float = Field(5.0, gt=0, description="seconds between two requests to Slurm, at least")
+    alive_seconds: float = Field(60.0, ge=0, description="seconds for which a job counts as alive after a heartbeat")
     ssh_host: str = Field("", description="login node; default: Slurm's commands are on this machine")
     ssh_port: int = Field(22, ge=1, le=65535, description="port of the login node's sshd")
     ssh_user: str = Field("", description="account on the login node")
     ssh_key_file: Path | None = Field(None, description="private key for the login node")
     ssh_agent: bool = Field(False, description="use the keys of a running agent")
-    ssh_passphrase: SecretStr | None = Field(None, description="of the private key")
-    ssh_known_hosts: Path | None = Field(None, description="host keys that are trusted, none else")
-    ssh_jump: str = Field("", description="[user@]host[:port] that leads to the login node")
+    ssh_passphrase: SecretStr | None = Field(None, description="passphrase of the private key")
+    ssh_known_hosts: Path | None = Field(None, description="file with the only host keys that are trusted")
+    ssh_jump: str = Field("", description="[user@]host[:port] of a jump host before the login node")
     sif_cache_dir: Path | None = Field(None, description="cached images, on the cluster; default: below home")
     insecure_registries: tuple[str, ...] = Field((), description="image registries that have no TLS")
-    k8s_namespace: str = Field("ccat-workflows", description="for the kubernetes back end")
-    space_limit: str = Field("", description="what all runs may leave, e.g. 200 TB; default: the file system's size")
-    space_high: str = Field("", description="room is made above this size or part, e.g. 90 %; default: only on demand")
-    space_low: str = Field("", description="room is made until no more than this is used; default: as space_high")
-    staging_parallel: int = Field(4, ge=1, description="raw data packages that are brought to the cluster at a time")
+    k8s_namespace: str = Field("ccat-workflows", description="namespace for the kubernetes back end")
+    space_limit: str = Field("", description="size that all products may take, e.g. 200 TB; default: the file system's")
+    space_high: str = Field("", description="use above which products are purged, e.g. 90 %; default: only on demand")
+    space_low: str = Field("", description="use down to which products are purged; default: as space_high")
+    staging_parallel: int = Field(4, ge=1, description="raw data packages that are staged at a time")
     staging_mb_per_second: float | None = Field(
-        None, gt=0, description="MB per second that all of them together may take; default: no limit"
+        None, gt=0, description="MB per second for staging, all packages together; default: no limit"
     )
-    staging_keep_hours: float = Field(24.0, ge=0, description="staged raw data that was not used for so long may go")
+    staging_keep_hours: float = Field(24.0, ge=0, description="hours without use after which staged raw data may go")
     staging_patience_hours: float = Field(
-        6.0, ge=0, description="an archive that does not answer is waited for so long, where no other has the package"
+        6.0, ge=0, description="hours to wait for an archive that does not answer, if no other has the package"
     )
     data_mover: tuple[str, ...] = Field(
-        (), description="words before the command that brings raw data, e.g. srun and its options; default: none"
+        (), description="words before the command that stages raw data, e.g. srun and its options; default: none"
     )
     s3_credentials: dict[str, S3Credentials] = Field(
         default_factory=dict,
-        description="by data location, from CCAT_S3_<LOCATION>_ACCESS_KEY_ID and …_SECRET_ACCESS_KEY alone",
+        description="by data location, only from CCAT_S3_<LOCATION>_ACCESS_KEY_ID and …_SECRET_ACCESS_KEY",
     )
     python: Path = Field(Path(sys.executable), description="interpreter of plain-process software and the wrapper")
     local_slots: int = Field(os.cpu_count() or 1, ge=1, description="jobs at a time on the local back end")
-    max_in_flight: int = Field(5000, ge=1, description="runs of all pipelines that may be on their way at a time")
-    poll_seconds: float = Field(0.3, gt=0, description="how often an attached run looks")
+    max_in_flight: int = Field(5000, ge=1, description="runs of all pipelines that may be in flight at a time")
+    poll_seconds: float = Field(0.3, gt=0, description="seconds between two looks at runs that a command waits for")
     lease_seconds: float | None = Field(
-        None, gt=0, description="how long an observer is believed to live; default: 30, Slurm 300"
+        None, gt=0, description="seconds after which the lease of an observer ends; default: 30, Slurm 300"
     )
     lost_after_seconds: float | None = Field(
-        None, ge=0, description="a job that is nowhere so long is lost; default: 10, Slurm 60"
+        None, ge=0, description="seconds after which a job without any trace is lost; default: 10, Slurm 60"
     )
     resend_after_seconds: float | None = Field(
-        None, ge=0, description="an unacknowledged job is sent again after; default: 5, Slurm 30"
+        None, ge=0, description="seconds after which an unacknowledged job is sent again; default: 5, Slurm 30"
     )
     dagster_retention_days: int = Field(
-        90, ge=0, description="how long Dagster keeps runs that have ended; 0: for good"
+        90, ge=0, description="days for which Dagster keeps runs that have ended; 0: for ever"
     )
-    products_url: str = Field("", description="where `ccat serve` is reached, for links in Dagit; default: no links")
+    products_url: str = Field("", description="address of `ccat serve`, for links in Dagit; default: no links")
     openlineage_url: str = Field("", description="receiver of OpenLineage events; default: none are sent")
     openlineage_namespace: str = Field("ccat", min_length=1, description="namespace of jobs and datasets in events")
     openlineage_api_key: SecretStr | None = Field(None, description="bearer token for the receiver")
-    user: str = Field(default_factory=getpass.getuser, max_length=200, description="in whose name runs are requested")
+    user: str = Field(default_factory=getpass.getuser, max_length=200, description="name of the requester of runs")
 
     @field_validator("slurm_options", "slurm_setup", "insecure_registries", "data_mover", mode="before")
     @classmethod
@@ -125,7 +127,7 @@ class Settings(BaseModel):
         try:
             return json.loads(value) if isinstance(value, str) else value
         except ValueError:
-            raise ValueError("must be JSON where it is given as text") from None
+            raise ValueError("must be JSON if it is given as text") from None
 
     @model_validator(mode="after")
     def _known_host(self) -> Self:
@@ -141,7 +143,7 @@ class Settings(BaseModel):
         except InvalidDeclaration as error:
             raise ValueError(str(error)) from None
         if info.field_name == "space_limit" and amount is not None and amount.is_part:
-            raise ValueError("must be a size, e.g. 200 TB: there is nothing that it could be a part of")
+            raise ValueError("must be a size, e.g. 200 TB, not a percentage")
         return text
 
     @model_validator(mode="after")
@@ -164,7 +166,7 @@ class Settings(BaseModel):
     @classmethod
     def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
-            raise ValueError("must be letters, digits and signs of ASCII without spaces")
+            raise ValueError("must be ASCII letters, digits and punctuation without spaces")
         return key
 
     @field_validator("home", "dagster_home", "pipeline_base_dir", "sif_cache_dir")
@@ -207,14 +209,14 @@ _FREE_NAMES = tuple(name for name in Settings.model_fields if name != "s3_creden
 
 @dataclass(frozen=True)
 class Loaded:
-    """The settings, and of each value where it came from."""
+    """The settings, and the source of each value."""
 
     settings: Settings
     origins: Mapping[str, str]
 
 
 def load(environment: Mapping[str, str] | None = None) -> Loaded:
-    """Read the settings; raise InvalidDeclaration naming each unknown or impossible one, its place and the choices."""
+    """Read the settings; raise InvalidDeclaration naming each unknown or invalid one, its source and the choices."""
     found: dict[str, tuple[Any, str]] = {}
     variables = os.environ if environment is None else environment  # noqa: TID251 - the one place
     from_environment = _from_environment(variables)

@@ -72,13 +72,13 @@ def test_an_unknown_host_key_is_not_trusted(away: Terminal, tmp_path: Path) -> N
     (finding,) = broken(away, SSH_KNOWN_HOSTS=str(known)).items()
     assert finding[0] == "connection"
     assert "shows the host key" in finding[1]
-    assert finding[1].endswith("mend: compare its key with the site's, then keep it in ssh_known_hosts")
+    assert finding[1].endswith("remedy: compare its key with the site's, then keep it in ssh_known_hosts")
 
 
 def test_a_refused_connection_names_the_settings_of_the_line(away: Terminal) -> None:
     (finding,) = broken(away, SSH_PORT=str(free_port())).items()
     assert finding[0] == "connection"
-    assert finding[1].endswith("mend: settings ssh_host, ssh_port, ssh_user, ssh_key_file")
+    assert finding[1].endswith("remedy: settings ssh_host, ssh_port, ssh_user, ssh_key_file")
 
 
 def test_a_refused_key_names_the_settings_of_the_line(away: Terminal, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_refused_key_names_the_settings_of_the_line(away: Terminal, tmp_path: 
 
 def test_a_partition_that_is_not_there_is_told_with_those_that_are(away: Terminal) -> None:
     found = broken(away, SLURM_PARTITION="nope")
-    assert found["partition"] == "no partition 'nope'; mend: setting slurm_partition: one of debug, short"
+    assert found["partition"] == "no partition 'nope'; remedy: setting slurm_partition: one of debug, short"
     assert "invalid partition specified: nope" in found["job options"]
 
 
@@ -107,7 +107,7 @@ def test_jobs_may_go_to_any_of_several_partitions(away: Terminal) -> None:
     [
         ('{"acount": "x"}', "slurm_options: 'acount' is not an option for Slurm; there are account,"),
         ('{"nodelist": "n1 --uid=0"}', "slurm_options: nodelist='n1 --uid=0' does not look like"),
-        ('{"nodelist": "n99"}', "mend: settings slurm_account, slurm_qos, slurm_constraint, slurm_options"),
+        ('{"nodelist": "n99"}', "remedy: settings slurm_account, slurm_qos, slurm_constraint, slurm_options"),
     ],
 )
 def test_a_wrong_option_of_every_job_is_found_before_any_job(away: Terminal, options: str, said: str) -> None:
@@ -118,9 +118,9 @@ def test_a_workspace_that_cannot_be_written_is_broken(away: Terminal, tmp_path: 
     (tmp_path / "file").touch()
     found = broken(away, SIF_CACHE_DIR=str(tmp_path / "file" / "sif"))
     assert list(found) == ["sif cache"]
-    assert "mend: setting sif_cache_dir: a directory that 127.0.0.1 can write and all nodes see" in found["sif cache"]
+    assert "remedy: setting sif_cache_dir: a directory that 127.0.0.1 can write and all nodes see" in found["sif cache"]
     found = broken(away, PIPELINE_BASE_DIR="/proc/workspace")
-    assert "mend: setting pipeline_base_dir" in found["workspace"]
+    assert "remedy: setting pipeline_base_dir" in found["workspace"]
     assert "node" not in found
 
 
@@ -131,16 +131,16 @@ def test_a_workspace_that_nodes_do_not_see_is_broken(away: Terminal, tmp_path: P
     python.chmod(0o755)
     found = broken(away, SLURM_PYTHON=str(python))
     assert list(found) == ["shared directory"]
-    assert "No such file or directory; mend: setting pipeline_base_dir" in found["shared directory"]
+    assert "No such file or directory; remedy: setting pipeline_base_dir" in found["shared directory"]
 
 
 def test_nodes_without_apptainer_or_python_are_broken(away: Terminal) -> None:
     found = broken(away, SLURM_APPTAINER="/nowhere/apptainer")
     assert list(found) == ["node apptainer"]
-    assert found["node apptainer"].endswith("mend: setting slurm_apptainer, or slurm_setup with a module load")
+    assert found["node apptainer"].endswith("remedy: setting slurm_apptainer, or slurm_setup with a module load")
     found = broken(away, SLURM_PYTHON="/nowhere/python3")
     assert list(found) == ["node python"]
-    assert found["node python"].endswith("mend: setting slurm_python")
+    assert found["node python"].endswith("remedy: setting slurm_python")
 
 
 def test_what_the_setup_of_jobs_loads_is_found(away: Terminal, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_what_the_setup_of_jobs_loads_is_found(away: Terminal, tmp_path: Path) -
 def test_another_cluster_than_the_one_named_is_broken(away: Terminal) -> None:
     found = broken(away, SLURM_CLUSTER="elsewhere")
     assert list(found) == ["slurm"]
-    assert "not 'elsewhere'; mend: setting slurm_cluster, or ssh_host" in found["slurm"]
+    assert "not 'elsewhere'; remedy: setting slurm_cluster, or ssh_host if it names" in found["slurm"]
 
 
 def test_drained_nodes_are_told_without_waiting_for_them(away: Terminal, slurm_cluster: SlurmCluster) -> None:
@@ -171,9 +171,9 @@ def test_drained_nodes_are_told_without_waiting_for_them(away: Terminal, slurm_c
     assert code == 0
     assert found["partition"] == (
         "note",
-        "debug is up, 0 of 2 nodes take jobs, time limit infinite; mend: `sinfo -R` says why",
+        "debug is up, 0 of 2 nodes take jobs, time limit infinite; remedy: `sinfo -R` says why",
     )
-    assert found["node"] == ("note", "no node looked: none takes jobs")
+    assert found["node"] == ("note", "not checked: no node takes jobs")
     assert found["job options"][0] == "note"
     assert slurm_cluster.run("squeue", "-h").stdout == ""
 
@@ -185,7 +185,7 @@ def test_a_cluster_without_accounting_works(terminal: Terminal, tmp_path: Path) 
     assert code == 0, found
     verdict, finding = found["accounting"]
     assert verdict == "note"
-    assert "works without; jobs that vanish after MinJobAge are then called lost" in finding
+    assert "not needed; without it, jobs that vanish after MinJobAge are lost" in finding
 
 
 @pytest.mark.slow
@@ -194,4 +194,4 @@ def test_an_account_that_the_cluster_does_not_know_is_broken(terminal: Terminal,
     with SlurmCluster(nodes=1, settings=enforced) as slurm, LoginNode(tmp_path / "login", slurm.environment) as node:
         found = broken(behind(node, terminal), SLURM_ACCOUNT="nobodys")
     assert "--account=nobodys" in found["job options"]
-    assert "mend: settings slurm_account" in found["job options"]
+    assert "remedy: settings slurm_account" in found["job options"]

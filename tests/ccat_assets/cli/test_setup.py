@@ -62,7 +62,7 @@ def test_commands_before_init_say_what_to_do(tmp_path: Path, command: str) -> No
 def test_a_workspace_that_moved_is_refused(terminal: Terminal) -> None:
     elsewhere = str(terminal.base / "elsewhere")
     said = terminal.refused("init", CCAT_PIPELINE_BASE_DIR=elsewhere)
-    assert said.startswith(f"data location 'local' of ops-db lies in {terminal.home / 'workspace'}, ")
+    assert said.startswith(f"data location 'local' of ops-db is {terminal.home / 'workspace'}, ")
     assert elsewhere in said
 
 

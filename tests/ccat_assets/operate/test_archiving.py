@@ -17,7 +17,7 @@ def registered(path: str) -> RawDataFile:
 
 def test_disk_that_is_full_is_told_of_the_place_that_is(tmp_path: Path) -> None:
     (tmp_path / "scan.dat").write_bytes(CONTENT)
-    with pytest.raises(Refused, match=r"^/dev/full: No space left on device: packing takes as much room there"):
+    with pytest.raises(Refused, match=r"^/dev/full: No space left on device: packing needs as much space there"):
         pack(tmp_path, [registered("scan.dat")], Path("/dev/full"))
 
 
