@@ -28,7 +28,7 @@ html_show_sphinx = False
 
 
 def fill(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put the generated text into a page; raise SphinxError where there is none, or words are missing."""
+    """Insert the generated text into a page; raise SphinxError for an unknown name or a missing description."""
     del app
     try:
         source[0] = filled(source[0])
@@ -37,12 +37,12 @@ def fill(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def generated(app: Sphinx, environment: BuildEnvironment, *changes: set[str]) -> list[str]:
-    """Name the pages that hold generated text: the code may have changed though they have not."""
+    """Return the pages with generated text, to be read again: the code may have changed although they have not."""
     del app, changes
     return [name for name in environment.found_docs if MARK.search(environment.doc2path(name).read_text("utf-8"))]
 
 
 def setup(app: Sphinx) -> None:
-    """Be called by Sphinx."""
+    """Connect the functions above; Sphinx calls this."""
     app.connect("source-read", fill)
     app.connect("env-get-outdated", generated)
