@@ -16,18 +16,18 @@ _LOG = logging.getLogger(__name__)
 
 
 class Pipelines(dg.StateBackedComponent):
-    """The assets of all pipelines, read from ops-db once a load: run workers rebuild them from the same snapshot."""
+    """The assets of all pipelines. ops-db is read once a load; run workers rebuild them from the same snapshot."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
 
     @property
     def defs_state_config(self) -> DefsStateConfig:
-        """Return where the snapshot is kept: with what Dagster knows of this load."""
+        """Return where Dagster keeps the snapshot: with the other data of this load."""
         return DefsStateConfig.from_args(DefsStateConfigArgs.legacy_code_server_snapshots(), default_key="ccat")
 
     def write_state_to_path(self, state_path: Path) -> None:
-        """Write the snapshot; an empty one, with a warning, where ops-db is not there or not current."""
+        """Write the snapshot; an empty one, with a warning, where ops-db does not exist or is not current."""
         state_path.write_text(self._snapshot().model_dump_json(), encoding="utf-8")
 
     def build_defs_from_state(self, context: dg.ComponentLoadContext, state_path: Path | None) -> dg.Definitions:

@@ -16,10 +16,10 @@ _OVER = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE)
 
 
 def dagster_runs_sensor(ops_db: Callable[[], OpsDb], waiter_prefix: str, clock: Clock) -> dg.SensorDefinition:
-    """Return the sensor that ends Dagster runs whose process is gone, and settles what they waited for.
+    """Return the sensor that ends Dagster runs whose process is gone, and cleans up after runs that are over.
 
-    Jobs of a run that was cancelled before it could cancel them are cancelled unless somebody else waits for them;
-    those of one that failed go on, and the run that Dagster starts in its place joins them.
+    A run may be cancelled before it could cancel its jobs: this sensor cancels those that no other process waits for.
+    Jobs of a run that failed go on; the run that Dagster starts in its place joins them.
     """
 
     @dg.sensor(
@@ -30,16 +30,16 @@ def dagster_runs_sensor(ops_db: Callable[[], OpsDb], waiter_prefix: str, clock: 
     )
     def dagster_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         ended = list(_end_dead(context.instance))
-        settled = list(_settle(context.instance, ops_db(), waiter_prefix, clock))
-        if not ended and not settled:
+        cleaned_up = list(_clean_up(context.instance, ops_db(), waiter_prefix, clock))
+        if not ended and not cleaned_up:
             return dg.SkipReason("no run has died")
-        return dg.SkipReason("; ".join([*ended, *settled]))
+        return dg.SkipReason("; ".join([*ended, *cleaned_up]))
 
     return dagster_runs
 
 
 def _end_dead(instance: dg.DagsterInstance) -> Iterator[str]:
-    """End the runs whose process is gone and that nobody ends: the code server that would died with them."""
+    """End the runs whose process is gone; the code server, which would end them, may have died with it."""
     for run in instance.get_runs(dg.RunsFilter(statuses=list(_AT_WORK))):
         holder = run.tags.get(HOLDER_TAG)
         if holder is None or not is_gone(holder):
@@ -52,8 +52,8 @@ def _end_dead(instance: dg.DagsterInstance) -> Iterator[str]:
         yield f"run {run.run_id} was ended"
 
 
-def _settle(instance: dg.DagsterInstance, ops_db: OpsDb, prefix: str, clock: Clock) -> Iterator[str]:
-    """Do for runs that are over what they could not do themselves any more."""
+def _clean_up(instance: dg.DagsterInstance, ops_db: OpsDb, prefix: str, clock: Clock) -> Iterator[str]:
+    """Cancel the jobs of cancelled runs, and remove the waiters of all runs that are over."""
     with ops_db.read() as session:
         names = waiters(session, prefix)
     for name in names:
@@ -65,4 +65,4 @@ def _settle(instance: dg.DagsterInstance, ops_db: OpsDb, prefix: str, clock: Clo
         elif run is None or run.status in _OVER:
             with ops_db.write() as session:
                 stop_waiting(session, name)
-            yield f"run {name.removeprefix(prefix)} waits no more"
+            yield f"run {name.removeprefix(prefix)} no longer waits for jobs"

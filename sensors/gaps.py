@@ -10,11 +10,11 @@ INTERVAL_SECONDS = 10
 
 
 def gaps_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
-    """Return the sensor that follows what has changed and fills the gaps of this processing location's pipelines.
+    """Return the sensor that follows changes and fills the gaps of this processing location's pipelines.
 
-    Runs are requested in ops-db, detached, where a request is one transaction: no tick, however often it is repeated or
-    wherever it dies, asks for a run twice. They are sent in the same tick. Idle, it reads once and writes nothing. The
-    first look at a million sub-groups takes longer than Dagster waits for a tick: it goes on, and later ticks pass.
+    Runs are requested in ops-db, detached, and sent in the same tick. A request is one transaction: a tick that is
+    repeated, or dies, never requests a run twice. Idle, it reads once and writes nothing. The first pipeline round over
+    a million sub-groups takes longer than Dagster waits for a tick: it goes on, and later ticks do nothing meanwhile.
     """
     turn = Lock()
 
@@ -38,13 +38,13 @@ def gaps_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
                 mover.release()
         finally:
             turn.release()
-        return dg.SkipReason(_said(found))
+        return dg.SkipReason(_summary(found))
 
     return gaps
 
 
-def _said(found: PipelineRound) -> str:
+def _summary(found: PipelineRound) -> str:
     return (
-        f"looked at {found.judged.total()} sub-groups, {found.changed.total()} of them changed, "
+        f"evaluated {found.judged.total()} sub-groups, {found.changed.total()} of them changed, "
         f"{found.created.total()} runs requested"
     )

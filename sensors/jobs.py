@@ -9,10 +9,10 @@ INTERVAL_SECONDS = 5
 
 
 def jobs_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
-    """Return the sensor that moves runs on for which nobody waits: detached ones, and those whose waiter died.
+    """Return the sensor that advances runs for which no process waits: detached ones, and those whose waiter died.
 
-    It holds the cluster's lease only while it acts, so that an attached run is never slowed to its interval. Idle, it
-    reads once and writes nothing.
+    It holds the cluster's lease only during a tick, so that a process that waits for its runs can advance them between
+    two ticks. Idle, it reads once and writes nothing.
     """
 
     @dg.sensor(
@@ -26,10 +26,10 @@ def jobs_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
         mover = executor()
         with mover.cluster.ops_db.read() as session:
             if not anything_to_do(session, mover.cluster.location_id):
-                return dg.SkipReason("nothing is on its way")
+                return dg.SkipReason("no run is in flight")
         if not mover.tick():
-            return dg.SkipReason("somebody else moves the jobs on")
+            return dg.SkipReason("another process advances the runs")
         mover.release()
-        return dg.SkipReason("jobs were moved on")
+        return dg.SkipReason("runs were advanced")
 
     return jobs

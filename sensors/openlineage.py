@@ -24,9 +24,10 @@ EventsOf = Callable[[Session, Sequence[RunId]], Mapping[RunId, Sequence[RunEvent
 
 
 class Cursor(BaseModel):
-    """The sensor's cursor: the change up to which every end was told, and later ones that were told too, and when.
+    """The sensor's cursor.
 
-    `rejected` counts the events that the receiver would not take.
+    The ends of runs up to the change `behind` are all sent. `also` holds the later changes that are sent, with their
+    times. `rejected` counts the events that the receiver rejected.
     """
 
     behind: int = 0
@@ -36,7 +37,7 @@ class Cursor(BaseModel):
 
 @dataclass
 class _Sent:
-    """The runs whose events arrived, how many of these were rejected, and why it went no further."""
+    """The runs whose events arrived, how many of these were rejected, and why sending stopped, "" if it did not."""
 
     ended: list[Ending] = field(default_factory=list)
     rejected: int = 0
@@ -46,11 +47,11 @@ class _Sent:
 def openlineage_sensor(
     ops_db: Callable[[], OpsDb], receiver: OpenLineageReceiver, events_of: EventsOf, clock: Clock
 ) -> dg.SensorDefinition:
-    """Return the sensor that tells a receiver of the runs that ended, in order, each at least once.
+    """Return the sensor that sends a receiver the events of the runs that ended, in order, each at least once.
 
-    The cursor moves on with what has arrived. Where the process dies before that is stored, events are sent again; the
-    receiver knows them by their run's UUID. Without an answer nothing but this sensor waits. An event that the receiver
-    rejects for what it is keeps no other one back.
+    The cursor moves on with what has arrived. Where the process dies before the cursor is stored, events are sent
+    again; the receiver knows them by their run's UUID. A receiver that does not answer delays this sensor alone. An
+    event that the receiver rejects is logged and not sent again; the later ones are sent all the same.
     """
 
     @dg.sensor(
@@ -60,21 +61,21 @@ def openlineage_sensor(
         description=f"Sends OpenLineage events of runs that ended to {receiver.url}.",
     )
     def openlineage(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told = read_cursor(context.cursor, Cursor())
+        cursor = read_cursor(context.cursor, Cursor())
         with ops_db().read() as session:
-            ended = endings_after(session, told.behind, published=told.also, limit=RUNS_PER_TICK)
+            ended = endings_after(session, cursor.behind, published=cursor.also, limit=RUNS_PER_TICK)
             events = events_of(session, [ending.run_id for ending in ended]) if ended else {}
         sent = _send(receiver, ended, events)
         if sent.ended:
-            told = _moved(told, sent, clock())
-            context.update_cursor(told.model_dump_json())
-        return dg.SkipReason(_said(told, sent))
+            cursor = _moved(cursor, sent, clock())
+            context.update_cursor(cursor.model_dump_json())
+        return dg.SkipReason(_summary(cursor, sent))
 
     return openlineage
 
 
 def _send(receiver: OpenLineageReceiver, ended: Sequence[Ending], events: Mapping[RunId, Sequence[RunEvent]]) -> _Sent:
-    """Send until something does not arrive."""
+    """Send the events of one run after another; stop at the first that does not arrive."""
     sent = _Sent()
     try:
         for ending in ended:
@@ -88,14 +89,14 @@ def _send(receiver: OpenLineageReceiver, ended: Sequence[Ending], events: Mappin
     return sent
 
 
-def _said(told: Cursor, sent: _Sent) -> str:
-    said = sent.problem or (f"{len(sent.ended)} runs were told of" if sent.ended else "no run has ended")
-    return f"{said}; events that were rejected so far: {told.rejected}, see the log" if told.rejected else said
+def _summary(cursor: Cursor, sent: _Sent) -> str:
+    summary = sent.problem or (f"the events of {len(sent.ended)} runs were sent" if sent.ended else "no run has ended")
+    return f"{summary}; rejected events so far: {cursor.rejected}, see the log" if cursor.rejected else summary
 
 
-def _moved(told: Cursor, sent: _Sent, now: datetime) -> Cursor:
-    """Return the cursor behind what was sent and is settled; the rest is remembered one by one."""
-    also = told.also | {one.change_id: one.at for one in sent.ended}
-    behind = max([told.behind, *(number for number, at in also.items() if at < now - _SETTLES_AFTER)])
+def _moved(cursor: Cursor, sent: _Sent, now: datetime) -> Cursor:
+    """Return the cursor after what was sent: behind the changes that are old enough, the newer ones listed."""
+    also = cursor.also | {one.change_id: one.at for one in sent.ended}
+    behind = max([cursor.behind, *(number for number, at in also.items() if at < now - _SETTLES_AFTER)])
     later = {number: at for number, at in also.items() if number > behind}
-    return Cursor(behind=behind, also=later, rejected=told.rejected + sent.rejected)
+    return Cursor(behind=behind, also=later, rejected=cursor.rejected + sent.rejected)

@@ -16,44 +16,46 @@ FAILED_WITHIN = timedelta(days=7)
 Describe = Callable[[Overview], dg.AssetMaterialization]
 
 
-class Seen(BaseModel):
-    """The sensor's cursor: the newest change it has seen, and what each pipeline's overview was then."""
+class Cursor(BaseModel):
+    """The sensor's cursor: the newest changes it has seen, and by pipeline the overview that was published then."""
 
     status: int = 0
     count: int = 0
-    told: dict[str, str] = {}
+    told: dict[str, str] = {}  # the name that running instances have stored
 
 
 def overview_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Clock) -> dg.SensorDefinition:
     """Return the sensor that keeps each pipeline's overview up to date, at most once a minute.
 
-    Idle, it reads once; an overview that is as it was told is not told again.
+    Idle, it reads once. An overview that has not changed is not published again.
     """
 
     @dg.sensor(
         name="overview",
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Keeps the overview of each pipeline up to date: reasons, runs on their way, failures, disk.",
+        description="Keeps the overview of each pipeline up to date: reasons, runs in flight, failures, disk.",
     )
     def overview(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        seen = read_cursor(context.cursor, Seen())
+        cursor = read_cursor(context.cursor, Cursor())
         with ops_db().read() as session:
             newest = newest_change(session)
             is_counting = newest.counted_at is not None and newest.counted_at > clock() - CHANGES_FOR
-            if (newest.status, newest.count) == (seen.status, seen.count) and not is_counting:
+            if (newest.status, newest.count) == (cursor.status, cursor.count) and not is_counting:
                 return dg.SkipReason("nothing has changed")
             found = read_overviews(session, clock() - FAILED_WITHIN)
-        count = _tell(context.instance, found, seen.told, describe)
-        told = {one.pipeline: str(one) for one in found}
-        context.update_cursor(Seen(status=newest.status, count=newest.count, told=told).model_dump_json())
-        return dg.SkipReason(f"the overview of {count} pipelines was brought up to date")
+        count = _publish(context.instance, found, cursor.told, describe)
+        published = {one.pipeline: str(one) for one in found}
+        context.update_cursor(Cursor(status=newest.status, count=newest.count, told=published).model_dump_json())
+        return dg.SkipReason(f"the overviews of {count} pipelines were published")
 
     return overview
 
 
-def _tell(instance: dg.DagsterInstance, found: Sequence[Overview], told: dict[str, str], describe: Describe) -> int:
-    changed = [one for one in found if told.get(one.pipeline) != str(one)]
+def _publish(
+    instance: dg.DagsterInstance, found: Sequence[Overview], published: dict[str, str], describe: Describe
+) -> int:
+    changed = [one for one in found if published.get(one.pipeline) != str(one)]
     for one in changed:
         instance.report_runless_asset_event(describe(one))
     return len(changed)

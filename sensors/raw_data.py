@@ -16,7 +16,7 @@ Piece = Callable[[dg.DagsterInstance, Session, Marks | None], bool]
 
 
 class Cursor(BaseModel):
-    """The sensor's cursor: up to where Dagster knows what ops-db holds, and when all of that was last compared."""
+    """The sensor's cursor: of which database, up to which marks it is published, and when all was last compared."""
 
     database: str
     marks: Marks
@@ -25,66 +25,66 @@ class Cursor(BaseModel):
 
 @dataclass(frozen=True)
 class RawDataPublisher:
-    """The pieces of work, each to be repeated at will; each says whether it came to its end.
+    """The three pieces of work; each says whether it was finished, and may be repeated.
 
-    What is new is all that came after marks, everything for None.
+    A piece works on what is newer than the marks it is given, or on everything for None.
     """
 
-    add: Piece
-    observe: Piece
-    hide: Piece
+    add_partitions: Piece
+    publish_packages: Piece
+    hide_partitions: Piece
 
-    def show(self, instance: dg.DagsterInstance, session: Session, told: Marks | None, now: Marks) -> bool:
-        """Do all that is to be done and say whether nothing is left."""
-        if not self.add(instance, session, told):
+    def publish(self, instance: dg.DagsterInstance, session: Session, until: Marks | None, now: Marks) -> bool:
+        """Publish what is newer than `until`; say whether all of it is done."""
+        if not self.add_partitions(instance, session, until):
             return False
-        if told is not None and _packages(told) == _packages(now):
+        if until is not None and _packages(until) == _packages(now):
             return True
-        if not self.observe(instance, session, told):
+        if not self.publish_packages(instance, session, until):
             return False
-        return told is not None or self.hide(instance, session, told)
+        return until is not None or self.hide_partitions(instance, session, until)
 
 
-def raw_data_sensor(ops_db: Callable[[], OpsDb], mirror: RawDataPublisher, clock: Clock) -> dg.SensorDefinition:
-    """Return the sensor that shows new sub-groups and packages, and hides what is beyond the partition horizon.
+def raw_data_sensor(ops_db: Callable[[], OpsDb], publisher: RawDataPublisher, clock: Clock) -> dg.SensorDefinition:
+    """Return the sensor that publishes new sub-groups and packages, and hides those beyond the partition horizon.
 
-    Memberships are brought up to date by others. Idle, it reads once and writes nothing. Once an hour, and where its
-    cursor is lost or speaks of another database, it compares everything.
+    It does not update which packages belong to which sub-group: requests and the sensor `gaps` do. Idle, it reads once
+    and writes nothing. Once an hour, and where its cursor is lost or is of another database, it compares everything.
     """
 
     @dg.sensor(
         name="raw_data",
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Shows newly archived packages and the sub-groups they make.",
+        description="Publishes newly archived packages and the sub-groups they form.",
     )
     def raw_data(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         database, now = ops_db(), clock()
         name = database.url.render_as_string()
         with database.read() as session:
-            marks = read_marks(session)  # first of all: what comes after them is seen by the next tick
-        told = _told(context.cursor, name, marks)
-        if told is not None and now - told.compared_at >= _COMPARE_EVERY:
-            told = None
-        if told is not None and told.marks == marks:
-            return dg.SkipReason("nothing has come")
+            marks = read_marks(session)  # before all else: what arrives later is left for the next tick
+        cursor = _read(context.cursor, name, marks)
+        if cursor is not None and now - cursor.compared_at >= _COMPARE_EVERY:
+            cursor = None
+        if cursor is not None and cursor.marks == marks:
+            return dg.SkipReason("nothing new has arrived")
         with database.read() as session:
-            if not mirror.show(context.instance, session, None if told is None else told.marks, marks):
-                return dg.SkipReason("there is more to show than one tick can")
-        compared_at = now if told is None else told.compared_at
+            if not publisher.publish(context.instance, session, None if cursor is None else cursor.marks, marks):
+                return dg.SkipReason("there is more to publish than one tick has time for")
+        compared_at = now if cursor is None else cursor.compared_at
         context.update_cursor(Cursor(database=name, marks=marks, compared_at=compared_at).model_dump_json())
-        return dg.SkipReason("everything was compared" if told is None else "what has come was shown")
+        return dg.SkipReason("everything was compared" if cursor is None else "new arrivals were published")
 
     return raw_data
 
 
-def _told(cursor: str | None, database: str, marks: Marks) -> Cursor | None:
-    """Return the cursor; None where there is none, or it cannot be of this database as it is."""
+def _read(text: str | None, database: str, marks: Marks) -> Cursor | None:
+    """Return the cursor; None where there is none, or it is of another database or ahead of this one."""
     try:
-        told = None if cursor is None else Cursor.model_validate_json(cursor)
+        cursor = None if text is None else Cursor.model_validate_json(text)
     except ValidationError:
         return None
-    return None if told is None or told.database != database or marks.is_before(told.marks) else told
+    return None if cursor is None or cursor.database != database or marks.is_before(cursor.marks) else cursor
 
 
 def _packages(marks: Marks) -> tuple[object, ...]:

@@ -29,15 +29,15 @@ from resources.space.room import Usage, make_room, usage
 from sensors.cursor import read_cursor
 
 INTERVAL_SECONDS = 60
-TOLD_A_TICK = 200  # purged sub-groups
+PURGED_PER_TICK = 200  # sub-groups
 NUMBERS_EVERY = timedelta(minutes=10)
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=2), timedelta(hours=1)  # the decision takes seconds, and holds a lock
-NEWS_FOR = timedelta(days=1)  # a purge that is older is none for a new Dagster
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=2), timedelta(hours=1)  # choosing what to purge takes seconds
+NEWS_FOR = timedelta(days=1)  # without a cursor, older purges are not published
 
 
 @dataclass(frozen=True)
 class SpaceNow:
-    """What a location's room is used for."""
+    """What the space of a location is used for."""
 
     location: str
     usage: Usage
@@ -48,14 +48,14 @@ class SpaceNow:
 
 @dataclass(frozen=True)
 class Describe:
-    """What Dagster is told: of a run whose products were purged, and of what is used."""
+    """The events to publish: of a run whose products were purged, and of the space that is used."""
 
     purged: Callable[[PurgedRun], dg.AssetObservation]
     used: Callable[[SpaceNow], Iterator[dg.AssetMaterialization | dg.AssetObservation]]
 
 
 class Pause(BaseModel):
-    """Until when nothing more is removed, as nothing could be when that was last tried."""
+    """Until when no purge is tried, because the last one could remove nothing, and how long that is."""
 
     until: datetime
     length: timedelta
@@ -68,7 +68,11 @@ class Pause(BaseModel):
 
 
 class Cursor(BaseModel):
-    """The sensor's cursor: the signs as they were told, the last purged run that was, when numbers were; a pause."""
+    """The sensor's cursor.
+
+    `signs` are those at the last publishing, `place` is the last purged run that was published, `at` is when the
+    numbers were published last, and `pause` is the pause between two tries to purge.
+    """
 
     signs: Signs | None = None
     place: PurgePlace | None = None
@@ -77,38 +81,38 @@ class Cursor(BaseModel):
 
 
 def space_sensor(cluster: Callable[[], Cluster], describe: Describe, clock: Clock) -> dg.SensorDefinition:
-    """Return the sensor that keeps room at this processing location, and tells what was removed.
+    """Return the sensor that keeps space free at this processing location, and publishes what was removed.
 
-    It ends what somebody has begun to remove, releases staged raw data that nobody needs, and makes room above the high
-    watermark; where nothing may go, it tries that less and less often. Idle, and without a watermark, it reads once.
-    Safe to kill, and to run beside another.
+    It finishes purges that were interrupted, lets go of staged raw data that no run needs, and purges products while
+    more is used than the high watermark; where nothing may be purged, it tries that less and less often. Idle, and
+    without a watermark, it reads once. It may be killed at any time, and run beside another.
     """
 
     @dg.sensor(
         name="space",
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Makes room above the high watermark, and tells what products take up.",
+        description="Purges products above the high watermark, and publishes how much space is used.",
     )
     def space(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told, here = read_cursor(context.cursor, Cursor()), cluster()
+        cursor, here = read_cursor(context.cursor, Cursor()), cluster()
         try:
-            freed, pause = _make_room(here, told.pause, clock())
-            paused = told.model_copy(update={"pause": pause})
-            said = _tell(context.instance, here, paused, describe, clock())
+            freed, pause = _make_room(here, cursor.pause, clock())
+            paused = cursor.model_copy(update={"pause": pause})
+            published = _publish(context.instance, here, paused, describe, clock())
         except TransientError as error:
             return dg.SkipReason(f"the processing location does not answer: {error}")
-        if (said or paused) != told:
-            context.update_cursor((said or paused).model_dump_json())
+        if (published or paused) != cursor:
+            context.update_cursor((published or paused).model_dump_json())
         if freed:
             return dg.SkipReason(f"{freed} bytes were freed")
-        return dg.SkipReason("nothing has changed" if said is None else "what is used was told")
+        return dg.SkipReason("nothing has changed" if published is None else "the used space was published")
 
     return space
 
 
 def _make_room(cluster: Cluster, pause: Pause | None, now: datetime) -> tuple[int, Pause | None]:
-    """Remove what is to be removed; return how many bytes became free, and the pause where nothing more may go."""
+    """Remove what may be removed; return how many bytes that freed, and the pause if a purge could remove nothing."""
     with cluster.ops_db.read() as session:
         signs = read_signs(session, cluster.location_id)
     freed = finish(cluster).freed_bytes if signs.is_removing else 0
@@ -122,27 +126,27 @@ def _make_room(cluster: Cluster, pause: Pause | None, now: datetime) -> tuple[in
     return freed + made, None if made else Pause.after(pause, now)
 
 
-def _tell(
-    instance: dg.DagsterInstance, cluster: Cluster, told: Cursor, describe: Describe, now: datetime
+def _publish(
+    instance: dg.DagsterInstance, cluster: Cluster, cursor: Cursor, describe: Describe, now: datetime
 ) -> Cursor | None:
-    """Tell what is new, as much as a tick has time for; return how far that is, None where nothing was."""
+    """Publish what is new, as much as a tick has time for; return the moved cursor, None where nothing was new."""
     with cluster.ops_db.read() as session:
         signs = read_signs(session, cluster.location_id)
-        if signs == told.signs:
+        if signs == cursor.signs:
             return None
-        place = told.place or PurgePlace(now - NEWS_FOR)
-        purged = purged_since(session, cluster.location_id, place, TOLD_A_TICK)
-    is_due = told.at is None or now - told.at >= NUMBERS_EVERY
-    found = _now(cluster) if is_due else None  # before anything is told: the location may not answer
+        place = cursor.place or PurgePlace(now - NEWS_FOR)
+        purged = purged_since(session, cluster.location_id, place, PURGED_PER_TICK)
+    is_due = cursor.at is None or now - cursor.at >= NUMBERS_EVERY
+    found = _now(cluster) if is_due else None  # before anything is published: the location may not answer
     for run in purged:
         instance.report_runless_asset_event(describe.purged(run))
     place = purged[-1].place if purged else place
     if found is None:
-        return told.model_copy(update={"place": place}) if purged else None
+        return cursor.model_copy(update={"place": place}) if purged else None
     for event in describe.used(found):
         instance.report_runless_asset_event(event)
-    seen = told.signs if len(purged) == TOLD_A_TICK else signs
-    return told.model_copy(update={"signs": seen, "place": place, "at": now})
+    seen = cursor.signs if len(purged) == PURGED_PER_TICK else signs
+    return cursor.model_copy(update={"signs": seen, "place": place, "at": now})
 
 
 def _now(cluster: Cluster) -> SpaceNow:

@@ -1,4 +1,4 @@
-"""Reading what a program left, which may be anything: nothing is followed out of its directory."""
+"""Reads files that programs left. They may contain anything, so links that leave the directory are not followed."""
 
 import io
 import re
@@ -24,15 +24,15 @@ class Read(Protocol):
     """Reads parts of files, in the order asked for; raises TransientError where their disk cannot be reached now."""
 
     def __call__(self, wanted: Sequence[Wanted]) -> list[Part | None]:
-        """Return what was wanted."""
+        """Return the wanted parts in the same order, None for each file that does not exist."""
 
 
 class Files:
-    """Files of many runs, read in few calls however far away they lie.
+    """Reads the files of many runs in few calls, also from a remote disk.
 
-    Those of a cluster's own location are read where its jobs work, all others from this machine's disks. What was
-    foreseen is read ahead, in the order in which it will be asked for. A disk that could not be reached once is not
-    tried again.
+    Files of the cluster's own location are read where its jobs work, all others from this machine's disks. `foreseen`
+    lists the files that will be asked for, with their data locations, in that order: they are read ahead. A disk that
+    could not be reached once is not tried again.
     """
 
     def __init__(self, cluster: Cluster | None = None, foreseen: Iterable[tuple[int | None, Wanted]] = ()) -> None:
@@ -42,7 +42,7 @@ class Files:
         self._here = _ReadAhead(_HERE, [])
 
     def at(self, location_id: int | None, host: str = "") -> Read:
-        """Return what reads files of a data location; raise ShellUnavailable for one that nothing here reaches."""
+        """Return the reader of a data location; raise ShellUnavailable for another machine's disk."""
         if self._far is not None and location_id == self._location_id:
             return self._far
         if host:
@@ -71,7 +71,7 @@ class _ReadAhead:
         return self._read.pop(wanted)
 
     def _fetch(self, wanted: Wanted) -> None:
-        """Read a file and what is foreseen after it; what nobody asked for of the last time is forgotten."""
+        """Read a file and the foreseen ones after it; drop those that were read ahead but never asked for."""
         foreseen = self._foreseen[self._foreseen.index(wanted) :] if wanted in self._foreseen else []
         try:
             found = self._store.read(foreseen or [wanted])
@@ -84,7 +84,7 @@ class _ReadAhead:
 
 
 def size_of(root: Path, relative: str) -> Wanted:
-    """Return what has to be read to know a file's size."""
+    """Return the part to read for a file's size: nothing of its content."""
     return Wanted(root, relative)
 
 
@@ -95,7 +95,7 @@ def size_inside(root: Path, relative: str, read: Read = _HERE.read) -> int | Non
 
 
 def tail_of(root: Path, relative: str, max_bytes: int) -> Wanted:
-    """Return what has to be read to show a text file's end."""
+    """Return the part to read for the end of a text file, at most `max_bytes`."""
     return Wanted(root, relative, max_bytes, from_end=True)
 
 
@@ -110,19 +110,19 @@ def read_tail(root: Path, relative: str, *, lines: int, max_bytes: int, read: Re
 
 
 def picture_of(root: Path, relative: str) -> Wanted:
-    """Return what has to be read to draw a picture."""
+    """Return the part to read for a picture."""
     return Wanted(root, relative, _LARGEST_IMAGE_BYTES)
 
 
 def thumbnail_png(root: Path, relative: str, *, max_bytes: int, read: Read = _HERE.read) -> bytes | None:
-    """Return a PNG below a directory, made smaller until it fits; None for what cannot be shown."""
+    """Return a PNG below a directory, scaled down to at most `max_bytes`; None where it cannot be read as a picture."""
     (found,) = read([picture_of(root, relative)])
     if found is None or found.size_bytes > _LARGEST_IMAGE_BYTES:
         return None
     try:
         return _shrunk(found.content, max_bytes)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return None  # not a PNG after all: it stays a product, it is only not drawn
+        return None  # not a valid PNG: it remains a product, but no picture is shown
 
 
 def _shrunk(content: bytes, max_bytes: int) -> bytes | None:

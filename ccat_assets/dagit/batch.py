@@ -1,4 +1,4 @@
-"""One Dagster run for many sub-groups of a step: which, how they are made, and what came of each."""
+"""One Dagster run for many sub-groups of a step: which they are, how they are run, and how each ended."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,33 +22,33 @@ from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from resources.run.holder import is_gone
 
-_PUBLISHERS = "dagster"  # whose turn it is to publish, as a lease
+_PUBLISHERS = "dagster"  # the lease of the process that publishes
 _TURN = timedelta(minutes=5)
 _RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 class BatchConfig(dg.Config):
-    """What a run of a step is asked to do; whoever materializes in Dagit wants it now, so cooldowns are ignored."""
+    """The configuration of a Dagster run of a step. A request in Dagit is urgent, so cooldowns are ignored."""
 
     keys: list[str] | None = None  # any sub-groups; left out: the partitions of the run
-    force: bool = False  # run again what is up to date
-    retry: bool = True  # try again what has spent its retries
+    force: bool = False  # run also the sub-groups that are up to date
+    retry: bool = True  # run also the sub-groups whose retries are exhausted
     ignore_cooldown: bool = True
-    publish_only: bool = False  # run nothing: show what has been run and is not shown yet
-    decided: list[int] | None = None  # run nothing: show what was decided about these runs since they were shown
+    publish_only: bool = False  # run nothing: publish the runs that have ended and are not published yet
+    decided: list[int] | None = None  # run nothing: publish the decisions about these published runs
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What came of a batch: reports of what completed, oldest first; by sub-group key, why the others did not."""
+    """How a batch ended: reports of completed runs, the oldest first; by sub-group key, why the others failed."""
 
     completed: Sequence[RunReport]
     failed: Mapping[str, str] = field(default_factory=dict)
-    told: Sequence[RunId] = ()  # that Dagster knows once the batch is over
+    published: Sequence[RunId] = ()  # once the events of this batch are stored
 
 
 def keys_of(context: dg.AssetExecutionContext, config: BatchConfig) -> list[str]:
-    """Return the sub-groups that a run is for; raise dg.Failure where it is for none."""
+    """Return the sub-groups that a Dagster run is for; raise dg.Failure where there are none."""
     keys = list(dict.fromkeys(config.keys)) if config.keys is not None else _partition_keys(context)
     if not keys:
         tags = ", ".join(f"{tag} = {context.run.tags.get(tag)}" for tag in _RANGE_TAGS)
@@ -66,7 +66,7 @@ def _partition_keys(context: dg.AssetExecutionContext) -> list[str]:
 def make(
     application: Application, name: StepName, keys: Sequence[str], config: BatchConfig, run: dg.DagsterRun
 ) -> Ended:
-    """Make sure that the sub-groups have their products, waiting for their runs; raise dg.Failure for unknown keys."""
+    """Request what the sub-groups lack, and wait for their runs; raise dg.Failure for unknown keys."""
     options = _options(application, name, config, run)
     attached = Attached(application.executor, f"{WAITER_PREFIX}{run.run_id}", application.settings.poll_seconds)
     try:
@@ -80,12 +80,12 @@ def make(
     completed = [report for report in reports.values() if report.run.status is RunStatus.COMPLETED]
     failed = {report.key: why_failed(report) for report in reports.values() if report not in completed}
     failed |= {key: _why_held(reason) for key, reason in answer.held.items() if key not in waited_for}
-    told = [report.run.id for report in reports.values() if report.run.status is not RunStatus.CANCELLED]
-    return Ended(completed, failed, told)
+    published = [report.run.id for report in reports.values() if report.run.status is not RunStatus.CANCELLED]
+    return Ended(completed, failed, published)
 
 
 def why_failed(report: RunReport) -> str:
-    """Return in words how a run that did not complete ended."""
+    """Return how a run ended that did not complete, as text."""
     run = report.run
     kind = run.failure_class.value if run.failure_class else run.status.value.lower()
     return f"run {run.id}: {kind}: {run.failure_message or 'no message'}"
@@ -96,24 +96,27 @@ def _why_held(reason: Reason) -> str:
 
 
 def _options(application: Application, name: StepName, config: BatchConfig, run: dg.DagsterRun) -> RequestOptions:
-    """Return the wish; where Dagster repeats a run that died, what it asked for before its death is not asked again."""
+    """Return the request's options.
+
+    Dagster repeats a run that died. If the first one made its requests, `force` and `retry` are not applied again.
+    """
     repeated = "dagster/retry_number" in run.tags
     by = f"{WAITER_PREFIX}{run.tags.get('dagster/root_run_id', run.run_id) if repeated else run.run_id}"
-    anew = not (repeated and _has_asked(application, name, by))
+    is_new = not (repeated and _has_asked(application, name, by))
     return RequestOptions(
-        by, ignore_cooldown=config.ignore_cooldown, force=config.force and anew, retry=config.retry and anew
+        by, ignore_cooldown=config.ignore_cooldown, force=config.force and is_new, retry=config.retry and is_new
     )
 
 
 def _has_asked(application: Application, name: StepName, by: str) -> bool:
-    """Say whether somebody has had runs made, or tried again, of a step."""
+    """Say whether this requester has requested runs, or repeated ones, of a step."""
     with application.ops_db.read() as session:
         return has_asked(session, name.step_id, by)
 
 
 @contextmanager
 def publishing_turn(application: Application) -> Iterator[None]:
-    """Wait until nobody else publishes; the turn of a process that died is over at once."""
+    """Wait until no other process publishes; the lease of a process that died is free at once."""
     holder = application.executor.holder
     while True:
         with application.ops_db.write() as session:

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds that a piece of work may take: it looks between two parts, so that the last one may take longer."""
+    """The seconds that a piece of work may take.
+
+    The work checks `spent` between two of its parts, so it may take longer by one part. `passed` is the clock.
+    """
 
     seconds: float = math.inf
     passed: Callable[[], float] = time.monotonic

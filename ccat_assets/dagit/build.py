@@ -4,11 +4,11 @@ import dagster as dg
 
 from ccat_assets.dagit.catalogue import definitions_of
 from ccat_assets.dagit.needed_runs import needed_runs
-from ccat_assets.dagit.overview import overview_shown
+from ccat_assets.dagit.overview import overview_event
 from ccat_assets.dagit.publish import due, publish_decided, publish_due
-from ccat_assets.dagit.raw_publisher import raw_data_publisher, reasons_observed
+from ccat_assets.dagit.raw_publisher import raw_data_publisher, reasons_event
 from ccat_assets.dagit.snapshot import Snapshot
-from ccat_assets.dagit.space import purged_shown, space_shown
+from ccat_assets.dagit.space import purged_event, space_events
 from ccat_assets.provenance.openlineage import events_by_run
 from ccat_assets.wiring.application import Application
 from ccat_models.run.unpublished import WAITER_PREFIX
@@ -28,7 +28,7 @@ from sensors.space import Describe, space_sensor
 
 
 def build(snapshot: Snapshot, application: Application) -> dg.Definitions:
-    """Return all that Dagster knows of a snapshot; the application is what its runs and sensors work with."""
+    """Return the assets of a snapshot and all sensors; Dagster's runs and the sensors use the application."""
     return dg.Definitions.merge(definitions_of(snapshot, application), dg.Definitions(sensors=_sensors(application)))
 
 
@@ -36,7 +36,7 @@ def _sensors(application: Application) -> list[dg.SensorDefinition]:
     clock, days = application.clock, application.settings.dagster_retention_days
 
     def ops_db() -> OpsDb:
-        return application.cluster.ops_db  # asked for when it is needed: it refuses a database that is not current
+        return application.cluster.ops_db  # only when it is needed: it raises for a database that is not current
 
     sensors = [
         raw_data_sensor(ops_db, raw_data_publisher(application), clock),
@@ -44,9 +44,9 @@ def _sensors(application: Application) -> list[dg.SensorDefinition]:
         jobs_sensor(lambda: application.executor),
         publishing_sensor(partial(due, application), partial(publish_due, application), clock),
         decisions_sensor(ops_db, partial(publish_decided, application)),
-        overview_sensor(ops_db, overview_shown, clock),
-        reasons_sensor(ops_db, reasons_observed, clock),
-        space_sensor(lambda: application.cluster, Describe(purged_shown, space_shown), clock),
+        overview_sensor(ops_db, overview_event, clock),
+        reasons_sensor(ops_db, reasons_event, clock),
+        space_sensor(lambda: application.cluster, Describe(purged_event, space_events), clock),
         dagster_runs_sensor(ops_db, WAITER_PREFIX, clock),
         retention_sensor(days, partial(needed_runs, application), clock),
     ]

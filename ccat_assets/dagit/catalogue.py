@@ -10,7 +10,7 @@ from ccat_assets.wiring.application import Application
 
 
 def definitions_of(snapshot: Snapshot, application: Application) -> dg.Definitions:
-    """Return the assets of a snapshot, with what their runs work with."""
+    """Return the assets of a snapshot, with the application as the resource of their runs."""
     partitions = Partitions(snapshot)
     return dg.Definitions(
         assets=[
@@ -20,5 +20,5 @@ def definitions_of(snapshot: Snapshot, application: Application) -> dg.Definitio
             *step_assets(snapshot, partitions),
         ],
         resources={"application": application},
-        executor=dg.in_process_executor,  # a run has one step: a process more would only cost its start
+        executor=dg.in_process_executor,  # a run has one step: another process would only cost time
     )

@@ -1,4 +1,4 @@
-"""Asset checks: some that every step has, and one for each quality limit of the step's declaration."""
+"""Asset checks: three that every step has, and one for each quality limit of the step's declaration."""
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -17,9 +17,9 @@ from resources.workspace.store import Wanted
 
 PRODUCTS_PRESENT, QA_WITHIN_LIMITS, NOT_TAINTED = RESERVED_CHECKS
 _DESCRIPTIONS = {
-    PRODUCTS_PRESENT: "Every registered product lies where its copy is registered, with its size.",
-    QA_WITHIN_LIMITS: "Every quality metric keeps the limits that the program gave it.",
-    NOT_TAINTED: "Nothing that was read goes back to a raw data package that must not be used.",
+    PRODUCTS_PRESENT: "Every registered product has a file where its copy is registered, of the registered size.",
+    QA_WITHIN_LIMITS: "Every quality metric is within the limits that the program gave it.",
+    NOT_TAINTED: "No input of the run comes from a tainted raw data package.",
 }
 _SHOWN = 20
 
@@ -27,10 +27,10 @@ _SHOWN = 20
 def check_specs(
     asset_key: dg.AssetKey, partitions: dg.PartitionsDefinition[str], limits: Sequence[QualityLimit] = ()
 ) -> list[dg.AssetCheckSpec]:
-    """Return the checks of a step's asset, one result a sub-group.
+    """Return the checks of a step's asset; each has one result for each sub-group.
 
-    To Dagster none is blocking: one bad sub-group would hold back all others of its run. What is read downstream is
-    decided in ops-db, for each sub-group alone.
+    None is blocking for Dagster: there, one bad sub-group would block all others of its run. ops-db decides for each
+    sub-group alone whether later steps may read its products.
     """
     descriptions = _DESCRIPTIONS | {limit.check_name: _describe(limit) for limit in limits}
     with warnings.catch_warnings():
@@ -46,11 +46,11 @@ def _describe(limit: QualityLimit) -> str:
     bounds = [f"at least {limit.minimum:g}"] if limit.minimum is not None else []
     bounds += [f"at most {limit.maximum:g}"] if limit.maximum is not None else []
     what = f"{limit.metric} is {' and '.join(bounds)}."
-    return f"{what} What fails is no input of later steps until it is waived." if limit.blocking else what
+    return f"{what} Later steps do not read products that fail it, until it is waived." if limit.blocking else what
 
 
 def files_checked(report: RunReport) -> Iterator[tuple[int | None, Wanted]]:
-    """Yield the files whose sizes the checks of a run look at, each with its data location."""
+    """Yield the files whose sizes the checks of a run need, each with its data location."""
     for one in report.products:
         if one.root is not None and not one.purged:
             yield one.location_id, size_of(one.root, one.path)
@@ -59,14 +59,17 @@ def files_checked(report: RunReport) -> Iterator[tuple[int | None, Wanted]]:
 def evaluations(
     report: RunReport, declared: Collection[str] = (), files: Files | None = None
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield the results of all checks for a run that completed; of limits, those with a declared check."""
+    """Yield the results of all checks for a run that completed.
+
+    `declared` are the names of the limits' checks that the asset has; results of other limits are left out.
+    """
     yield _products_present(report, files or Files())
     yield _qa_within_limits(report)
     yield from judgements(report, declared)
 
 
 def judgements(report: RunReport, declared: Collection[str]) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield the results that people and declarations may change after a run completed."""
+    """Yield the results that taints, waivers and new declarations may change after a run completed."""
     yield _not_tainted(report)
     yield from (_limit(report, check) for check in report.checks if check.name in declared)
 
@@ -78,7 +81,7 @@ def _not_tainted(report: RunReport) -> dg.AssetCheckEvaluation:
         report,
         NOT_TAINTED,
         passed=not rows,
-        description=f"goes back to {', '.join(row[0] for row in rows[:_SHOWN])}" if rows else None,
+        description=f"comes from {', '.join(row[0] for row in rows[:_SHOWN])}" if rows else None,
         metadata=metadata if rows else {},
     )
 
@@ -125,7 +128,7 @@ def _products_present(report: RunReport, files: Files) -> dg.AssetCheckEvaluatio
     try:
         missing = [(product.product.path, finding) for product in looked_at if (finding := _absence(product, files))]
     except TransientError as error:
-        return _unknown(report, f"could not be looked at: {error}")
+        return _unknown(report, f"could not be checked: {error}")
     metadata: Metadata = {
         "products": dg.MetadataValue.int(len(looked_at)),
         "purged": dg.MetadataValue.int(len(report.products) - len(looked_at)),

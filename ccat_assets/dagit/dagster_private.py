@@ -1,7 +1,7 @@
-"""What Dagster 1.13 does not offer in public: planned events for chosen partitions, the newest event of each, an error.
+"""What Dagster 1.13 has no public interface for: planned events for partitions, the newest event of each, an error.
 
-A run has one partition key, or a contiguous range of them. A run for an arbitrary list of keys is shown in progress,
-and its missing keys as failed, only if their planned events are reported by hand.
+A Dagster run has one partition key, or a contiguous range of them. For a run with any other list of keys, Dagit shows
+the partitions as in progress, and those without products as failed, only if their planned events are reported here.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 def report_planned(
     instance: dg.DagsterInstance, run: dg.DagsterRun, op: str, asset_key: dg.AssetKey, keys: Iterable[str]
 ) -> None:
-    """Say that a run intends to materialize these partitions."""
+    """Report that a run intends to materialize these partitions."""
     for key in keys:
         planned = AssetMaterializationPlannedData(asset_key, partition=key)
         event = DagsterEvent.build_asset_materialization_planned_event(run.job_name, op, planned)
@@ -29,7 +29,10 @@ def report_planned(
 def newest_runs(
     instance: dg.DagsterInstance, asset_key: dg.AssetKey, partitions: Collection[str]
 ) -> dict[str, set[str]]:
-    """Return by partition the runs that Dagster shows it by: that materialized it last, that meant to after that."""
+    """Return, by partition, the ids of the Dagster runs that determine how Dagit shows it.
+
+    These are the run that materialized it last, and the one that planned to do so after that.
+    """
     if not partitions:
         return {}
     storage, shown = instance.event_log_storage, defaultdict[str, set[str]](set)

@@ -1,13 +1,13 @@
-"""What an asset is, in words."""
+"""The descriptions of assets, as Markdown."""
 
 from ccat_assets.dagit.snapshot import GroupingSnapshot, PipelineSnapshot, StepSnapshot
 
 _POLICIES = {
     "pinned": "exactly this version",
-    "compatible": "the newest release of this major version; what any of them made stays good",
-    "latest": "the newest release, whose products replace those of older ones",
+    "compatible": "the newest release of this major version; products of its older releases remain acceptable",
+    "latest": "the newest release; its products replace those of older ones",
 }
-_FAN_IN = {"any": "as soon as there is anything", "all": "once everything is there"}
+_FAN_IN = {"any": "as soon as there are any", "all": "once all of them are there"}
 
 
 def describe_step(pipeline: PipelineSnapshot, step: StepSnapshot) -> str:
@@ -24,7 +24,7 @@ def describe_step(pipeline: PipelineSnapshot, step: StepSnapshot) -> str:
         if step.cooldown_seconds
         else "**No cooldown**",
         *(
-            [f"**Settles** {duration(step.settle_seconds)}: so long no input may have come before it runs"]
+            [f"**Settles** {duration(step.settle_seconds)}: it runs after this time without a new input"]
             if step.settle_seconds
             else []
         ),
@@ -49,7 +49,7 @@ def describe_raw(grouping: GroupingSnapshot) -> str:
 
 
 def duration(seconds: int) -> str:
-    """Return a time as people say it, e.g. "1 d", "90 min"."""
+    """Return a whole number of seconds in the largest unit that divides it, e.g. "1 d", "90 min"."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length and seconds % length == 0:
             return f"{seconds // length} {unit}"

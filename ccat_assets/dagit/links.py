@@ -1,4 +1,4 @@
-"""Links that Dagit shows: to partitions of other assets, and to the files that `ccat serve` gives out."""
+"""Links that Dagit shows: to partitions of other assets, and to the files that `ccat serve` serves."""
 
 import re
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from ccat_models.sub_group.keys import make_key
 from ccat_models.tables.base import ProductId
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a line's end among them, after which Markdown begins anew
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # line ends too: Markdown after one is a new paragraph
 
 
 @dataclass(frozen=True)
 class Links:
-    """Where product files are given out; "" for nowhere."""
+    """Where product files are served: the address of `ccat serve`, "" for none."""
 
     products_url: str = ""
 
     def product(self, product_id: ProductId, path: str) -> str:
-        """Return Markdown that opens a product's file, or only names it."""
+        """Return a Markdown link to a product's file, or only its name where no files are served."""
         return (
             link(path, f"{self.products_url}/products/{product_id}/{quote(path)}") if self.products_url else text(path)
         )
@@ -37,10 +37,10 @@ def observation_key(executed_obs_unit: str) -> str:
 
 
 def link(label: str, url: str) -> str:
-    """Return a Markdown link; the label is shown as it stands."""
+    """Return a Markdown link; the label is plain text."""
     return f"[{text(label)}]({url})"
 
 
 def text(plain: str) -> str:
-    """Return text that Markdown shows as it stands, on one line: U+FFFD for each control character."""
+    """Return plain text escaped for Markdown, on one line, with U+FFFD for each control character."""
     return _CONTROL.sub("\ufffd", _SPECIAL.sub(r"\\\1", plain))

@@ -1,4 +1,4 @@
-"""What Dagit shows of a run that completed."""
+"""The materialization event of a completed run, with the metadata that Dagit shows."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ Metadata = dict[str, dg.MetadataValue]
 def materialization(
     report: RunReport, files: Files | None = None, links: Links | None = None
 ) -> dg.AssetMaterialization:
-    """Return the event that shows a completed run as the materialization of its sub-group."""
+    """Return the event by which Dagster learns that a completed run materialized its sub-group."""
     return dg.AssetMaterialization(
         asset_key=dg.AssetKey([report.pipeline, report.run.step.name]),
         partition=report.key,
@@ -56,7 +56,7 @@ def tags_of(report: RunReport) -> dict[str, str]:
 
 
 def data_version(report: RunReport) -> str:
-    """Return what the products depend on as one short word: input set, software and configuration."""
+    """Return 16 hexadecimal digits of a hash of what the products depend on: inputs, software and configuration."""
     run = report.run
     version = run.software_version
     whole = f"{run.fingerprint}|{version.software.name}|{version.version}|{run.config.config_hash}"
@@ -64,7 +64,7 @@ def data_version(report: RunReport) -> str:
 
 
 def files_shown(report: RunReport) -> Iterator[tuple[int | None, Wanted]]:
-    """Yield the files that the event of a run shows, each with its data location."""
+    """Yield the files that the event of a run includes parts of, each with its data location."""
     plots = [one for one in report.products if _is_plot(one)]
     yield from ((one.location_id, picture_of(one.root, one.path)) for one in plots[:MOST_PLOTS] if one.root is not None)
     if report.attempt is not None and report.attempt.directory:
@@ -73,26 +73,26 @@ def files_shown(report: RunReport) -> Iterator[tuple[int | None, Wanted]]:
 
 
 def metadata_of(report: RunReport, files: Files | None = None, links: Links | None = None) -> Metadata:
-    """Return what is shown: products, numbers, plots, where it came from, and how it went."""
+    """Return the metadata: products, quality numbers, plots, inputs, software, parameters, the job and its log."""
     run, attempt, files = report.run, report.attempt, files or Files()
-    shown: Metadata = {"products": _products(report.products)}
+    metadata: Metadata = {"products": _products(report.products)}
     if links is not None and links.products_url:
-        shown["files"] = _links(report.products, links)
-    shown |= {f"qa/{metric.name}": dg.MetadataValue.float(metric.value) for metric in report.metrics}
-    shown |= _unless_out_of_reach("plots", lambda: _plots(report.products, files))
-    shown |= _inputs(report)
-    shown |= _software(run.software_version, attempt)
-    shown["parameters"] = _parameters(run.config.parameters)
-    shown |= _job(attempt) if attempt is not None else {}
+        metadata["files"] = _links(report.products, links)
+    metadata |= {f"qa/{metric.name}": dg.MetadataValue.float(metric.value) for metric in report.metrics}
+    metadata |= _unless_out_of_reach("plots", lambda: _plots(report.products, files))
+    metadata |= _inputs(report)
+    metadata |= _software(run.software_version, attempt)
+    metadata["parameters"] = _parameters(run.config.parameters)
+    metadata |= _job(attempt) if attempt is not None else {}
     if attempt is not None and attempt.directory:
         directory, location_id = attempt.directory, report.location_id
-        shown |= _unless_out_of_reach("log", lambda: _log(directory, files.at(location_id)))
-    shown["reproduce"] = dg.MetadataValue.text(shlex.join(["ccat", "reproduce", f"run:{run.id}"]))
-    shown["fingerprint"] = dg.MetadataValue.text(str(run.fingerprint))
-    shown["reason"] = dg.MetadataValue.text(run.reason)
-    shown["requested_by"] = dg.MetadataValue.text(run.requested_by)
-    shown["run_id"] = dg.MetadataValue.int(run.id)
-    return shown
+        metadata |= _unless_out_of_reach("log", lambda: _log(directory, files.at(location_id)))
+    metadata["reproduce"] = dg.MetadataValue.text(shlex.join(["ccat", "reproduce", f"run:{run.id}"]))
+    metadata["fingerprint"] = dg.MetadataValue.text(str(run.fingerprint))
+    metadata["reason"] = dg.MetadataValue.text(run.reason)
+    metadata["requested_by"] = dg.MetadataValue.text(run.requested_by)
+    metadata["run_id"] = dg.MetadataValue.int(run.id)
+    return metadata
 
 
 def _products(products: Sequence[ProductReport]) -> dg.TableMetadataValue:
@@ -101,7 +101,7 @@ def _products(products: Sequence[ProductReport]) -> dg.TableMetadataValue:
 
 
 def _links(products: Sequence[ProductReport], links: Links) -> dg.MarkdownMetadataValue:
-    """Return a line for each product that opens or downloads it."""
+    """Return a list with a link to each product's file."""
     lines = []
     for one in products[:_PRODUCTS_SHOWN]:
         product = one.product
@@ -113,7 +113,7 @@ def _links(products: Sequence[ProductReport], links: Links) -> dg.MarkdownMetada
 def _unless_out_of_reach(name: str, look: Callable[[], Metadata]) -> Metadata:
     try:
         return look()
-    except TransientError as error:  # the products are there all the same
+    except TransientError as error:  # the products exist nevertheless
         return {name: dg.MetadataValue.text(f"not shown, as it could not be read: {error}")}
 
 
@@ -122,10 +122,10 @@ def _is_plot(one: ProductReport) -> bool:
 
 
 def _plots(products: Iterable[ProductReport], files: Files) -> Metadata:
-    shown: Metadata = {}
+    metadata: Metadata = {}
     for one in products:
         product = one.product
-        if len(shown) == MOST_PLOTS:
+        if len(metadata) == MOST_PLOTS:
             break
         if one.root is None or not _is_plot(one):
             continue
@@ -133,26 +133,28 @@ def _plots(products: Iterable[ProductReport], files: Files) -> Metadata:
         picture = thumbnail_png(one.root, one.path, max_bytes=_PLOT_BYTES, read=read)
         if picture is not None:
             source = base64.b64encode(picture).decode()
-            shown[f"plot/{Path(product.path).stem}"] = dg.MetadataValue.md(f"![plot](data:image/png;base64,{source})")
-    return shown
+            metadata[f"plot/{Path(product.path).stem}"] = dg.MetadataValue.md(
+                f"![plot](data:image/png;base64,{source})"
+            )
+    return metadata
 
 
 def _inputs(report: RunReport) -> Metadata:
-    shown: Metadata = {}
+    metadata: Metadata = {}
     if report.packages.count:
         packages = [(one.name, one.checksum) for one in report.packages.shown]
-        shown["packages"] = table({"package": "string", "checksum": "string"}, packages)
-        shown["package_count"] = dg.MetadataValue.int(report.packages.count)
+        metadata["packages"] = table({"package": "string", "checksum": "string"}, packages)
+        metadata["package_count"] = dg.MetadataValue.int(report.packages.count)
     if report.upstream.count:
         rows = [(up.step, up.sub_group, up.run_id) for up in report.upstream.shown]
-        shown["upstream"] = table({"step": "string", "sub_group": "string", "run_id": "int"}, rows)
-        shown["upstream_count"] = dg.MetadataValue.int(report.upstream.count)
-    shown["inputs"] = dg.MetadataValue.md("\n".join(_input_links(report)))
-    return shown
+        metadata["upstream"] = table({"step": "string", "sub_group": "string", "run_id": "int"}, rows)
+        metadata["upstream_count"] = dg.MetadataValue.int(report.upstream.count)
+    metadata["inputs"] = dg.MetadataValue.md("\n".join(_input_links(report)))
+    return metadata
 
 
 def _input_links(report: RunReport) -> Iterator[str]:
-    """Yield a line for each input that leads to the partition it is from."""
+    """Yield a line for each input, with a link to the partition it is from."""
     for up in report.upstream.shown:
         url = partition_url(step_key(up.pipeline, up.step), up.sub_group)
         yield f"- {link(f'{up.step} {up.sub_group}', url)}, run {up.run_id}"
@@ -163,16 +165,16 @@ def _input_links(report: RunReport) -> Iterator[str]:
 
 def _software(version: ReductionSoftwareVersion, attempt: Attempt | None) -> Metadata:
     contained = attempt is not None and attempt.runtime == "apptainer"
-    shown: Metadata = {
+    metadata: Metadata = {
         "software": dg.MetadataValue.text(f"{version.software.name} {version.version}"),
         "runtime": dg.MetadataValue.text("apptainer container" if contained else "plain process, no container"),
     }
     if contained and attempt is not None:
         digest = attempt.image_sha256 or version.image_sha256
-        shown["image"] = dg.MetadataValue.text(f"{version.image_reference} (sha256 {digest})")
+        metadata["image"] = dg.MetadataValue.text(f"{version.image_reference} (sha256 {digest})")
     elif version.code_sha256 is not None:
-        shown["code"] = dg.MetadataValue.text(f"{', '.join(version.code)} (sha256 {version.code_sha256})")
-    return shown
+        metadata["code"] = dg.MetadataValue.text(f"{', '.join(version.code)} (sha256 {version.code_sha256})")
+    return metadata
 
 
 def _parameters(parameters: Mapping[str, object]) -> dg.MetadataValue:
@@ -185,19 +187,19 @@ def _job(attempt: Attempt) -> Metadata:
     measured = {"wall_s": attempt.wall_seconds, "cpu_s": attempt.cpu_seconds}
     peak = attempt.peak_memory_bytes
     measured["peak_mb"] = None if peak is None else peak / 1e6
-    shown: Metadata = {name: dg.MetadataValue.float(value) for name, value in measured.items() if value is not None}
-    shown["attempt"] = dg.MetadataValue.int(attempt.number)
+    metadata: Metadata = {name: dg.MetadataValue.float(value) for name, value in measured.items() if value is not None}
+    metadata["attempt"] = dg.MetadataValue.int(attempt.number)
     if attempt.host:
-        shown["host"] = dg.MetadataValue.text(attempt.host)
+        metadata["host"] = dg.MetadataValue.text(attempt.host)
     if attempt.command:
-        shown["command"] = dg.MetadataValue.text(shlex.join(attempt.command)[:_TEXT_BYTES])
+        metadata["command"] = dg.MetadataValue.text(shlex.join(attempt.command)[:_TEXT_BYTES])
     if attempt.directory:
-        shown["directory"] = dg.MetadataValue.path(attempt.directory)
-    return shown
+        metadata["directory"] = dg.MetadataValue.path(attempt.directory)
+    return metadata
 
 
 def _log(directory: str, read: Read) -> Metadata:
-    """Return the end of what an attempt's program wrote, indented as Markdown that shows it as it stands."""
+    """Return the end of what an attempt's program printed, as Markdown code blocks."""
     parts = []
     for stream, path in _LOGS.items():
         text = read_tail(Path(directory), path, lines=_LOG_LINES, max_bytes=_LOG_BYTES, read=read)

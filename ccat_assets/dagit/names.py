@@ -1,4 +1,4 @@
-"""What pipelines, steps and groupings are called in Dagster."""
+"""The names of pipelines, steps and groupings in Dagster."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ RAW = "raw"
 
 @dataclass(frozen=True)
 class StepName:
-    """A step's names: `group` and `op` take no "-", the asset's key is made of the very names."""
+    """A step's names in ops-db and in Dagster, where `group` and `op` may not contain "-"."""
 
     step_id: int
     pipeline: str
     step: str
     group: str
-    op: str  # of the run's log lines, and of the place of its configuration
+    op: str  # appears in log lines, and in the path of a run's configuration
 
     @property
     def asset_key(self) -> dg.AssetKey:
@@ -32,22 +32,22 @@ def step_key(pipeline: str, step: str) -> dg.AssetKey:
 
 
 def overview_key(pipeline: str) -> dg.AssetKey:
-    """Return the key of a pipeline's overview; no step's name has a capital letter."""
+    """Return the key of a pipeline's overview; steps cannot have this name, as theirs are in lower case."""
     return dg.AssetKey([pipeline, "Overview"])
 
 
 def space_key(location: str) -> dg.AssetKey:
-    """Return the key of what is used of a processing location; no pipeline's name has a capital letter."""
+    """Return the key of the asset of a processing location's space; pipelines' names are in lower case."""
     return dg.AssetKey(["Space", location])
 
 
 def raw_key(grouping: str) -> dg.AssetKey:
-    """Return the key of the asset that stands for a data grouping's raw data."""
+    """Return the key of the asset that represents a data grouping's raw data."""
     return dg.AssetKey([RAW, grouping])
 
 
 def step_names(snapshot: Snapshot) -> list[StepName]:
-    """Return the names of all steps; those given to the older pipelines do not depend on the younger ones."""
+    """Return the names of all steps; a pipeline that is added later never changes the names of older ones."""
     groups = _distinct(pipeline.name.replace("-", "_") for pipeline in snapshot.pipelines)
     named = [
         (pipeline.name, group, step)
@@ -62,7 +62,7 @@ def step_names(snapshot: Snapshot) -> list[StepName]:
 
 
 def _distinct(names: Iterable[str]) -> Iterator[str]:
-    """Yield the names; one that was there before (of a-b and a_b) gets a number at its end."""
+    """Yield the names; a repeated one (a-b and a_b both become a_b) gets a number at its end."""
     seen: set[str] = set()
     for plain in names:
         name, number = plain, 1

@@ -1,4 +1,4 @@
-"""Which Dagster runs must be kept: those that Dagit shows a partition by."""
+"""Which Dagster runs must be kept: those that determine how Dagit shows a partition."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -11,19 +11,19 @@ from ccat_assets.dagit.partitions import partitions_name
 from ccat_assets.dagit.snapshot import Snapshot, read_snapshot
 from ccat_assets.wiring.application import Application
 
-_SHOW = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED}
+_EVENTS = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED}
 
 
 def needed_runs(application: Application, instance: dg.DagsterInstance) -> Callable[[dg.DagsterRun], bool]:
-    """Return what says of a run whether a partition that is still there would be shown differently without it.
+    """Return a function that says whether Dagit would show an existing partition differently without a Dagster run.
 
-    Partitions of an asset that ops-db does not know are all taken to be there: they may be somebody else's.
+    Assets that ops-db does not know may belong to another code location: all their partitions count as existing.
     """
     with application.cluster.ops_db.read() as session:
         names = _partitions_by_asset(read_snapshot(session))
 
     def is_needed(run: dg.DagsterRun) -> bool:
-        for asset_key, partitions in _told(instance, run).items():
+        for asset_key, partitions in _partitions_of(instance, run).items():
             if None in partitions and _is_newest(instance, asset_key, run):
                 return True
             keys = [key for key in partitions if key is not None]
@@ -46,16 +46,16 @@ def _partitions_by_asset(snapshot: Snapshot) -> Mapping[dg.AssetKey, str]:
     }
 
 
-def _told(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Mapping[dg.AssetKey, Collection[str | None]]:
-    """Return the partitions of each asset that the run materialized or meant to."""
-    told: dict[dg.AssetKey, set[str | None]] = defaultdict(set)
+def _partitions_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Mapping[dg.AssetKey, Collection[str | None]]:
+    """Return, by asset, the partitions that the run materialized or planned to."""
+    found: dict[dg.AssetKey, set[str | None]] = defaultdict(set)
     for asset_key, partition in _events(instance, run):
-        told[asset_key].add(partition)
-    return told
+        found[asset_key].add(partition)
+    return found
 
 
 def _events(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Iterator[tuple[dg.AssetKey, str | None]]:
-    for entry in instance.all_logs(run.run_id, of_type=_SHOW):
+    for entry in instance.all_logs(run.run_id, of_type=_EVENTS):
         event = entry.get_dagster_event()
         if event.asset_key is not None:
             yield event.asset_key, event.partition

@@ -1,4 +1,4 @@
-"""An asset for each pipeline that shows it at a glance."""
+"""An asset for each pipeline, with its state at a glance."""
 
 from collections import Counter
 
@@ -13,13 +13,13 @@ from ccat_models.run.remedies import REMEDIES
 
 _MESSAGE_CHARACTERS = 500
 _DESCRIPTION = (
-    "**{name}** at a glance, brought up to date each minute in which something changed: why sub-groups are, or are not,"
-    " going to be run, runs on their way, failures of the last seven days, and what lies on disk."
+    "**{name}** at a glance, updated each minute in which something changed: why sub-groups are, or are not, going to "
+    "be run, runs in flight, failures of the last seven days, and files on disk."
 )
 
 
 def overview_assets(snapshot: Snapshot) -> list[dg.AssetSpec]:
-    """Return one asset a pipeline, beside its steps; nothing materializes it but its sensor."""
+    """Return one asset for each pipeline, beside its steps; only the sensor `overview` materializes it."""
     groups = {name.pipeline: name.group for name in step_names(snapshot)}
     return [
         dg.AssetSpec(
@@ -33,8 +33,8 @@ def overview_assets(snapshot: Snapshot) -> list[dg.AssetSpec]:
     ]
 
 
-def overview_shown(overview: Overview) -> dg.AssetMaterialization:
-    """Return the event that shows a pipeline as it is now; Dagit draws its numbers over time."""
+def overview_event(overview: Overview) -> dg.AssetMaterialization:
+    """Return the event that publishes the state of a pipeline; Dagit draws its numbers over time."""
     reasons = sum((Counter(step.reasons) for step in overview.steps), Counter[str]())
     failures = {f"failed/{one.failure.value}": one.count for one in overview.failures}
     numbers = {
@@ -70,7 +70,7 @@ def _steps(overview: Overview) -> dg.TableMetadataValue:
 
 def _row(step: StepOverview) -> tuple[str | int, ...]:
     others = {reason: count for reason, count in step.reasons.items() if reason != "up_to_date"}
-    said = ", ".join(f"{count} {reason}" for reason, count in sorted(others.items(), key=lambda pair: -pair[1]))
+    others_text = ", ".join(f"{count} {reason}" for reason, count in sorted(others.items(), key=lambda pair: -pair[1]))
     total, up_to_date = sum(step.reasons.values()), step.reasons.get("up_to_date", 0)
     on_disk = step.products, size_text(step.size_bytes), step.purged_runs
-    return step.step, total, up_to_date, said, step.in_flight, *on_disk
+    return step.step, total, up_to_date, others_text, step.in_flight, *on_disk

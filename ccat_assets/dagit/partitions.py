@@ -1,4 +1,4 @@
-"""Sub-groups as Dagster's partitions: one definition a data grouping and group_by, whatever steps share it."""
+"""Sub-groups as Dagster's partitions: steps with the same data grouping and group_by share one definition."""
 
 from collections.abc import Sequence
 
@@ -14,19 +14,19 @@ from ccat_models.sub_group.dimensions import OBSERVATIONS
 from ccat_models.sub_group.keys import ALL
 from resources.ops_db import Session
 
-_FASTER_ONES = 20  # that may add the same keys; each of them is faster once
-KEYS_IN_ONE_CALL = 10_000  # Dagster's SQLite storage fails with "too many SQL variables" on larger ones
+_FASTER_ONES = 20  # processes that may add the same keys at the same time
+KEYS_IN_ONE_CALL = 10_000  # for more, Dagster's SQLite storage fails with "too many SQL variables"
 
 
 def partitions_name(grouping: str, group_by: Sequence[str]) -> str:
-    """Return the name of the keys in Dagster, whose instance has one room of names for all code locations."""
+    """Return the name of the partitions in Dagster; code locations share these names, hence the prefix."""
     return f"ccat_{grouping}:{'+'.join(group_by)}"
 
 
 class Partitions:
-    """Gives steps that share their sub-groups the same definition object, which makes their edge one to one.
+    """Gives steps that share their sub-groups the same definition object: Dagster then maps them one to one.
 
-    `group_by: []` has its one key `all` from the beginning: a static definition, which nobody has to add a key to.
+    `group_by: []` has the one key `all`, in a static definition; keys of all others are added as they appear.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -40,23 +40,23 @@ class Partitions:
         self._dynamic: dict[str, dg.DynamicPartitionsDefinition] = {}
 
     def of(self, grouping: str, group_by: Sequence[str]) -> dg.PartitionsDefinition[str]:
-        """Return the definition of a data grouping cut by these dimensions."""
+        """Return the partitions of a data grouping for a step's `group_by`."""
         if not group_by:
             return self._all
         name = partitions_name(grouping, group_by)
         return self._dynamic.setdefault(name, dg.DynamicPartitionsDefinition(name=name))
 
     def of_raw(self, grouping: str) -> dg.PartitionsDefinition[str] | None:
-        """Return the definition of a grouping's raw data: by observation where any step is, else none."""
+        """Return the partitions of a grouping's raw data: by observation if any step is, else None."""
         return self.of(grouping, OBSERVATIONS) if grouping in self._observed else None
 
 
 def add_keys(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> None:
-    """Add those of at most 10,000 keys that Dagster lacks, whoever else adds the same ones at the same time."""
+    """Add those of at most 10,000 keys that Dagster lacks; other processes may add the same ones at the same time."""
     for _ in range(_FASTER_ONES):
         try:
             return instance.add_dynamic_partitions(name, keys)
-        except STORAGE_CONFLICT:  # Dagster's SQLite storage reads, then inserts: somebody was faster in between
+        except STORAGE_CONFLICT:  # Dagster's SQLite storage reads, then inserts: another process came between
             continue
     return instance.add_dynamic_partitions(name, keys)
 
@@ -69,10 +69,10 @@ def sync_partitions(
     after: Marks | None = None,
     budget: Budget | None = None,
 ) -> int:
-    """Add the keys of sub-groups in sight that Dagster lacks and return how many; it removes none.
+    """Add the keys of sub-groups within the partition horizon that Dagster lacks; return how many. Removes none.
 
-    After marks, what may have come into sight since is added without a look at what Dagster has. Where the budget was
-    spent some may be missing.
+    With `after`, only keys that may have appeared since those marks are added, without asking Dagster which it has.
+    Where the budget was spent, some may be missing.
     """
     added, limit = 0, budget or Budget()
     for sight in sights(session, clock()):
@@ -91,9 +91,9 @@ def sync_partitions(
 def hide_partitions(
     instance: dg.DagsterInstance, session: Session, *, clock: Clock = system_clock, budget: Budget | None = None
 ) -> int:
-    """Remove the keys of sub-groups that are beyond their pipelines' horizon from Dagster and return how many.
+    """Remove the keys of sub-groups beyond their pipelines' partition horizon from Dagster; return how many.
 
-    What Dagster holds of them stays in its history, and is shown again when they come back.
+    Their events stay in Dagster's history, and Dagit shows them again if the keys are added again.
     """
     removed, limit = 0, budget or Budget()
     for sight in sights(session, clock()):

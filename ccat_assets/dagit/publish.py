@@ -1,4 +1,4 @@
-"""Showing in Dagit what was run without it."""
+"""Publishes runs that were not requested by Dagster, and decisions about published ones."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from resources.run.holder import is_gone
 
 PUBLISHER_TAG = "ccat/publisher"
 _TICK_SECONDS = 15.0  # Dagster waits a minute for a sensor's tick
-_TELLS_ITSELF = timedelta(minutes=10)
+_LEFT_TO_DAGSTER = timedelta(minutes=10)
 _BEGUN = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
 
 Progress = Callable[[int], None]
@@ -37,17 +37,17 @@ class _Batch:
 
 
 class _NothingPublishedError(Exception):
-    """A Dagster run that was to show something showed nothing."""
+    """A Dagster run that was to publish runs published none."""
 
 
 def publish_to_home(application: Application, *, progress: Progress | None = None) -> int:
-    """Publish to the Dagster instance of these settings; see `publish`."""
+    """Publish to the Dagster instance of these settings; return how many runs. See `publish`."""
     with dg.DagsterInstance.from_config(str(application.settings.dagster_directory)) as instance:
         return publish(application, instance, progress=progress)
 
 
 def publish(application: Application, instance: dg.DagsterInstance, *, progress: Progress | None = None) -> int:
-    """Show sub-groups, raw data and every run that has ended and that Dagster does not know; see `show_ended`."""
+    """Publish sub-groups, raw data and every run that has ended; return how many runs. See `publish_ended`."""
     with application.ops_db.read() as session:
         sync_partitions(instance, session, clock=application.clock)
         publish_raw(instance, session, clock=application.clock)
@@ -62,12 +62,12 @@ def publish_ended(
     budget: Budget | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Show every run, or those of some steps, that has ended and that Dagster does not know; return how many.
+    """Publish every run, or those of some steps, that has ended and is not published; return how many.
 
-    One short Dagster run for up to 100 sub-groups of a step, which runs nothing. Whoever does this may be killed at any
-    time and do it again: each run of ops-db is materialized once. It stops between two Dagster runs where the budget is
-    spent. `progress` is told how many are shown so far. Raises RuntimeError, once all others are shown, for what
-    Dagster takes the events of but does not come to their end.
+    Each short Dagster run publishes up to 100 sub-groups of a step, and executes no job. This may be killed at any time
+    and repeated: each run of ops-db is materialized once. Where the budget is spent, it stops between two Dagster runs.
+    `progress` is called with the number published so far. Raises RuntimeError, after all others are published, naming
+    the steps of which a Dagster run published nothing.
     """
     _end_abandoned(instance)
     with application.ops_db.read() as session:
@@ -77,25 +77,26 @@ def publish_ended(
     if not batches:
         return 0
     job = definitions_of(snapshot, application).resolve_implicit_global_asset_job_def()
-    shown, limit, problems = 0, budget or Budget(), []
+    published, limit, problems = 0, budget or Budget(), []
     for batch in batches:
         if limit.spent:
             break
         try:
-            shown += _publish_batch(application, instance, job, batch)
+            published += _publish_batch(application, instance, job, batch)
         except _NothingPublishedError as problem:
             problems.append(str(problem))
         if progress is not None:
-            progress(shown)
+            progress(published)
     if problems:
         raise RuntimeError("\n".join(problems))
-    return shown
+    return published
 
 
 def due(application: Application, instance: dg.DagsterInstance) -> Mapping[StepId, datetime]:
-    """Return the steps that have enough to show, and since when it waits.
+    """Return the steps that have enough to publish, and since when it waits.
 
-    What ended while a Dagster run of its step is at work is left to that run for a while: it may be about to show it.
+    Runs that ended while a Dagster run of their step is in progress are left to it for ten minutes: it may be about to
+    publish them.
     """
     now = application.clock()
     with application.cluster.ops_db.read() as session:
@@ -103,19 +104,19 @@ def due(application: Application, instance: dg.DagsterInstance) -> Mapping[StepI
         names = step_names(read_snapshot(session)) if waiting else []
     at_work = _at_work(instance) if waiting else frozenset()
     busy = {name.step_id for name in names if name.asset_key in at_work}
-    return {step: since for step, since in waiting.items() if step not in busy or since <= now - _TELLS_ITSELF}
+    return {step: since for step, since in waiting.items() if step not in busy or since <= now - _LEFT_TO_DAGSTER}
 
 
 def publish_due(application: Application, instance: dg.DagsterInstance, steps: Collection[StepId]) -> int:
-    """Show what the steps have to show, as much of it as a sensor's tick has time for."""
+    """Publish what these steps have, as much as a sensor's tick has time for; return how many runs."""
     return publish_ended(application, instance, steps=steps, budget=Budget(_TICK_SECONDS))
 
 
 def publish_decided(application: Application, instance: dg.DagsterInstance, run_ids: Sequence[RunId]) -> None:
-    """Show on the checks of completed runs what was decided about them: one short Dagster run for each of their steps.
+    """Publish the checks of completed runs again after decisions, by one short Dagster run for each of their steps.
 
-    Dagster takes one result a check and partition from outside of its runs, ever. Raises RuntimeError where it does not
-    come to its end.
+    A Dagster run is needed: from elsewhere, Dagster accepts only one result of a check for each partition, ever. Raises
+    RuntimeError where the Dagster run fails.
     """
     with application.ops_db.read() as session:
         snapshot = read_snapshot(session)
@@ -129,13 +130,13 @@ def publish_decided(application: Application, instance: dg.DagsterInstance, run_
 
 
 def _at_work(instance: dg.DagsterInstance) -> Collection[dg.AssetKey]:
-    """Return the assets of Dagster runs that are being executed, but for those of publishers."""
+    """Return the assets of the Dagster runs in progress, except those that only publish."""
     runs = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     return {key for run in runs if PUBLISHER_TAG not in run.tags for key in run.asset_selection or ()}
 
 
 def run_config(name: StepName, config: BatchConfig) -> dict[str, object]:
-    """Return the configuration of a run of one step."""
+    """Return the Dagster run configuration for one step."""
     return {"ops": {name.op: {"config": config.model_dump(exclude_none=True)}}}
 
 
@@ -163,26 +164,27 @@ def _publish_batch(application: Application, instance: dg.DagsterInstance, job: 
     name, keys = batch.name, batch.keys
     with application.ops_db.read() as session:
         before = unpublished_runs(session, application.clock(), name.step_id, keys)
-    if not before:  # somebody else was faster
+    if not before:  # another process has published them
         return 0
     result = _execute(application, instance, job, batch, BatchConfig(keys=list(keys), publish_only=True))
     with application.ops_db.read() as session:
-        left = before & unpublished_runs(session, application.clock(), name.step_id, keys)  # others may end meanwhile
+        left = before & unpublished_runs(session, application.clock(), name.step_id, keys)  # more may end now
     if left == before:
-        raise _NothingPublishedError(f"{name.pipeline}/{name.step}: nothing was shown, see Dagster run {result.run_id}")
+        problem = f"nothing was published, see Dagster run {result.run_id}"
+        raise _NothingPublishedError(f"{name.pipeline}/{name.step}: {problem}")
     return len(before - left)
 
 
 def _execute(
     application: Application, instance: dg.DagsterInstance, job: dg.JobDefinition, batch: _Batch, config: BatchConfig
 ) -> dg.ExecuteInProcessResult:
-    if batch.partitions is not None:  # new ones, or such as had gone out of sight
+    if batch.partitions is not None:  # some may be new, or had been hidden
         add_keys(instance, batch.partitions, batch.keys)
     return job.execute_in_process(
         instance=instance,
         asset_selection=[batch.name.asset_key],
         partition_key=batch.keys[0],
-        # Failures of the runs shown make the Dagster run fail, which is no news for whoever publishes.
+        # A failed run makes the Dagster run that publishes it fail: this is expected, and not worth a message here.
         run_config={**run_config(batch.name, config), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         tags={PUBLISHER_TAG: application.executor.holder},
         raise_on_error=False,
@@ -190,8 +192,8 @@ def _execute(
 
 
 def _end_abandoned(instance: dg.DagsterInstance) -> None:
-    """End the Dagster runs of publishers that died: no daemon watches over them, they would run for good."""
+    """End the Dagster runs of processes that died while publishing; Dagster's daemon does not end them."""
     for run in instance.get_runs(dg.RunsFilter(statuses=list(_BEGUN))):
         holder = run.tags.get(PUBLISHER_TAG)
         if holder is not None and is_gone(holder):
-            instance.report_run_failed(run, "the process that published died; what it did not show is shown anew")
+            instance.report_run_failed(run, "the process that published died; the rest is published by another run")

@@ -26,7 +26,7 @@ _LATE = timedelta(days=1)  # how much later than its time of arrival a package m
 
 
 def raw_assets(snapshot: Snapshot, partitions: Partitions) -> list[dg.AssetSpec]:
-    """Return one external asset a data grouping, its partitions being the executed observation units."""
+    """Return one external asset for each data grouping; its partitions are the executed observation units."""
     return [
         dg.AssetSpec(
             key=raw_key(grouping.name),
@@ -47,42 +47,45 @@ def publish_raw(
     clock: Clock = system_clock,
     budget: Budget | None = None,
 ) -> int:
-    """Tell Dagster of archived packages, one event a partition, and return how many were told.
+    """Publish archived packages, one event for each partition; return how many events.
 
-    Memberships must be up to date. What has arrived is told in the order of its arrival, so that Dagster's newest
-    event says where to go on; with `everything`, for packages that were withdrawn, all partitions are looked at.
-    An event carries a version of its packages, and what the newest one of its partition tells already is not told
-    again: this may be repeated, or die, at any time. Partitions out of sight are passed over. Where the budget was
-    spent, more may be to be told.
+    Memberships must be up to date. Partitions are published in the order in which packages arrived, so Dagster's newest
+    event says where to continue. With `everything` all partitions are compared, which also finds withdrawn packages. An
+    event has a version of its packages, and a partition whose newest event has the same version is not published again:
+    this may be repeated, or die, at any time. Partitions beyond the horizon are left out. Where the budget was spent,
+    some events may be missing.
     """
     snapshot = read_snapshot(session)
     partitions = Partitions(snapshot)
     horizons = {(sight.grouping, sight.group_by): sight.since for sight in sights(session, clock())}
-    told, limit = 0, budget or Budget()
+    count, limit = 0, budget or Budget()
     for grouping in snapshot.groupings:
         key = raw_key(grouping.name)
         by_observation = partitions.of_raw(grouping.name) is not None
-        begin = None if everything else _told_until(instance, key)
+        begin = None if everything else _published_until(instance, key)
         horizon = horizons.get((grouping.name, OBSERVATIONS)) if by_observation else None
         since = max(filter(None, (begin, horizon)), default=None)
-        told += _observe(instance, key, arrivals(session, grouping.name, since, by_observation=by_observation), limit)
-    return told
+        arrived = arrivals(session, grouping.name, since, by_observation=by_observation)
+        count += _publish_new(instance, key, arrived, limit)
+    return count
 
 
-def _observe(instance: dg.DagsterInstance, asset_key: dg.AssetKey, arrived: Iterable[Arrived], limit: Budget) -> int:
-    told = 0
+def _publish_new(
+    instance: dg.DagsterInstance, asset_key: dg.AssetKey, arrived: Iterable[Arrived], limit: Budget
+) -> int:
+    count = 0
     for chunk in chunks(arrived, _CHUNK):
         known = _known_versions(instance, asset_key, [one.key for one in chunk])
         for one in chunk:
             if known.get(one.key) != one.version:
-                if told and limit.spent:  # at least one: whatever has to be read again, each call comes further
-                    return told
-                instance.report_runless_asset_event(_arrival_shown(asset_key, one))
-                told += 1
-    return told
+                if count and limit.spent:  # each call publishes at least one, and so makes progress
+                    return count
+                instance.report_runless_asset_event(_arrival_event(asset_key, one))
+                count += 1
+    return count
 
 
-def _told_until(instance: dg.DagsterInstance, asset_key: dg.AssetKey) -> datetime | None:
+def _published_until(instance: dg.DagsterInstance, asset_key: dg.AssetKey) -> datetime | None:
     newest = instance.fetch_materializations(asset_key, limit=1).records
     event = newest[0].asset_materialization if newest else None
     arrived = None if event is None else event.metadata.get(_ARRIVED)
@@ -94,7 +97,7 @@ def _told_until(instance: dg.DagsterInstance, asset_key: dg.AssetKey) -> datetim
 def _known_versions(
     instance: dg.DagsterInstance, asset_key: dg.AssetKey, keys: Sequence[str | None]
 ) -> Mapping[str | None, str]:
-    """Return by partition the version that its newest event tells."""
+    """Return, by partition, the version in its newest event."""
     partitions = [key for key in keys if key is not None]
     wanted = dg.AssetRecordsFilter(asset_key, asset_partitions=partitions or None)
     versions: dict[str | None, str] = {}
@@ -108,7 +111,7 @@ def _known_versions(
     return versions
 
 
-def _arrival_shown(asset_key: dg.AssetKey, arrived: Arrived) -> dg.AssetMaterialization:
+def _arrival_event(asset_key: dg.AssetKey, arrived: Arrived) -> dg.AssetMaterialization:
     packages = arrived.packages
     rows = [(package.name, package.size_bytes, package.checksum) for package in packages[:_PACKAGES_SHOWN]]
     newest = max(package.archived_at or package.created_at for package in packages)

@@ -1,4 +1,4 @@
-"""How Dagster is kept up with ops-db, in pieces that a sensor's tick has time for."""
+"""What the sensors of raw data and of reasons publish."""
 
 import dagster as dg
 
@@ -12,37 +12,40 @@ from ccat_models.sub_group.activity import Marks
 from resources.ops_db import Session
 from sensors.raw_data import RawDataPublisher
 
-_SECONDS = 10.0  # each of three pieces; Dagster waits a minute for a tick
+_SECONDS = 10.0  # for each of three pieces; Dagster waits a minute for a tick
 
 
 def raw_data_publisher(application: Application) -> RawDataPublisher:
-    """Return the pieces of work of the sensor of raw data."""
+    """Return the pieces of work of the sensor of raw data, each short enough for a tick."""
     clock = application.clock
 
-    def add(instance: dg.DagsterInstance, session: Session, after: Marks | None) -> bool:
+    def add_partitions(instance: dg.DagsterInstance, session: Session, after: Marks | None) -> bool:
         budget = Budget(_SECONDS)
         sync_partitions(instance, session, clock=clock, after=after, budget=budget)
         return not budget.spent
 
-    def observe(instance: dg.DagsterInstance, session: Session, after: Marks | None) -> bool:
-        del after  # Dagster's newest event says where to go on
+    def publish_packages(instance: dg.DagsterInstance, session: Session, after: Marks | None) -> bool:
+        del after  # Dagster's newest event says where to continue
         budget = Budget(_SECONDS)
         publish_raw(instance, session, clock=clock, budget=budget)
         return not budget.spent
 
-    def hide(instance: dg.DagsterInstance, session: Session, after: Marks | None) -> bool:
+    def hide_distant(instance: dg.DagsterInstance, session: Session, after: Marks | None) -> bool:
         del after
         budget = Budget(_SECONDS)
         hide_partitions(instance, session, clock=clock, budget=budget)
         return not budget.spent
 
-    return RawDataPublisher(add, observe, hide)
+    return RawDataPublisher(add_partitions, publish_packages, hide_distant)
 
 
-def reasons_observed(
+def reasons_event(
     pipeline: str, step: str, counts: dict[str, int], opened: list[tuple[str, str, int | None]]
 ) -> dg.AssetObservation:
-    """Return a step's reasons: a number each, which Dagit draws over time, and the first sub-groups that are open."""
+    """Return the event with how many sub-groups of a step have which reason, and the first open sub-groups.
+
+    `opened` are rows of sub-group key, reason and number of the latest run. Dagit draws the counts over time.
+    """
     columns = {"sub_group": "string", "reason": "string", "latest_run": "int"}
     return dg.AssetObservation(
         asset_key=step_key(pipeline, step),

@@ -1,4 +1,4 @@
-"""What ops-db says of pipelines when a code location loads: plain JSON, the same for all processes of that load."""
+"""The pipelines in ops-db when a code location loads: plain JSON, the same for all processes of that load."""
 
 from collections.abc import Mapping, Sequence
 
@@ -37,11 +37,11 @@ class StepSnapshot(_Plain):
     settle_seconds: int
     fan_in: str
     quality: tuple[QualityLimit, ...]
-    metrics: tuple[str, ...]  # names that its newest completed run left
+    metrics: tuple[str, ...]  # names of those of its newest completed run
 
 
 class PipelineSnapshot(_Plain):
-    """A pipeline in its current revision, its steps upstreams first."""
+    """A pipeline in its current revision; a step comes after its upstreams."""
 
     name: str
     revision: int
@@ -67,11 +67,11 @@ class Snapshot(_Plain):
 
     pipelines: tuple[PipelineSnapshot, ...] = ()
     groupings: tuple[GroupingSnapshot, ...] = ()
-    locations: tuple[str, ...] = ()  # that run them
+    locations: tuple[str, ...] = ()  # where they run
 
 
 def read_snapshot(session: Session) -> Snapshot:
-    """Return what ops-db holds now, in a constant number of queries."""
+    """Return the pipelines that ops-db has now, in a constant number of queries."""
     pipelines = sorted(list_pipelines(session), key=lambda pipeline: pipeline.pipeline_id)
     versions, metrics = versions_now(session), newest_metrics(session)
     read = {pipeline.data_grouping_name for pipeline in pipelines}

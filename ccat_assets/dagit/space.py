@@ -1,4 +1,4 @@
-"""What Dagit shows of room: an asset for each processing location, numbers on each step, and what was purged."""
+"""What is published about space: an asset for each processing location, numbers on each step, and purged runs."""
 
 from collections.abc import Iterator
 
@@ -14,13 +14,13 @@ from ccat_models.tables.space import SpaceState
 from sensors.space import SpaceNow
 
 _DESCRIPTION = (
-    "What products and staged raw data take up at **{name}**, what a purge would free, and why the rest is kept: see "
-    "`ccat space`."
+    "The space that products and staged raw data take at **{name}**, what a purge would free, and why the rest is "
+    "kept: see `ccat space`."
 )
 
 
 def space_assets(snapshot: Snapshot) -> list[dg.AssetSpec]:
-    """Return one asset a processing location; nothing materializes it but its sensor."""
+    """Return one asset for each processing location; only the sensor `space` materializes it."""
     return [
         dg.AssetSpec(
             key=space_key(name),
@@ -32,13 +32,13 @@ def space_assets(snapshot: Snapshot) -> list[dg.AssetSpec]:
     ]
 
 
-def purged_shown(run: PurgedRun) -> dg.AssetObservation:
-    """Return the event that tells on a sub-group that its products were purged."""
+def purged_event(run: PurgedRun) -> dg.AssetObservation:
+    """Return the event that publishes on a sub-group that its products were purged."""
     key = step_key(run.pipeline, run.step)
     return dg.AssetObservation(
         asset_key=key,
         partition=run.sub_group,
-        description=f"purged: {run.reason}; made again when something needs it, or by `ccat regenerate`",
+        description=f"purged: {run.reason}; regenerated when a run needs it, or by `ccat regenerate`",
         metadata={
             "state": SpaceState.PURGED.value,
             "purged_bytes": dg.MetadataValue.int(run.size_bytes),
@@ -48,16 +48,16 @@ def purged_shown(run: PurgedRun) -> dg.AssetObservation:
     )
 
 
-def space_shown(now: SpaceNow) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
-    """Yield the events that show what is used as it is now, of the location and of each step."""
+def space_events(now: SpaceNow) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """Yield the events that publish how much space is used now, at the location and by each step."""
     may_go = {(one.pipeline, one.step): one.held for one in now.held if one.held.cause is None}
     nothing = Held(None, 0, 0)
-    yield _location_shown(now)
+    yield _location_event(now)
     for row in now.steps:
-        yield _step_shown(row, may_go.get((row.pipeline or "", row.step or ""), nothing))
+        yield _step_event(row, may_go.get((row.pipeline or "", row.step or ""), nothing))
 
 
-def _location_shown(now: SpaceNow) -> dg.AssetMaterialization:
+def _location_event(now: SpaceNow) -> dg.AssetMaterialization:
     held, used = by_cause(now.held), now.usage
     numbers = {
         "used_bytes": used.used_bytes,
@@ -71,7 +71,7 @@ def _location_shown(now: SpaceNow) -> dg.AssetMaterialization:
     rows = [(one.cause.value if one.cause else "may go", one.runs, size_text(one.size_bytes)) for one in held]
     return dg.AssetMaterialization(
         asset_key=space_key(now.location),
-        description="what is used now",
+        description="the space that is used now",
         metadata={
             **{name: dg.MetadataValue.int(number) for name, number in numbers.items()},
             "kept": table({"cause": "string", "runs": "int", "size": "string"}, rows),
@@ -79,7 +79,7 @@ def _location_shown(now: SpaceNow) -> dg.AssetMaterialization:
     )
 
 
-def _step_shown(row: SpaceRow, may_go: Held) -> dg.AssetObservation:
+def _step_event(row: SpaceRow, may_go: Held) -> dg.AssetObservation:
     numbers = {
         "size_bytes": row.size_bytes,
         "runs": row.runs,
@@ -89,6 +89,6 @@ def _step_shown(row: SpaceRow, may_go: Held) -> dg.AssetObservation:
     }
     return dg.AssetObservation(
         asset_key=step_key(row.pipeline or "", row.step or ""),
-        description="what its products take up",
+        description="the space that its products take",
         metadata={name: dg.MetadataValue.int(number) for name, number in numbers.items()},
     )

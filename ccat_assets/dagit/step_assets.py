@@ -1,4 +1,4 @@
-"""One asset a reduction step."""
+"""One asset for each reduction step."""
 
 from collections.abc import Collection, Iterator
 
@@ -21,7 +21,7 @@ from ccat_models.run.unpublished import mark_published
 from ccat_models.tables.base import RunId
 from sensors.dagster_runs import HOLDER_TAG
 
-KEYS_PER_RUN = 100  # the daemon plans partitions one by one when it makes a run, some 20 ms each
+KEYS_PER_RUN = 100  # the daemon plans a run's partitions one by one, some 20 ms each
 _NAMED_IN_FAILURE = 20
 
 Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
@@ -90,7 +90,11 @@ def _spec(name: StepName, pipeline: PipelineSnapshot, step: StepSnapshot, partit
 
 
 def _deps(pipeline: PipelineSnapshot, step: StepSnapshot, partitions: Partitions) -> list[dg.AssetDep]:
-    """Return the edges: one to one between the same sub-groups; any other is drawn only, `ensure` knows who waits."""
+    """Return the asset's dependencies.
+
+    Between steps with the same sub-groups Dagster maps partitions one to one. Any other edge is only drawn: which
+    sub-groups wait for which is decided in ops-db.
+    """
     group_bys = {other.name: other.group_by for other in pipeline.steps}
     there: dict[dg.AssetKey, dg.PartitionsDefinition[str] | None] = {
         dg.AssetKey([pipeline.name, other]): partitions.of(pipeline.grouping, group_bys[other])
@@ -125,17 +129,20 @@ def _facts(pipeline: PipelineSnapshot, step: StepSnapshot) -> dict[str, object]:
 def _publish(
     context: dg.AssetExecutionContext, application: Application, name: StepName, ended: Ended, declared: Collection[str]
 ) -> Iterator[Event]:
-    """Yield what completed, each event stored before the next is asked for; raise dg.Failure naming what did not."""
+    """Yield the events of completed runs; raise dg.Failure naming the sub-groups without products.
+
+    Dagster stores each event before it asks for the next one.
+    """
     wanted = (one for report in ended.completed for one in (*files_shown(report), *files_checked(report)))
     files = Files(application.cluster, wanted)
     for report in ended.completed:
         yield materialization(report, files, Links(application.settings.products_url))
         yield from evaluations(report, declared, files)
     if ended.failed:
-        # A plan that stands after the last materialization is what shows a partition of a failed run as failed.
+        # Dagit shows a partition as failed if it was planned after its last materialization, by a run that failed.
         report_planned(context.instance, context.run, name.op, name.asset_key, ended.failed)
     with application.ops_db.write() as session:
-        mark_published(session, ended.told, application.clock())
+        mark_published(session, ended.published, application.clock())
     if ended.failed:
         rows = sorted(ended.failed.items())
         more = f"\n… and {len(rows) - _NAMED_IN_FAILURE} more" if len(rows) > _NAMED_IN_FAILURE else ""
@@ -148,7 +155,7 @@ def _publish(
 
 
 def _plan(context: dg.AssetExecutionContext, name: StepName, keys: list[str]) -> None:
-    """Show as in progress what Dagster does not know this run to be for: all of a list but the run's own partition."""
+    """Report the sub-groups as planned, so that Dagit shows them in progress; Dagster plans its own partitions."""
     if "dagster/asset_partition_range_start" in context.run.tags:
         return
     own = context.run.tags.get("dagster/partition")

@@ -1,4 +1,4 @@
-"""What ops-db knows and Dagster does not: runs that have ended and were not shown."""
+"""Runs that have ended and are not published yet."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -13,17 +13,17 @@ from ccat_models.run.unpublished import unpublished_endings
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import Session
 
-_CLOCKS_DIFFER = timedelta(minutes=10)  # at most: between ops-db's requesters and Dagster's host
+_CLOCKS_DIFFER = timedelta(minutes=10)  # at most, between the hosts that write to ops-db and Dagster's
 _PAGE = 200
 
 
 def read_unpublished(
     session: Session, instance: dg.DagsterInstance, name: StepName, keys: Sequence[str], now: datetime
 ) -> Ended:
-    """Return what Dagster is still to be told of these sub-groups.
+    """Return what is still to be published of these sub-groups.
 
-    Of a run whose materialization Dagster has already, because whoever told it died right after, nothing is told again;
-    a failure counts only where nothing has ended after it.
+    A process may have died after publishing a run and before recording that: such a run is not published again. A
+    failure is published only if no later run of its sub-group has ended.
     """
     found = unpublished_endings(session, now, name.step_id, keys)
     reports = list(read_reports(session, list(found)).values())
@@ -34,7 +34,7 @@ def read_unpublished(
 
 
 def _known(instance: dg.DagsterInstance, name: StepName, keys: Sequence[str], since: datetime) -> set[str]:
-    """Return the ops-db runs that Dagster has materializations of."""
+    """Return the ids of the runs in ops-db of which Dagster has materializations."""
     known: set[str] = set()
     wanted = dg.AssetRecordsFilter(
         name.asset_key, asset_partitions=keys, after_timestamp=(since - _CLOCKS_DIFFER).timestamp()

@@ -1,4 +1,4 @@
-"""Everything that is shown of runs, read for a whole batch in a constant number of queries."""
+"""Everything that is published about runs, read for a whole batch in a constant number of queries."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -31,14 +31,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ProductReport:
-    """A product, and where a copy of it lies on a disk that can be read: `path` below `root`."""
+    """A product, and where a copy of it is on a disk that can be read: `path` below `root`, None for no copy."""
 
     product: DataProduct
     root: Path | None
     path: str
     location_id: int | None  # whose disk that is
     host: str  # "" for this machine
-    purged: bool  # it is being removed or was, on purpose: lineage and checksum stay
+    purged: bool  # it is being removed, or was; its lineage and checksum stay
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Inputs(Generic[T]):
 
 @dataclass(frozen=True)
 class RunReport:
-    """A run with what it was made of and has made, as Dagit shows it.
+    """A run with its inputs and its products.
 
     Unlike a `RunBriefing` it counts the inputs and has only the first of them: some hundred runs are read at once.
     """
@@ -83,7 +83,7 @@ class RunReport:
     products: tuple[ProductReport, ...]
     metrics: tuple[QualityMetric, ...]
     checks: tuple[CheckRow, ...]
-    taints: tuple[TaintRow, ...]  # of what was read, that stand
+    taints: tuple[TaintRow, ...]  # of its inputs, that are not lifted
     packages: Inputs[PackageReport]
     upstream: Inputs[UpstreamReport]
 

@@ -1,4 +1,4 @@
-"""Runs that have ended and that Dagster has not learned of."""
+"""Runs that have ended and are not published yet."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -19,9 +19,9 @@ _ENOUGH = 100  # what one Dagster run shows
 
 
 def steps_due(session: Session, now: datetime) -> Mapping[StepId, datetime]:
-    """Return the steps that have enough to show, and since when the first of it waits, in one query.
+    """Return the steps that have enough to publish, and since when the first of it waits, in one query.
 
-    Of a burst, a Dagster run shows many: as long as a step has runs in flight, a moment is waited for more to end.
+    One Dagster run publishes many runs: while a step has runs in flight, publishing waits up to 20 s for more to end.
     """
     other = aliased(Run)
     oldest = sa.func.min(Run.status_changed_at, type_=Run.status_changed_at.type)
@@ -38,7 +38,7 @@ def steps_due(session: Session, now: datetime) -> Mapping[StepId, datetime]:
 def unpublished_keys(
     session: Session, now: datetime, steps: Collection[StepId] | None = None
 ) -> Sequence[tuple[StepId, str]]:
-    """Return the sub-groups, of all steps or of some, that have something to show, those of the oldest runs first."""
+    """Return the sub-groups with something to publish, those of the oldest runs first; of all steps for None."""
     query = (
         sa.select(Run.step_id, SubGroup.key)
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
@@ -70,7 +70,7 @@ def unpublished_runs(session: Session, now: datetime, step_id: int, keys: Sequen
 
 
 def mark_published(session: Session, run_ids: Collection[RunId], now: datetime) -> None:
-    """Record that Dagster knows how these runs ended."""
+    """Record that these runs are published."""
     session.execute(
         sa.update(Run)
         .where(Run.id.in_(run_ids), Run.published_at.is_(None))
@@ -80,7 +80,7 @@ def mark_published(session: Session, run_ids: Collection[RunId], now: datetime) 
 
 
 def _unpublished(now: datetime) -> sa.ColumnElement[bool]:
-    """Pass over what a Dagster run waits for: it will tell Dagster itself."""
+    """Say which runs are to be published; not those that a Dagster run waits for, as it publishes them itself."""
     waiting = (
         sa.select(RunWaiter.run_id)
         .where(

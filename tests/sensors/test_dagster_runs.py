@@ -92,7 +92,7 @@ def test_a_run_whose_process_is_killed_fails_and_its_job_goes_on(lab_at_home: La
     process.kill()
     process.wait()
     assert status_of(lab, run) is dg.DagsterRunStatus.STARTED
-    assert watch.tick() == f"run {run.run_id} was ended; run {run.run_id} waits no more"
+    assert watch.tick() == f"run {run.run_id} was ended; run {run.run_id} no longer waits for jobs"
     assert status_of(lab, run) is dg.DagsterRunStatus.FAILURE
     assert (waiters(lab), watch.tick()) == ([], QUIET)
     with lab.application.ops_db.read() as session:
@@ -142,7 +142,8 @@ def test_what_a_run_leaves_behind_is_settled_as_it_ended(
         wait_for(session, [RunId(1), RunId(2)], f"dagster:{run_id}", now)
         wait_for(session, [RunId(2)], "somebody else", now)
     watch = Ticks(lab, "dagster_runs")
-    assert watch.tick() == (f"1 jobs of run {run_id} were cancelled" if cancelled else f"run {run_id} waits no more")
+    expected = f"1 jobs of run {run_id} were cancelled" if cancelled else f"run {run_id} no longer waits for jobs"
+    assert watch.tick() == expected
     assert statuses(lab) == [RunStatus.CANCELLED if cancelled else RunStatus.PENDING, RunStatus.PENDING]
     assert (waiters(lab), watch.tick()) == (["somebody else"], QUIET)
 

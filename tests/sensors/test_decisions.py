@@ -10,7 +10,7 @@ from tests.support.worlds.lab import Lab
 
 LIMITS = "[{metric: letters, maximum: 8, blocking: true}]"
 SCANS = tuple("abc")
-QUIET = "nothing was decided"
+QUIET = "no new decisions"
 
 
 def opened(lab: Lab) -> Ticks:
@@ -51,7 +51,7 @@ def test_what_completes_is_shown_by_its_own_run_alone(lab_on_each: Lab) -> None:
     assert [(key, passed) for key, passed, _ in results(lab_on_each, "letters")] == [
         (f"executed_obs_unit=scan-{number}", False) for number in range(3)
     ]
-    assert watch.tick() == "decisions about 0 runs were shown"
+    assert watch.tick() == "decisions about 0 runs were published"
     assert watch.tick() == QUIET
     assert len(results(lab_on_each, "letters")) == 3
 
@@ -60,7 +60,7 @@ def test_a_waiver_turns_its_check(lab_on_each: Lab) -> None:
     watch = opened(lab_on_each)
     watch.tick()
     decide(lab_on_each, "waive 2")
-    assert watch.tick() == "decisions about 1 runs were shown"
+    assert watch.tick() == "decisions about 1 runs were published"
     said = "waived by ada: bright (letters 9 is above 8)"
     assert results(lab_on_each, "letters")[3:] == [("executed_obs_unit=scan-1", True, said)]
     assert set(lab_on_each.statuses("read").values()) == {"MATERIALIZED"}
@@ -76,7 +76,7 @@ def test_a_taint_and_its_lifting_are_shown(lab_on_each: Lab) -> None:
     decide(lab_on_each, "lift scan-2")
     watch.tick()
     assert results(lab_on_each, "not_tainted")[3:] == [
-        ("executed_obs_unit=scan-2", False, "goes back to scan-2"),
+        ("executed_obs_unit=scan-2", False, "comes from scan-2"),
         ("executed_obs_unit=scan-2", True, None),
     ]
     assert watch.tick() == QUIET
@@ -87,7 +87,7 @@ def test_limits_that_change_are_shown_on_what_had_completed(lab_on_each: Lab) ->
     watch.tick()
     lab.observatory.clock.pass_seconds(366 * 86400)  # which stands; the lab goes by the real one
     lab.declare(*SCANS, quality=LIMITS.replace("8", "9"))
-    assert watch.tick() == "decisions about 3 runs were shown"
+    assert watch.tick() == "decisions about 3 runs were published"
     assert [passed for _, passed, _ in results(lab, "letters")] == [False] * 3 + [True] * 3
 
 
@@ -97,9 +97,9 @@ def test_many_are_told_in_pages_over_ticks(lab: Lab, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(decisions, "_PAGE", 1)
     monkeypatch.setattr(decisions, "_PAGES", 2)
     decide(lab, "waive 1", "waive 2", "waive 3")
-    assert watch.tick() == "decisions about 2 runs were shown"
+    assert watch.tick() == "decisions about 2 runs were published"
     decide(lab, "taint scan-0")
-    assert watch.tick() == "decisions about 1 runs were shown"
-    assert watch.tick() == "decisions about 1 runs were shown", "what was decided meanwhile comes after"
+    assert watch.tick() == "decisions about 1 runs were published"
+    assert watch.tick() == "decisions about 1 runs were published", "what was decided meanwhile comes after"
     assert watch.tick() == QUIET
     assert [passed for _, passed, _ in results(lab, "letters")[3:]] == [True] * 4

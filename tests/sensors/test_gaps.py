@@ -38,5 +38,5 @@ def test_a_tick_that_comes_while_another_is_at_work_passes(lab: Lab) -> None:
         assert isinstance(answer, dg.SkipReason)
         return answer.skip_message or ""
 
-    assert tick().startswith("looked at ")
+    assert tick().startswith("evaluated ")
     assert said == ["begun", "an earlier tick is still at work"]

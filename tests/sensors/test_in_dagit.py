@@ -70,7 +70,7 @@ def test_what_is_run_at_the_command_line_appears_by_itself(served: tuple[Lab, Da
     for sensor in ("raw_data", "publishing", "reasons", "overview", "decisions", "dagster_runs", "retention", "jobs"):
         until(partial(ticks, running, sensor))
         assert {status for status, _ in ticks(running, sensor)} <= {"SKIPPED", "STARTED"}, ticks(running, sensor)
-    assert any("runs were shown" in said for _, said in ticks(running, "publishing"))
+    assert any("runs were published" in said for _, said in ticks(running, "publishing"))
 
 
 def test_a_code_server_that_is_killed_while_it_publishes_is_gone_on_with(served: tuple[Lab, Dagit]) -> None:

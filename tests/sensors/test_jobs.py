@@ -11,10 +11,10 @@ from tests.support.worlds.lab import Lab
 def test_detached_runs_are_carried_to_their_products_by_ticks_alone(lab: Lab) -> None:
     lab.declare("one", "two")
     jobs = Ticks(lab, "jobs")
-    assert jobs.tick() == "nothing is on its way"
+    assert jobs.tick() == "no run is in flight"
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     deadline = time.monotonic() + 60
-    while jobs.tick() != "nothing is on its way" and time.monotonic() < deadline:
+    while jobs.tick() != "no run is in flight" and time.monotonic() < deadline:
         time.sleep(0.05)
     assert lab.called() == {f"read executed_obs_unit=scan-{n} 1": 1 for n in (0, 1)}
     with lab.application.ops_db.read() as session:
@@ -28,7 +28,7 @@ def test_an_idle_tick_reads_once_and_writes_nothing(lab: Lab) -> None:
         lab.application.ops_db.engine, "before_cursor_execute", lambda *words: statements.append(str(words[2]))
     )
     jobs = Ticks(lab, "jobs")
-    assert jobs.tick() == "nothing is on its way"
+    assert jobs.tick() == "no run is in flight"
     statements.clear()
-    assert jobs.tick() == "nothing is on its way"
+    assert jobs.tick() == "no run is in flight"
     assert [statement.split()[0] for statement in statements] == ["BEGIN", "SELECT"]

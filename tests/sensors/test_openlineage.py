@@ -68,7 +68,7 @@ def test_runs_are_told_of_in_the_order_in_which_they_ended(works: Works, receive
     assert ticks.tick() == "no run has ended"
     works.complete(third)
     works.cancel(first)
-    assert ticks.tick() == "2 runs were told of"
+    assert ticks.tick() == "the events of 2 runs were sent"
     works.fail(second)
     ticks.tick()
     assert ends(received) == [(uuid(third), "COMPLETE"), (uuid(first), "ABORT"), (uuid(second), "FAIL")]
@@ -106,7 +106,7 @@ def test_a_receiver_that_is_away_holds_nothing_up(works: Works, received: Receiv
     assert "503" in ticks.tick()
     assert ends(received) == [(uuid(runs[0]), "COMPLETE")]
     received.refuses_after = None
-    assert ticks.tick() == "2 runs were told of"
+    assert ticks.tick() == "the events of 2 runs were sent"
     assert [run for run, kind in ends(received)] == [uuid(run) for run in runs]
     nobody = Ticks(works, "http://127.0.0.1:9")
     begun = time.monotonic()
@@ -161,12 +161,12 @@ def test_an_event_that_is_rejected_keeps_no_other_back(
     received.answers = {uuid(second): 422}
     works.complete(first, second)
     ticks = Ticks(works, received.url)
-    assert ticks.tick() == "2 runs were told of; events that were rejected so far: 2, see the log"
+    assert ticks.tick() == "the events of 2 runs were sent; rejected events so far: 2, see the log"
     assert caplog.text.count("rejected, and not sent again: ") == 2
     assert f"run {uuid(second)} COMPLETE: " in caplog.text
     works.complete(third)
     received.answers = {}
-    assert ticks.tick() == "1 runs were told of; events that were rejected so far: 2, see the log"
+    assert ticks.tick() == "the events of 1 runs were sent; rejected events so far: 2, see the log"
     assert ends(received) == [(uuid(first), "COMPLETE"), (uuid(third), "COMPLETE")]
 
 
@@ -181,7 +181,7 @@ def test_a_refusal_that_is_not_for_the_event_s_sake_is_asked_again(
     assert f": {status} " in ticks.tick()
     assert (ends(received), ticks.cursor) == ([], None)
     received.answers = {}
-    assert ticks.tick() == "2 runs were told of"
+    assert ticks.tick() == "the events of 2 runs were sent"
 
 
 def uuid(run_id: int) -> str:

@@ -11,7 +11,7 @@ from tests.support.worlds.lab import Lab
 from tests.support.worlds.observatory import FakeClock
 
 QUIET = "nothing has changed"
-TOLD = "the overview of 1 pipelines was brought up to date"
+PUBLISHED = "the overviews of 1 pipelines were published"
 
 
 def opened(lab: Lab) -> tuple[Ticks, FakeClock]:
@@ -23,7 +23,7 @@ def opened(lab: Lab) -> tuple[Ticks, FakeClock]:
 
 
 def shown(lab: Lab) -> list[dict[str, Any]]:
-    """Return what was told of the pipeline, the oldest first; a table as its rows."""
+    """Return what was published of the pipeline, the oldest first; a table as its rows."""
     page = lab.instance.fetch_materializations(overview_key("letters"), limit=100, ascending=True)
     events = [record.asset_materialization for record in page.records]
     return [{name: plain(entry) for name, entry in event.metadata.items()} for event in events if event is not None]
@@ -39,12 +39,12 @@ def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Lab)
     lab = lab_on_each
     watch, clock = opened(lab)
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
-    assert watch.tick() == TOLD
+    assert watch.tick() == PUBLISHED
     assert shown(lab)[-1]["in_flight"] == 3
     assert watch.tick() == QUIET
     lab.run_without_dagster()
     clock.pass_seconds(300)
-    assert watch.tick() == TOLD
+    assert watch.tick() == PUBLISHED
     told = shown(lab)[-1]
     assert (told["in_flight"], told["failed_in_7_days"], told["failed/permanent"]) == (0, 1, 1)
     assert [row["products"] for row in told["steps"]] == [4, 4, 2]
@@ -57,7 +57,7 @@ def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Lab)
     clock.pass_seconds(8 * 86400)
     lab.observatory.scan(3, "d")
     lab.run_without_dagster()
-    assert watch.tick() == TOLD
+    assert watch.tick() == PUBLISHED
     assert shown(lab)[-1]["failed_in_7_days"] == 0, "what failed long ago is not counted"
 
 
@@ -66,7 +66,7 @@ def test_an_overview_without_news_is_not_told_again(lab: Lab) -> None:
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     watch.tick()
     watch.cursor = (watch.cursor or "").replace('"status":3', '"status":2')
-    assert watch.tick() == TOLD.replace("1", "0")
+    assert watch.tick() == PUBLISHED.replace("1", "0")
     assert len(shown(lab)) == 1
 
 

@@ -29,7 +29,7 @@ from tests.support.worlds.lab import Lab
 from tests.support.worlds.observatory import NOON, FakeClock
 
 ROOT = Path(__file__).parents[2]
-NOTHING = "nothing is to be shown"
+NOTHING = "nothing to publish"
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(4)]
 PUBLISHES = """
 import sys
@@ -79,7 +79,7 @@ def test_what_was_run_without_dagster_is_shown(lab_on_each: Lab) -> None:
     lab.declare("a", "exit 65", "c", "d")
     assert watch.tick() == NOTHING
     lab.run_without_dagster()
-    assert (watch.tick(), watch.tick()) == ("8 runs were shown", NOTHING)
+    assert (watch.tick(), watch.tick()) == ("8 runs were published", NOTHING)
     assert lab.statuses("read") == dict.fromkeys(KEYS, "MATERIALIZED") | {KEYS[1]: "FAILED"}
     assert len(lab.instance.get_runs()) == 3
     assert set(lab.called().values()) == {1}
@@ -149,7 +149,7 @@ def test_a_tick_ends_in_time_and_the_next_one_goes_on(lab: Lab) -> None:
     seconds = iter([0.0, 0.0, 15.0])
     assert publish_ended(lab.application, lab.instance, budget=Budget(15, passed=lambda: next(seconds))) == 2
     assert lab.unpublished() == 4
-    assert Ticks(lab, "publishing").tick() == "4 runs were shown"
+    assert Ticks(lab, "publishing").tick() == "4 runs were published"
 
 
 def test_what_cannot_be_shown_is_not_tried_each_time_and_holds_nothing_up(
@@ -168,12 +168,12 @@ def test_what_cannot_be_shown_is_not_tried_each_time_and_holds_nothing_up(
             return materialization(report, files, links) if len(told) > 1 else report.nothing  # type: ignore[attr-defined]
 
         patched.setattr("ccat_assets.dagit.step_assets.materialization", but_the_first)
-        with pytest.raises(RuntimeError, match="letters/read: nothing was shown"):
+        with pytest.raises(RuntimeError, match="letters/read: nothing was published"):
             watch.tick()
     assert lab.shown("clean") == {KEYS[0]: 1}
-    assert watch.tick().startswith("something could not be shown: the next try is at")
+    assert watch.tick().startswith("publishing failed: the next try is at")
     clock.pass_seconds(300)
-    assert watch.tick() == "1 runs were shown"
+    assert watch.tick() == "1 runs were published"
     assert watch.tick() == NOTHING
 
 
@@ -200,7 +200,7 @@ def test_one_tick_at_a_time_publishes(lab: Lab) -> None:
     assert tick() == "an earlier tick still publishes"
     go_on.set()
     first.join(30)
-    assert answers == ["1 runs were shown"]
+    assert answers == ["1 runs were published"]
 
 
 def test_a_user_and_the_sensor_may_publish_at_the_same_time(lab_at_home: Lab) -> None:

@@ -15,7 +15,7 @@ from tests.support.hands.ticks import Ticks
 from tests.support.worlds.lab import Lab
 
 OBSERVATIONS, SOURCES = "ccat_letters-data:executed_obs_unit", "ccat_letters-data:source"
-NOTHING, SHOWN, COMPARED = "nothing has come", "what has come was shown", "everything was compared"
+NOTHING, PUBLISHED, COMPARED = "nothing new has arrived", "new arrivals were published", "everything was compared"
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_new_packages_become_partitions_and_observations(lab: Lab) -> None:
     assert observed(lab) == ["scan-0", "scan-1"]
     lab.observatory.scan(2)
     members_follow(lab)
-    assert (watch.tick(), watch.tick()) == (SHOWN, NOTHING)
+    assert (watch.tick(), watch.tick()) == (PUBLISHED, NOTHING)
     assert keys(lab) == observed(lab) == ["scan-0", "scan-1", "scan-2"]
 
 
@@ -59,12 +59,12 @@ def test_a_package_is_observed_once_its_memberships_have_followed(lab: Lab) -> N
     members_follow(lab)
     watch.tick()
     lab.observatory.scan(0, "came again")
-    assert (watch.tick(), observed(lab)) == (SHOWN, ["scan-0", "scan-0"])
+    assert (watch.tick(), observed(lab)) == (PUBLISHED, ["scan-0", "scan-0"])
     lab.observatory.scan(1)
-    assert (watch.tick(), watch.tick()) == (SHOWN, NOTHING)
+    assert (watch.tick(), watch.tick()) == (PUBLISHED, NOTHING)
     assert observed(lab) == ["scan-0", "scan-0"]
     members_follow(lab)
-    assert (watch.tick(), watch.tick()) == (SHOWN, NOTHING)
+    assert (watch.tick(), watch.tick()) == (PUBLISHED, NOTHING)
     assert observed(lab) == ["scan-0", "scan-0", "scan-1"]
 
 
@@ -134,7 +134,7 @@ def test_what_one_tick_has_no_time_for_the_next_one_does(lab: Lab) -> None:
             cursor = context.cursor
         assert isinstance(answer, dg.SkipReason)
         answers.append(answer.skip_message)
-    more = "there is more to show than one tick can"
+    more = "there is more to publish than one tick has time for"
     assert answers == [more, more, COMPARED, NOTHING]
     assert asked == [None] * 5
 
@@ -144,7 +144,7 @@ def test_a_tick_that_dies_is_done_again(lab: Lab, monkeypatch: pytest.MonkeyPatc
     lab.declare("a", "b")
     members_follow(lab)
     with monkeypatch.context() as patched:
-        patched.setattr("ccat_assets.dagit.raw_assets._arrival_shown", lambda *_: 1 / 0)
+        patched.setattr("ccat_assets.dagit.raw_assets._arrival_event", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             watch.tick()
     assert (watch.cursor, observed(lab)) == (None, [])

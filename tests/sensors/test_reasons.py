@@ -61,11 +61,11 @@ def test_numbers_that_changed_are_noted_once(lab_on_each: Lab) -> None:
     assert watch.tick() == QUIET
     count(lab, "read", missing=3)
     count(lab, "clean", waiting_for_upstream=3)
-    assert (watch.tick(), watch.tick()) == ("the reasons of 2 steps were noted", QUIET)
+    assert (watch.tick(), watch.tick()) == ("the reasons of 2 steps were published", QUIET)
     clock.pass_seconds(300)
     assert watch.tick() == QUIET
     count(lab, "read", missing=0, in_flight=3)
-    assert (watch.tick(), watch.tick()) == ("the reasons of 1 steps were noted", QUIET)
+    assert (watch.tick(), watch.tick()) == ("the reasons of 1 steps were published", QUIET)
     assert observed(lab, "read") == [{"missing": 3}, {"missing": 0, "in_flight": 3}]
     assert observed(lab, "clean") == [{"waiting_for_upstream": 3}]
 
@@ -80,7 +80,7 @@ def test_a_count_that_changes_within_its_minute_is_seen(lab: Lab) -> None:
     clock.pass_seconds(59)
     with lab.application.ops_db.write() as session:
         session.execute(sa.update(ReasonCount).where(ReasonCount.count == 3).values(count=2))
-    assert watch.tick() == "the reasons of 1 steps were noted"
+    assert watch.tick() == "the reasons of 1 steps were published"
     clock.pass_seconds(3600)
     assert (watch.tick(), watch.tick()) == (QUIET, QUIET)
     assert observed(lab, "read") == [{"missing": 4}, {"missing": 3}, {"missing": 2}]
@@ -119,10 +119,10 @@ def test_a_cursor_of_another_database_tells_all_anew(lab: Lab) -> None:
     clock.pass_seconds(600)
     watch.tick()
     watch.cursor = (watch.cursor or "").replace('"row":1', '"row":1000').replace('"missing":3', '"missing":9')
-    assert (watch.tick(), watch.tick()) == ("the reasons of 1 steps were noted", QUIET)
+    assert (watch.tick(), watch.tick()) == ("the reasons of 1 steps were published", QUIET)
     assert observed(lab, "read") == [{"missing": 3}, {"missing": 3}]
     watch.cursor = "{"
-    assert watch.tick() == "the reasons of 1 steps were noted"
+    assert watch.tick() == "the reasons of 1 steps were published"
 
 
 def test_what_was_told_when_the_tick_died_is_told_again(lab: Lab) -> None:
@@ -132,5 +132,5 @@ def test_what_was_told_when_the_tick_died_is_told_again(lab: Lab) -> None:
     before = watch.cursor
     assert before is not None
     watch.cursor = None
-    assert watch.tick() == "the reasons of 1 steps were noted"
+    assert watch.tick() == "the reasons of 1 steps were published"
     assert watch.cursor == before

@@ -107,7 +107,7 @@ def test_runs_are_kept_for_good_where_that_is_wanted(lab: Lab) -> None:
     later(lab, 10_000)
     settings = lab.application.settings.model_copy(update={"dagster_retention_days": 0})
     lab.application = replace(lab.application, settings=settings)
-    assert Ticks(lab, "retention").tick() == "runs are kept for good"
+    assert Ticks(lab, "retention").tick() == "runs are never deleted"
     assert len(lab.instance.get_runs()) == count
 
 

@@ -18,7 +18,7 @@ from tests.support.worlds.lab import Lab
 from tests.support.worlds.observatory import FakeClock
 
 QUIET = "nothing has changed"
-TOLD = "what is used was told"
+PUBLISHED = "the used space was published"
 
 
 def opened(lab: Lab, **settings: Any) -> tuple[Ticks, FakeClock]:
@@ -40,7 +40,7 @@ def numbers(event: dg.AssetMaterialization | dg.AssetObservation | None) -> dict
 
 
 def used(lab: Lab) -> list[dict[str, Any]]:
-    """Return what was told of the location, the oldest first."""
+    """Return what was published of the location, the oldest first."""
     page = lab.instance.fetch_materializations(space_key("local"), limit=100, ascending=True)
     return [numbers(record.asset_materialization) for record in page.records]
 
@@ -53,22 +53,22 @@ def observed(lab: Lab, step: str) -> list[dg.AssetObservation]:
 def test_what_is_used_and_what_was_purged_is_told_once(lab_on_each: Lab) -> None:
     lab = lab_on_each
     watch, clock = opened(lab)
-    assert [watch.tick(), watch.tick()] == [TOLD, QUIET]
+    assert [watch.tick(), watch.tick()] == [PUBLISHED, QUIET]
     (first,) = used(lab)
     assert first["used_bytes"] > first["products_bytes"] > first["removable_bytes"] > 0
     assert numbers(observed(lab, "read")[0])["purge_would_remove_runs"] == 2
     assert numbers(observed(lab, "join")[0])["purge_would_free_bytes"] == 0
     purge(lab.application.cluster, 10**12, by="test", reason="to see it")
-    assert [watch.tick(), watch.tick(), watch.tick()] == [TOLD, QUIET, QUIET]
+    assert [watch.tick(), watch.tick(), watch.tick()] == [PUBLISHED, QUIET, QUIET]
     told = observed(lab, "read")[1:]
     assert {event.partition for event in told} == {f"executed_obs_unit=scan-{number}" for number in range(2)}
-    assert told[0].description == "purged: to see it; made again when something needs it, or by `ccat regenerate`"
+    assert told[0].description == "purged: to see it; regenerated when a run needs it, or by `ccat regenerate`"
     assert [numbers(event)["purged_bytes"] for event in told] == [14, 14]
-    assert len(used(lab)) == 1, "numbers are told every ten minutes"
+    assert len(used(lab)) == 1, "numbers are published every ten minutes"
     clock.pass_seconds(600)
-    assert [watch.tick(), watch.tick()] == [TOLD, QUIET]
+    assert [watch.tick(), watch.tick()] == [PUBLISHED, QUIET]
     clock.pass_seconds(600)
-    assert watch.tick() == QUIET, "what has not changed is not told again"
+    assert watch.tick() == QUIET, "what has not changed is not published again"
     second = used(lab)[1]
     assert (second["purged_runs"], second["removable_bytes"]) == (4, 0)
     assert second["gone_bytes"] == first["removable_bytes"]

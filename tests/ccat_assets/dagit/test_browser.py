@@ -237,4 +237,4 @@ def test_room_is_seen_of_a_location_and_of_its_steps(served: Dagit, window: Page
     seen = """{ assetOrError(assetKey: {path: ["chai-ngc253", "calibrate"]}) { ... on Asset {
         assetObservations(limit: 100) { description } } } }"""
     observations = served.graphql(seen)["assetOrError"]["assetObservations"]
-    assert "what its products take up" in {one["description"] for one in observations}
+    assert "the space that its products take" in {one["description"] for one in observations}

@@ -85,7 +85,7 @@ def test_an_asset_says_what_it_does(lab: Lab) -> None:
     for fact in (
         "letters 1.0.0 (plain process, no container): the newest release of this major version",
         "**One run per** source",
-        "the products of clean, once everything is there",
+        "the products of clean, once all of them are there",
         "**Cooldown** 90 min",
         "**Final step**",
     ):

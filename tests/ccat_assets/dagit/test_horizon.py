@@ -76,7 +76,7 @@ def test_a_new_run_brings_its_sub_group_back(lab: Lab) -> None:
     watch.tick()
     assert keys(lab) == set()
     lab.run_without_dagster()
-    assert watch.tick() == "nothing has come"
+    assert watch.tick() == "nothing new has arrived"
     ensure(
         lab.application.cluster, "letters", "read", ["executed_obs_unit=scan-1"], RequestOptions(by="test", force=True)
     )

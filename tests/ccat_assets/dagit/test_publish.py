@@ -142,7 +142,7 @@ def test_what_cannot_be_shown_is_an_error(lab: Lab, monkeypatch: pytest.MonkeyPa
     lab.declare("a")
     lab.run_without_dagster()
     monkeypatch.setattr("ccat_assets.dagit.step_assets.materialization", lambda report: report.nothing)
-    with pytest.raises(RuntimeError, match=r"letters/read: nothing was shown, see Dagster run [0-9a-f-]{36}"):
+    with pytest.raises(RuntimeError, match=r"letters/read: nothing was published, see Dagster run [0-9a-f-]{36}"):
         publish(lab.application, lab.instance)
     assert lab.unpublished() == 3
 

@@ -100,7 +100,7 @@ def test_what_cannot_be_reached_is_told_in_words_and_fails_nothing(far: Lab, nod
     assert publish(behind(far, node), far.instance) == RUNS
     found = checked(far)
     assert [passed for passed, _ in found] == [False] * RUNS
-    assert all(str(why).startswith("could not be looked at: 127.0.0.1: cannot be reached") for _, why in found)
+    assert all(str(why).startswith("could not be checked: 127.0.0.1: cannot be reached") for _, why in found)
     for event in far.materializations("read"):
         for name in ("log", "plots"):
             assert str(event.metadata[name].value).startswith("not shown, as it could not be read: 127.0.0.1: ")
@@ -136,4 +136,4 @@ def test_another_clusters_disk_is_not_looked_for_here(far: Lab) -> None:
         Files(cluster).at(1, "far")
     (found, *_) = checks.evaluations(reports_of(far)[0], (), Files(cluster))
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert str(found.description).startswith("could not be looked at: far: ")
+    assert str(found.description).startswith("could not be checked: far: ")
