@@ -12,11 +12,11 @@ from ccat_models.tables.products import DataProductType
 
 
 def products(
-    pipeline: Annotated[str | None, typer.Argument(help="Only of this pipeline.")] = None,
-    step: Annotated[str | None, typer.Argument(help="Only of this step.")] = None,
-    sub_group: Annotated[str | None, typer.Argument(help="Only of this sub-group.")] = None,
-    kind: Annotated[str | None, typer.Option("--type", help="Only of this type.")] = None,
-    limit: Annotated[int, at_most("At most so many.")] = 50,
+    pipeline: Annotated[str | None, typer.Argument(help="Only those of this pipeline.")] = None,
+    step: Annotated[str | None, typer.Argument(help="Only those of this step.")] = None,
+    sub_group: Annotated[str | None, typer.Argument(help="Only those of this sub-group.")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="Only those of this type.")] = None,
+    limit: Annotated[int, at_most("Maximum number of rows.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List data products, the newest first."""

@@ -1,4 +1,4 @@
-"""The command line `ccat`: what people ask for, in the words of the path raw → … → lineage."""
+"""The command line `ccat`."""
 
 from typing import Annotated
 

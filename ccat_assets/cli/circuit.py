@@ -7,7 +7,7 @@ from ccat_models.run.circuit import Circuit, list_circuits, reset_circuit
 
 
 def list_all(as_json: AsJson = False) -> None:
-    """List the steps' circuits: how often each failed in a row, and whether it asks for runs."""
+    """List the steps' circuits: how often each step failed in a row, and whether it may request runs."""
     with ready().ops_db.request() as session:
         found = list_circuits(session)
     if as_json:

@@ -32,122 +32,144 @@ GROUPS = {
 WITHOUT_COMMAND = {"locations": "locations:list_all"}  # what a group does where none of its commands is named
 COMMANDS = (
     Command(
-        "init", "setup:init", "Make or migrate everything the program needs below CCAT_HOME; again changes nothing."
+        "init",
+        "setup:init",
+        "Create or migrate everything the program needs below CCAT_HOME; repeating it changes nothing.",
     ),
-    Command("demo", "setup:demo", "Observe, ingest, run the CHAI pipeline to its map, and show where it came from."),
-    Command("settings", "setup:settings", "Show each setting, its value and where it came from; secrets are masked."),
-    Command("doctor", "setup:doctor", "Check that this installation can work; exit code 1 if anything is broken."),
     Command(
-        "ingest", "data:ingest", "Register raw data packages and what they were observed with; again changes nothing."
+        "demo",
+        "setup:demo",
+        "Simulate observations, ingest them, run the example pipelines, and show the map's lineage.",
+    ),
+    Command("settings", "setup:settings", "Show each setting, its value and its source; secrets are masked."),
+    Command("doctor", "setup:doctor", "Check that this installation works; exit code 1 if anything is broken."),
+    Command(
+        "ingest",
+        "data:ingest",
+        "Register raw data packages and what they were observed with; repeating it changes nothing.",
     ),
     Command(
         "archive",
         "locations:archive",
-        "Pack packages and copy them into an archive, verified; again copies none that is there.",
+        "Pack packages and copy them into an archive, verified; those that are there already are not copied again.",
     ),
     Command(
-        "plan", "planning:plan", "Say what would be run, why, and what it would cost; run nothing and change nothing."
+        "plan", "planning:plan", "Show what would be run, why, and what it would cost; run nothing and change nothing."
     ),
     Command(
         "run",
         "running:run",
-        "Run what the pipeline lacks and stay until it is done; again runs only what is still missing.",
+        "Run what the pipeline lacks and wait until it is done; repeated, it runs only what is still missing.",
     ),
     Command("runs", "runs:runs", "List runs, the newest first."),
     Command("cancel", "runs:cancel", "Cancel runs that are in flight, and their jobs."),
     Command(
         "retry",
         "runs:retry",
-        "Let failed or cancelled runs be tried again: their sub-groups are gaps again, `ccat run` runs them.",
+        "Allow failed or cancelled runs to be tried again: their sub-groups become gaps, and `ccat run` runs them.",
     ),
-    Command("publish", "running:publish", "Show in Dagit every finished run that it does not know yet."),
+    Command("publish", "running:publish", "Publish every run that has ended and that Dagster does not know yet."),
     Command(
         "serve",
         "serve:serve",
-        "Give out the files of products to browsers: Dagit's links lead here (setting products_url).",
+        "Serve the files of products to browsers: Dagit's links lead here (setting products_url).",
     ),
     Command("products", "answers:products", "List data products, the newest first."),
-    Command("why", "reasons:why", "Say why sub-groups are, or are not, going to be run; change nothing."),
+    Command("why", "reasons:why", "Show why sub-groups are, or are not, going to be run; change nothing."),
     Command("quality", "quality:quality", "List the quality checks that failed, the newest run's first."),
     Command(
         "waive",
         "quality:waive",
-        "Take a run's products as they are although a check failed; recorded in their lineage.",
+        "Accept a run's products although a check failed; this is recorded in their lineage.",
     ),
     Command(
         "taint",
         "quality:taint",
-        "Say of raw packages that they must not be used, mark all that was made from them; without names: list taints.",
+        "Mark raw packages, and all that was made from them, as not to be used; without names: list taints.",
     ),
     Command("lineage", "lineage:lineage", "Show what a product was made from, back to the raw files."),
-    Command("impact", "impact:impact", "Show what was made with or from something, and whether it still counts."),
+    Command(
+        "impact",
+        "impact:impact",
+        "Show which products were made with or from something, and which of them are current.",
+    ),
     Command(
         "diff",
         "diff:diff",
-        "Show in what two products differ: inputs, software, parameters, environment, files and metrics.",
+        "Show how two products differ: inputs, software, parameters, environment, files and metrics.",
     ),
-    Command(
-        "export", "export:export", "Write the provenance of products, a run or a pipeline in a format that others read."
-    ),
+    Command("export", "export:export", "Write the provenance of products, a run or a pipeline in a standard format."),
     Command(
         "verify",
         "verify:verify",
         "Compare files with their registered size and sha256, where they are; exit code 1 if one is not as registered.",
     ),
-    Command("space", "space:space", "Show what products take up, what a purge would free, and why the rest is kept."),
+    Command(
+        "space", "space:space", "Show how much space products take, what a purge would free, and why the rest is kept."
+    ),
     Command(
         "purge",
         "purge:purge",
-        "Remove products that can be made again, and staged raw data; without a goal down to the low watermark.",
+        "Remove products that can be regenerated, and staged raw data; without a goal, down to the low watermark.",
     ),
     Command(
         "regenerate",
         "purge:regenerate",
-        "Make purged products again now; without --wait the daemon moves the runs on, one round of steps a call.",
+        "Regenerate purged products. Without --wait the daemon advances the runs; each call requests the next steps.",
     ),
-    Command("pin", "pins:pin", "Keep products, whatever the retention of their step says; again changes nothing."),
-    Command("unpin", "pins:unpin", "Let products go by the retention of their step again."),
+    Command(
+        "pin", "pins:pin", "Keep products, whatever the retention of their step says; repeating it changes nothing."
+    ),
+    Command(
+        "unpin",
+        "pins:unpin",
+        "Remove pins: the retention of the step decides again whether its products may be purged.",
+    ),
     Command("pins", "pins:pins", "List what is pinned, the newest first."),
     Command(
         "reproduce",
         "reproduce:reproduce",
-        "Run recorded attempts again, beside everything, and compare what they make; exit code 1 if it differs.",
+        "Repeat recorded runs in scratch directories and compare their files; exit code 1 if any differs.",
     ),
     Command(
         "pipeline apply",
         "pipelines:apply",
-        "Declare a pipeline; again with the same file changes nothing, with another one makes a new revision.",
+        "Declare a pipeline; the same file again changes nothing, a changed one makes a new revision.",
     ),
-    Command("pipeline export", "pipelines:export", "Print a pipeline's declaration; applying it changes nothing."),
+    Command(
+        "pipeline export",
+        "pipelines:export",
+        "Print a pipeline's declaration as a file for `ccat pipeline apply`, which would change nothing.",
+    ),
     Command("pipeline list", "pipelines:list_all", "List all pipelines."),
     Command("pipeline show", "pipelines:show", "Show a pipeline's steps in its current revision."),
-    Command("pipeline enable", "pipelines:enable", "Let a pipeline ask for runs again."),
-    Command("pipeline disable", "pipelines:disable", "Let a pipeline ask for no more runs; those on their way go on."),
+    Command("pipeline enable", "pipelines:enable", "Let a pipeline request runs again."),
+    Command("pipeline disable", "pipelines:disable", "Let a pipeline request no more runs; those in flight go on."),
     Command("grouping preview", "data:preview", "Show which packages filter rules choose, without storing anything."),
     Command("grouping presets", "data:presets", "List the presets of filter rules and the values they need."),
     Command(
         "software release",
         "software:release",
-        "Release a version; without image and command it takes the newest version's command and code names.",
+        "Release a version; without --image and --command it has the newest version's command and code files.",
     ),
     Command(
         "software list",
         "software:list_all",
         "List the versions of programs, and the steps that would run or accept them now.",
     ),
-    Command("software withdraw", "software:withdraw", "Let a version not be run any more; its products stay."),
+    Command("software withdraw", "software:withdraw", "Withdraw a version: it is no longer run; its products stay."),
     Command(
         "circuit list",
         "circuit:list_all",
-        "List the steps' circuits: how often each failed in a row, and whether it asks for runs.",
+        "List the steps' circuits: how often each step failed in a row, and whether it may request runs.",
     ),
     Command("circuit reset", "circuit:reset", "Close a step's circuit: the failures so far no longer count."),
     Command(
         "container check",
         "container:check",
-        "Run a program once and say which clauses of the container contract it keeps; exit code 1 if it breaks one.",
+        "Run a program once and list which clauses of the container contract it keeps; exit code 1 if it breaks one.",
     ),
-    Command("locations add", "locations:add", "Add a data location; again changes nothing."),
+    Command("locations add", "locations:add", "Add a data location; repeating it changes nothing."),
 )
 HELP_OPTIONS = ("--help", "-h")
 VERSION_OPTION = Option("--version", "", "Show the version and exit.")

@@ -11,14 +11,14 @@ from resources.product.contract_check import Trial, check_contract
 
 
 def check(
-    command: Annotated[list[str], typer.Argument(help="The command, after `--`; {python} is our interpreter.")],
+    command: Annotated[list[str], typer.Argument(help="The command, after `--`; {python} is ccat's interpreter.")],
     image: Annotated[Path | None, typer.Option(help="A SIF to run it in.")] = None,
     input_directory: Annotated[Path | None, typer.Option("--input", help="Folder given as a raw data package.")] = None,
     parameters: Annotated[str, typer.Option(help="The step's parameters as JSON.")] = "{}",
     time_limit_s: Annotated[float, typer.Option(min=1, max=10**6, help="Time limit in seconds.")] = 600.0,
     as_json: AsJson = False,
 ) -> None:
-    """Run a program once and say which clauses of the container contract it keeps; exit code 1 if it breaks one."""
+    """Run a program once and list which clauses of the container contract it keeps; exit code 1 if it breaks one."""
     for option, path, there in (
         ("--image", image, image is None or image.is_file()),
         ("--input", input_directory, input_directory is None or input_directory.is_dir()),

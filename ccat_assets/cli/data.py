@@ -23,7 +23,7 @@ def ingest(
     until: Annotated[str | None, typer.Option(help="Only up to this month, YYYY-MM (site-pwv).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register raw data packages and what they were observed with; again changes nothing."""
+    """Register raw data packages and what they were observed with; repeating it changes nothing."""
     app = ready()
     if not folder.is_dir():
         raise InvalidDeclaration(f"FOLDER: no directory {folder}")

@@ -1,4 +1,4 @@
-"""The whole path once, on made-up scans: what `make run` shows."""
+"""The demonstration that `make run` runs: simulated scans, from the observation to a map with lineage."""
 
 import os
 import sys
@@ -24,7 +24,10 @@ MAP = "chai-ngc253/map/all"
 
 
 def run_demo(app: Application, *, scans: int, serve_on: int | None) -> None:
-    """Observe, ingest, declare, run both pipelines, show the map's lineage and, on a port, Dagit."""
+    """Observe, ingest, declare, run both pipelines and print the map's lineage; with a port, serve Dagit there.
+
+    Raises Refused where a run does not complete.
+    """
     if serve_on is not None:
         app = _with_product_links(app)
     _say(f"1/6 setting up {app.settings.home}")
@@ -40,7 +43,7 @@ def run_demo(app: Application, *, scans: int, serve_on: int | None) -> None:
     _say("4/6 running")
     for pipeline in ("site-pwv", "chai-ngc253"):
         _run(app, pipeline)
-    _say("5/6 showing the products in Dagit")
+    _say("5/6 publishing the products to Dagster")
     publish_all(app, quiet=False)
     _say(f"6/6 where {MAP} comes from")
     lineage(MAP)
@@ -49,20 +52,20 @@ def run_demo(app: Application, *, scans: int, serve_on: int | None) -> None:
 
 
 def _with_product_links(app: Application) -> Application:
-    """Return the parts with links to the products' files, on the same port as before if it is free."""
+    """Return the application with links to the products' files, on the same port as before if it is free."""
     url = f"http://127.0.0.1:{free_port(_PRODUCTS_PORT)}"
     return replace(app, settings=app.settings.model_copy(update={"products_url": url}))
 
 
 def serve(app: Application, port: int) -> None:
-    """Turn this process into `dagster dev` on loopback; a port that is taken is replaced by a free one."""
+    """Replace this process by `dagster dev` on loopback; if the port is taken, a free one is used."""
     chosen = free_port(port)
     products = urlsplit(app.settings.products_url)
     ccat = str(Path(sys.executable).with_name("ccat"))
     start_child_process([ccat, "serve", "--with-parent", "--port", str(products.port)])
     console.print(f"\nDagit: [bold]http://127.0.0.1:{chosen}[/bold]  (Ctrl-C ends it)")
     sys.stdout.flush()
-    os.environ.update(  # noqa: TID251 - for the program it becomes
+    os.environ.update(  # noqa: TID251 - for the program that replaces this one
         DAGSTER_HOME=str(app.settings.dagster_directory), CCAT_PRODUCTS_URL=app.settings.products_url
     )
     program = Path(sys.executable).with_name("dagster")

@@ -1,4 +1,4 @@
-"""`ccat diff`: in what the origins of two products differ."""
+"""`ccat diff`: how the origins of two products differ."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
@@ -18,10 +18,10 @@ from ccat_models.product.listing import find_run_of
 def diff(
     left: Annotated[str, typer.Argument(help=PRODUCT)],
     right: Annotated[str, typer.Argument(help="The product to compare it with.")],
-    limit: Annotated[int, at_most("At most so many raw packages.", least=0)] = 50,
+    limit: Annotated[int, at_most("Maximum number of raw packages.", least=0)] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Show in what two products differ: inputs, software, parameters, environment, files and metrics."""
+    """Show how two products differ: inputs, software, parameters, environment, files and metrics."""
     with ready().ops_db.read() as session:
         found = compare(session, find_run_of(session, left), find_run_of(session, right), most=limit)
     if as_json:

@@ -25,11 +25,11 @@ def export(
     form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")],
     output: Annotated[Path | None, typer.Option(help="File; for ro-crate a directory or a .zip file.")] = None,
     with_files: Annotated[bool, typer.Option("--with-files", help="Copy the products' files (ro-crate).")] = False,
-    license_text: Annotated[str, typer.Option("--license", help="Of the data, by name or URL (ro-crate).")] = (
+    license_text: Annotated[str, typer.Option("--license", help="License of the data, by name or URL (ro-crate).")] = (
         "not stated"
     ),
 ) -> None:
-    """Write the provenance of products, a run or a pipeline in a format that others read."""
+    """Write the provenance of products, a run or a pipeline in a standard format."""
     if form not in FORMATS:
         raise InvalidDeclaration(f"--format: no format {form!r}; choose from: {', '.join(FORMATS)}")
     if form == CRATE:
@@ -61,9 +61,7 @@ def _write_crate(app: Application, what: str, output: Path, license_text: str, *
     with disk_asked(output):
         taken = output.is_dir() if as_archive else output.exists() and not _is_empty_directory(output)
     if taken:
-        raise Refused(
-            f"--output {output}: is there already, and neither an archive nor an empty directory; choose another"
-        )
+        raise Refused(f"--output {output}: exists, and is neither an archive nor an empty directory; choose another")
     with app.ops_db.read() as session:
         record = read_record(session, find_scope(session, what))
         declaration = files.declaration_of(session, record)
@@ -78,7 +76,9 @@ def _write_crate(app: Application, what: str, output: Path, license_text: str, *
             crate.replace(output)
     absent = len(files.missing(record, copies)) if with_files else 0
     if absent:
-        error_console.print(f"{absent} of {len(record.products)} products have no file on this machine: referred to")
+        error_console.print(
+            f"{absent} of {len(record.products)} products have no file on this machine: the crate only names them"
+        )
 
 
 def _is_empty_directory(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""`ccat impact`: everything that a package, a product, a run, a software version, … has touched."""
+"""`ccat impact`: everything that was made with or from a package, a product, a run or a software version."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -19,19 +19,19 @@ _WHAT = (
     "run:ID, software:NAME[=VERSION], config:HASH, node:HOST."
 )
 
-_COLUMNS = ("pipeline/step", "runs", "products", "current", "superseded", "barred", "gone", "evidence")
+_COLUMNS = ("pipeline/step", "runs", "products", "current", "superseded", "blocked", "gone", "evidence")
 
 
 def impact(
     what: Annotated[str, typer.Argument(help=_WHAT)],
     limit: Annotated[
         int | None,
-        at_most("At most so many products; 50 in a table, all in JSON.", least=0, show_default=False),
+        at_most("Maximum number of products; default: 50 in a table, all in JSON.", least=0, show_default=False),
     ] = None,
     after: Annotated[int | None, number("Only products after this number: the next page.", least=0)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was made with or from something, and whether it still counts."""
+    """Show which products were made with or from something, and which of them are current."""
     from_product = None if after is None else ProductId(after)
     with ready().ops_db.read() as session:
         start = find_start(session, what)
@@ -46,7 +46,7 @@ def impact(
 def _members(start: Start, steps: list[StepImpact], products: Iterator[TouchedProduct]) -> Iterator[tuple[str, Any]]:
     last: list[ProductId] = []
 
-    def noted() -> Iterator[TouchedProduct]:
+    def keeping_last() -> Iterator[TouchedProduct]:
         for product in products:
             last[:] = [product.id]
             yield product
@@ -54,8 +54,8 @@ def _members(start: Start, steps: list[StepImpact], products: Iterator[TouchedPr
     yield "kind", start.kind
     yield "name", start.name
     yield "steps", iter(steps)
-    yield "products", noted()
-    yield "last", last[0] if last else None  # what the next page comes after
+    yield "products", keeping_last()
+    yield "last", last[0] if last else None  # --after of the next page
 
 
 def _print_steps(start: Start, steps: list[StepImpact]) -> None:

@@ -1,4 +1,4 @@
-"""JSON of any length: what is long is written while it is read."""
+"""JSON of any length: long parts are written while they are read."""
 
 import json
 import sys
@@ -11,13 +11,13 @@ from ccat_assets.cli.output import plain
 
 @dataclass(frozen=True)
 class Entries:
-    """The pairs of an object that is too long to be held."""
+    """The pairs of a JSON object that is too long to be held in memory."""
 
     pairs: Iterable[tuple[Any, Any]]
 
 
 def print_members(members: Iterable[tuple[str, Any]]) -> None:
-    """Print an object: iterators as arrays and `Entries` as objects, a line for each item."""
+    """Print a JSON object: iterators as arrays and `Entries` as objects, one line for each item."""
     sys.stdout.writelines(_object(members, " "))
     sys.stdout.write("\n")
 

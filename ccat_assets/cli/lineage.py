@@ -22,7 +22,7 @@ from ccat_models.product.listing import find_run_of, list_products
 from ccat_models.tables.base import RunId
 from resources.ops_db import Session
 
-_LISTED = 10  # of anything, unless all is asked for
+_LISTED = 10  # entries of each list, without --all
 
 
 def lineage(

@@ -1,4 +1,4 @@
-"""A lineage as the lines of a tree, however deep; long lists are folded."""
+"""A lineage of any depth as the lines of a tree; long lists are shortened."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ccat_models.tables.base import RunId
 
 @dataclass(frozen=True)
 class _Branch:
-    """A line and what is below it; below a run's line is what the run read."""
+    """A line and its branches; the branches of a run's line are the run's inputs."""
 
     label: str
     below: tuple["_Branch", ...] = ()
@@ -21,7 +21,7 @@ class _Branch:
 
 
 def tree_lines(found: Lineage, products: Sequence[ProductRow], most: int | None) -> Iterator[str]:
-    """Yield the lines of a lineage's tree, with markup; of its products `most` are listed."""
+    """Yield the lines of a lineage's tree, with markup; at most `most` products are listed, all for None."""
     shown: set[RunId] = set()
     waiting = [(_run(found, found.root), "", "")]
     while waiting:
@@ -34,7 +34,7 @@ def tree_lines(found: Lineage, products: Sequence[ProductRow], most: int | None)
             made = (_products(products, most),) if branch.run == found.root else ()
             below = () if again else (*made, *_read(found, branch.run))
             shown.add(branch.run)
-        for place, one in enumerate(reversed(below)):  # the last one that is added is the first one taken
+        for place, one in enumerate(reversed(below)):  # the last one added is taken first
             waiting.append((one, f"{margin}{'├── ' if place else '└── '}", f"{margin}{'│   ' if place else '    '}"))
 
 
@@ -55,8 +55,8 @@ def _products(rows: Sequence[ProductRow], most: int | None) -> _Branch:
 
 def _product(row: ProductRow) -> _Branch:
     removed = f"  [bold]{row.removed.value.lower()}[/bold]" if row.removed else ""
-    told = f"{escape(row.path)}  {row.type.value}  {size_text(row.size_bytes)}  sha256 {row.sha256[:12]}…"
-    return _Branch(f"{told}{removed}")
+    label = f"{escape(row.path)}  {row.type.value}  {size_text(row.size_bytes)}  sha256 {row.sha256[:12]}…"
+    return _Branch(f"{label}{removed}")
 
 
 def _package(package: PackageNode) -> _Branch:

@@ -41,7 +41,7 @@ def add(
     kind: Annotated[str, typer.Option("--type", help=f"What it is for: {_TYPES}.")] = "long_term_archive",
     as_json: AsJson = False,
 ) -> None:
-    """Add a data location; again changes nothing."""
+    """Add a data location; repeating it changes nothing."""
     if (s3 is None) == (path is None):
         raise InvalidDeclaration("give either --s3 ENDPOINT/BUCKET[/PREFIX] or --path DIR, one of the two")
     if not _NAME.fullmatch(name):
@@ -56,17 +56,17 @@ def add(
     if as_json:
         print_json({"name": name, "added": is_new, "where": where(location), "variables": list(variables)})
         return
-    console.print(f"{name}: {where(location)}: {'added' if is_new else 'there already'}", markup=False)
+    console.print(f"{name}: {where(location)}: {'added' if is_new else 'exists already'}", markup=False)
     if variables:
         console.print(f"its credentials are read from {' and '.join(variables)}", markup=False)
 
 
 def archive(
-    packages: Annotated[list[str], typer.Argument(help="Packages that lie unpacked on this machine.")],
-    to: Annotated[str, typer.Option(help="Data location that takes them.")],
+    packages: Annotated[list[str], typer.Argument(help="Packages whose unpacked files are on this machine.")],
+    to: Annotated[str, typer.Option(help="Data location to copy them to.")],
     as_json: AsJson = False,
 ) -> None:
-    """Pack packages and copy them into an archive, verified; again copies none that is there."""
+    """Pack packages and copy them into an archive, verified; those that are there already are not copied again."""
     done = archive_packages(ready(), packages, to)
     if as_json:
         print_json(done)
@@ -109,7 +109,7 @@ def _type(text: str) -> LocationType:
 
 
 def _add(session: Session, location: DataLocation) -> bool:
-    """Add a location and say so, or find the same one there; raise Refused where the name means another one."""
+    """Add a location; return False if it exists already. Raises Refused where another location has its name."""
     for known in all_locations(session):
         if known.name == location.name:
             if (where(known), known.location_type) != (where(location), location.location_type):

@@ -1,4 +1,4 @@
-"""How answers are shown: JSON for programs, tables for people."""
+"""Prints answers: JSON for programs, tables for people."""
 
 import dataclasses
 import enum
@@ -19,9 +19,9 @@ from ccat_assets.wiring.settings import load
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
-_PIPE_WIDTH = 200  # columns where nobody's terminal tells how wide it is
+_PIPE_WIDTH = 200  # columns where the output is no terminal
 
-# No emoji: a sub-group's key may read like one's name.
+# No emoji: a sub-group's key may contain text such as `:star:`.
 console = Console(soft_wrap=True, highlight=False, emoji=False)
 if not console.is_terminal:
     console = Console(soft_wrap=True, highlight=False, emoji=False, width=_PIPE_WIDTH)
@@ -29,19 +29,19 @@ error_console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=Fals
 
 
 def application() -> Application:
-    """Return the parts of this process, wired from its settings."""
+    """Return the application of this process, built from its settings."""
     return Application(load().settings)
 
 
 def ready() -> Application:
-    """Return the parts of this process; raise Refused where there is no database of this version."""
+    """Return the application of this process; raise Refused where there is no database of this version."""
     app = application()
     app.check_database()
     return app
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: dataclasses as objects, enums as their values, times in ISO 8601."""
+    """Return a value for JSON: dataclasses as objects, enums as their values, times in ISO 8601."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -67,7 +67,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows under column names; a long column is folded, never cut."""
+    """Print rows under column names; long cells are folded, never cut."""
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -1,4 +1,4 @@
-"""Files that commands write: whole or not at all, and what keeps them from being written said in words."""
+"""Writes the files that commands produce: completely or not at all, with a clear message if it fails."""
 
 import shutil
 import tempfile
@@ -10,7 +10,7 @@ from ccat_models.errors import InvalidDeclaration
 
 
 def write_lines(output: Path, lines: Iterable[str], what: str) -> None:
-    """Write lines into a file; raise InvalidDeclaration where that cannot be."""
+    """Write lines into a file; raise InvalidDeclaration if it cannot be written. `what` names the content."""
     with in_place_of(output) as directory:
         if output.is_dir():
             raise InvalidDeclaration(f"--output {output}: is a directory, {what} is written into a file")
@@ -21,9 +21,9 @@ def write_lines(output: Path, lines: Iterable[str], what: str) -> None:
 
 @contextmanager
 def in_place_of(output: Path) -> Iterator[Path]:
-    """Give a directory beside the output, for what is renamed once it is whole; it is gone afterwards.
+    """Yield a temporary directory beside the output: what is complete there is renamed to it.
 
-    Raises InvalidDeclaration where the disk does not take it.
+    The directory is removed afterwards. Raises InvalidDeclaration if it cannot be written.
     """
     with disk_asked(output):
         directory = Path(tempfile.mkdtemp(prefix=".ccat-export-", dir=output.absolute().parent))
@@ -36,7 +36,7 @@ def in_place_of(output: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_asked(output: Path) -> Iterator[None]:
-    """Raise InvalidDeclaration for what a disk answers when an output is looked at or written."""
+    """Raise InvalidDeclaration for an OSError while an output is examined or written."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`ccat pin`, `ccat unpin`, `ccat pins`: products that are kept whatever their step's retention says."""
+"""`ccat pin`, `ccat unpin`, `ccat pins`: products that are never purged."""
 
 from typing import Annotated
 
@@ -18,20 +18,20 @@ def pin(
     reason: Annotated[str, typer.Option(help="Why they are to be kept.")],
     as_json: AsJson = False,
 ) -> None:
-    """Keep products, whatever the retention of their step says; again changes nothing."""
+    """Keep products, whatever the retention of their step says; repeating it changes nothing."""
     app = ready()
     done = purging.pin(app.cluster, what, reason=reason, by=app.settings.user)
     if as_json:
         print_json(done)
         return
-    console.print(f"{done.pinned} products pinned, {done.already} were")
+    console.print(f"{done.pinned} products pinned, {done.already} were pinned already")
     for run_id, state in done.not_there.items():
-        remedy = ": `ccat regenerate` makes them again" if state in NOT_THERE else ""
+        remedy = ": `ccat regenerate` restores them" if state in NOT_THERE else ""
         console.print(f"the products of run {run_id} are {state.value}{remedy}")
 
 
 def unpin(what: What, as_json: AsJson = False) -> None:
-    """Let products go by the retention of their step again."""
+    """Remove pins: the retention of the step decides again whether its products may be purged."""
     app = ready()
     with app.ops_db.write() as session:
         count = pins_of.unpin(session, select_named(session, what), by=app.settings.user, now=app.clock())

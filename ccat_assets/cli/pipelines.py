@@ -18,7 +18,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Declare a pipeline; again with the same file changes nothing, with another one makes a new revision."""
+    """Declare a pipeline; the same file again changes nothing, a changed one makes a new revision."""
     app = ready()
     result = plan_file(app, file) if dry_run else apply_file(app, file)
     if as_json:
@@ -28,7 +28,7 @@ def apply(
         console.print(f"{file}: nothing changed, revision {result.revision}", markup=False)
         return
     console.print(render_differences(result.differences), markup=False)
-    ending = "would change, nothing done" if dry_run else f"revision {result.revision} in force"
+    ending = "would change, nothing done" if dry_run else f"revision {result.revision} is current"
     console.print(f"{file}: {ending}", markup=False)
 
 
@@ -37,7 +37,7 @@ def export(
     revision: Annotated[int | None, number("An earlier revision.", most=MOST)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a pipeline's declaration; applying it changes nothing."""
+    """Print a pipeline's declaration as a file for `ccat pipeline apply`, which would change nothing."""
     with ready().ops_db.read() as session:
         load_pipeline(session, name)
         text = export_text(session, name, revision)
@@ -92,7 +92,7 @@ def enable(
     name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
     as_json: AsJson = False,
 ) -> None:
-    """Let a pipeline ask for runs again."""
+    """Let a pipeline request runs again."""
     _switch(name, enabled=True, as_json=as_json)
 
 
@@ -100,19 +100,19 @@ def disable(
     name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
     as_json: AsJson = False,
 ) -> None:
-    """Let a pipeline ask for no more runs; those on their way go on."""
+    """Let a pipeline request no more runs; those in flight go on."""
     _switch(name, enabled=False, as_json=as_json)
 
 
 def _switch(name: str, *, enabled: bool, as_json: bool) -> None:
     with ready().ops_db.request() as session:
         changed = switch(session, name, enabled=enabled)
-        on_their_way = count_in_flight(session, name)
+        in_flight = count_in_flight(session, name)
     if as_json:
-        print_json({"pipeline": name, "enabled": enabled, "changed": changed, "in_flight": on_their_way})
+        print_json({"pipeline": name, "enabled": enabled, "changed": changed, "in_flight": in_flight})
         return
     state = "enabled" if enabled else "disabled"
     console.print(f"{name}: {state}" if changed else f"{name}: {state} already, nothing changed", markup=False)
-    for step, statuses in on_their_way.items():
-        said = ", ".join(f"{count} {status}" for status, count in statuses.items())
-        console.print(f"  {step}: {said} on their way, and they go on", markup=False)
+    for step, statuses in in_flight.items():
+        counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
+        console.print(f"  {step}: {counts} in flight, and they go on", markup=False)

@@ -34,11 +34,11 @@ def plan(
     reprocess_from: ReprocessFrom = None,
     file: Annotated[Path | None, typer.Option(help="As if this declaration had been applied.")] = None,
     sub_groups: Annotated[bool, typer.Option("--sub-groups", help="List every sub-group with its reason.")] = False,
-    limit: Annotated[int, at_most("At most so many sub-groups a step.")] = 50,
+    limit: Annotated[int, at_most("Maximum number of sub-groups for each step.")] = 50,
     ignore_cooldown: Annotated[bool, typer.Option("--ignore-cooldown", help="Do not wait for cooldowns.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what would be run, why, and what it would cost; run nothing and change nothing."""
+    """Show what would be run, why, and what it would cost; run nothing and change nothing."""
     _check(pipeline, release, file, cosmetic=cosmetic, reprocess_from=reprocess_from)
     app = ready()
     if file is not None:
@@ -146,7 +146,7 @@ def _print_cost(found: Plan) -> None:
     whole = found.cost
     rows = [(name, *_cost_row(step)) for name, step in whole.steps.items() if step.runs]
     if not rows:
-        console.print("Cost: nothing, no run is wanted")
+        console.print("Cost: nothing, there is nothing to run")
         return
     print_table("Cost", ["step", "runs", "core-hours", "wall time", "at most", "written", "basis"], rows)
     unknown = f" and what {', '.join(whole.unknown_bytes)} would write, unknown" if whole.unknown_bytes else ""
@@ -166,7 +166,7 @@ def _cost_row(step: StepCost) -> tuple[Any, ...]:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration in the units that suit it."""
+    """Return a duration in suitable units, e.g. "9.5 s", "90 min", "2 d 3 h"."""
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

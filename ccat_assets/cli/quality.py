@@ -1,4 +1,4 @@
-"""What limits say of runs, and what people decide about it: `ccat quality`, `ccat waive`, `ccat taint`."""
+"""Quality checks and decisions about them: `ccat quality`, `ccat waive`, `ccat taint`."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,14 +15,14 @@ from ccat_models.pipeline.view import load_pipeline
 from ccat_models.product.quality import find_failing, list_checks
 from ccat_models.product.quality import waive as waive_check
 
-By = Annotated[str | None, typer.Option(help="Who decides so; left out: the user of the settings.")]
+By = Annotated[str | None, typer.Option(help="Who decides it; left out: the user of the settings.")]
 
 
 def quality(
     pipeline: Annotated[str, typer.Argument(help="Name of the pipeline.")],
     step: Annotated[str | None, typer.Argument(help="Name of the step; left out: all steps.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Those that pass, too.")] = False,
-    limit: Annotated[int, at_most("At most so many.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="Include checks that passed.")] = False,
+    limit: Annotated[int, at_most("Maximum number of rows.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the quality checks that failed, the newest run's first."""
@@ -54,39 +54,39 @@ def waive(
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a run's products as they are although a check failed; recorded in their lineage."""
+    """Accept a run's products although a check failed; this is recorded in their lineage."""
     app = ready()
     with app.ops_db.request() as session:
         run_id = find_failing(session, product, check)
-        row = waive_check(session, run_id, check, by=_somebody(app, by), reason=reason, now=app.clock())
+        row = waive_check(session, run_id, check, by=_decider(app, by), reason=reason, now=app.clock())
     if as_json:
         print_json({"run": run_id, "check": row})
         return
     console.print(f"run {run_id}: check {check} waived ({row.finding})", markup=False)
     if row.blocking:
-        console.print("  its products count now; `ccat run` or the pipeline's trigger goes on from them")
+        console.print("  its products count now; `ccat run` or the pipeline's trigger runs the steps that read them")
 
 
 def taint(
     packages: Annotated[list[str] | None, typer.Argument(help="Names of raw data packages.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why they must not be used.")] = None,
-    lifted: Annotated[bool, typer.Option("--lift", help="They may be used again.")] = False,
+    lifted: Annotated[bool, typer.Option("--lift", help="Allow their use again.")] = False,
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say of raw packages that they must not be used, mark all that was made from them; without names: list taints."""
+    """Mark raw packages, and all that was made from them, as not to be used; without names: list taints."""
     app = ready()
     if not packages:
         _list_taints(app, reason=reason, lifted=lifted, as_json=as_json)
         return
     if lifted == (reason is not None):
         raise InvalidDeclaration("give either --reason, to taint, or --lift, to use the packages again")
-    names, somebody = list(dict.fromkeys(packages)), _somebody(app, by)
+    names, decider = list(dict.fromkeys(packages)), _decider(app, by)
     with app.ops_db.request() as session:
         if reason is None:
-            touched = lift(session, names, by=somebody, now=app.clock())
+            touched = lift(session, names, by=decider, now=app.clock())
         else:
-            touched = taint_packages(session, names, reason=reason, by=somebody, now=app.clock())
+            touched = taint_packages(session, names, reason=reason, by=decider, now=app.clock())
     if as_json:
         print_json({"packages": names, "tainted": not lifted, "touched": touched})
     else:
@@ -100,12 +100,12 @@ def _print_touched(names: Sequence[str], touched: Sequence[TouchedStep], *, lift
     rows = ((f"{one.pipeline}/{one.step}", one.runs, one.products, one.in_flight) for one in touched)
     print_table("Counting again" if lifted else "Not counting any more", columns, rows)
     for pipeline in dict.fromkeys(one.pipeline for one in touched):
-        console.print(f"  ccat plan {pipeline}   shows what is made again", markup=False)
+        console.print(f"  ccat plan {pipeline}   shows what will be run again", markup=False)
 
 
 def _list_taints(app: Application, *, reason: str | None, lifted: bool, as_json: bool) -> None:
     if reason is not None:
-        raise InvalidDeclaration("--reason: name the packages that it is about")
+        raise InvalidDeclaration("--reason: name the packages that it is for")
     with app.ops_db.read() as session:
         found = list_taints(session, with_lifted=lifted)
     if as_json:
@@ -118,7 +118,7 @@ def _list_taints(app: Application, *, reason: str | None, lifted: bool, as_json:
     print_table("Tainted packages", ["package", "reason", "by", "since", "lifted by", "lifted"], rows)
 
 
-def _somebody(app: Application, by: str | None) -> str:
+def _decider(app: Application, by: str | None) -> str:
     if by is not None and not by.strip():
-        raise InvalidDeclaration("--by: must name somebody")
+        raise InvalidDeclaration("--by: must not be empty")
     return by or app.settings.user

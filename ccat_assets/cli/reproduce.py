@@ -25,13 +25,13 @@ from resources.product.scratch_attempts import ProgressCallback
 def reproduce(
     product: Annotated[list[str] | None, typer.Argument(help=PRODUCT)] = None,
     pipeline: Annotated[str | None, typer.Option(help="The current run of each sub-group of this pipeline.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the files that were made the second time.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the files of the repeated runs.")] = False,
     verify_inputs: Annotated[
-        bool, typer.Option("--verify-inputs/--no-verify-inputs", help="First compare the inputs with what was read.")
+        bool, typer.Option("--verify-inputs/--no-verify-inputs", help="First verify the inputs' checksums.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Run recorded attempts again, beside everything, and compare what they make; exit code 1 if it differs."""
+    """Repeat recorded runs in scratch directories and compare their files; exit code 1 if any differs."""
     app = ready()
     runs = _runs(app, product or [], pipeline)
     interruption = Interruption()
@@ -56,7 +56,7 @@ def _runs(app: Application, products: list[str], pipeline: str | None) -> list[R
     with app.ops_db.read() as session:
         if pipeline is not None:
             runs = current_runs(session, load_pipeline(session, pipeline).name)
-        else:  # a run without products can be executed again, too
+        else:  # a run without products can be repeated, too
             selection = select_named(session, products, even_none=True)
             runs = sorted({*selection.run_ids, *makers_of(session, selection)})
     if not runs:
@@ -70,7 +70,7 @@ def _counts(found: list[Reproduction]) -> dict[Outcome, int]:
 
 
 def _print(found: list[Reproduction]) -> None:
-    columns = ["run", "step", "sub-group", "outcome", "files", "recorded on", "now on", "said"]
+    columns = ["run", "step", "sub-group", "outcome", "files", "recorded on", "now on", "message"]
     print_table("Reproduced", columns, map(_row, found))
     for one in found:
         for file in one.files:
@@ -78,11 +78,11 @@ def _print(found: list[Reproduction]) -> None:
                 console.print(f"run {one.run_id} {file.path}: {_difference(file)}", markup=False)
         if one.not_in_ops_db:
             fields = ", ".join(one.not_in_ops_db)
-            console.print(f"run {one.run_id}: its manifest of then was given; changed since: {fields}", markup=False)
+            console.print(f"run {one.run_id}: run with its original manifest; changed since: {fields}", markup=False)
         if one.kept is not None:
             console.print(f"run {one.run_id}: kept in {one.kept}", markup=False)
-    said = ", ".join(f"{number} {outcome.value}" for outcome, number in _counts(found).items() if number)
-    console.print(f"{len(found)} runs: {said or 'none'}")
+    summary = ", ".join(f"{number} {outcome.value}" for outcome, number in _counts(found).items() if number)
+    console.print(f"{len(found)} runs: {summary or 'none'}")
 
 
 def _row(one: Reproduction) -> tuple[object, ...]:
@@ -100,7 +100,7 @@ def _where(surroundings: Surroundings | None) -> str:
 
 
 def _difference(file: FileComparison) -> str:
-    """Return in words how a file is not what it was."""
+    """Return how a file differs from the recorded one, as text."""
     if file.finding is not FileFinding.DIFFERS:
         return str(file.finding.value)
     sizes = f"{file.recorded_size_bytes} bytes sha256 {file.recorded_sha256}, now {file.size_bytes} bytes {file.sha256}"
@@ -110,8 +110,8 @@ def _difference(file: FileComparison) -> str:
 
 @contextmanager
 def _progress(runs: int, *, quiet: bool) -> Iterator[ProgressCallback]:
-    """Give who tells of runs that have ended, and show it on a terminal."""
-    bar = Progress(
+    """Show progress on a terminal; yield the function that updates it."""
+    progress = Progress(
         TextColumn("reproduce"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -120,10 +120,10 @@ def _progress(runs: int, *, quiet: bool) -> Iterator[ProgressCallback]:
         console=error_console,
         disable=quiet or not error_console.is_terminal,
     )
-    task = bar.add_task("", total=runs, running=0)
+    task = progress.add_task("", total=runs, running=0)
 
     def on_progress(ended: int, running: int) -> None:
-        bar.update(task, completed=ended, running=running)
+        progress.update(task, completed=ended, running=running)
 
-    with bar:
+    with progress:
         yield on_progress

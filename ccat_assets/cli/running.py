@@ -26,15 +26,15 @@ def run(
     pipeline: PipelineName,
     step: Annotated[str | None, typer.Option(help="Only this step.")] = None,
     sub_group: Annotated[list[str] | None, typer.Option(help="Only this sub-group of the step; repeatable.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run again what is up to date (with --step).")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run even what is up to date (with --step).")] = False,
     ignore_cooldown: IgnoreCooldown = False,
     detach: Annotated[bool, typer.Option("--detach", help="Request the runs and return; the daemon goes on.")] = False,
     publish_to_dagster: Annotated[
-        bool, typer.Option("--publish/--no-publish", help="Show the products in Dagit at the end.")
+        bool, typer.Option("--publish/--no-publish", help="Publish the products to Dagster at the end.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Run what the pipeline lacks and stay until it is done; again runs only what is still missing."""
+    """Run what the pipeline lacks and wait until it is done; repeated, it runs only what is still missing."""
     if (sub_group or force) and step is None:
         raise InvalidDeclaration("--sub-group and --force need --step: whose sub-groups?")
     app = ready()
@@ -53,21 +53,21 @@ def run(
 
 @dataclass
 class Interruption:
-    """Interrupts what is going on when a signal comes, and again at the next rest.
+    """A signal handler that raises KeyboardInterrupt at once, and again at the next call of `sleep`.
 
-    Python passes over an exception that is raised in a finalizer, and the signal would be lost with it.
+    Python ignores an exception that is raised in a finalizer: without the second one, the signal could be lost.
     """
 
     asked: bool = False
 
     def __call__(self, number: int, frame: object) -> None:
-        """Be the handler of a signal."""
+        """Handle a signal."""
         del number, frame
         self.asked = True
         raise KeyboardInterrupt
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, unless a signal has come."""
+        """Sleep; raise KeyboardInterrupt if a signal has come."""
         if self.asked:
             raise KeyboardInterrupt
         time.sleep(seconds)
@@ -83,8 +83,8 @@ def run_attached(
     quiet: bool,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
-    """Run a pipeline, or some sub-groups of a step, with a progress bar; raise NotFound for a name that is unknown."""
-    bar = Progress(
+    """Run a pipeline, or some sub-groups of a step, and show progress; raise NotFound for an unknown name."""
+    progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -93,44 +93,44 @@ def run_attached(
         console=error_console,
         disable=quiet,
     )
-    shown = _shown_by(bar, pipeline)
-    attached = Attached(app.executor, app.executor.holder, app.settings.poll_seconds, shown, sleep)
+    update = _updating(progress, pipeline)
+    attached = Attached(app.executor, app.executor.holder, app.settings.poll_seconds, update, sleep)
     try:
         if step is None:
             return attached.run_pipeline(pipeline, options)
         return attached.run_step(pipeline, step, sub_groups, options)
     finally:
-        if bar.live.is_started:
-            bar.stop()
+        if progress.live.is_started:
+            progress.stop()
 
 
-def _shown_by(bar: Progress, pipeline: str) -> Callable[[Mapping[RunId, RunStatus]], None]:
-    task = bar.add_task(pipeline, total=None, detail="")
+def _updating(progress: Progress, pipeline: str) -> Callable[[Mapping[RunId, RunStatus]], None]:
+    task = progress.add_task(pipeline, total=None, detail="")
     seen: dict[RunId, RunStatus] = {}
 
-    def show(statuses: Mapping[RunId, RunStatus]) -> None:
-        bar.start()  # not before the first look: an unknown name is refused without a bar
+    def update(statuses: Mapping[RunId, RunStatus]) -> None:
+        progress.start()  # only now: nothing is shown for an unknown name
         seen.update(statuses)
         running = sum(status is RunStatus.RUNNING for status in seen.values())
         failed = sum(status is RunStatus.FAILED for status in seen.values())
         done = sum(status in ENDED for status in seen.values())
-        bar.update(task, total=len(seen), completed=done, detail=f"{running} running, {failed} failed")
+        progress.update(task, total=len(seen), completed=done, detail=f"{running} running, {failed} failed")
 
-    return show
+    return update
 
 
 def publish_all(app: Application, *, quiet: bool) -> int:
-    """Show in Dagit what ops-db knows and Dagster does not."""
+    """Publish every run that has ended and is not published; return how many."""
     from ccat_assets.dagit.publish import publish_to_home  # Dagster takes seconds to import
 
     count = publish_to_home(app)
     if count and not quiet:
-        error_console.print(f"{count} runs shown in Dagit")
+        error_console.print(f"{count} runs published to Dagster")
     return count
 
 
 def publish(as_json: AsJson = False) -> None:
-    """Show in Dagit every finished run that it does not know yet."""
+    """Publish every run that has ended and that Dagster does not know yet."""
     count = publish_all(ready(), quiet=as_json)
     if as_json:
         print_json({"published": count})
@@ -164,13 +164,13 @@ def _report(app: Application, pipeline: str, outcome: Outcome, *, as_json: bool)
         asked = {"created": outcome.created, "made_again": Counter(outcome.made_again.values())}
         print_json({"pipeline": pipeline, **asked, "completed": done, "failed": failed, "now": held})
     else:
-        again = f", {len(outcome.made_again)} to make purged products again" if outcome.made_again else ""
+        again = f", {len(outcome.made_again)} to regenerate purged products" if outcome.made_again else ""
         console.print(
             f"{pipeline}: {sum(outcome.created.values())} runs created{again}, {done} completed, {len(failed)} failed"
         )
         for name, tally in held.items():
-            said = "; ".join(f"{n} {reason.value} ({MEANING[reason]})" for reason, n in tally.items())
-            console.print(f"  {name}: {said or 'no data'}", markup=False)
+            reasons = "; ".join(f"{n} {reason.value} ({MEANING[reason]})" for reason, n in tally.items())
+            console.print(f"  {name}: {reasons or 'no data'}", markup=False)
         _print_failures(failed)
     if failed:
         raise typer.Exit(1)

@@ -15,10 +15,10 @@ from ccat_models.tables.execution import ENDED_BADLY, IN_FLIGHT, RunStatus
 
 
 def runs(
-    pipeline: Annotated[str | None, typer.Argument(help="Only of this pipeline.")] = None,
-    step: Annotated[str | None, typer.Option(help="Only of this step.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only with this status.")] = None,
-    limit: Annotated[int, at_most("At most so many.")] = 50,
+    pipeline: Annotated[str | None, typer.Argument(help="Only those of this pipeline.")] = None,
+    step: Annotated[str | None, typer.Option(help="Only those of this step.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only those with this status.")] = None,
+    limit: Annotated[int, at_most("Maximum number of rows.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List runs, the newest first."""
@@ -84,7 +84,7 @@ def retry(
     run_ids: Annotated[list[int], numbers("Numbers of failed or cancelled runs.")],
     as_json: AsJson = False,
 ) -> None:
-    """Let failed or cancelled runs be tried again: their sub-groups are gaps again, `ccat run` runs them."""
+    """Allow failed or cancelled runs to be tried again: their sub-groups become gaps, and `ccat run` runs them."""
     app = ready()
     with app.ops_db.write() as session:
         found = _known(session, run_ids)
@@ -103,7 +103,7 @@ def retry(
 
 
 def _ending(row: RunRow) -> str:
-    """Return why a run failed or, of one on its way, why it waits."""
+    """Return why a run failed or, if it is in flight, why it waits."""
     if row.failure_class is not None:
         return f"{row.failure_class.value}: {row.failure_message}"
     return "" if row.waits is None else f"waits: {row.waits}"

@@ -9,13 +9,13 @@ from ccat_assets.cli.output import error_console, ready
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; it has no login: put a proxy that has in front.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on. There is no login: use a proxy that has one.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3070,
-    with_parent: Annotated[bool, typer.Option("--with-parent", help="End when whoever started it has ended.")] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", help="End when the parent process ends.")] = False,
 ) -> None:
-    """Give out the files of products to browsers: Dagit's links lead here (setting products_url)."""
+    """Serve the files of products to browsers: Dagit's links lead here (setting products_url)."""
     import uvicorn
 
     from ccat_assets.api.product_server import product_server

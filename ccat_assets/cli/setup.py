@@ -9,7 +9,7 @@ from ccat_assets.wiring.settings import Settings, load
 
 
 def init(as_json: AsJson = False) -> None:
-    """Make or migrate everything the program needs below CCAT_HOME; again changes nothing."""
+    """Create or migrate everything the program needs below CCAT_HOME; repeating it changes nothing."""
     app = application()
     done = initialise(app)
     if as_json:
@@ -19,7 +19,7 @@ def init(as_json: AsJson = False) -> None:
 
 
 def settings(as_json: AsJson = False) -> None:
-    """Show each setting, its value and where it came from; secrets are masked."""
+    """Show each setting, its value and its source; secrets are masked."""
     loaded = load()
     rows = []
     for name, field in Settings.model_fields.items():
@@ -32,7 +32,7 @@ def settings(as_json: AsJson = False) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check that this installation can work; exit code 1 if anything is broken."""
+    """Check that this installation works; exit code 1 if anything is broken."""
     found = checkup(load())
     if as_json:
         print_json(found)
@@ -47,10 +47,10 @@ def doctor(as_json: AsJson = False) -> None:
 
 def demo(
     scans: Annotated[int, typer.Option(min=1, max=200, help="Scans of NGC253 to observe.")] = 6,
-    serve: Annotated[bool, typer.Option("--serve", help="Start Dagit at the end and stay.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve Dagit at the end, until Ctrl-C.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Dagit on loopback; 0 takes a free one.")] = 3000,
 ) -> None:
-    """Observe, ingest, run the CHAI pipeline to its map, and show where it came from."""
+    """Simulate observations, ingest them, run the example pipelines, and show the map's lineage."""
     from ccat_assets.cli.demo import run_demo  # numpy and astropy take seconds to import
 
     run_demo(application(), scans=scans, serve_on=port if serve else None)

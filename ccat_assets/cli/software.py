@@ -17,9 +17,9 @@ from resources.workspace.software import code_sha256
 
 Name = Annotated[str, typer.Argument(help="Name of the program.")]
 Version = Annotated[str, typer.Argument(help="X.Y.Z")]
-Cosmetic = Annotated[bool, typer.Option("--cosmetic", help="It makes no product of another version stale.")]
+Cosmetic = Annotated[bool, typer.Option("--cosmetic", help="Products of other versions do not become stale.")]
 ReprocessFrom = Annotated[
-    str | None, typer.Option(metavar="X.Y.Z", help="Products of versions older than this are not accepted any more.")
+    str | None, typer.Option(metavar="X.Y.Z", help="Products of versions older than this are no longer accepted.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would follow; change nothing.")]
 
@@ -31,13 +31,13 @@ def release(
     sha256: Annotated[str | None, typer.Option(metavar="HEX", help="The image's digest.")] = None,
     command: Annotated[str | None, typer.Option(help="Command line, as a shell would read it.")] = None,
     code: Annotated[list[str] | None, typer.Option(metavar="FILE", help="The command's code; repeatable.")] = None,
-    code_directory: Annotated[Path | None, typer.Option(help="Where the code lies.")] = None,
+    code_directory: Annotated[Path | None, typer.Option(help="Directory of the code.")] = None,
     cosmetic: Cosmetic = False,
     reprocess_from: ReprocessFrom = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Release a version; without image and command it takes the newest version's command and code names."""
+    """Release a version; without --image and --command it has the newest version's command and code files."""
     app = ready()
     place = f"software {name} {version}"
     document: dict[str, Any] = {
@@ -52,7 +52,7 @@ def release(
     }
     with app.ops_db.read() as session:
         declared = releases.complete(session, name, document)
-    digest = _code_digest(place, declared)  # may take its time: nobody waits for it
+    digest = _code_digest(place, declared)  # outside of a transaction: it may take long
     with app.ops_db.request() as session:
         done = releases.release(session, name, declared, digest, app.clock())
         if dry_run:
@@ -61,7 +61,7 @@ def release(
 
 
 def withdraw(name: Name, version: Version, dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Let a version not be run any more; its products stay."""
+    """Withdraw a version: it is no longer run; its products stay."""
     app = ready()
     with app.ops_db.request() as session:
         done = releases.withdraw(session, name, version)
@@ -91,7 +91,7 @@ def list_all(
 
 
 def explain(done: Released) -> list[str]:
-    """Return a line for each step for which something follows, or one that says that nothing does."""
+    """Return a line for each step that is affected, or one line that none is."""
     if not done.consequences:
         used = "nothing changes for any step" if done.accepted_by else f"no step runs or accepts {done.version}"
         return [f"nothing follows: {used}"]
@@ -134,7 +134,7 @@ def _words(place: str, command: str) -> list[str]:
 
 
 def _directory(code_directory: Path | None, command: str | None, code: list[str] | None) -> str | None:
-    """Return where the code lies: as given, here for a new command, else (None) where the newest version's lies."""
+    """Return the directory of the code: as given, this one for a new command, else None for the newest version's."""
     if code_directory is None:
         return str(Path.cwd()) if command is not None and code else None
     return str(code_directory.resolve())

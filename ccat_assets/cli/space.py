@@ -1,4 +1,4 @@
-"""`ccat space`: what takes up room, what a purge would free, what is kept and why, and whether rows and disk agree."""
+"""`ccat space`: what takes space, what a purge would free, what is kept and why, and whether rows and disk agree."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -23,18 +23,18 @@ _BYS = ", ".join(by.value for by in By)
 
 
 def space(
-    of: Annotated[str | None, typer.Argument(help="Only of PIPELINE or PIPELINE/STEP.")] = None,
-    by: Annotated[str, typer.Option(help=f"What is added up: {_BYS}.")] = By.STEP.value,
-    limit: Annotated[int, at_most("At most so many rows, the largest ones.")] = 50,
+    of: Annotated[str | None, typer.Argument(help="Only products of PIPELINE or PIPELINE/STEP.")] = None,
+    by: Annotated[str, typer.Option(help=f"One row for each of: {_BYS}.")] = By.STEP.value,
+    limit: Annotated[int, at_most("Maximum number of rows; the largest are listed.")] = 50,
     history: Annotated[bool, typer.Option("--history", help="List the purges instead, the newest first.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Compare rows with the disk instead.")] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Set right what can be (with --check).")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired (with --check).")] = False,
     even_if_most_is_missing: Annotated[
         bool, typer.Option("--even-if-most-is-missing", help="Repair although many runs lack files (with --repair).")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what products take up, what a purge would free, and why the rest is kept."""
+    """Show how much space products take, what a purge would free, and why the rest is kept."""
     if repair and not check:
         raise InvalidDeclaration("--repair needs --check: what should be repaired?")
     if even_if_most_is_missing and not repair:
@@ -54,7 +54,7 @@ def space(
 
 
 def print_kept(held: Sequence[Held]) -> None:
-    """Print why how much is kept, and what may go."""
+    """Print how much is kept for which cause, and how much may be purged."""
     rows = [(one.cause.value if one.cause else "may go", one.runs, size_text(one.size_bytes)) for one in held]
     print_table("Kept, and why", ["cause", "runs", "size"], rows)
 
@@ -111,10 +111,10 @@ def _purge_row(row: PurgeRow) -> tuple[object, ...]:
 def _print_usage(name: str, used: Usage, staged: Staged) -> None:
     part = used.used_bytes / used.limit_bytes if used.limit_bytes else 0.0
     marks = {"high": used.high_bytes, "low": used.low_bytes}
-    said = "".join(f", {mark} {size_text(size)}" for mark, size in marks.items() if size is not None)
+    limits = "".join(f", {mark} {size_text(size)}" for mark, size in marks.items() if size is not None)
     whole = "the limit" if used.is_limited else "the file system"
     sizes = f"{size_text(used.used_bytes)} of {size_text(used.limit_bytes)}"
-    console.print(f"{name}: {_bar(part)} {sizes} of {whole} used ({part:.0%}){said}", markup=False)
+    console.print(f"{name}: {_bar(part)} {sizes} of {whole} used ({part:.0%}){limits}", markup=False)
     if staged.packages:
         console.print(f"staged raw data: {staged.packages} packages, {size_text(staged.size_bytes)}")
 
@@ -135,7 +135,7 @@ def _cells(row: SpaceRow, largest: int) -> tuple[object, ...]:
 
 def _print_goal(goal: Plan | None) -> None:
     if goal is None:
-        console.print("no watermark is set: room is made on demand, or by `ccat purge`")
+        console.print("no watermark is set: products are purged on demand, or by `ccat purge`")
     elif goal.wanted_bytes:
         runs, size = sum(step.runs for step in goal.steps), size_text(goal.size_bytes)
         staged = f" and {goal.staged_packages} staged packages" if goal.staged_packages else ""
@@ -152,4 +152,4 @@ def _by(text: str) -> By:
     try:
         return By(text)
     except ValueError:
-        raise InvalidDeclaration(f"--by: nothing is added up by {text!r}; choose from: {_BYS}") from None
+        raise InvalidDeclaration(f"--by: no rows for each {text!r}; choose from: {_BYS}") from None

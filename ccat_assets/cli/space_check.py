@@ -9,11 +9,11 @@ from resources.space.check import Discrepancy, SpaceCheck
 from resources.space.judgement import LEFT_ALONE, Wrong
 
 _LISTED = 1000
-_KEPT = {Wrong.FAILED: "kept for whoever looks into it", Wrong.FOREIGN: "not of any run, left alone"}
+_KEPT = {Wrong.FAILED: "kept, to find out why they failed", Wrong.FOREIGN: "not of any run, left alone"}
 
 
 def check_space(app: Application, *, repair: bool, even_if_most_is_missing: bool, as_json: bool) -> None:
-    """Compare rows with the disk and print what is wrong; exit code 1 if something is and stays so."""
+    """Compare rows with the disk and print what is wrong; exit code 1 if something is wrong and not repaired."""
     files, sizes, repaired = Counter[Wrong](), Counter[Wrong](), Counter[Wrong]()
     listed: list[Discrepancy] = []
     check = SpaceCheck(app.cluster, repair, even_if_most_is_missing=even_if_most_is_missing)
@@ -38,13 +38,13 @@ def check_space(app: Application, *, repair: bool, even_if_most_is_missing: bool
 def _print(files: Counter[Wrong], sizes: Counter[Wrong], repaired: Counter[Wrong], listed: list[Discrepancy]) -> None:
     if listed:
         rows = (
-            (one.wrong, one.run_id, _shown(one.path), size_text(one.size_bytes), _done(one), one.detail)
+            (one.wrong, one.run_id, _printable(one.path), size_text(one.size_bytes), _done(one), one.detail)
             for one in listed
         )
         print_table("Rows and disk", ["what", "run", "path", "size", "", "detail"], rows)
     for wrong, count in files.items():
-        said = f": {_KEPT[wrong]}" if wrong in LEFT_ALONE else f", {repaired[wrong]} repaired"
-        console.print(f"{count} {wrong.value}, {size_text(sizes[wrong])}{said}", markup=False)
+        result = f": {_KEPT[wrong]}" if wrong in LEFT_ALONE else f", {repaired[wrong]} repaired"
+        console.print(f"{count} {wrong.value}, {size_text(sizes[wrong])}{result}", markup=False)
     if not files:
         console.print("rows and disk agree")
     if len(listed) == _LISTED:
@@ -55,6 +55,6 @@ def _done(one: Discrepancy) -> str:
     return "repaired" if one.repaired else ""
 
 
-def _shown(path: str) -> str:
-    """Return a path as a terminal can show it: names on a disk are any bytes."""
+def _printable(path: str) -> str:
+    """Return a path that a terminal can show; file names may contain any bytes."""
     return path.encode("utf-8", "backslashreplace").decode()

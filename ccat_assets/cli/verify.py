@@ -21,21 +21,21 @@ _LISTED = 1000
 def verify(
     product: Annotated[list[str] | None, typer.Argument(help=PRODUCT)] = None,
     pipeline: Annotated[str | None, typer.Option(help="All products of this pipeline.")] = None,
-    step: Annotated[str | None, typer.Option(help="Only of this step (with --pipeline).")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All products there are.")] = False,
+    step: Annotated[str | None, typer.Option(help="Only those of this step (with --pipeline).")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All products.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Also the raw files that the products were made from.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare files with their registered size and sha256, where they are; exit code 1 if one is not as registered.
 
-    What was purged, and raw files whose package was delivered again with other content since, is told: exit code 0.
+    Purged products are reported with exit code 0, and so are raw files whose package was delivered again since.
     """
     app = ready()
     selection = select(app.ops_db, product or [], pipeline, step, everything=everything)
-    with _progress(quiet=as_json) as (bar, on_progress):
+    with _progress(quiet=as_json) as (progress, on_progress):
         verification = Verification(app.cluster, on_progress)
         files, size_bytes = verification.extent(selection, raw=raw)
-        bar.add_task("verify", total=size_bytes, files=0, of=files)
+        progress.add_task("verify", total=size_bytes, files=0, of=files)
         found = verification.products(selection)
         counts, listed = _sort(chain(found, verification.raw(selection)) if raw else found, whole=selection.is_named)
     if as_json:
@@ -49,7 +49,7 @@ def verify(
 def select(
     ops_db: OpsDb, products: list[str], pipeline: str | None, step: str | None, *, everything: bool = False
 ) -> Selection:
-    """Return the products that the words of a command mean; raise InvalidDeclaration where they contradict."""
+    """Return the products that a command's arguments select; raise InvalidDeclaration if they contradict."""
     if step is not None and pipeline is None:
         raise InvalidDeclaration("--step needs --pipeline: whose step?")
     if sum((bool(products), pipeline is not None, everything)) != 1:
@@ -65,7 +65,7 @@ def select(
 
 
 def _sort(found: Iterator[Verified], *, whole: bool) -> tuple[Counter[Finding], list[Verified]]:
-    """Return how many files were found to be what, and those to be listed: all that were named, else the bad ones."""
+    """Return the number of files by finding, and the files to list: all with `whole`, else those with a problem."""
     counts: Counter[Finding] = Counter()
     listed: list[Verified] = []
     for one in found:
@@ -82,16 +82,16 @@ def _print(counts: Counter[Finding], listed: list[Verified]) -> None:
     for one in listed:
         if one.remedy:
             console.print(f"{one.owner} {one.path}: {one.remedy}", markup=False)
-    said = ", ".join(f"{counts[finding]} {finding.value}" for finding in Finding if counts[finding])
+    summary = ", ".join(f"{counts[finding]} {finding.value}" for finding in Finding if counts[finding])
     bad = sum(number for finding, number in counts.items() if finding not in FINE)
     more = f"; the first {_LISTED} are listed" if len(listed) == _LISTED else ""
-    console.print(f"{counts.total()} files: {said or 'none'}{more if bad else ''}")
+    console.print(f"{counts.total()} files: {summary or 'none'}{more if bad else ''}")
 
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[tuple[Progress, ProgressCallback]]:
-    """Give a bar that shows how far it is, on a terminal, and who tells it."""
-    bar = Progress(
+    """Show progress on a terminal; yield the display and the function that updates it."""
+    progress = Progress(
         TextColumn("{task.description} {task.fields[files]}/{task.fields[of]} files"),
         BarColumn(),
         DownloadColumn(),
@@ -101,8 +101,8 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Progress, ProgressCallback]]:
     )
 
     def on_progress(files: int, size_bytes: int) -> None:
-        task = bar.tasks[0]
-        bar.update(task.id, advance=size_bytes, files=task.fields["files"] + files)
+        task = progress.tasks[0]
+        progress.update(task.id, advance=size_bytes, files=task.fields["files"] + files)
 
-    with bar:
-        yield bar, no_progress if bar.disable else on_progress
+    with progress:
+        yield progress, no_progress if progress.disable else on_progress

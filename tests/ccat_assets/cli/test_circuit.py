@@ -68,7 +68,7 @@ def test_a_disabled_pipeline_asks_for_nothing_and_what_is_on_its_way_goes_on(ter
     said = terminal.ok("pipeline", "disable", "letters").out.splitlines()
     assert said[0] == "letters: disabled"
     assert said[1].startswith("  read: ")
-    assert said[1].endswith(" on their way, and they go on")
+    assert said[1].endswith(" in flight, and they go on")
     assert sum(terminal.json("pipeline", "disable", "letters")["in_flight"]["read"].values()) == 2
     done = terminal.json("run", "letters", "--no-publish")
     assert (done["completed"], done["now"]["clean"]) == (2, {"disabled": 2})

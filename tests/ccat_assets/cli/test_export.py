@@ -78,7 +78,7 @@ def test_a_crate_with_files_holds_what_is_registered(worked: Terminal, product: 
         assert (output / file.id).stat().st_size == int(file["contentSize"])
     assert crate.license == "CC0-1.0"
     assert "name: letters" in (output / "pipeline.yaml").read_text()
-    assert worked.refused(*words).startswith(f"--output {output}: is there already, and neither an archive nor")
+    assert worked.refused(*words).startswith(f"--output {output}: exists, and is neither an archive nor")
 
 
 def test_a_crate_without_files_refers_to_them(worked: Terminal, product: str, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_crate_without_files_refers_to_them(worked: Terminal, product: str, tm
     worked.ok("export", "run:1", "--format", "ro-crate", "--output", output)  # an older archive is replaced
     (tmp_path / "full.zip").mkdir()
     refusal = worked.refused("export", "run:1", "--format", "ro-crate", "--output", tmp_path / "full.zip")
-    assert "is there already" in refusal
+    assert "exists, and is neither an archive nor" in refusal
 
 
 def test_a_file_that_is_not_what_is_registered_is_not_given_out(terminal: Terminal, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_locations_are_added_once_and_listed(terminal: Terminal) -> None:
     assert "cologne-raw: https://s3.example.org:8080/raw/fyst: added" in said.out
     assert f"its credentials are read from {' and '.join(KEYS)}" in said.out
     assert (
-        "there already"
+        "exists already"
         in terminal.ok("locations", "add", "cologne-raw", "--s3", "https://s3.example.org:8080/raw/fyst").out
     )
     terminal.ok("locations", "add", "tapes", "--path", "/mnt/tapes", "--host", "archive.example.org")

@@ -22,7 +22,7 @@ def test_a_dry_run_shows_the_differences_and_changes_nothing(terminal: Terminal)
     assert terminal.json("pipeline", "apply", file, "--dry-run")["changed"] is True
     assert terminal.dump() == before
     applied = terminal.ok("pipeline", "apply", file)
-    assert applied.out == said.out.replace("would change, nothing done", "revision 2 in force")
+    assert applied.out == said.out.replace("would change, nothing done", "revision 2 is current")
 
 
 def test_a_first_dry_run_declares_nothing(terminal: Terminal) -> None:
@@ -50,7 +50,7 @@ def test_an_earlier_revision_can_be_exported_and_applied_again(terminal: Termina
     assert terminal.ok("pipeline", "export", "letters").out != first
     assert terminal.ok("pipeline", "export", "letters", "--revision", 1).out == first
     file.write_text(first)
-    assert terminal.ok("pipeline", "apply", file).out.endswith("revision 3 in force\n")
+    assert terminal.ok("pipeline", "apply", file).out.endswith("revision 3 is current\n")
 
 
 BAD = [

@@ -81,7 +81,7 @@ def test_a_release_is_planned_before_it_is_made(done: Terminal) -> None:
 
 def test_a_cosmetic_release_costs_nothing(done: Terminal) -> None:
     shown = look(done, "letters", "--release", "letters=1.1.0", "--cosmetic").out
-    assert shown.splitlines()[-1] == "Cost: nothing, no run is wanted"
+    assert shown.splitlines()[-1] == "Cost: nothing, there is nothing to run"
     shown = look(done, "letters", "--release", "letters=1.0.0").out
     assert shown.startswith("As if letters 1.0.0 had been released:\n  it is released already\n")
 

@@ -24,7 +24,7 @@ def test_a_blocked_product_is_listed_explained_and_waived(blocked: Terminal) -> 
     assert shown.count("blocks") == 1
     why = blocked.ok("why", "letters", "read", "executed_obs_unit=scan-1").out
     command = "ccat waive letters/read/executed_obs_unit=scan-1 letters --reason …"
-    assert f"letters: letters 39 is above 30; take it as it is: {command}" in why
+    assert f"letters: letters 39 is above 30; accept it: {command}" in why
     words = ["letters/read/executed_obs_unit=scan-1", "letters", "--reason", "a bright line", "--by", "ben"]
     said = blocked.ok("waive", *words).out
     assert "check letters waived (letters 39 is above 30)" in said
@@ -82,8 +82,8 @@ REFUSED = [
     (("taint", "scan-9", "--reason", "x"), "no raw data package 'scan-9'; known: scan-1, scan-0"),
     (("taint", "scan-0"), "give either --reason, to taint, or --lift, to use the packages again"),
     (("taint", "scan-0", "--lift", "--reason", "x"), "give either --reason, to taint, or --lift"),
-    (("taint", "--reason", "x"), "--reason: name the packages that it is about"),
-    (("taint", "scan-0", "--reason", "x", "--by", " "), "--by: must name somebody"),
+    (("taint", "--reason", "x"), "--reason: name the packages that it is for"),
+    (("taint", "scan-0", "--reason", "x", "--by", " "), "--by: must not be empty"),
     (("waive", "letters/read", "lettres", "--reason", "x"), "'lettres'; known: letters, long"),
     (("waive", "letters/reed", "letters", "--reason", "x"), "no product 'letters/reed'; known: "),
     (("quality", "lettres"), "no pipeline 'lettres'; known: letters"),
