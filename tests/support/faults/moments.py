@@ -93,8 +93,8 @@ MOMENTS = (
     Moment("running recorded", observer._record, "write"),
     Moment("looked at", observer._claimed, "claim", before=True),
     Moment("failure recorded", collector.fail, "write"),
-    Moment("outputs verified", collector._register, "write", before=True),
-    Moment("collected", collector._register, "write"),
+    Moment("outputs verified", collector._register, "write", before=True, number=2, of=2),
+    Moment("collected", collector._register, "write", number=2, of=2),
 )
 
 
