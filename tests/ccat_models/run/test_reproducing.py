@@ -5,9 +5,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from ccat_models.errors import NotFound
 from ccat_models.lineage.completed import completed_runs
+from ccat_models.lineage.start import find_start
+from ccat_models.pipeline.view import load_pipeline
+from ccat_models.product.estimate import estimates
 from ccat_models.run import attempt as attempts_of
 from ccat_models.run import reproducing, work
+from ccat_models.run.listing import list_runs
 from ccat_models.run.reproducing import FORGOTTEN_AFTER, Reproducing
 from ccat_models.tables import Base
 from ccat_models.tables.base import AttemptId, RunId
@@ -76,6 +81,21 @@ def test_whatever_becomes_of_a_reproduction_changes_nothing_else(works: Works) -
         assert completed_runs(session, [RunId(1)])[RunId(1)].attempt.number == 1
     assert ended == {one: FailureClass.SCIENCE, other: None}
     assert rows(works) == before
+
+
+def test_no_answer_takes_a_reproduction_into_account(works: Works) -> None:
+    (attempt,) = again(works, 1)
+    with works.cluster.ops_db.read() as session:
+        pipeline = load_pipeline(session, "letters")
+        estimated = estimates(session, pipeline)
+    with works.cluster.ops_db.write() as session:
+        measured = {"state": AttemptState.ENDED, "wall_seconds": 1e6, "host": "elsewhere"}
+        session.execute(sa.update(Attempt).where(Attempt.id == attempt).values(measured))
+    with works.cluster.ops_db.read() as session:
+        assert estimates(session, pipeline) == estimated
+        assert [run.attempts for run in list_runs(session)] == [1]
+        with pytest.raises(NotFound):
+            find_start(session, "node:elsewhere")
 
 
 def test_only_a_run_that_has_completed_is_reproduced(works: Works) -> None:
