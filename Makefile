@@ -23,11 +23,12 @@ $(STAMP): pyproject.toml uv.lock tools/bootstrap.sh
 run: setup ## Run the demonstration and serve Dagit (ONCE=1: run it and end)
 	@$(UV) run --no-sync ccat demo $(if $(ONCE),,--serve)
 
+# More workers than cores: many tests wait for a job, a server or a browser rather than for the processor.
 test: setup real ## Run all tests, with real components where this machine can have them
-	@$(UV) run --no-sync pytest -n 2 --durations=10 --durations-min=1 $(ARGS)
+	@$(UV) run --no-sync pytest -n 3 --durations=10 --durations-min=1 $(ARGS)
 
 test-fast: setup ## Run the tests that need nothing but Python
-	@$(UV) run --no-sync pytest -n 2 -m "not real and not slow" $(ARGS)
+	@$(UV) run --no-sync pytest -n 4 -m "not real and not slow" $(ARGS)
 
 real: ## Install what tests of real components need: PostgreSQL, Chromium, Apptainer (root or sudo)
 	@tools/setup-real.sh

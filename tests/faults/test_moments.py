@@ -21,7 +21,7 @@ def by_name(name: str) -> Moment:
     "moved",
     [
         replace(by_name("sent"), method="request"),
-        replace(by_name("collected"), of=2),
+        replace(by_name("collected"), of=1),
         replace(by_name("staged copies going"), of=1),
         replace(by_name("lease taken"), where="leased"),
         replace(by_name("pipeline visited"), unless="made"),

@@ -124,7 +124,7 @@ def test_a_full_dagster_run_is_not_waited_for(lab: Lab, monkeypatch: pytest.Monk
     ended(lab, ago=0, count=2)
     at_noon = replace(lab.application, clock=FakeClock())
     assert not due(at_noon, lab.instance)
-    monkeypatch.setattr("ccat_assets.dagit.unpublished._ENOUGH", 2)
+    monkeypatch.setattr("ccat_models.run.unpublished._ENOUGH", 2)
     assert due(at_noon, lab.instance)
 
 

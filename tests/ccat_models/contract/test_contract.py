@@ -130,7 +130,7 @@ def test_result_refuses(change: dict[str, Any]) -> None:
 
 
 def test_directories_are_the_documents() -> None:
-    rows = {row[0].strip("`/"): row[1] for row in table("What it leaves behind") if row[0].startswith("`")}
+    rows = {row[0].strip("`/"): row[1] for row in table("Outputs") if row[0].startswith("`")}
     assert rows == DIRECTORY_TYPES
     assert set(DIRECTORY_TYPES.values()) == set(PRODUCT_TYPES)
 
