@@ -66,7 +66,7 @@ def _print_steps(start: Start, steps: list[StepImpact]) -> None:
 
 
 def _counts(step: StepImpact) -> tuple[int, ...]:
-    counted = (step.current_products, step.superseded_products, step.barred_products, step.gone_products)
+    counted = (step.current_products, step.superseded_products, step.blocked_products, step.gone_products)
     return step.runs, step.products, *counted, step.evidence_products
 
 

@@ -28,7 +28,7 @@ class StepImpact:
     runs: int
     current_products: int
     superseded_products: int
-    barred_products: int
+    blocked_products: int
     gone_products: int
     evidence_products: int
 
@@ -36,7 +36,7 @@ class StepImpact:
     def products(self) -> int:
         """Return the number of affected products."""
         evidence = self.gone_products + self.evidence_products
-        return self.current_products + self.superseded_products + self.barred_products + evidence
+        return self.current_products + self.superseded_products + self.blocked_products + evidence
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ class Validity(enum.Enum):
     """Whether the products of a completed run are valid: the first of these that applies."""
 
     GONE = "gone"  # purged, then lost or replaced
-    BLOCKED = "barred"  # tainted, or blocked by a check
+    BLOCKED = "blocked"  # tainted, or blocked by a check
     EVIDENCE = "evidence"  # logs, plots and numbers of a run that regenerated another's products
     CURRENT = "current"
     SUPERSEDED = "superseded"

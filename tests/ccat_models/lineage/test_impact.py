@@ -1,4 +1,4 @@
-"""What counts among what was touched: no newer run that is barred, nothing that is, no evidence, nothing that is gone."""
+"""What counts among what was touched: no newer run that is blocked, nothing that is, no evidence, nothing that is gone."""
 
 from collections import Counter
 from pathlib import Path

@@ -40,12 +40,12 @@ def meant(works: Works, text: str = "letters/read/all") -> int:
         return find_run_of(session, text)
 
 
-def test_the_newest_that_is_not_barred_is_meant(works: Works) -> None:
+def test_the_newest_that_is_not_blocked_is_meant(works: Works) -> None:
     assert meant(works) == 2
     mark(works)
     with works.cluster.ops_db.request() as session:
         taint(session, ["scan-0"], reason="bad", by="ada", now=works.cluster.clock())
-    assert meant(works) == 2, "all are barred: the newest"
+    assert meant(works) == 2, "all are blocked: the newest"
 
 
 def test_what_a_look_found_current_is_meant_until_something_happens(works: Works) -> None:
