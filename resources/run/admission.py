@@ -1,4 +1,4 @@
-"""Letting runs in where a location's room is limited: as many as it holds, and room is made for those that wait."""
+"""Admission control: where the disk space of a location is limited, say which runs may start, and make room."""
 
 import logging
 import time
@@ -15,21 +15,21 @@ from resources.location import Cluster
 from resources.space.room import Usage, make_room, usage
 
 _LOG = logging.getLogger(__name__)
-_LOOK_AGAIN_SECONDS = 2.0  # whether something may go after all, where nothing could
+_LOOK_AGAIN_SECONDS = 2.0  # between two tries to make room, after one that freed nothing
 
 
 @dataclass
 class AdmissionControl:
-    """Says which runs may begin at a location; to be asked by the holder of the cluster's lease alone."""
+    """Says which runs may begin at a location. Only the holder of the cluster's lease may ask."""
 
     cluster: Cluster
     _made_room_at: float = float("-inf")
-    _stuck_since: datetime | None = None  # nothing is on its way and nothing may go: somebody may yet ask for more
+    _stuck_since: datetime | None = None  # since when no run is in flight and nothing can be removed
 
     def admitted(self, limit: int) -> Collection[RunId]:
-        """Return the runs there is room for, `limit` at most; make room for more if need be.
+        """Return the runs that there is room for, at most `limit`; if there is room for none, make some.
 
-        A run for which nothing has made room for a while, nothing being on its way, fails for want of room.
+        If no room can be made and no run is in flight for `Timing.stuck_after`, the run that waits first fails.
         """
         admission, used = self._admit(limit)
         if admission.first is None or admission.run_ids or admission.in_flight:

@@ -1,4 +1,4 @@
-"""Which attempts are sent together: those of one shape, and again together those that were."""
+"""Which attempts are sent together: new ones of the same shape; ones that may have been sent keep their batch."""
 
 import uuid
 from collections import defaultdict
@@ -12,7 +12,7 @@ from resources.backend import Batch, JobRequest, Sent, Shape
 
 @dataclass(frozen=True)
 class Prepared:
-    """An attempt whose directory is laid out."""
+    """An attempt whose directory is laid out, and the command that its wrapper starts."""
 
     attempt: OpenAttempt
     directory: Path
@@ -21,9 +21,10 @@ class Prepared:
 
 
 def batches_of(prepared: Sequence[Prepared], largest: int) -> list[tuple[Batch, Sequence[Prepared]]]:
-    """Return batches of one shape and at most so many jobs, those first that were not tried for the longest time.
+    """Return batches of one shape and at most `largest` jobs, least recently tried first.
 
-    What may have been sent before keeps its batch's key and its place, whether or not the whole batch is sent again.
+    An attempt that may have been sent before keeps its batch's key and its index there, also if other attempts of
+    that batch are not sent again.
     """
     again: dict[str, list[Prepared]] = defaultdict(list)
     new: dict[Shape, list[Prepared]] = defaultdict(list)
@@ -46,7 +47,7 @@ def batches_of(prepared: Sequence[Prepared], largest: int) -> list[tuple[Batch, 
 
 
 def shape_of(item: Prepared) -> Shape:
-    """Return what an attempt needs of a node."""
+    """Return what an attempt needs of a node, from the resources of its step."""
     resources = item.attempt.resources
     return Shape(
         cpus=int(resources["cpus"]),
@@ -58,7 +59,7 @@ def shape_of(item: Prepared) -> Shape:
 
 
 def sent_as(attempt: OpenAttempt | LeftBehind) -> Sent:
-    """Return where to look for an attempt's job."""
+    """Return the keys by which a back end finds an attempt's job."""
     return Sent(attempt.submission_key, attempt.batch_key or "", attempt.batch_index or 0, attempt.job_id)
 
 
@@ -67,7 +68,7 @@ def _chunks(items: Sequence[Prepared], largest: int) -> list[Sequence[Prepared]]
 
 
 def _tried_at(item: Prepared) -> float:
-    """Return when an attempt was last about to be sent, in seconds; long ago for one that never was."""
+    """Return when an attempt was last about to be sent, in seconds since 1970; -inf for one that never was."""
     return item.attempt.sent_at.timestamp() if item.attempt.sent_at else float("-inf")
 
 

@@ -1,6 +1,6 @@
-"""From what an attempt left to its run's products, in one transaction; or to the class of its failure.
+"""Record how an attempt ended: register its products in one transaction, or the class of its failure.
 
-Of an attempt that reproduces its run it is recorded how that ended, and nothing of what it made is registered.
+For an attempt that reproduces its run only the end is recorded; its products are not registered.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from resources.workspace.store import Found
 
 
 def needs_explanation(attempt: OpenAttempt, found: Found) -> bool:
-    """Say whether an attempt was ended from outside by somebody of whom only the back end can tell."""
+    """Say whether an attempt was stopped from outside, not by us: only the back end can say why."""
     try:
         result = found.result(Path(attempt.directory or ""), attempt.submission_key)
     except (ResultUnreadable, OutputsUnusable):
@@ -30,7 +30,11 @@ def needs_explanation(attempt: OpenAttempt, found: Found) -> bool:
 
 
 def collect(cluster: Cluster, attempt: OpenAttempt, found: Found, ending: Ending | None) -> None:
-    """Register how an attempt that is not silent ended, and what it made."""
+    """Record how an attempt ended, and register its products.
+
+    `found` is what its directory holds, `ending` what the back end says of its job, None where it was not asked. An
+    attempt whose files cannot be used has failed with `FailureClass.COLLECTION`; nothing is raised for that.
+    """
     directory = Path(attempt.directory or "")
     try:
         result = found.result(directory, attempt.submission_key)
@@ -54,7 +58,7 @@ def fail(
     result: Result | None = None,
     evidence: dict[str, Any] | None = None,
 ) -> None:
-    """Record that an attempt has failed, with whatever speaks for it."""
+    """Record that an attempt has failed, with its result and the back end's evidence if there are any."""
     with cluster.ops_db.write() as session:
         attempts_of.failed(session, attempt.id, failure, message, cluster.clock(), result=result, evidence=evidence)
 
@@ -94,7 +98,7 @@ def _ended_badly(cluster: Cluster, attempt: OpenAttempt, result: Result, ending:
 
 
 def _is_better_told(ending: Ending, result: Result) -> bool:
-    """Say whether the back end knows why what the wrapper only saw happen."""
+    """Say whether the back end's explanation is better than the wrapper's, which sees a signal but not its reason."""
     if ending.failure is FailureClass.OUT_OF_MEMORY:
         return True
     return ending.failure is not FailureClass.LOST and _was_stopped(result)

@@ -29,17 +29,17 @@ from resources.run.submitter import submit
 
 _LOG = logging.getLogger(__name__)
 BATCH = 1000
-_LEFT_FOR = timedelta(days=1)  # jobs of attempts that ended earlier are looked for no more
+_LEFT_FOR = timedelta(days=1)  # for so long after an attempt ended, its job is still looked for
 _STAGED = (RunStatus.STAGING_DATA,)
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Moves the runs of one cluster on: takes them up, sends, observes and collects them.
+    """Executes the runs of one cluster: takes up what is requested, sends, observes and collects attempts.
 
-    Any number of processes may call `tick`; only the one that holds the cluster's lease acts. It keeps nothing in
-    memory: whatever a process that died had begun, the next one finds in ops-db and asks the back end about. Threads
-    of one process share its lease: one of them acts at a time.
+    Any number of processes may call `tick`; only the one that holds the cluster's lease acts. All state is in ops-db:
+    if that process dies, the next holder reads there what was begun, and asks the back end about it. Threads of one
+    process share its lease; one of them acts at a time.
     """
 
     cluster: Cluster
@@ -51,7 +51,7 @@ class Executor:
         return AdmissionControl(self.cluster)
 
     def tick(self) -> bool:
-        """Do what is to be done now; say whether it was for the caller to do."""
+        """Do all work that is possible now; return False, having done nothing, if another process or thread acts."""
         if not self._turn.acquire(blocking=False):
             return False
         try:
@@ -60,7 +60,7 @@ class Executor:
             self._turn.release()
 
     def release(self) -> None:
-        """Give the lease to whoever comes next, unless another thread acts under it, which then gives it back."""
+        """Give up the lease, so that another process can take it; do nothing while another thread acts under it."""
         if not self._turn.acquire(blocking=False):
             return
         try:
@@ -100,7 +100,7 @@ class Executor:
         remove_unwanted(cluster)
 
     def _observe(self) -> Mapping[str, Job]:
-        """Ask the back end about all jobs, record what it said, and return it."""
+        """Ask the back end about all jobs, record its answer, and return the jobs by submission key."""
         cluster = self.cluster
         with cluster.ops_db.read() as session:
             here = cluster.location_id, cluster.backend.name
@@ -112,14 +112,14 @@ class Executor:
         return jobs
 
     def _is_time(self) -> bool:
-        """Say whether the back end may be asked again, and note that it is; a new wish to cancel cannot wait."""
+        """Say whether the back end may be asked now, and record that it is; a new request to cancel cannot wait."""
         cluster, now = self.cluster, self.cluster.clock()
         if not cluster.timing.observe_every:
             return True
         with cluster.ops_db.read() as session:
             last = observed_at(session, cluster.name)
             cancel_requested = latest_cancel_request(session, cluster.location_id, now)
-        # of a time that is still to come, another one's clock says nothing that could be waited for
+        # `last` may be in the future if another process's clock is fast: abs() limits how long that delays us.
         if (
             last is not None
             and abs(now - last) < cluster.timing.observe_every
@@ -131,7 +131,7 @@ class Executor:
         return True
 
     def _take_up(self, leased: LeasedWrite, in_doubt: int) -> None:
-        """Take runs up as far as there is room for them and for so many reproductions that may have been sent."""
+        """Take up as many runs as the back end has capacity for; `in_doubt` reproductions may use some of it."""
         cluster = self.cluster
         with cluster.ops_db.read() as session:
             if not anything_ready(session, cluster.location_id, cluster.clock()):
@@ -144,7 +144,7 @@ class Executor:
                 take_up(session, cluster.location_id, cluster.backend.name, free, cluster.clock(), only)
 
     def _admitted(self, reproductions: Sequence[OpenAttempt], staging: int) -> list[OpenAttempt]:
-        """Return the reproductions that are to be submitted now: runs that are taken up come first."""
+        """Return the reproductions to submit now; the `staging` runs that are taken up use the capacity first."""
         unsent = [attempt for attempt in reproductions if attempt.run_status in _STAGED]
         new = [one for one in unsent if one.state is AttemptState.INTENDED and not one.cancel_requested]
         if not new:
@@ -154,6 +154,6 @@ class Executor:
         return [attempt for attempt in unsent if attempt.id not in later]
 
     def _capacity(self) -> int:
-        """Return how many jobs more may be sent in one go."""
+        """Return how many more jobs may be sent in this tick."""
         capacity = self.cluster.backend.capacity()
         return BATCH if capacity is None else min(capacity, BATCH)

@@ -1,4 +1,4 @@
-"""Names by which processes know each other, so that one that died is known to be gone at once."""
+"""Names of processes that hold leases; they tell other processes of the same host that the holder has died."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ def own_name() -> str:
 
 
 def is_gone(name: str) -> bool:
-    """Say whether the named process surely is gone; of another host's nothing is sure."""
+    """Say whether the named process is certainly gone; False for a process of another host."""
     host, _, rest = name.partition(":")
     pid, started, *_ = [*rest.split(":"), "", ""]
     if host != socket.gethostname() or not pid.isdigit() or not started.isdigit():

@@ -10,16 +10,16 @@ from resources.ops_db import Session
 
 @dataclass(frozen=True)
 class LeasedWrite:
-    """One time of acting on a cluster, under its lease; it is over once somebody else has taken that."""
+    """Writes to ops-db that succeed only while this process holds the cluster's lease."""
 
     cluster: Cluster
     lease: Lease
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Give a session as `OpsDb.write` does, in a transaction that renews the lease; raise LeaseLost.
+        """Give a session as `OpsDb.write` does, in a transaction that renews the lease.
 
-        Nobody takes the lease before the transaction has ended.
+        No other process can take the lease before the transaction has ended. Raises LeaseLost where another one has.
         """
         cluster = self.cluster
         with cluster.ops_db.write() as session:

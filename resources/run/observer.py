@@ -1,4 +1,4 @@
-"""What the back end and the attempts' directories say of jobs on their way, written to ops-db."""
+"""Record in ops-db what the back end and the attempts' directories say of jobs that were sent."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -23,14 +23,14 @@ _ASKED_AT_A_TIME = 100
 
 
 def ask(cluster: Cluster, attempts: Sequence[OpenAttempt], ended: Sequence[LeftBehind] = ()) -> Mapping[str, Job]:
-    """Ask the back end once about all attempts that may have a job."""
+    """Ask the back end once about all attempts that may have a job; return the jobs by submission key."""
     sent = [sent_as(attempt) for attempt in attempts if attempt.state is not AttemptState.INTENDED]
     sent += [sent_as(attempt) for attempt in ended]
     return cluster.backend.find(sent) if sent else {}
 
 
 def clear(cluster: Cluster, ended: Sequence[LeftBehind], jobs: Mapping[str, Job]) -> None:
-    """Cancel what attempts that have ended left in the queue, and the jobs of lost ones wherever they turn up."""
+    """Cancel jobs of attempts that have ended: those still in the queue, and of lost attempts also running ones."""
     left = [(jobs[attempt.submission_key], attempt.is_lost) for attempt in ended if attempt.submission_key in jobs]
     _cancel(cluster, [job for job, lost in left if job.state is JobState.QUEUED or (lost and job.state in ALIVE)])
 
@@ -57,7 +57,7 @@ def see_marks(cluster: Cluster) -> None:
 
 
 def observe(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
-    """Record what the back end said, cancel what nobody wants, and collect what is no longer there."""
+    """Record the state of jobs, cancel those whose attempts are to be cancelled, and collect those that are gone."""
     sent = [attempt for attempt in attempts if attempt.run_status in _OBSERVED]
     alive = {key: job for key, job in jobs.items() if job.state in ALIVE}
     lingering = {key: job for key, job in jobs.items() if job.ending is not None and job.ending.lingers}
@@ -70,7 +70,7 @@ def observe(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str
 
 
 def _cancel(cluster: Cluster, jobs: Sequence[Job]) -> None:
-    """Ask for jobs to end; that this cannot be done now must not keep the others from being observed."""
+    """Ask the back end to end jobs; log if that fails now, so that the other jobs are still observed."""
     if not jobs:
         return
     try:
@@ -80,10 +80,10 @@ def _cancel(cluster: Cluster, jobs: Sequence[Job]) -> None:
 
 
 def _end_lingering(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
-    """End attempts whose jobs will never run, and see to it that they never do.
+    """End attempts whose jobs wait in the queue and will never run, and prevent that they ever start.
 
-    One that had begun, and was sent back to the queue, may have left a result, or may run since just now: where there
-    is none it is given the time that any job has whose end is not known.
+    An attempt may have begun, and its job been queued again: then it may have left a result, or may run again by now.
+    Without a result it ends only after `Timing.lost_after`, as any attempt whose job is missing.
     """
     blocked, begun = block_start(cluster, attempts)
     for attempt in blocked:
@@ -97,7 +97,7 @@ def _end_lingering(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapp
 
 
 def _record(cluster: Cluster, sent: Sequence[OpenAttempt], alive: Mapping[str, Job]) -> None:
-    """Record which jobs run, which are back, and why the others wait."""
+    """Record which jobs run, which were missing and were found again, and why the others wait."""
     started, back, waits = {}, [], {}
     for attempt in sent:
         job = alive.get(attempt.submission_key)
@@ -117,24 +117,24 @@ def _record(cluster: Cluster, sent: Sequence[OpenAttempt], alive: Mapping[str, J
 
 
 def _look(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[tuple[OpenAttempt, Found]]:
-    """Return what attempts have left; those for which there was no time now are left out until next time."""
+    """Return what attempts left in their directories, without those that the store had no time for in this call."""
     found = cluster.store.look([Path(attempt.directory or "") for attempt in attempts])
     return [(a, found[Path(a.directory or "")]) for a in attempts if Path(a.directory or "") in found]
 
 
 def _collect_marked(cluster: Cluster, marked: Sequence[OpenAttempt]) -> None:
-    """Collect attempts that say they have ended, but for those of whose end the back end may know more."""
+    """Collect attempts whose results are there, except those whose end only the back end can explain."""
     for attempt, seen in _look(cluster, marked):
         if not seen.is_silent and seen.trouble is None and not needs_explanation(attempt, seen):
             collect(cluster, attempt, seen, None)
 
 
 def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
-    """Collect attempts whose jobs are no longer there, and give up those of which nothing is left.
+    """Collect attempts whose jobs are gone, and record as lost those that left no result.
 
-    The back end's accounts are asked once, about no more attempts than it answers for in one go.
+    The back end's accounting is asked once, about at most `_ASKED_AT_A_TIME` attempts; the others wait until next time.
     """
-    # The queue first, the directories after it: a job that ends in between is then seen next time, never as missing.
+    # The queue was read before the directories: a job that ends in between is collected next time, and not missing.
     found = _look(cluster, gone)
     looked_at = [(attempt, seen) for attempt, seen in found if seen.trouble is None]
     _give_up_unread(cluster, [(attempt, seen.trouble) for attempt, seen in found if seen.trouble is not None])
@@ -151,7 +151,7 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
 
 
 def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> dict[str, Ending]:
-    """Return how jobs ended: as the queue tells it and, of these attempts, with what only the accounts tell."""
+    """Return how jobs ended, by submission key: by the queue, and for these attempts also by the accounting."""
     accounts = cluster.backend.endings([sent_as(attempt) for attempt in attempts]) if attempts else {}
     told = dict(accounts)
     for key, job in jobs.items():
@@ -162,7 +162,7 @@ def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, 
 
 
 def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> list[tuple[OpenAttempt, Found]]:
-    """Note which attempts are missing; return those that were so for too long and whose wrappers do not live."""
+    """Record which attempts are missing; return those missing for too long whose wrappers give no sign of life."""
     now, timing = cluster.clock(), cluster.timing
     _note_missing(cluster, [attempt for attempt, _ in silent])
     return [
@@ -182,7 +182,7 @@ def _note_missing(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> None:
 
 
 def _give_up_unread(cluster: Cluster, troubled: Sequence[tuple[OpenAttempt, str]]) -> None:
-    """Wait for what the disk does not give now; after a grace the attempt has failed, or is cancelled."""
+    """Wait for files that cannot be read now; after `Timing.unread_after` the attempt has failed, or is cancelled."""
     _note_missing(cluster, [attempt for attempt, _ in troubled])
     for attempt, trouble in troubled:
         since = cluster.clock() - (attempt.missing_since or cluster.clock())
@@ -196,9 +196,10 @@ def _give_up_unread(cluster: Cluster, troubled: Sequence[tuple[OpenAttempt, str]
 def _claimed(
     cluster: Cluster, given_up: Sequence[tuple[OpenAttempt, Found]]
 ) -> tuple[list[OpenAttempt], Collection[Path]]:
-    """See to it that a job that turns up later runs nothing; return the attempts that are lost, and who never began.
+    """Claim missing attempts, so that a job that appears later runs nothing.
 
-    One that was claimed by its wrapper since it was looked at lives, however long its job was missing.
+    Returns the attempts that are lost, and the directories of those that never began. An attempt that its wrapper
+    claimed after we looked is alive, and not lost, however long its job was missing.
     """
     never_began = cluster.store.claim([Path(attempt.directory or "") for attempt, _ in given_up])
     lost = [a for a, seen in given_up if seen.claimed or Path(a.directory or "") in never_began]

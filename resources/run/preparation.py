@@ -1,4 +1,4 @@
-"""From rows to directories: what attempts need is found, and laid out where they will run."""
+"""Find what attempts need (software, raw data, products), and lay out their directories where they will run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,9 +21,9 @@ from resources.workspace.store import Layout
 
 
 def prepare(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[Prepared], dict[AttemptId, str]]:
-    """Lay out attempts and return those that can be sent, and why others cannot be.
+    """Lay out attempts; return those that can be sent, and for others the reason why they cannot.
 
-    One whose image or raw data is still on its way is in neither.
+    An attempt whose image or raw data is still being copied is in neither. Raises TransientError.
     """
     if not attempts:
         return [], {}
@@ -65,7 +65,7 @@ def _lay_out(
 
 
 def laid_out(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared]:
-    """Return attempts that reproduce runs: the process that waits for them has laid them out, as they were recorded."""
+    """Return attempts that reproduce runs, ready to be sent: the process that waits for them has laid them out."""
     if not attempts:
         return []
     with cluster.ops_db.read() as session:
@@ -75,13 +75,13 @@ def laid_out(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> list[Prepared
 
 @dataclass
 class SoftwareCache:
-    """The software versions of one batch, each made ready once."""
+    """The software versions of one batch of attempts; image and code of each are provided once."""
 
     cluster: Cluster
     _ready: dict[int, Software | StagingFailed | None] = field(default_factory=dict)
 
     def software(self, version: ReductionSoftwareVersion) -> Software | None:
-        """Return a version that is ready to run, None while its image is on its way; raise StagingFailed."""
+        """Return a version that is ready to run, None while its image is being copied; raise StagingFailed."""
         if version.id not in self._ready:
             try:
                 self._ready[version.id] = self._make_ready(version)
@@ -93,7 +93,7 @@ class SoftwareCache:
         return found
 
     def look_again(self) -> bool:
-        """Forget which images are on their way, so that they are asked for again; say whether any were."""
+        """Forget which images were being copied, so that they are asked for again; say whether any were."""
         on_their_way = [version_id for version_id, found in self._ready.items() if found is None]
         for version_id in on_their_way:
             del self._ready[version_id]

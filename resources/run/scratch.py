@@ -1,4 +1,4 @@
-"""Where runs are reproduced, beside everything that is registered, and how that is removed."""
+"""The directories in which runs are reproduced, apart from all registered files, and their removal."""
 
 import logging
 from collections import defaultdict
@@ -30,7 +30,7 @@ def remove_scratch(cluster: Cluster, directories: Collection[Path]) -> bool:
 
 
 def remove_unwanted(cluster: Cluster) -> None:
-    """Remove what reproductions have left that nobody waits for any more, once all their attempts have ended."""
+    """Remove the files of reproductions whose processes no longer wait, once all their attempts have ended."""
     with cluster.ops_db.read() as session:
         found = lapsed(session, cluster.location_id, cluster.clock())
     root, by_reproduction = scratch_of(cluster), defaultdict[Path, list[Lapsed]](list)

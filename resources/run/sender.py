@@ -1,4 +1,4 @@
-"""Sending batches, at most one execution of each attempt: intent first, under the lease, then the back end."""
+"""Send batches so that each attempt is executed at most once: commit the intent by a leased write, then submit."""
 
 import logging
 from collections import deque
@@ -20,12 +20,12 @@ from resources.run.batches import Prepared, batches_of
 from resources.run.leased_write import LeasedWrite
 
 _LOG = logging.getLogger(__name__)
-_MOST_DOUBTS = 3  # a back end that does not answer must not keep its jobs from being looked at
+_MOST_DOUBTS = 3  # then sending stops: each waits for a time-out, and meanwhile no job is observed
 Items = Sequence[Prepared]
 
 
 def send(leased: LeasedWrite, prepared: Items) -> None:
-    """Send attempts batch by batch; one that is put off or in doubt keeps no other from being sent."""
+    """Send attempts batch by batch; go on with the next batch where one is put off or in doubt."""
     if prepared:
         sending = _Sending(leased, deque(batches_of(prepared, leased.cluster.backend.largest_batch)))
         while sending.waiting and sending.doubts < _MOST_DOUBTS:
@@ -36,11 +36,11 @@ def send(leased: LeasedWrite, prepared: Items) -> None:
 class _Sending:
     leased: LeasedWrite
     waiting: deque[tuple[Batch, Items]]
-    full: set[Shape] = field(default_factory=set)  # of which not one job more is taken now
+    full: set[Shape] = field(default_factory=set)  # shapes of which the back end takes not even one more job now
     doubts: int = 0
 
     def send_next(self) -> None:
-        """Send the next batch, as far as it may be sent, and record what the back end says."""
+        """Send the next batch, and record the back end's reply; raise ShellUnavailable if it cannot be reached."""
         batch, items = self._committed(*self.waiting.popleft())
         if not items:
             return
@@ -62,7 +62,7 @@ class _Sending:
             self._record(batch, items, job_id)
 
     def _committed(self, batch: Batch, items: Items) -> tuple[Batch, Items]:
-        """Commit the intent and return what may be sent of a batch, now that the lease is known to be ours."""
+        """Commit the intent by a leased write; return the batch without attempts that must not be sent any more."""
         if batch.shape in self.full:
             return batch, []
         intents = [
@@ -91,7 +91,7 @@ class _Sending:
             attempts_of.sent(session, accepted, cluster.clock())
 
     def _doubt(self, items: Items, reason: str) -> None:
-        """Note the doubt: the back end is asked by the batch's key before anything of it is sent again."""
+        """Record that the batch may have been accepted: the back end is asked for its key before it is sent again."""
         self.doubts += 1
         cluster = self.leased.cluster
         _LOG.warning("%s: %s: asking before it is sent again", cluster.name, reason)
@@ -104,7 +104,7 @@ class _Sending:
             attempts_of.postponed(session, [item.attempt.id for item in items], reason)
 
     def _halve(self, batch: Batch, items: Items) -> None:
-        """Try half as many next; where not even one is taken, no more of that shape are tried now."""
+        """Try half as many jobs next; if not even one is accepted, send no more of that shape in this tick."""
         if len(items) == 1:
             self.full.add(batch.shape)
         else:

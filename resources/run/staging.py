@@ -1,4 +1,4 @@
-"""From a run's rows to the plan of its attempt, and what has to be there for it; touches nothing."""
+"""The plan of an attempt, from its run's rows, and the directories that it needs; no file is read or written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,14 +17,14 @@ from resources.workspace.store import Need
 
 @dataclass(frozen=True)
 class Software:
-    """A software version that is ready to run: its image in the cache, its code below the workspace's base."""
+    """A software version that is ready to run: its image in the cache, its code below the cluster's base directory."""
 
     image: Ready | None = None
     code_directory: Path | None = None
 
 
 def attempt_plan(briefing: RunBriefing, attempt: OpenAttempt, base: Path, software: Software) -> AttemptPlan:
-    """Return the plan of an attempt; raise StagingFailed where an input has no copy that the cluster can read."""
+    """Return the plan of an attempt below `base`; raise StagingFailed for an input that the cluster cannot read."""
     run, resources = briefing.run, attempt.resources
     directory = AttemptDirectory(
         base=base,
@@ -43,7 +43,7 @@ def attempt_plan(briefing: RunBriefing, attempt: OpenAttempt, base: Path, softwa
         dimensions=_dimensions(run.sub_group.dimensions),
         software=replace(_software(briefing, software), nv=int(resources.get("gpus", 0)) > 0),
         inputs=tuple(_input(package) for package in briefing.packages),
-        # Not as they ended: programs add up in the order of the manifest, and the same inputs give the same bytes.
+        # Sorted, not in the order in which runs ended: programs sum in the manifest's order, and rounding differs.
         upstream=tuple(sorted(map(_upstream, briefing.upstream), key=lambda item: (item.step, item.sub_group_key))),
         parameters=run.config.parameters,
         cpus=int(resources["cpus"]),
@@ -54,7 +54,7 @@ def attempt_plan(briefing: RunBriefing, attempt: OpenAttempt, base: Path, softwa
 
 
 def needs_of(plan: AttemptPlan) -> list[Need]:
-    """Return what has to be there before the attempt can be laid out."""
+    """Return the directories that must exist before the attempt can be laid out, each with an error message."""
     packages = [
         Need(source.host_path, f"package {source.name}: no copy can be read here ({source.host_path})")
         for source in plan.inputs
@@ -69,7 +69,7 @@ def needs_of(plan: AttemptPlan) -> list[Need]:
 
 
 def output_directory(upstream: UpstreamBriefing) -> Path:
-    """Return where the products of a completed run lie."""
+    """Return the directory that holds the products of a completed run."""
     run = upstream.run
     return Path(upstream.attempt_directory) / ("output" if run.step_revision.final else f"workspace/{run.step.name}")
 

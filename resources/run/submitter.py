@@ -1,4 +1,4 @@
-"""What is done with attempts that are not known to be sent: accepted, ended, or laid out and handed to the sender."""
+"""Decide about attempts that are not known to be sent: accept them, end them, or lay them out and send them."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from resources.run.sender import send
 
 
 def submit(leased: LeasedWrite, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job] | None) -> None:
-    """Move on the attempts that are taken up and not known to be sent.
+    """Accept, end or send the attempts that are taken up and not known to be sent.
 
-    `jobs` are those that the back end was found to have, None where it was not asked.
+    `jobs` has the back end's jobs by submission key; None where it was not asked in this tick.
     """
     cluster = leased.cluster
     staging = [attempt for attempt in attempts if attempt.run_status is RunStatus.STAGING_DATA]
@@ -38,7 +38,7 @@ def submit(leased: LeasedWrite, attempts: Sequence[OpenAttempt], jobs: Mapping[s
 def _steps(
     cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job] | None
 ) -> dict[Step, list[OpenAttempt]]:
-    """Return what to do with each attempt."""
+    """Return the attempts, sorted by what to do with them."""
     doubtful = [attempt for attempt in attempts if attempt.state is AttemptState.SENDING and attempt.directory]
     asked = [] if jobs is None else [attempt for attempt in doubtful if attempt.submission_key not in jobs]
     found = cluster.store.look([Path(attempt.directory or "") for attempt in asked])

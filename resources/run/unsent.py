@@ -1,6 +1,6 @@
-"""How attempts that are not known to be sent become something else: accepted, cancelled, or failed.
+"""Record attempts that are not known to be sent as accepted, cancelled or failed.
 
-None of them ends before its claim was taken: what a lost reply has sent would run all the same.
+An attempt's directory is claimed before the attempt ends: its job may exist although the reply was lost, and would run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from resources.run.leased_write import LeasedWrite
 
 
 def block_start(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list[OpenAttempt], list[OpenAttempt]]:
-    """See to it that no job of these attempts begins from now on; return those of which that is sure, and the others.
+    """Prevent that jobs of these attempts begin; return the attempts that are now blocked, and those that have begun.
 
-    The others were claimed before: they have begun, and must not be ended as if they had not. An attempt without a
-    directory was never about to be sent: it has no job.
+    The latter were claimed before by their wrappers, and must not be ended here. An attempt without a directory was
+    never about to be sent, and has no job.
     """
     sent = [Path(attempt.directory) for attempt in attempts if attempt.directory is not None]
     begun = {str(directory) for directory in set(sent) - cluster.store.claim(sent)}
@@ -26,7 +26,7 @@ def block_start(cluster: Cluster, attempts: Sequence[OpenAttempt]) -> tuple[list
 
 
 def accept(leased: LeasedWrite, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> None:
-    """Record that the back end was found to have these attempts, or that they have begun."""
+    """Record that the back end has accepted these attempts: it has their jobs, or they have begun."""
     if not attempts:
         return
     cluster = leased.cluster
@@ -34,14 +34,14 @@ def accept(leased: LeasedWrite, attempts: Sequence[OpenAttempt], jobs: Mapping[s
     with leased.write() as session:
         accepted = {(attempt.id, attempt.run_id): ids.get(attempt.submission_key) for attempt in attempts}
         attempts_of.sent(session, accepted, cluster.clock())
-    # Whoever does not want them may be on his way out: they end now, not when the back end is asked next.
+    # The process that asked to cancel may end soon: cancel now, not when the back end is asked next.
     unwanted = [jobs[a.submission_key] for a in attempts if a.cancel_requested and a.submission_key in jobs]
     if unwanted:
         cluster.backend.cancel(unwanted)
 
 
 def cancel(leased: LeasedWrite, attempts: Sequence[OpenAttempt]) -> None:
-    """End attempts that nobody wants; those that have begun are accepted, and cancelled as any other job."""
+    """End attempts that are to be cancelled; those that have begun are accepted, and later cancelled as any job."""
     if not attempts:
         return
     blocked, begun = block_start(leased.cluster, attempts)
