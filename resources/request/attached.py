@@ -1,4 +1,7 @@
-"""Waiting for runs: moving them on where this process holds the lease, reading ops-db where another one does."""
+"""Request runs and wait until they have ended.
+
+This process executes them if it holds the cluster's lease; otherwise it reads in ops-db what another process does.
+"""
 
 import logging
 import time
@@ -30,20 +33,20 @@ def _say_nothing(statuses: Mapping[RunId, RunStatus]) -> None:
 
 @dataclass
 class _Noted:
-    """What ops-db has been told of a waiter, and when last."""
+    """The runs that ops-db has recorded this waiter for, and when it was recorded last."""
 
     runs: set[RunId] = field(default_factory=set)
     at: datetime | None = None
 
     def add(self, run_ids: Collection[RunId], at: datetime) -> None:
-        """Keep in mind that ops-db was told of these."""
+        """Remember that ops-db has recorded the waiter for these runs."""
         self.runs.update(run_ids)
         self.at = at
 
 
 @dataclass(frozen=True)
 class Attached:
-    """Somebody who stays until the runs have ended; `waiter` is the name under which others see that."""
+    """A requester that waits until its runs have ended; ops-db records it under the name `waiter`."""
 
     executor: Executor
     waiter: str
@@ -53,7 +56,10 @@ class Attached:
     _noted: _Noted = field(default_factory=_Noted)
 
     def run_pipeline(self, pipeline: str, options: RequestOptions) -> "Outcome":
-        """Run what the pipeline lacks, upstreams first, until nothing more can be run; raise NotFound where none is."""
+        """Run the pipeline's gaps, upstream steps first, until nothing more can be run.
+
+        Raises NotFound for an unknown pipeline.
+        """
 
         def look(options: RequestOptions) -> Mapping[str, Ensured]:
             return ensure_pipeline(self.executor.cluster, pipeline, options, waiter=self.waiter, brief=True)
@@ -61,7 +67,7 @@ class Attached:
         return self._round_after_round(pipeline, look, options)
 
     def run_step(self, pipeline: str, step: str, keys: Collection[str] | None, options: RequestOptions) -> "Outcome":
-        """Run what these sub-groups of a step (all for None) lack, each at most once, until all had their turn.
+        """Run these sub-groups of a step (all if `keys` is None) where they have gaps, each at most once.
 
         Raises NotFound for an unknown pipeline, step or key, in which case nothing is changed.
         """
@@ -80,7 +86,7 @@ class Attached:
                 outcome.note(answers)
                 options = replace(
                     options, force=False, retry=False
-                )  # who forces once must not force again what was done
+                )  # or the next look would force what this one has run
                 in_flight = {run for answer in answers.values() for run in answer.awaited}
                 left = [step for step, answer in answers.items() if answer.left]
                 if in_flight:
@@ -94,14 +100,14 @@ class Attached:
                     return outcome
 
     def _finish_purges(self) -> None:
-        """Remove what somebody, who died since, had marked: what is marked is neither there nor made again."""
+        """Finish purges that other processes began and left: marked products can neither be read nor regenerated."""
         try:
             finish(self.executor.cluster)
         except TransientError as error:
             _LOG.warning("%s: %s: what is marked is removed later", self.executor.cluster.name, error)
 
     def _until_a_place_is_free(self, pipeline: str, steps: Collection[str]) -> None:
-        """Wait while the runs of others take all that may be in flight."""
+        """Wait while as many runs are in flight as the steps, the pipeline or the location allow."""
         while True:
             self.executor.tick()
             self.progress({})
@@ -110,7 +116,7 @@ class Attached:
                 return
 
     def _until_some_end(self, in_flight: Collection[RunId], outcome: "Outcome") -> None:
-        """Wait until all ended, or until enough did that downstream steps may have work."""
+        """Wait until all runs ended, or, after two seconds, until one has: downstream steps may then have gaps."""
         begun = time.monotonic()
         while True:
             outcome.statuses.update(self._look(in_flight))
@@ -121,7 +127,7 @@ class Attached:
 
     def _look(self, run_ids: Collection[RunId]) -> dict[RunId, RunStatus]:
         cluster = self.executor.cluster
-        self._note(run_ids)  # first of all: an interruption cancels what is noted here
+        self._note(run_ids)  # before anything else: an interruption cancels only the runs that are recorded here
         self.executor.tick()
         with cluster.ops_db.read() as session:
             statuses = statuses_of(session, run_ids)
@@ -129,7 +135,7 @@ class Attached:
         return statuses
 
     def _note(self, run_ids: Collection[RunId]) -> None:
-        """Let others see that somebody waits here: at once for runs that are new, else before it is forgotten."""
+        """Record in ops-db that this waiter waits: at once for new runs, else well before the record expires."""
         cluster, noted = self.executor.cluster, self._noted
         now = cluster.clock()
         if noted.runs.issuperset(run_ids) and noted.at is not None and now - noted.at < FORGOTTEN_AFTER / 6:
@@ -145,7 +151,7 @@ class Attached:
         try:
             yield
         except BaseException:
-            # Interrupted or broken: nobody here waits any more, so what nobody else wants must not go on.
+            # Interrupted or failed: this process no longer waits, so runs that no other requester wants are cancelled.
             with cluster.ops_db.write() as session:
                 cancelled = abandon(session, self.waiter, by=self.waiter, now=cluster.clock())
             if cancelled:
@@ -159,17 +165,17 @@ class Attached:
 
 @dataclass
 class Outcome:
-    """What an attached run of a pipeline did."""
+    """What an attached requester's runs did."""
 
     statuses: dict[RunId, RunStatus] = field(default_factory=dict)
     created: Counter[str] = field(default_factory=Counter)
     joined: Counter[str] = field(default_factory=Counter)
-    made_again: dict[RunId, str] = field(default_factory=dict)  # runs that made purged products again, and their steps
-    runs: dict[str, dict[str, RunId]] = field(default_factory=dict)  # waited for, by step and sub-group key: the last
+    made_again: dict[RunId, str] = field(default_factory=dict)  # runs that regenerated purged products, and their steps
+    runs: dict[str, dict[str, RunId]] = field(default_factory=dict)  # the last run waited for, by step and key
     last: Mapping[str, Ensured] = field(default_factory=dict)
 
     def note(self, answers: Mapping[str, Ensured]) -> None:
-        """Add what one more look at the pipeline found."""
+        """Add what one more look at the pipeline found or created, by step."""
         for step, answer in answers.items():
             runs = self.runs.setdefault(step, {})
             self.created[step] += len(answer.created)

@@ -1,4 +1,4 @@
-"""`ensure`: per sub-group publish what is up to date, join a run in flight, or create a run; always safe to repeat."""
+"""`ensure`: for each sub-group, return its up-to-date run, join a run in flight, or create one. Safe to repeat."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,9 +22,10 @@ from resources.ops_db import Session
 
 @dataclass(frozen=True)
 class RequestOptions:
-    """Who asks, and how: `force` runs again what is up to date, `retry` renews spent retry budgets.
+    """The requester `by`, and its choices: `force` runs again what is up to date, `retry` renews used-up retries.
 
-    With `follow`, whoever asks for a whole pipeline leaves it to others to run what its runs make possible.
+    With `follow`, a request for a whole pipeline begins a pipeline round: other processes then request the runs of
+    downstream steps, and the requester need not wait.
     """
 
     by: str
@@ -37,29 +38,29 @@ class RequestOptions:
 
 @dataclass(frozen=True)
 class Ensured:
-    """What `ensure` found or did, by sub-group key."""
+    """What `ensure` found or did for one step, by sub-group key."""
 
-    up_to_date: Mapping[str, RunId]  # the run whose products count
-    joined: Mapping[str, RunId]  # in flight already
+    up_to_date: Mapping[str, RunId]  # the current run
+    joined: Mapping[str, RunId]  # was in flight already
     created: Mapping[str, RunId]
-    held: Mapping[str, Reason]  # nothing can be run now, and why
+    held: Mapping[str, Reason]  # why nothing can be run now
     counts: Mapping[StepId, StepCounts] = field(default_factory=dict)
-    left: int = 0  # how many of those that are held only lack a place in flight
-    inputs: Mapping[RunId, str] = field(default_factory=dict)  # runs that make purged inputs again, and their steps
+    left: int = 0  # how many of the held sub-groups wait only because too many runs are in flight
+    inputs: Mapping[RunId, str] = field(default_factory=dict)  # runs that regenerate purged inputs, and their steps
 
     @property
     def in_flight(self) -> Mapping[str, RunId]:
-        """Return the runs that are on their way to the products."""
+        """Return the runs in flight that will make the products."""
         return {**self.joined, **self.created}
 
     @property
     def awaited(self) -> frozenset[RunId]:
-        """Return the runs to wait for."""
+        """Return the runs to wait for, those that regenerate inputs included."""
         return frozenset((*self.joined.values(), *self.created.values(), *self.inputs))
 
 
 def refresh_and_evaluate(session: Session, cluster: Cluster, pipeline: PipelineView, options: RequestOptions) -> None:
-    """Bring memberships up to date and fill `gap_now`; in a request's or write transaction."""
+    """Update which packages belong to which sub-group, and fill `gap_now`; needs a request's or write session."""
     now = cluster.clock()
     refresh_all(session, [step.partitioning_id for step in pipeline.steps], now)
     evaluate(
@@ -77,11 +78,12 @@ def ensure(
     waiter: str | None = None,
     brief: bool = False,
 ) -> Ensured:
-    """Make sure that each of the step's sub-groups (all for None) has, or will have, its products.
+    """Make sure that each of the step's sub-groups (all if `keys` is None) has, or will have, its products.
 
-    Who stays until the runs have ended is their `waiter`, and has each sub-group run at most once. A `brief` answer
-    tells what is up to date or held only once nothing is in flight or left. Raises NotFound for an unknown pipeline,
-    step or key, in which case nothing is changed.
+    `waiter` names a requester that waits until the runs have ended; for it each sub-group is run at most once. A
+    `brief` answer says what is up to date or held only when no run is in flight or left: that takes time. Raises
+    NotFound for an unknown pipeline, step or key, and Refused for a pipeline of another processing location; in both
+    cases nothing is changed.
     """
     with cluster.ops_db.request() as session:
         pipeline = _served_here(cluster, load_pipeline(session, pipeline_name))
@@ -96,10 +98,11 @@ def ensure(
 def ensure_pipeline(
     cluster: Cluster, pipeline_name: str, options: RequestOptions, *, waiter: str | None = None, brief: bool = False
 ) -> dict[str, Ensured]:
-    """Create every run that the pipeline can have now; return by step what was found or done.
+    """Create every run that the pipeline can have now; return what was found or done, by step.
 
-    Who stays until the runs have ended is their `waiter`. A `brief` answer tells what is up to date or held only once
-    nothing is in flight or left. Raises NotFound for an unknown pipeline.
+    `waiter` names a requester that waits until the runs have ended. A `brief` answer says what is up to date or held
+    only when no run is in flight or left. Raises NotFound for an unknown pipeline, and Refused for one of another
+    processing location.
     """
     with cluster.ops_db.request() as session:
         pipeline = _served_here(cluster, load_pipeline(session, pipeline_name))
@@ -129,7 +132,7 @@ def _served_here(cluster: Cluster, pipeline: PipelineView) -> PipelineView:
 
 @dataclass(frozen=True)
 class _Request:
-    """One look at `gap_now` and what is made of it: for some sub-groups, or for all where `keys` is None."""
+    """One request, after `gap_now` was filled: for the sub-groups `keys`, or for all if that is None."""
 
     session: Session
     cluster: Cluster
@@ -137,14 +140,14 @@ class _Request:
     options: RequestOptions
     waiter: str | None
     keys: Collection[str] | None = None
-    once: bool = False  # run nothing that the waiter has waited for already
+    once: bool = False  # run no sub-group whose run the waiter has waited for already
 
     @property
     def _requested(self) -> Requested:
         return Requested(self.session, self.keys)
 
     def refuse_unknown(self, step: StepView) -> None:
-        """Raise NotFound, with some that are known, unless every key is one of the step's."""
+        """Raise NotFound, naming some known keys, unless every key is one of the step's."""
         if self.keys is None:
             return
         unknown = sorted(set(self.keys) - self._requested.known_keys(step))
@@ -153,7 +156,7 @@ class _Request:
             raise NotFound(f"sub-group of step {step.name}", ", ".join(unknown[:5]), choices)
 
     def request_rerun(self, step: StepView) -> None:
-        """Record what is forced or retried, where that changes what it is, and look again."""
+        """Record which sub-groups are forced or retried, and evaluate the gaps again if there are any."""
         options, session, now = self.options, self.session, self.cluster.clock()
         if not (options.force or options.retry):
             return
@@ -165,7 +168,7 @@ class _Request:
             renew(session, self.pipeline, lacked, by=options.by, now=now)
 
     def answers(self, steps: Sequence[StepView], *, brief: bool) -> dict[str, Ensured]:
-        """Create the runs that there is a place for and return what was found or done in each step."""
+        """Create the runs that may be in flight now, and return what was found or done, by step."""
         begun = {step.name: self._begin(step) for step in steps}
         in_flight = {run for answer in begun.values() for run in answer.awaited}
         if self.waiter is not None and in_flight:
@@ -182,7 +185,7 @@ class _Request:
         return Ensured({}, joined, created, {}, left=left, inputs=inputs)
 
     def _inputs(self, step: StepView) -> dict[RunId, str]:
-        """Return the runs, asked for now or before, that make again what the step's sub-groups read and was purged."""
+        """Return the runs, requested now or before, that regenerate purged products for the step's sub-groups."""
         lacked = self._requested.lacked(self.pipeline, step)
         if lacked is None:
             return {}
@@ -207,7 +210,7 @@ class _Request:
         return replace(begun, up_to_date=up_to_date, held=held)
 
     def _create(self, step: StepView) -> tuple[dict[str, RunId], int]:
-        """Return the runs created, by key, and for how many more there was no place."""
+        """Return the runs created, by key, and how many more could not be: too many are in flight."""
         waiter = self.waiter if self.once else None
         total, again = self._requested.count_wanted(step, waiter)
         if total == again:

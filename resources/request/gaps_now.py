@@ -23,8 +23,9 @@ class GapsNow:
 def gaps_now(cluster: Cluster, name: str, by: str) -> Iterator[GapsNow]:
     """Give a pipeline's gaps to read, changing nothing; raise NotFound for an unknown pipeline.
 
-    Where nothing has changed since somebody looked, that is read; else they are evaluated, which takes seconds for a
-    million sub-groups, and forgotten: whoever takes changes for seen must also ask for the runs that follow from them.
+    If nothing has changed since the gaps were last evaluated and kept, those are read. Otherwise they are evaluated
+    here, which takes seconds for a million sub-groups, and rolled back: a process that keeps an evaluation must also
+    request the runs that follow from it.
     """
     with cluster.ops_db.read() as session:
         pipeline = load_pipeline(session, name)

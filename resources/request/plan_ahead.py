@@ -1,4 +1,4 @@
-"""What would be run and what it would cost, also after a change that is only supposed: nothing is changed."""
+"""Plan ahead: what would be run and what it would cost, also after a change that is only tried and rolled back."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """A pipeline as it would be, its sub-groups counted by reason, and what the coming runs cost.
+    """A pipeline as it would be, its sub-groups counted by reason, and what its runs would cost.
 
-    `listed` holds the first sub-groups of each step, where any were asked for; `capacity` is how many more jobs the
-    location takes now, None for no limit or where `capacity_unknown` says why it cannot be told.
+    `listed` holds the first sub-groups of each step, if a limit was given. `capacity` is how many more jobs the
+    location takes now: None if there is no limit, or if `capacity_unknown` says why it is unknown.
     """
 
     pipeline: PipelineView
@@ -35,9 +35,10 @@ class Plan:
 def foresee(
     cluster: Cluster, name: str, options: RequestOptions, *, suppose: Callable[[Session], T], limit: int = 0
 ) -> tuple[Plan, T]:
-    """Return what would be run after a supposed change, and what the change returned; everything is rolled back.
+    """Return what would be run after the change `suppose`, and what that returned; everything is rolled back.
 
-    Raises NotFound for an unknown pipeline, and what the change raises.
+    At most `limit` sub-groups of each step are listed. Raises NotFound for an unknown pipeline, and what the change
+    raises.
     """
     capacity, unknown = _capacity(cluster)  # before the transaction: the back end may take its time
     with cluster.ops_db.request() as session:

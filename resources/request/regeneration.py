@@ -1,4 +1,4 @@
-"""Making purged products again because somebody wants them, not because a gap reads them."""
+"""Regenerate purged products because a requester wants them, not because a gap reads them."""
 
 from collections.abc import Collection, Mapping
 
@@ -24,9 +24,10 @@ def request_again(
     *,
     waiter: str | None = None,
 ) -> Mapping[str, Ensured]:
-    """Create the runs that make products of runs of a pipeline again, as far as that can begin now.
+    """Create the runs that regenerate the purged products of runs of a pipeline, as many as can be created now.
 
-    With `retry`, those that failed before are tried once more. Returns by step what is on its way.
+    With `retry`, regenerations that failed before are tried once more. Returns what is in flight, by step. Raises
+    NotFound for an unknown pipeline.
     """
     with cluster.ops_db.request() as session:
         pipeline, now = load_pipeline(session, pipeline_name), cluster.clock()
@@ -51,10 +52,10 @@ def request_again(
 
 
 class Regenerator(Attached):
-    """Somebody who stays until purged products are there again, or it is clear that they cannot be."""
+    """A requester that waits until purged products are regenerated, or it is clear that they cannot be."""
 
     def make_again(self, pipeline: str, run_ids: Collection[RunId], by: str) -> Outcome:
-        """Make the products of runs of a pipeline again, round after round, upstreams first."""
+        """Regenerate the products of runs of a pipeline, upstream steps first."""
 
         def look_again(options: RequestOptions) -> Mapping[str, Ensured]:
             return request_again(self.executor.cluster, pipeline, run_ids, options, waiter=self.waiter)
@@ -63,7 +64,7 @@ class Regenerator(Attached):
 
 
 def purged_here(cluster: Cluster, run_ids: Collection[RunId]) -> dict[str, list[RunId]]:
-    """Return those of the runs that were purged by their pipelines; what is being removed is removed first.
+    """Return those of the runs that were purged, by pipeline; purges that have begun are finished first.
 
     Raises Refused for a run of another processing location.
     """
@@ -81,6 +82,6 @@ def purged_here(cluster: Cluster, run_ids: Collection[RunId]) -> dict[str, list[
 
 
 def _full_steps(session: Session, pipeline: PipelineView, cluster: Cluster) -> list[str]:
-    """Return the steps of which no more runs may be in flight now."""
+    """Return the names of the steps of which no more runs may be in flight now."""
     at_location = cluster.max_in_flight
     return [step.name for step in pipeline.steps if free_places(session, pipeline, step, at_location) == 0]

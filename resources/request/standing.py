@@ -1,4 +1,4 @@
-"""Filling gaps without anybody asking: what changed is followed, and pipelines ask for the runs they lack."""
+"""Fill the gaps of standing pipelines: follow changes of packages, and create the runs that pipelines lack."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from ccat_models.run.standing import anything_due, can_regenerate_any, pipelines
 from ccat_models.sub_group.follow import follow_packages
 from resources.location import Cluster
 
-_AT_A_TIME = 2_000  # runs created in one transaction: nobody else can ask for runs meanwhile
+_AT_A_TIME = 2_000  # runs created in one transaction: meanwhile no other process can request runs
 
 
 @dataclass
@@ -23,10 +23,10 @@ class PipelineRound:
 
 
 def run_round(cluster: Cluster) -> PipelineRound | None:
-    """Follow what has changed and create the runs that pipelines of this location ask for; None for nothing to do.
+    """Follow changes and create the runs that pipelines of this location lack; return None if nothing was due.
 
-    Any number of processes may do so at any time, and die at any time: each of its transactions leaves noted what it
-    has not done. Raises an ExceptionGroup of what went wrong with single pipelines, once the others were visited.
+    Any number of processes may call this, and may be killed at any time: each transaction records what is left to do.
+    If pipelines fail, the others are visited first; then an ExceptionGroup of the failures is raised.
     """
     ops_db, now = cluster.ops_db, cluster.clock()
     with ops_db.read() as session:
@@ -41,7 +41,7 @@ def run_round(cluster: Cluster) -> PipelineRound | None:
         try:
             while _run_pipeline_round(cluster, name, found):
                 pass
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one pipeline holds up no other: see below
+        except Exception as error:  # noqa: BLE001 - the other pipelines are visited first: see below
             failed[name] = error
     if failed:
         raise ExceptionGroup(f"pipelines that could not be visited: {', '.join(failed)}", list(failed.values()))
@@ -49,7 +49,7 @@ def run_round(cluster: Cluster) -> PipelineRound | None:
 
 
 def _run_pipeline_round(cluster: Cluster, name: str, found: PipelineRound) -> bool:
-    """Look at a pipeline and create runs, not too many; say whether there may be more to create."""
+    """Evaluate a pipeline's gaps and create at most `_AT_A_TIME` runs; say whether there may be more to create."""
     now = cluster.clock()
     with cluster.ops_db.request() as session:
         pipeline = load_pipeline(session, name)
