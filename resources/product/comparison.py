@@ -1,4 +1,4 @@
-"""What an attempt made the second time, compared with what is registered of the first."""
+"""Compare the files of a second execution of a run with the registered files of the first."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class FileFinding(Enum):
 
 @dataclass(frozen=True)
 class NumberDifference:
-    """A number of a qa/*.json that is not what it was; None where it is not there."""
+    """A number of a qa/*.json that differs between the executions; None for an execution that lacks it."""
 
     name: str
     recorded: float | None
@@ -33,7 +33,7 @@ class NumberDifference:
 
 @dataclass(frozen=True)
 class FileComparison:
-    """A file as registered and as the second execution made it; None where there is none."""
+    """A file as registered and as the second execution made it; sizes and checksums are None for a missing file."""
 
     path: str
     finding: FileFinding
@@ -45,7 +45,10 @@ class FileComparison:
 
 
 def compare_files(recorded: CompletedRun, result: Result, found: Found, place: Path) -> tuple[FileComparison, ...]:
-    """Return every file of either time, in the order of paths; raise OutputsUnusable where numbers cannot be read."""
+    """Return the comparison of every file of either execution, sorted by path.
+
+    `place` is the directory of the second attempt. Raises OutputsUnusable where a qa/*.json breaks the contract.
+    """
     output_directory = found.output_directory or ""
     made = {output.path.removeprefix(f"{output_directory}/"): output for output in result.outputs}
     read = read_metrics(place, output_directory, found.numbers)
@@ -62,7 +65,7 @@ def compare_files(recorded: CompletedRun, result: Result, found: Found, place: P
 
 
 def differing_fields(recorded: Any, now: Any, place: str = "") -> Iterable[str]:
-    """Yield where two JSON values differ, by the names of their fields."""
+    """Yield the fields in which two JSON values differ, like "a.b[0]"; `place` is put before each."""
     if isinstance(recorded, dict) and isinstance(now, dict):
         for name in sorted({*recorded, *now}):
             inner = f"{place}.{name}" if place else name

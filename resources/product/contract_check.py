@@ -1,4 +1,4 @@
-"""Trying out a program against the container contract, with the real wrapper and a made-up attempt."""
+"""Check whether a program keeps the container contract: run it by the real wrapper, in an attempt made up for it."""
 
 import hashlib
 import subprocess
@@ -34,7 +34,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Trial:
-    """What to try: a command or an image with its command, on a folder of input files."""
+    """What to check: a command, in an image or as a process, on a directory of input files (or none)."""
 
     command: Sequence[str]
     image: Path | None
@@ -44,7 +44,11 @@ class Trial:
 
 
 def check_contract(trial: Trial, base: Path, *, python: str, now: datetime) -> list[Check]:
-    """Run the program once below `base` as an attempt would be run; return what it kept of the contract."""
+    """Run the program once below the directory `base`, as an attempt is run; return a check for each clause.
+
+    Raises UnsafePath where the attempt cannot be laid out, and subprocess.TimeoutExpired where the wrapper does not
+    end within a minute after the time limit.
+    """
     key = uuid.uuid4().hex
     directory = AttemptDirectory(base, "contract-check", "all", "check", 1, 1)
     plan = _plan(trial, directory, key, now)
@@ -126,8 +130,10 @@ def _digest(directory: Path | None) -> str:
 
 def _ended(result: Result) -> Check:
     meaning = "" if result.exit_code is None else f" ({exit_status(result.exit_code).meaning.value})"
-    said = f"{result.outcome}, exit code {result.exit_code}{meaning}, {result.wall_seconds:.1f} s. {result.message}"
-    return Check("ends with exit code 0", result.outcome == "completed", said.strip())
+    description = (
+        f"{result.outcome}, exit code {result.exit_code}{meaning}, {result.wall_seconds:.1f} s. {result.message}"
+    )
+    return Check("ends with exit code 0", result.outcome == "completed", description.strip())
 
 
 def _outputs(directory: Path, result: Result, found: Found) -> list[Check]:

@@ -1,4 +1,4 @@
-"""Recorded attempts run again as they were, beside everything that is registered, and compared with it."""
+"""Execute recorded attempts again, apart from all registered files, and compare the results with those."""
 
 import contextlib
 import time
@@ -38,7 +38,7 @@ _LARGEST_MANIFEST_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class _Case:
-    """A run that is to be executed again."""
+    """A run that is to be executed again, and the attempt that does it."""
 
     briefing: RunBriefing
     record: CompletedRun
@@ -63,9 +63,9 @@ class _Case:
 
 @dataclass(frozen=True)
 class Reproducer:
-    """Executes runs again by attempts of their own, in a directory of its own, and compares; the runs stay as they are.
+    """Executes runs again, by new attempts in a new directory, and compares; the runs themselves do not change.
 
-    The executor moves these attempts as it moves all others, in this process unless another one does so.
+    The executor sends and observes these attempts as all others: in this process, or in another that has the lease.
     """
 
     cluster: Cluster
@@ -78,14 +78,14 @@ class Reproducer:
 
     @property
     def scratch(self) -> Path:
-        """Return the directory below which everything happens."""
+        """Return the directory below which the new attempts run."""
         return scratch_of(self.cluster) / self.name
 
     def reproduce(self, run_ids: Sequence[RunId]) -> list[Reproduction]:
-        """Return how the second execution of each run went; the files of one that is identical are removed.
+        """Return how the second execution of each run went; the files of an identical one are removed.
 
-        Whatever interrupts this ends the attempts first and removes all files, unless they are to be kept. Where the
-        process is killed, the executor does both.
+        An interruption or error first cancels the attempts and removes all files (unless `keep`). If this process is
+        killed, the executor does both later. Raises TransientError.
         """
         found: list[Reproduction] = []
         attempts = ScratchAttempts(Executor(self.cluster), self.poll_seconds, self.sleep)
@@ -138,7 +138,7 @@ class Reproducer:
         records: Mapping[RunId, CompletedRun],
         elsewhere: Mapping[RunId, str],
     ) -> tuple[dict[RunId, _Case], dict[RunId, str]]:
-        """Return the runs as they were executed, and why others cannot be."""
+        """Return the runs as they were executed, and for others the reason why they cannot be executed again."""
         software_cache = self._software_cache([briefing.run.software_version for briefing in briefings.values()])
         cases: dict[RunId, _Case] = {}
         problems: dict[RunId, str] = {}
@@ -154,18 +154,18 @@ class Reproducer:
         return self._with_recorded_manifests(cases), problems
 
     def _software_cache(self, versions: Sequence[ReductionSoftwareVersion]) -> SoftwareCache:
-        """Return the software versions once no image of theirs is on its way any more."""
+        """Return the software versions, once all their images have been copied or have failed."""
         software_cache = SoftwareCache(self.cluster)
         while True:
             for version in versions:
-                with contextlib.suppress(StagingFailed):  # who needs it is told
+                with contextlib.suppress(StagingFailed):  # raised again for each run that needs it
                     software_cache.software(version)
             if not software_cache.look_again():
                 return software_cache
             self.sleep(self.poll_seconds)
 
     def _case(self, software_cache: SoftwareCache, briefing: RunBriefing, record: CompletedRun | None) -> _Case:
-        """Return a run as it was executed; raise StagingFailed where that cannot be had any more."""
+        """Return a run as it was executed; raise StagingFailed if its inputs or software no longer exist."""
         if record is None:
             raise StagingFailed(f"run {briefing.run.id} has not completed: {briefing.run.status.value}")
         if record.changed_inputs:
@@ -176,14 +176,14 @@ class Reproducer:
         marks = self.cluster.store.marks if node.leaves_marks else None
         plan = replace(plan, job_id_variable=node.job_id_variable, ended_directory=marks)
         rendered = render_job(plan, python=node.python, apptainer=node.apptainer or "apptainer")
-        # The key names the job: the program keeps seeing the recorded one, the back end gets another.
+        # The back end needs a new key for the job; the program sees the recorded one, as in the first execution.
         key = uuid.uuid4().hex
         job = rendered.job.model_copy(update={"submission_key": key})
         again = replace(attempt, submission_key=key)
         return _Case(briefing, record, again, plan, replace(rendered, job=job), ())
 
     def _with_recorded_manifests(self, cases: Mapping[RunId, _Case]) -> dict[RunId, _Case]:
-        """Give programs what the first one was given, where that is still there, even if ops-db changed since."""
+        """Replace rendered manifests by the recorded ones where these still exist: ops-db may have changed since."""
         wanted = [
             Wanted(Path(case.record.attempt.directory or ""), "config/manifest.json", _LARGEST_MANIFEST_BYTES)
             for case in cases.values()
@@ -194,22 +194,22 @@ class Reproducer:
         return {run: _as_recorded(case, text) for (run, case), text in zip(cases.items(), texts, strict=True)}
 
     def _lay_out(self, cases: Sequence[_Case]) -> dict[Path, str]:
-        """Lay out attempts and return, by directory, why one could not be."""
+        """Lay out attempts; return, by directory, the problems of those that could not be."""
         self.cluster.store.install_program()
         layouts = [Layout(case.plan.directory, case.rendered, needs_of(case.plan)) for case in cases]
         return self.cluster.store.lay_out(layouts)
 
     def _changed_files(self, cases: Mapping[RunId, _Case]) -> dict[RunId, str]:
-        """Return which inputs of runs are not what was read; each file is looked at once."""
+        """Return, by run, which input files differ from those that it read; each file is read once."""
         inputs = {run: _input_files(case.plan) for run, case in cases.items()}
         files = list(dict.fromkeys(file for some in inputs.values() for file in some))
         compared = dict(zip(files, Comparer(self.cluster.store, sleep=self.sleep).compare(files), strict=True))
         problems: dict[RunId, list[str]] = defaultdict(list)
         for run, some in inputs.items():
             for file, name in some.items():
-                said = compared[file]
-                if said.finding is not Finding.OK:
-                    problems[run].append(f"{name}: {file.path}: {said.finding.value} ({said.detail})")
+                comparison = compared[file]
+                if comparison.finding is not Finding.OK:
+                    problems[run].append(f"{name}: {file.path}: {comparison.finding.value} ({comparison.detail})")
         return {run: "; ".join(some) for run, some in problems.items()}
 
     def _compare(self, case: _Case, ended: Ended) -> Reproduction:
@@ -238,7 +238,7 @@ def _ready(software_cache: SoftwareCache, version: ReductionSoftwareVersion) -> 
 
 
 def _as_open(attempt: Attempt) -> OpenAttempt:
-    """Return a recorded attempt as one that nobody has sent."""
+    """Return a recorded attempt as one that was not sent yet."""
     return OpenAttempt(
         id=attempt.id,
         run_id=attempt.run_id,
@@ -261,7 +261,7 @@ def _as_open(attempt: Attempt) -> OpenAttempt:
 
 
 def _as_recorded(case: _Case, text: bytes | None) -> _Case:
-    """Return a run with the manifest that it was given, its own directory's name replaced by the new one."""
+    """Return a run with its recorded manifest, in which the new attempt's directory replaces the recorded one."""
     now = case.rendered.manifest
     first = str(case.record.attempt.directory)
     try:

@@ -16,13 +16,13 @@ class Outcome(Enum):
 
     IDENTICAL = "identical"
     DIFFERS = "differs"
-    FAILED = "failed"  # it ended otherwise than the first one, which completed
+    FAILED = "failed"  # it did not complete
     CANNOT = "cannot be reproduced"
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where and how an attempt was executed."""
+    """Where and how an attempt was executed, by its result."""
 
     host: str | None
     runtime: str | None
@@ -33,7 +33,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A run, and what its second execution made; `kept` is the directory of that one unless it was removed."""
+    """A run, and the result of its second execution; `kept` is the directory of that, None once it was removed."""
 
     run_id: RunId
     pipeline: str
@@ -43,21 +43,21 @@ class Reproduction:
     outcome: Outcome
     message: str = ""
     files: tuple[FileComparison, ...] = ()
-    not_in_ops_db: tuple[str, ...] = ()  # fields of the recorded manifest that ops-db knows otherwise today
+    not_in_ops_db: tuple[str, ...] = ()  # fields of the recorded manifest that differ in ops-db today
     recorded: Surroundings | None = None
     now: Surroundings | None = None
     kept: Path | None = None
 
 
 def cannot(briefing: RunBriefing, record: CompletedRun | None, message: str) -> Reproduction:
-    """Return that a run cannot be executed again, and why."""
+    """Return the report of a run that cannot be executed again; `message` says why."""
     return replace(described(briefing, record, Outcome.CANNOT), message=message)
 
 
 def described(
     briefing: RunBriefing, record: CompletedRun | None, outcome: Outcome, changes: tuple[str, ...] = ()
 ) -> Reproduction:
-    """Return whose second execution it is, and what is recorded of the first."""
+    """Return a report with the run and what is recorded of its first execution."""
     attempt = None if record is None else record.attempt
     return Reproduction(
         run_id=briefing.run.id,
@@ -76,5 +76,5 @@ def described(
 
 
 def surroundings(result: Result) -> Surroundings:
-    """Return where and how an attempt was executed, as its wrapper says."""
+    """Return where and how an attempt was executed, as its result says."""
     return Surroundings(result.host, result.runtime, result.image_sha256, result.wall_seconds, result.command)

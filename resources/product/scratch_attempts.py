@@ -1,4 +1,4 @@
-"""Attempts that reproduce runs: their rows, waiting until the executor has ended them, and giving them up."""
+"""Attempts that reproduce runs: record them, wait until they have ended, or cancel them."""
 
 import logging
 import time
@@ -21,12 +21,12 @@ from resources.workspace.store import Found
 _LOG = logging.getLogger(__name__)
 _ABANDON_SECONDS = 90.0  # longer than any back end takes to end a job that it was asked to end
 
-ProgressCallback = Callable[[int, int], None]  # given how many attempts have ended, and how many run
+ProgressCallback = Callable[[int, int], None]  # called with the numbers of attempts that have ended and that run
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How an attempt ended: its result and what it left, or why there is none."""
+    """How an attempt ended: its result and its files, or the `problem` that there is none."""
 
     result: Result | None = None
     found: Found | None = None
@@ -35,7 +35,7 @@ class Ended:
 
 @dataclass
 class ScratchAttempts:
-    """The attempts of one reproduction. The executor moves them: this process's, or another one that has the lease."""
+    """The attempts of one reproduction; this process's executor handles them, or that of the process with the lease."""
 
     executor: Executor
     poll_seconds: float
@@ -48,19 +48,22 @@ class ScratchAttempts:
         return self.executor.cluster
 
     def add(self, runs: Sequence[reproducing.Reproducing]) -> Mapping[RunId, AttemptId]:
-        """Record an attempt for each run, before anything of it is laid out: what is left is found whatever happens."""
+        """Record an attempt for each run; return them by run.
+
+        Call this before laying the attempts out: if this process dies, the executor finds their files by these rows.
+        """
         if not runs:
             return {}
         now = self._cluster.clock()
         with self._cluster.ops_db.write() as session:
             added = reproducing.add_reproductions(session, runs, self._cluster.backend.name, now)
             self._all += added.values()
-            reproducing.want(session, self._all, now)  # all until the same time: their files are removed together
+            reproducing.want(session, self._all, now)  # all at the same time, as their files are removed together
         self._wanted_at = now
         return added
 
     def start(self, prepared: Sequence[Prepared], problems: Mapping[AttemptId, str]) -> None:
-        """Let the executor have the attempts that are laid out, and end the others with why they could not be."""
+        """Hand attempts that are laid out to the executor; record those in `problems` as failed, with the message."""
         with self._cluster.ops_db.write() as session:
             jobs = {item.attempt.id: (item.runtime, item.command) for item in prepared}
             reproducing.laid_out(session, jobs)
@@ -68,7 +71,7 @@ class ScratchAttempts:
                 attempts_of.failed(session, attempt, FailureClass.STAGING, problem, self._cluster.clock())
 
     def wait(self, prepared: Sequence[Prepared], on_progress: ProgressCallback) -> Mapping[AttemptId, Ended]:
-        """Move attempts on until all have ended, and return how."""
+        """Run the executor until all attempts have ended, and return how they did."""
         waiting = {item.attempt.id: item for item in prepared}
         found: dict[AttemptId, Ended] = {}
         while waiting:
@@ -86,7 +89,7 @@ class ScratchAttempts:
         return found
 
     def keep_waiting(self) -> None:
-        """Let others see that somebody waits here, before that is forgotten."""
+        """Record in ops-db that this process still waits for its attempts, well before that record expires."""
         now = self._cluster.clock()
         if self._wanted_at is None or now - self._wanted_at < reproducing.FORGOTTEN_AFTER / 6:
             return
@@ -95,14 +98,14 @@ class ScratchAttempts:
         self._wanted_at = now
 
     def finish(self) -> None:
-        """Say that all files were seen to, and let another process have the lease."""
+        """Record that the files need no more care by the executor, and give up the lease."""
         if self._all:
             with self._cluster.ops_db.write() as session:
                 reproducing.seen_to(session, self._all)
             self.executor.release()
 
     def abandon(self) -> bool:
-        """Cancel what has not ended, as any attempt is, and say whether all of it ends while we look on."""
+        """Cancel attempts that have not ended; say whether all have ended within `_ABANDON_SECONDS`."""
         if not self._all:
             return True
         with self._cluster.ops_db.write() as session:
@@ -113,13 +116,13 @@ class ScratchAttempts:
             with self._cluster.ops_db.read() as session:
                 if len(reproducing.ended(session, self._all)) == len(self._all):
                     return True
-            time.sleep(min(self.poll_seconds, 1.0))  # not the caller's: that may be interrupted already
+            time.sleep(min(self.poll_seconds, 1.0))  # not `self.sleep`, which may raise after an interruption
         _LOG.warning("%s: jobs that do not end: the executor removes their files later", self._cluster.name)
         self.executor.release()
         return False
 
     def _look(self, ended: Mapping[AttemptId, Attempt], items: Mapping[AttemptId, Prepared]) -> dict[AttemptId, Ended]:
-        """Return how attempts ended that have; those whose files cannot be read now are left out until next time."""
+        """Return how these attempts ended, without those whose files cannot be read now."""
         places = {attempt: items[attempt].directory for attempt in ended}
         try:
             seen = self._cluster.store.look(places.values())

@@ -1,4 +1,4 @@
-"""Registered files compared with the disks. Checksums are computed where the disks are: no file is transferred."""
+"""Compare registered files with those on disk. Checksums are computed where the disks are: no file is transferred."""
 
 import time
 import uuid
@@ -24,17 +24,17 @@ from ccat_models.tables.space import SpaceState
 from resources.location import Cluster
 from resources.workspace.store import AT_ONCE_BYTES, Actual, AttemptStore, Expected
 
-_PAGE = 1000  # files a look into ops-db
-_PACKAGES = 500  # whose files are looked for together
-_ASKED_AT_A_TIME = 500  # files a call
-_LOOK_EVERY_SECONDS = 1.0  # at large files that are still being read
+_PAGE = 1000  # files per query of ops-db
+_PACKAGES = 500  # packages per query of their files
+_ASKED_AT_A_TIME = 500  # files per call of the remote program
+_LOOK_EVERY_SECONDS = 1.0  # between two calls for a large file that is still being read
 
 Sleep = Callable[[float], None]
 ProgressCallback = Callable[[int, int], None]  # called with the number of files and bytes checked since the last call
 
 
 class Finding(Enum):
-    """What a registered file turned out to be."""
+    """How a registered file compares with the file on disk."""
 
     OK = "ok"
     MISSING = "missing"
@@ -47,8 +47,8 @@ class Finding(Enum):
     NO_COPY = "no copy readable from here"
 
 
-FINE = (Finding.OK, Finding.PURGED, Finding.REPLACED)  # as registered, or known not to be there any more
-_BAD = (Finding.MISSING, Finding.SIZE_DIFFERS, Finding.CHECKSUM_DIFFERS)  # surely not what is registered
+FINE = (Finding.OK, Finding.PURGED, Finding.REPLACED)  # as registered, or known to be removed
+_BAD = (Finding.MISSING, Finding.SIZE_DIFFERS, Finding.CHECKSUM_DIFFERS)  # certainly not the registered file
 
 
 def no_progress(files: int, size_bytes: int) -> None:
@@ -58,7 +58,7 @@ def no_progress(files: int, size_bytes: int) -> None:
 
 @dataclass(frozen=True)
 class Registered:
-    """A registered file below a directory."""
+    """A registered file: its path below the directory `root`, its size and sha256."""
 
     root: Path
     path: str
@@ -76,7 +76,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Verified:
-    """A file that was looked at, as a list shows it: whose it is, and what can be done about it."""
+    """A verified file as commands list it: the package or sub-group that owns it, the finding, and the remedy."""
 
     owner: str
     product_id: int | None  # None for a raw file
@@ -89,7 +89,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class Comparer:
-    """Compares files with what is registered of them, in calls of bounded time, however many and large they are."""
+    """Compares files with their registered sizes and checksums; no call takes long, however large the files are."""
 
     store: AttemptStore
     on_progress: ProgressCallback = no_progress
@@ -98,7 +98,7 @@ class Comparer:
     asker: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def compare(self, files: Sequence[Registered]) -> list[Compared]:
-        """Return what each file turned out to be, in the order given."""
+        """Return the comparison of each file, in the order given; raise TransientError if it cannot be made now."""
         small = [file for file in files if file.size_bytes <= self.at_once_bytes]
         found = dict(zip(map(id, small), self._small(small), strict=True))
         return [found[id(file)] if id(file) in found else self._large(file) for file in files]
@@ -111,7 +111,7 @@ class Comparer:
                 done += 1
 
     def _large(self, file: Registered) -> Compared:
-        """Wait for a file that is read between the calls; one at a time, to spare shared disks."""
+        """Return the comparison of a file that is read between calls; one file at a time, to spare shared disks."""
         while True:
             (answer,) = self._ask([file])
             if answer is None or answer.read_bytes is None:
@@ -129,21 +129,21 @@ class Comparer:
 
 @dataclass(frozen=True)
 class Verification:
-    """Verifies the copies of products and of raw packages, page after page, and notes those that are good."""
+    """Verifies the copies of products and of raw data packages, and records in ops-db which are good."""
 
     cluster: Cluster
     on_progress: ProgressCallback = no_progress
     sleep: Sleep = time.sleep
 
     def extent(self, selection: Selection, *, raw: bool) -> tuple[int, int]:
-        """Return how many files there are to see to, and how many bytes these have."""
+        """Return the number of files to verify, and their bytes; with `raw`, raw files are included."""
         with self.cluster.ops_db.read() as session:
             found = [copies.count_and_size(session, selection)]
             found += [raw_files.count_and_size(session, runs_of(selection))] if raw else []
         return sum(files for files, _ in found), sum(size for _, size in found)
 
     def products(self, selection: Selection) -> Iterator[Verified]:
-        """Yield what each file of the selected products turned out to be."""
+        """Yield the finding about each file of the selected products."""
         after = None
         while True:
             with self.cluster.ops_db.read() as session:
@@ -156,7 +156,7 @@ class Verification:
             after = page[-1].id
 
     def raw(self, selection: Selection) -> Iterator[Verified]:
-        """Yield what each raw file that the selected products were made from turned out to be."""
+        """Yield the finding about each raw file that the selected products were made from."""
         with self.cluster.ops_db.read() as session:
             packages = packages_behind(session, runs_of(selection))
         for part in packages.parts(_PACKAGES):
@@ -176,11 +176,11 @@ class Verification:
             after = page[-1].place
 
     def _compare(self, page: Sequence[ProductFile] | Sequence[RawFile]) -> Iterator[Verified]:
-        lying = [(one, copy) for one in page for copy in one.copies.readable]
-        files = [Registered(*_place(one, copy), one.size_bytes, one.sha256) for one, copy in lying]
+        to_compare = [(one, copy) for one in page for copy in one.copies.readable]
+        files = [Registered(*_place(one, copy), one.size_bytes, one.sha256) for one, copy in to_compare]
         compared = Comparer(self.cluster.store, self.on_progress, self.sleep).compare(files)
-        for (one, copy), said in zip(lying, compared, strict=True):
-            yield _verified(one, copy, said)
+        for (one, copy), comparison in zip(to_compare, compared, strict=True):
+            yield _verified(one, copy, comparison)
         for one in page:
             if not one.copies.readable:
                 self.on_progress(1, one.size_bytes)
@@ -199,12 +199,12 @@ def _copies(verified: Sequence[Verified], *findings: Finding) -> list[int]:
 
 @dataclass
 class _GoodPackages:
-    """The copies of packages whose files were all good so far; a package may go on over several pages."""
+    """The copies of packages whose files were all good so far; the files of a package may be on several pages."""
 
     _open: dict[int, tuple[str, bool]] = field(default_factory=dict)  # copy → its package, whether all were good
 
     def add(self, verified: Sequence[Verified], last: str) -> list[int]:
-        """Note a page that ends within the package `last`; return the copies of complete packages without a finding."""
+        """Add a page that ends within the package `last`; return the copies of packages that are complete and good."""
         for one in verified:
             if one.copy_id is not None:
                 _, good = self._open.get(one.copy_id, ("", True))
@@ -250,36 +250,44 @@ def _absent(one: ProductFile | RawFile) -> Verified:
 
 
 def _place(one: ProductFile | RawFile, copy: Copy) -> tuple[Path, str]:
-    """Return a file's directory and its path below: a package's copy is a directory, a product's the file itself."""
+    """Return a file's root and its path below it: a package's copy is a directory, a product's is the file itself."""
     root = Path(copy.root)
     return (root, copy.path) if isinstance(one, ProductFile) else (root / copy.path, one.path)
 
 
-def _verified(one: ProductFile | RawFile, copy: Copy | None, said: Compared) -> Verified:
+def _verified(one: ProductFile | RawFile, copy: Copy | None, comparison: Compared) -> Verified:
     copy_id = None if copy is None else copy.id
     if isinstance(one, RawFile):
-        return Verified(one.package, None, one.path, copy_id, said.finding, said.detail, _raw_remedy(one, copy, said))
-    owner, remedy = f"{one.pipeline}/{one.step}/{one.sub_group}", _remedy(one, copy, said)
-    return Verified(owner, one.id, one.path, copy_id, said.finding, said.detail, remedy)
+        return Verified(
+            one.package,
+            None,
+            one.path,
+            copy_id,
+            comparison.finding,
+            comparison.detail,
+            _raw_remedy(one, copy, comparison),
+        )
+    owner, remedy = f"{one.pipeline}/{one.step}/{one.sub_group}", _remedy(one, copy, comparison)
+    return Verified(owner, one.id, one.path, copy_id, comparison.finding, comparison.detail, remedy)
 
 
-def _raw_remedy(one: RawFile, copy: Copy | None, said: Compared) -> str:
-    if said.finding is Finding.REPLACED:
+def _raw_remedy(one: RawFile, copy: Copy | None, comparison: Compared) -> str:
+    if comparison.finding is Finding.REPLACED:
         return (
             f"nothing to compare: package {one.package} was delivered again with other content since; deliver the "
             f"earlier one again to have it, `ccat impact package:{one.package}` shows what was made of either"
         )
-    if copy is None or said.finding in FINE:
+    if copy is None or comparison.finding in FINE:
         return ""
     return f"restore {Path(*_place(one, copy))} from another copy of the package"
 
 
-def _remedy(one: ProductFile, copy: Copy | None, said: Compared) -> str:
+def _remedy(one: ProductFile, copy: Copy | None, comparison: Compared) -> str:
     again = f"ccat run {one.pipeline} --step {one.step} --sub-group {one.sub_group} --force"
-    if said.finding is Finding.LOST:
+    if comparison.finding is Finding.LOST:
         return f"make another one: {again}"
-    if said.finding is Finding.PURGED and one.removed is not None:
+    if comparison.finding is Finding.PURGED and one.removed is not None:
         return f"make it again: ccat regenerate {one.id}"
-    if copy is None or said.finding in FINE:
+    if copy is None or comparison.finding in FINE:
         return ""
     return f"restore {Path(*_place(one, copy))}, or make it again: {again}"
