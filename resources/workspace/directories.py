@@ -21,14 +21,20 @@ def safe_component(text: str) -> str:
 
 
 def path_component(text: str) -> str:
-    """Return a name as one path component, everything unusual percent-encoded: different names stay different."""
+    """Return a name as one path component, unusual characters percent-encoded: different names stay different.
+
+    Raises UnsafePath for a name that is empty or too long.
+    """
     encoded = quote(text, safe="=+", encoding="utf-8").replace("~", "%7E")
     return safe_component({".": "%2E", "..": "%2E%2E"}.get(encoded, encoded))
 
 
 @dataclass(frozen=True)
 class AttemptDirectory:
-    """Every path of one attempt, below {base}/{pipeline}/{sub-group}/{step}/run-{id}/attempt-{number}/."""
+    """The paths of one attempt, below {base}/{pipeline}/{sub-group}/{step}/run-{id}/attempt-{number}/.
+
+    Raises UnsafePath for a name that cannot be a directory, a relative base, or numbers below 1.
+    """
 
     base: Path
     pipeline: str
@@ -75,7 +81,7 @@ class AttemptDirectory:
         return self.path / "logs"
 
     def output(self, *, final: bool) -> Path:
-        """Return where products go: output/ of a final step, workspace/<step>/ of an intermediate one."""
+        """Return the directory of products: output/ of a final step, workspace/<step>/ of an intermediate one."""
         return self.path / self.output_name(final=final)
 
     def output_name(self, *, final: bool) -> str:
@@ -83,16 +89,19 @@ class AttemptDirectory:
         return "output" if final else f"workspace/{self.step}"
 
     def input(self, package: str) -> Path:
-        """Return where a raw data package is found."""
+        """Return where the program finds a raw data package."""
         return self.path / "input" / path_component(package)
 
     def upstream(self, step: str, sub_group_key: str) -> Path:
-        """Return where an upstream run's output directory is found."""
+        """Return where the program finds an upstream run's output directory."""
         return self.path / "upstream" / safe_component(step) / safe_component(sub_group_key)
 
 
 def parse_result(content: bytes, place: str, submission_key: str) -> Result:
-    """Return the result that a result.json holds; `place` is for the message of ResultUnreadable."""
+    """Return the result in a result.json.
+
+    Raises ResultUnreadable where it is invalid or has another submission key; `place` names the file in the message.
+    """
     try:
         result = Result.model_validate_json(content)
     except ValidationError as error:

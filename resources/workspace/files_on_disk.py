@@ -1,4 +1,4 @@
-"""The files that lie below a directory, page after page."""
+"""The files on disk below a directory, page after page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FileOnDisk:
-    """A regular file, its path relative to the directory, and how long ago it or its name last changed."""
+    """A regular file: its path relative to the directory, and the seconds since its content or name last changed."""
 
     path: str
     size_bytes: int
@@ -16,13 +16,13 @@ class FileOnDisk:
 
 @dataclass(frozen=True)
 class Tree:
-    """Some of the files, and behind which place there are more; None once all were seen."""
+    """One page of files; `after` is the cursor from which the next page continues, None on the last page."""
 
     files: Sequence[FileOnDisk]
     after: tuple[str, str] | None
 
     @staticmethod
     def of(answer: Mapping[str, Any]) -> "Tree":
-        """Return what the store's program has answered."""
+        """Return the page in an answer of the remote program."""
         place = answer["after"]
         return Tree([FileOnDisk(*file) for file in answer["files"]], None if place is None else (place[0], place[1]))

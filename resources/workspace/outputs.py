@@ -1,4 +1,4 @@
-"""What an attempt left behind, checked against its result before anything is registered."""
+"""Check the outputs of an attempt before they are registered, and read the numbers of its qa/*.json."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ from ccat_models.contract.result import Result
 from ccat_models.product.collect import Metric
 from resources.errors import OutputsUnusable
 
-_LONGEST_PATH = 500  # of a product, as ops-db keeps it
+_LONGEST_PATH = 500  # of a product, in characters, as the column in ops-db
 _LONGEST_NAME = 200  # of a metric
 
 
 def check_paths(attempt_directory: Path, result: Result) -> None:
-    """Raise OutputsUnusable for an output whose path is longer than ops-db keeps."""
+    """Raise OutputsUnusable for an output whose path is too long for ops-db."""
     for output in result.outputs:
         if len(output.path) > _LONGEST_PATH:
             raise OutputsUnusable(f"{attempt_directory / output.path}: a path of more than {_LONGEST_PATH} characters")
@@ -29,10 +29,10 @@ def file_sha256(path: Path) -> str:
 
 
 def read_metrics(attempt_directory: Path, output_directory: str, numbers: Mapping[str, str]) -> dict[str, list[Metric]]:
-    """Return the numbers of each qa/*.json by product path; raise OutputsUnusable where one breaks the contract.
+    """Return the metrics of each qa/*.json, by product path; raise OutputsUnusable where one breaks the contract.
 
-    `numbers` holds the text of each file by its path below the attempt's directory. A name that stands in several
-    files is told apart by its file's stem.
+    `numbers` holds the text of each file, by its path below the attempt's directory. `NAME_min` and `NAME_max` become
+    the limits of `NAME`. If files share a name, all names are prefixed by their file's stem.
     """
     prefix = output_directory + "/"
     found = {

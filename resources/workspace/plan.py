@@ -1,4 +1,4 @@
-"""What an attempt needs, as plain values, and its rendering to manifest.json, job.json and the links or binds."""
+"""The plan of an attempt, as plain values, and its rendering to manifest.json, job.json and links or bind mounts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,7 +56,8 @@ class UpstreamSource:
 class SoftwarePlan:
     """The software version to run: in its image if it has one, else as a plain process.
 
-    In `command`, "{python}" is the interpreter and a name listed in `code` is that file of `code_directory`.
+    In `command`, "{python}" stands for the interpreter, and a name in `code` for that file of `code_directory`. `nv`
+    makes the node's GPUs visible in the image. Raises ChangeRequest for an image without its sha256.
     """
 
     name: str
@@ -82,7 +83,7 @@ class SoftwarePlan:
 
 @dataclass(frozen=True)
 class AttemptPlan:
-    """Everything that one attempt is: identity, software, inputs, parameters and resources."""
+    """All that defines one attempt: identity, software, inputs, parameters and resources."""
 
     directory: AttemptDirectory
     submission_key: str
@@ -105,7 +106,7 @@ class AttemptPlan:
 
 @dataclass(frozen=True)
 class RenderedAttempt:
-    """What `prepare` writes: the two files, and symbolic links (below the attempt's directory) → what they show."""
+    """The two files to write into an attempt's directory, and the symbolic links to make: link → target."""
 
     manifest: Manifest
     job: Job
@@ -113,7 +114,11 @@ class RenderedAttempt:
 
 
 def render_job(plan: AttemptPlan, *, python: str, apptainer: str = "apptainer") -> RenderedAttempt:
-    """Render an attempt for the runtime that its software asks for; touches nothing."""
+    """Return the rendered attempt; nothing is read or written.
+
+    `python` is the interpreter of plain processes, `apptainer` the program that starts an image, both on the machine
+    that runs the attempt. Raises UnsafePath where two inputs would have the same place.
+    """
     seen = plan.directory.path if plan.software.image_path is None else CONTAINER_ROOT
     sources = _sources(plan)
     manifest = _manifest(plan, seen)
@@ -137,7 +142,7 @@ def render_job(plan: AttemptPlan, *, python: str, apptainer: str = "apptainer") 
 
 
 def _sources(plan: AttemptPlan) -> dict[Path, Path]:
-    """Return place relative to the attempt's directory → host path of everything that is read."""
+    """Return where the program finds each input, relative to the attempt's directory → its path on the host."""
     root, sources = plan.directory.path, {}
     found = [(plan.directory.input(source.name), source.host_path) for source in plan.inputs]
     found += [(plan.directory.upstream(item.step, item.sub_group_key), item.host_path) for item in plan.upstream]

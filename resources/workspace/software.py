@@ -1,4 +1,4 @@
-"""The code that an attempt runs, unchanged since it was registered."""
+"""The code files of software that runs as a plain process, compared with what was registered."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from resources.workspace.outputs import file_sha256
 
 
 def code_sha256(directory: Path, code: Sequence[str]) -> str:
-    """Return the checksum of a command's code files; raise StagingFailed naming one that is not there."""
+    """Return the checksum of code files in a directory; raise StagingFailed, naming the file, where one is missing."""
     for name in code:
         if not (directory / name).is_file():
             raise StagingFailed(f"{directory / name}: no such code file")
@@ -19,13 +19,13 @@ def code_sha256(directory: Path, code: Sequence[str]) -> str:
 
 
 def check_code(version: ReductionSoftwareVersion) -> None:
-    """Raise StagingFailed where the code on disk is not the code that was registered under this version."""
+    """Raise StagingFailed where the code on disk differs from the code registered under this version."""
     if version.code_directory is not None and version.code_sha256 is not None:
         read_code(version)
 
 
 def read_code(version: ReductionSoftwareVersion) -> Mapping[str, bytes]:
-    """Return the content of a version's code files; raise StagingFailed where they are not those registered."""
+    """Return the content of a version's code files, by name; raise StagingFailed where they have changed."""
     directory = Path(version.code_directory or "")
     files = {}
     for name in version.code:

@@ -1,4 +1,4 @@
-"""The directories of attempts on the machine that runs them, asked about for a whole batch at once."""
+"""The directories of attempts on the machine that runs them; each call is for a whole batch."""
 
 import base64
 import time
@@ -19,13 +19,13 @@ from resources.workspace.files_on_disk import Tree
 from resources.workspace.plan import RenderedAttempt
 
 _MARKS_EVERY_SECONDS = 1.0
-AT_ONCE_BYTES = 2 << 30  # read within one call: at 20 MB/s before a far program's time is over
+AT_ONCE_BYTES = 2 << 30  # largest file read within one call: at 20 MB/s it ends before the time limit
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Need:
-    """A directory that an attempt reads, and what to say where it is not there."""
+    """A directory that an attempt reads, and the error message if it does not exist."""
 
     path: Path
     message: str
@@ -33,7 +33,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Layout:
-    """One attempt's directory as it has to be before its wrapper starts."""
+    """The content of one attempt's directory before its wrapper starts."""
 
     directory: AttemptDirectory
     rendered: RenderedAttempt
@@ -42,30 +42,30 @@ class Layout:
 
 @dataclass(frozen=True)
 class Found:
-    """What an attempt has left so far; `problem` says why its files cannot be believed, `trouble` why not read now."""
+    """What an attempt has left so far; `problem` says why its files are bad, `trouble` why they cannot be read now."""
 
     claimed: bool
     heartbeat_age_seconds: float | None
     result_text: str | None
     problem: str | None
     output_directory: str | None
-    numbers: Mapping[str, str] = field(default_factory=dict)  # the text of each qa/*.json by its path
+    numbers: Mapping[str, str] = field(default_factory=dict)  # the text of each qa/*.json, by path
     trouble: str | None = None
 
     @property
     def is_silent(self) -> bool:
-        """Say whether the attempt has not told how it ended."""
+        """Say whether there is no result yet, nor a reason why it is bad or cannot be read."""
         return self.result_text is None and self.problem is None and self.trouble is None
 
     def lives(self, within: timedelta) -> bool:
-        """Say whether the attempt's wrapper gave a sign of life so lately that it is alive."""
+        """Say whether the attempt's wrapper gave a sign of life within this time."""
         age = self.heartbeat_age_seconds
         return age is not None and age < within.total_seconds()
 
     def result(self, place: Path, submission_key: str) -> Result | None:
-        """Return how the attempt ended, None while it has not said so.
+        """Return the attempt's result, None while there is none.
 
-        Raises ResultUnreadable where it cannot be believed and OutputsUnusable where its files are not what it says.
+        Raises ResultUnreadable for an invalid result, and OutputsUnusable if its files differ or cannot be read now.
         """
         if self.trouble is not None:
             raise OutputsUnusable(self.trouble)
@@ -78,7 +78,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file below a directory, and how much of it: its first bytes, or its last; none to learn its size alone."""
+    """A file below a directory, and how many of its first or last bytes to read; 0 asks for its size alone."""
 
     root: Path
     path: str
@@ -88,7 +88,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Part:
-    """A regular file's size, and what was wanted of it."""
+    """A regular file's size, and the bytes that were asked for."""
 
     size_bytes: int
     content: bytes
@@ -105,9 +105,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class Actual:
-    """What a regular file is; without a sha256 where its size is not the expected one, or it could not be read.
+    """A regular file's size and sha256; the latter is None if the size is not the expected one or reading failed.
 
-    Of a large one that is still being read, `read_bytes` says how far that is.
+    For a large file that is still being read, `read_bytes` says how many bytes have been.
     """
 
     size_bytes: int
@@ -118,14 +118,14 @@ class Actual:
 
 @dataclass(frozen=True)
 class Disk:
-    """A file system, and what is free of it for us."""
+    """The size of a file system, and how many bytes this user may still write."""
 
     size_bytes: int
     free_bytes: int
 
 
 class AttemptStore:
-    """Lays out, claims and looks at attempts below one base directory, here or over a shell."""
+    """Handles attempts below a base directory, here or over a shell; raises TransientError if it is out of reach."""
 
     def __init__(self, base: Path, ask: Ask, marks_every_seconds: float = 0.0) -> None:
         self.base = base
@@ -146,33 +146,33 @@ class AttemptStore:
 
     @property
     def marks(self) -> Path:
-        """Return the directory in which wrappers that have ended leave a mark."""
+        """Return the directory in which each wrapper leaves a mark when it ends."""
         return self.base / ".ended"
 
     def lay_out(self, layouts: Sequence[Layout]) -> dict[Path, str]:
-        """Lay out attempts and return, by directory, why one could not be."""
+        """Lay out attempts; return, by directory, the problems of those that could not be."""
         if not layouts:
             return {}
         answer = self._ask({"do": "lay_out", "attempts": [_item(layout) for layout in layouts]})
         return {Path(directory): str(problem) for directory, problem in answer["problems"].items()}
 
     def claim(self, directories: Collection[Path]) -> set[Path]:
-        """Claim attempts in their wrappers' place and return those that nobody had claimed."""
+        """Claim attempts in place of their wrappers, which then run nothing; return those not claimed before."""
         if not directories:
             return set()
         return {Path(path) for path in self._ask({"do": "claim", "directories": _texts(directories)})["claimed"]}
 
     def look(self, directories: Collection[Path]) -> dict[Path, Found]:
-        """Return what attempts have left; a directory that is not in the answer has not been looked at yet."""
+        """Return what attempts have left, by directory; those for which there was no time are missing: ask again."""
         if not directories:
             return {}
         found = self._ask({"do": "look", "directories": _texts(directories)})["found"]
         return {Path(directory): _found(seen) for directory, seen in found.items()}
 
     def ended(self, seen_to: Iterable[str] = ()) -> set[str]:
-        """Return the submission keys whose wrappers say they have ended; forget those that have been seen to.
+        """Return the submission keys of wrappers that have left a mark; first remove the marks of `seen_to`.
 
-        Asked again too soon for a login node that others use too, nothing is listed.
+        Without `seen_to`, a call within a second of the last one returns nothing, to spare a shared login node.
         """
         if not seen_to and time.monotonic() - self._marks_listed_at < self._marks_every_seconds:
             return set()
@@ -181,9 +181,9 @@ class AttemptStore:
         return set(self._ask(request)["marks"])
 
     def read(self, wanted: Sequence[Wanted]) -> list[Part | None]:
-        """Return parts of files in the order asked for, None for what is no regular file or is reached over a link.
+        """Return parts of files, in the order asked for; None for one that is not a regular file or is behind a link.
 
-        What no longer fits into one answer is left out: ask again for the rest. At least one is answered.
+        Files that do not fit into one answer are left out at the end, but never the first: ask again for the rest.
         """
         if not wanted:
             return []
@@ -194,10 +194,10 @@ class AttemptStore:
     def checksum(
         self, expected: Sequence[Expected], asker: str, at_once_bytes: int = AT_ONCE_BYTES
     ) -> list[Actual | None]:
-        """Return what files are, in the order asked for, None for what is no regular file or is reached over a link.
+        """Return sizes and checksums, in the order asked for; None for a file that is not regular or is behind a link.
 
-        Files for which there was no time are left out: ask again for the rest. At least one is answered. One of more
-        than `at_once_bytes` is read between the calls that the same `asker` makes.
+        Files for which there was no time are left out at the end, but never the first: ask again for the rest. A file
+        of more than `at_once_bytes` is read in the background, for as long as the same `asker` asks for it again.
         """
         if not expected:
             return []
@@ -207,15 +207,15 @@ class AttemptStore:
         return [None if one is None else _actual(one) for one in found]
 
     def remove(self, root: Path, names: Collection[str]) -> set[str]:
-        """Remove directories below a root with all that is in them; return those that are gone."""
+        """Remove directories below a root with all their content; return the names of those that are gone."""
         if not names:
             return set()
         return set(self._ask({"do": "remove", "root": str(root), "names": sorted(names)})["gone"])
 
     def unlink(self, names: Collection[str]) -> tuple[set[str], dict[str, str]]:
-        """Remove files below the base; return those that are gone, and of others why not.
+        """Remove files below the base; return the names of those that are gone, and the problems of others, by name.
 
-        Those for which there was no time are in neither: ask again.
+        Files for which there was no time are in neither: ask again.
         """
         if not names:
             return set(), {}
@@ -223,30 +223,30 @@ class AttemptStore:
         return set(answer["gone"]), dict(answer["problems"])
 
     def sizes(self, names: Sequence[str]) -> list[int | str | None]:
-        """Return the sizes of the first files, one at least: None where there is none, or why that cannot be told."""
+        """Return sizes of at least the first file: None for a missing file, a message for one of unknown size."""
         return list(self._ask({"do": "sizes", "root": str(self.base), "names": list(names)})["sizes"])
 
     def tree(self, after: tuple[str, str] = ("", ""), *, limit: int, skip: str = r"(?!)") -> Tree:
-        """Return the regular files that follow a place, `limit` at most, as far as there is time for; no link leads on.
+        """Return at most `limit` regular files after a cursor, fewer if time is over; links are not followed.
 
-        Directories whose path below the base matches the pattern `skip` are not gone into.
+        Directories whose path below the base matches the regular expression `skip` are left out.
         """
         request = {"root": str(self.base), "after": list(after), "limit": limit, "skip": skip}
         return Tree.of(self._ask({"do": "tree", **request}))
 
     def disk(self) -> Disk:
-        """Return how large the file system of the base is."""
+        """Return size and free space of the base's file system."""
         answer = self._ask({"do": "disk", "path": str(self.base)})
         return Disk(answer["size"], answer["free"])
 
     def install_program(self) -> Path:
-        """Make sure that the program whose wrapper attempts run is below the base; older versions stay beside it."""
+        """Install the program that runs attempts below the base, if it is missing, and return its path."""
         path = program_path(self.base)
         self._install({path: zipapp.content()}, str(path))
         return path
 
     def install_code(self, sha256: str, files: Callable[[], Mapping[str, bytes]]) -> Path:
-        """Make sure that code lies below the base under its checksum, and return its directory."""
+        """Install code below the base, in a directory named by its checksum, if it is missing; return the directory."""
         directory = self.base / ".code" / sha256
         if str(directory) not in self._installed:
             contents = {directory / name: content for name, content in files().items()}
