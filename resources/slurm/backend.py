@@ -30,29 +30,29 @@ _LOG = logging.getLogger(__name__)
 _IDS_A_CALL = 100  # sacct takes 0.1 s for 200 tasks, and several seconds where a database is large
 _ARGUMENT_BYTES = 60_000
 _FRESH_SECONDS = 30.0
-_VERIFIED_SECONDS = 60.0  # before a sending; what is missing in a list makes a check each time
+_VERIFIED_SECONDS = 60.0  # before a submission a check may be so old; if jobs are missing, it is made each time
 _BEST = (JobState.RUNNING, JobState.QUEUED, JobState.UNKNOWN, JobState.ENDED)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the operator allows us on a cluster."""
+    """Limits that the operator configures for the use of a cluster."""
 
     largest_batch: int = 1000
     jobs_in_queue: int | None = None
     timeout_seconds: int = 60  # of one command
-    cluster: str | None = None  # the name that must answer; without it the first one that does
+    cluster: str | None = None  # the ClusterName that must answer; None accepts the first one seen
 
 
 class SlurmBackEnd:
     """Runs attempts as tasks of Slurm job arrays.
 
-    It remembers nothing that matters: a batch is found by its job's name, `ccat-<batch key>`, an attempt by its
-    array task.
+    No state is needed to find jobs after a restart: a batch is found by its job's name, `ccat-<batch key>`, and an
+    attempt by its array task.
     """
 
     timing = Timing(
-        lease=timedelta(seconds=300),  # longer than any single call may take
+        lease=timedelta(seconds=300),  # longer than any call of this back end
         resend_after=timedelta(seconds=30),
         lost_after=timedelta(seconds=60),
         stuck_after=timedelta(seconds=300),
@@ -89,7 +89,7 @@ class SlurmBackEnd:
         return max(1, min(config.largest_array, self._limits.largest_batch))
 
     def capacity(self) -> int | None:
-        """Return how many more jobs may be in the queue, by the last list of it where that is fresh."""
+        """Return how many more jobs may be in the queue, by its last list if that is recent; None for no limit."""
         if self._limits.jobs_in_queue is None:
             return None
         if self._clock() - self._counted_at > _FRESH_SECONDS:
@@ -97,7 +97,7 @@ class SlurmBackEnd:
         return max(0, self._limits.jobs_in_queue - self._in_queue)
 
     def submit(self, batch: Batch) -> str:
-        """Send a batch as one job array and return its job id."""
+        """Send a batch as one job array and return its job id; for what is raised see `BackEnd.submit`."""
         script = render(batch, self._site).encode()
         self._verify_before_sending(batch)
         try:
@@ -109,23 +109,23 @@ class SlurmBackEnd:
         return job_id
 
     def find(self, sent: Collection[Sent]) -> Mapping[str, Job]:
-        """Return the jobs that the queue has, which includes those that ended in the last minutes (MinJobAge)."""
+        """Return the jobs in the queue, by submission key; jobs that ended less than MinJobAge ago are included."""
         rows: dict[tuple[str, int | None], list[QueueRow]] = defaultdict(list)
         for row in self._queue():
             rows[row.name, row.task].append(row)
         jobs = {}
         for one in sent:
             name = job_name(one.batch_key) if one.batch_key else ""
-            # Slurm 22.05 forgets the numbers of tasks that were cancelled before they started: one row stands for all.
+            # Slurm 22.05 forgets the numbers of tasks that were cancelled before they started: one row is for all.
             found = rows.get((name, one.index)) or _ended(rows.get((name, None), []))
             if name and found:
                 jobs[one.submission_key] = min((_job(one, row) for row in found), key=_preference)
         if len(jobs) < len(sent):
-            self._verify()  # after the list: a name that was right before it says nothing of who wrote it
+            self._verify()  # after the list: a check before it would not prove which cluster answered
         return jobs
 
     def endings(self, gone: Collection[Sent]) -> Mapping[str, Ending]:
-        """Return what the accounting says, of jobs first that were not asked for lately; {} where there is none."""
+        """Return what the accounting says of jobs; those not asked for recently come first; {} without accounting."""
         known = {task: one for one in gone if one.batch_key and (task := _task_id(one))}
         chosen = sorted(known, key=lambda task: self._asked_at.get(task, float("-inf")))[:_IDS_A_CALL]
         self._asked_at = {task: at for task, at in self._asked_at.items() if task in known}
@@ -133,22 +133,22 @@ class SlurmBackEnd:
             return {}
         self._asked_at.update(dict.fromkeys(chosen, self._clock()))
         rows = self._accounts(chosen)
-        told = {
+        by_key = {
             one.submission_key: rows[task]
             for task, one in known.items()
             if task in rows and rows[task][0] == job_name(one.batch_key)
         }
-        return {key: end for key, (_, end) in told.items() if end is not None}
+        return {key: end for key, (_, end) in by_key.items() if end is not None}
 
     def cancel(self, jobs: Collection[Job]) -> None:
-        """Ask for tasks to end; Slurm itself sends SIGKILL when KillWait is over."""
+        """Ask Slurm to end tasks; it sends SIGKILL by itself after KillWait seconds."""
         for words in _chunks(_ranges(job.job_id for job in jobs)):
             reply = self._ask("scancel", *words)
             if reply.exit_code and "already completing" not in reply.stderr and "Invalid job id" not in reply.stderr:
                 raise BackEndUnavailable(f"scancel, exit code {reply.exit_code}: {reply.stderr.strip()[-500:]}")
 
     def _queue(self) -> list[QueueRow]:
-        """Return this user's jobs; never half of them."""
+        """Return all of this user's jobs; raise BackEndUnavailable if the list may be incomplete."""
         reply = self._ask("squeue", "-h", "-r", "--me", "-t", "all", "-o", SQUEUE_FORMAT)
         if reply.exit_code:
             raise BackEndUnavailable(f"squeue, exit code {reply.exit_code}: {reply.stderr.strip()[-500:]}")
@@ -161,7 +161,7 @@ class SlurmBackEnd:
         return rows
 
     def _accounts(self, tasks: Collection[str]) -> dict[str, tuple[str, Ending | None]]:
-        """Return, by task, its job's name and how its last life ended."""
+        """Return, by task, its job's name and how it ended (after the last requeue, if it was queued again)."""
         cluster = (self._config or self._verify()).name
         reply = self._ask("sacct", "-nPXD", "-j", ",".join(sorted(tasks)), "-o", SACCT_FORMAT)
         if reply.exit_code:
@@ -179,7 +179,7 @@ class SlurmBackEnd:
         }
 
     def _verify_before_sending(self, batch: Batch) -> None:
-        """Ask now and again whether the cluster that we know still answers; nothing is sent to another one."""
+        """Check, if the last check is too old, that the known cluster still answers; send nothing to another one."""
         if self._config is None or self._clock() - self._verified_at <= _VERIFIED_SECONDS:
             return
         try:
@@ -188,7 +188,7 @@ class SlurmBackEnd:
             raise SubmissionPostponed(f"batch {batch.key}: {error}") from error
 
     def _verify(self) -> ClusterConfig:
-        """Ask which cluster answers; an empty queue of another one says nothing of our jobs."""
+        """Check which cluster answers, and return its configuration: another one's empty queue says nothing."""
         reply = self._ask("scontrol", "show", "config")
         if reply.exit_code:
             raise BackEndUnavailable(f"scontrol, exit code {reply.exit_code}: {reply.stderr.strip()[-500:]}")
@@ -226,19 +226,19 @@ def _job(sent: Sent, row: QueueRow) -> Job:
 
 
 def _preference(job: Job) -> tuple[int, bool]:
-    """Order the jobs of one attempt: the living one is the one; of two ends, the one that explains something."""
+    """Order the jobs of one attempt: a job that may still run first; of ended ones, one with an explanation."""
     return _BEST.index(job.state), job.ending is not None and job.ending.failure is FailureClass.LOST
 
 
 def _task_id(sent: Sent) -> str | None:
-    """Return the id of an attempt's task; a batch's id alone becomes that of its place."""
+    """Return the id of an attempt's array task, None where no id is known."""
     if sent.job_id is None or "_" in sent.job_id:
         return sent.job_id
     return f"{sent.job_id}_{sent.index}"
 
 
 def _ranges(job_ids: Iterable[str]) -> list[str]:
-    """Return ids as scancel reads them, the tasks of one array as one word."""
+    """Return ids in the form that scancel reads, the tasks of one array in one argument."""
     arrays: dict[str, list[int]] = defaultdict(list)
     single = []
     for job_id in job_ids:
@@ -251,7 +251,7 @@ def _ranges(job_ids: Iterable[str]) -> list[str]:
 
 
 def _chunks(words: Iterable[str]) -> list[list[str]]:
-    """Return words in lists that fit into a command line."""
+    """Return the arguments in lists, each short enough for one command line."""
     chunks: list[list[str]] = []
     room = 0
     for word in words:

@@ -1,11 +1,11 @@
-"""The long options of sbatch(1) that may be set besides what resources say, and what their values look like."""
+"""The long options of sbatch(1) that a declaration may set besides its resources, and their allowed values."""
 
 import re
 from collections.abc import Mapping
 
 from resources.errors import SubmissionRefused
 
-# None takes a line's end, a blank or a quote.
+# No pattern allows a newline, a blank or a quote.
 _NAME = r"[A-Za-z0-9][\w.\-]*"
 _NAMES = rf"{_NAME}(?:,{_NAME})*"
 _NODES = r"[A-Za-z0-9][\w.\-,\[\]]*"
@@ -42,7 +42,7 @@ _VALUES: Mapping[str, str] = {
 
 
 def problem_of(name: str, value: str) -> str | None:
-    """Return what is wrong with an option, None where nothing is."""
+    """Return what is wrong with an option, None if it is allowed."""
     pattern = _VALUES.get(name)
     if pattern is None:
         return f"{name!r} is not an option for Slurm; there are {', '.join(_VALUES)}"
@@ -60,7 +60,10 @@ def check(options: Mapping[str, str]) -> None:
 
 
 def option_lines(options: Mapping[str, str], place: str) -> list[str]:
-    """Return options as words of sbatch; refuse, before anything is sent, one that is unknown or could be misread."""
+    """Return options as arguments of sbatch; raise SubmissionRefused for one that is not allowed.
+
+    `place` says in the message where the option was set.
+    """
     for name, value in sorted(options.items()):
         problem = problem_of(name, value)
         if problem is not None:

@@ -2,24 +2,24 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-_RECORD = "job|"  # a job's name may contain anything, a line's end too: a line without this belongs to the one before
-SQUEUE_FORMAT = f"{_RECORD}%F|%K|%i|%T|%N|%j|%r"  # our names have no "|"; those of others shift nothing before them
+_RECORD = "job|"  # a job's name may contain newlines: a line that does not begin so continues the one before
+SQUEUE_FORMAT = f"{_RECORD}%F|%K|%i|%T|%N|%j|%r"  # a "|" in a name shifts only fields after it; our names have none
 SACCT_FORMAT = "JobID,Cluster,State,ExitCode,NodeList,Submit,JobName,Reason"
 
 _TASKS = re.compile(r"(\d+)_\[([\d,\-:]*)(?:\.\.\.)?(?:%\d+)?\]")
 _ID = re.compile(r"\d+(?:[_+]\d+)?(?:\.\w+)?|\d+_\[[\d,\-:]*(?:\.\.\.)?(?:%\d+)?\]")
 _STATE = re.compile(r"[A-Z][A-Z_]*\+?(?: by \S+)?")
-_SUBMITTED = re.compile(r"(?P<job_id>[1-9]\d*)(?:;[\w.\-]+)?\n")  # without its end it may have lost digits
+_SUBMITTED = re.compile(r"(?P<job_id>[1-9]\d*)(?:;[\w.\-]+)?\n")  # without the newline the id may be cut
 _SETTING = re.compile(r"(?P<name>\w+)\s*=\s*(?P<value>.*?)\s*")
 
 
 class Malformed(ValueError):
-    """Raise for text that is not what the command is documented to write; the message quotes the line."""
+    """Raised for output that does not have the documented form; the message quotes the line."""
 
 
 @dataclass(frozen=True)
 class QueueRow:
-    """One job, or one task of an array, as squeue reports it."""
+    """One job, or one task of a job array, as squeue reports it."""
 
     array_id: str
     task: int | None
@@ -32,7 +32,7 @@ class QueueRow:
 
 @dataclass(frozen=True)
 class AccountRow:
-    """One life of one job or task, as sacct reports it; a job that was queued again has several."""
+    """One execution of a job or task, as sacct reports it; a job that was queued again has several rows."""
 
     job_id: str
     cluster: str
@@ -42,12 +42,12 @@ class AccountRow:
     submitted: str
     name: str
     reason: str
-    of_a_set: bool = False  # one line for all tasks of an array that have not started
+    of_a_set: bool = False  # the line was for all tasks of an array that have not started
 
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """What we need of a cluster's configuration."""
+    """The part of a cluster's configuration that the back end needs."""
 
     name: str
     version: str
@@ -55,7 +55,7 @@ class ClusterConfig:
 
 
 def parse_squeue(text: str) -> list[QueueRow]:
-    """Return the rows of `squeue -h -r -o SQUEUE_FORMAT`."""
+    """Return the rows of `squeue -h -r -o SQUEUE_FORMAT`; raise Malformed."""
     records: list[str] = []
     for line in _lines(text):
         if line.startswith(_RECORD):
@@ -68,17 +68,17 @@ def parse_squeue(text: str) -> list[QueueRow]:
 
 
 def parse_sacct(text: str) -> list[AccountRow]:
-    """Return the rows of `sacct -nPXD -o SACCT_FORMAT`, those submitted last at the end.
+    """Return the rows of `sacct -nPXD -o SACCT_FORMAT`, in the order of submission; raise Malformed.
 
-    "123_[2-5]" becomes one row for each task, before that of a task that has one of its own: Slurm 22.05 goes on
-    naming tasks there that have started.
+    "123_[2-5]" becomes one row for each task. It precedes a task's own row, which is to be preferred: Slurm 22.05
+    still names tasks in such a line after they have started.
     """
     rows = [row for line in _lines(text) for row in _account_rows(line)]
     return sorted(rows, key=lambda row: (row.submitted, not row.of_a_set))
 
 
 def parse_submitted(text: str) -> str:
-    """Return the job id from `sbatch --parsable`: "123" or "123;cluster", and nothing else."""
+    """Return the job id from `sbatch --parsable`: "123" or "123;cluster"; raise Malformed for any other text."""
     match = _SUBMITTED.fullmatch(text)
     if match is None:
         raise Malformed(f"sbatch: not a job id: {text[:200]!r}")
@@ -86,7 +86,7 @@ def parse_submitted(text: str) -> str:
 
 
 def parse_config(text: str) -> ClusterConfig:
-    """Return what we need of `scontrol show config`."""
+    """Return the part of `scontrol show config` that the back end needs; raise Malformed."""
     settings: Mapping[str, str] = {
         match["name"]: match["value"] for line in text.splitlines() if (match := _SETTING.fullmatch(line))
     }
@@ -101,18 +101,18 @@ def parse_config(text: str) -> ClusterConfig:
 
 
 def expand_tasks(job_id: str) -> list[str]:
-    """Return the ids of the tasks in "123_[0,5-9%2]"; of a list that Slurm cut with "...", those that are whole."""
+    """Return the ids of the tasks in "123_[0,5-9%2]"; if Slurm cut the list with "...", the ids before the cut."""
     match = _TASKS.fullmatch(job_id)
     if match is None:
         return [job_id]
     ranges = match[2].split(",")
     if "..." in job_id:
-        ranges = ranges[:-1]  # its last number may have lost digits
+        ranges = ranges[:-1]  # the number before the cut may lack digits
     return [f"{match[1]}_{task}" for part in ranges for task in _range(part)]
 
 
 def compress(indices: list[int]) -> str:
-    """Return indices as Slurm writes them: 0-4,6-9."""
+    """Return sorted indices in Slurm's notation: 0-4,6-9."""
     parts: list[list[int]] = []
     for index in sorted(set(indices)):
         if parts and parts[-1][-1] == index - 1:

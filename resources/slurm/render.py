@@ -12,16 +12,16 @@ from resources.slurm.options import option_lines
 from resources.slurm.parse import compress
 
 LARGEST_SCRIPT_BYTES = 4 * 1024**2  # slurm.conf(5), max_script_size
-JOB_ID_VARIABLE = "CCAT_JOB_ID"  # SLURM_JOB_ID is another number for each task
-# The wrapper ends its program by itself, but images are verified before and outputs are hashed after it; and Slurm
-# looks at time limits every half minute or so. Long jobs leave much to hash, and must still fit into a partition.
+JOB_ID_VARIABLE = "CCAT_JOB_ID"  # our own: SLURM_JOB_ID differs from task to task of an array
+# The wrapper enforces the program's time limit. A job needs more time: the image is verified before, outputs are hashed
+# after, and Slurm checks limits only every 30 s or so. Long jobs have much to hash, but must fit into a partition.
 _LEAST_MARGIN_MINUTES, _LARGEST_MARGIN_MINUTES = 2, 30
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Site:
-    """How one cluster wants its jobs: what the operator configured, not what a declaration says."""
+    """What the operator configured for the jobs of one cluster, in contrast to what a declaration says."""
 
     base: Path
     program: Path
@@ -32,23 +32,23 @@ class Site:
     qos: str | None = None
     constraint: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
-    setup: Sequence[str] = ()  # lines of sh that stand before the wrapper, e.g. "module load apptainer"
+    setup: Sequence[str] = ()  # lines of sh before the wrapper, e.g. "module load apptainer"
     throttle: int | None = None  # how many tasks of one batch may run at a time
 
 
 def job_name(batch_key: str) -> str:
-    """Return the name by which a batch is found again when the reply to its submission was lost."""
+    """Return a batch's job name, by which it is found if the reply to its submission was lost."""
     return f"ccat-{_checked_key(batch_key)}"
 
 
 def minutes_of_job(time_limit_seconds: float) -> int:
-    """Return the time limit of a job whose program may take so long: a tenth more, and from 2 to 30 minutes."""
+    """Return a job's time limit, in minutes: the program's plus a tenth of it, but at least 2 and at most 30 more."""
     minutes = math.ceil(time_limit_seconds / 60)
     return minutes + min(max(_LEAST_MARGIN_MINUTES, math.ceil(minutes / 10)), _LARGEST_MARGIN_MINUTES)
 
 
 def render(batch: Batch, site: Site) -> str:
-    """Return the script that sbatch reads; raise SubmissionRefused for what Slurm or a shell could misread."""
+    """Return the script for sbatch; raise SubmissionRefused for text that Slurm or a shell could misread."""
     directives = [f"#SBATCH {word}" for word in _words(batch, site)]
     script = "\n".join(["#!/bin/sh", *directives, "", *_body(batch.requests, site)]) + "\n"
     size = len(script.encode())
@@ -59,7 +59,7 @@ def render(batch: Batch, site: Site) -> str:
 
 
 def _words(batch: Batch, site: Site) -> list[str]:
-    """Return the options of sbatch: ours, then the site's, which the declaration's win over."""
+    """Return the arguments of sbatch; options of the declaration override those of the site."""
     indices = [request.index for request in batch.requests]
     if not indices or min(indices) < 0 or len(set(indices)) < len(indices):
         raise SubmissionRefused(f"batch {batch.key}: needs jobs with places of their own, has {indices[:20]}")
@@ -71,7 +71,7 @@ def _words(batch: Batch, site: Site) -> list[str]:
         "--no-requeue",
         "--output=/dev/null",
         f"--chdir={_plain_path(site.base)}",
-        "--export=ALL",  # sbatch is started with an all but empty one; any other choice reads the user's profile
+        "--export=ALL",  # sbatch has a nearly empty environment; any other choice reads the user's profile
         "--nodes=1",
         "--ntasks=1",
     ]
@@ -83,7 +83,7 @@ def _words(batch: Batch, site: Site) -> list[str]:
 
 
 def _sizes(shape: Shape, chosen: Mapping[str, str]) -> list[str]:
-    """Return what a job needs of a node; what an option already says is not said twice."""
+    """Return the arguments for processors, memory, time and GPUs, except those that a chosen option replaces."""
     words = [f"--cpus-per-task={int(shape.cpus)}"]
     if "mem-per-cpu" not in chosen:
         words.append(f"--mem={max(1, math.ceil(shape.memory_gb * 1024))}M")
@@ -103,7 +103,7 @@ def _body(requests: Sequence[JobRequest], site: Site) -> list[str]:
     command = shlex.join(program_command(site.python, Path(_checked_path(site.program)), "wrapper"))
     return [
         f'export {JOB_ID_VARIABLE}="${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"',
-        *site.setup,  # before our words are set: what it sources may set others
+        *site.setup,  # before our `set --`: a sourced script may change the positional parameters
         'case "$SLURM_ARRAY_TASK_ID" in',
         *cases,
         "  *) exit 64 ;;",

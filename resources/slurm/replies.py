@@ -78,9 +78,9 @@ _POSTPONED = (
     r"(?m)^(?:sh|env|timeout): .*(?:No such file or directory|not found|Permission denied)",  # sbatch is missing
 )
 
-_BROKEN_OFF = (124, 128 + signal.SIGKILL, 128 + signal.SIGTERM)  # by timeout(1), or by somebody: it had begun
+_BROKEN_OFF = (124, 128 + signal.SIGKILL, 128 + signal.SIGTERM)  # by timeout(1) or a signal: the command had begun
 
-# The first that fits says what happened. A sending that failed in an unknown way may have succeeded.
+# The first pattern that matches decides. After an unknown failure the batch may have been accepted.
 _TABLE: tuple[tuple[tuple[str, ...], type[ResourceError]], ...] = (
     ((r"Socket timed out", r"Unable to contact slurm controller", r"Zero Bytes were transmitted"), SubmissionDoubtful),
     ((rf"\b(?:{NEVER_ALLOWED})\b",), SubmissionRefused),
@@ -91,15 +91,15 @@ _TABLE: tuple[tuple[tuple[str, ...], type[ResourceError]], ...] = (
 
 
 def submitted_id(batch_key: str, reply: Completed) -> str:
-    """Return the job id that sbatch answered; raise what its other answers mean."""
+    """Return the job id in sbatch's reply; raise the error that another reply means, see `BackEnd.submit`."""
     if reply.exit_code == 0:
         try:
             return parse_submitted(reply.stdout)
         except Malformed as error:
             raise SubmissionDoubtful(f"batch {batch_key}: {error}") from error
-    said = reply.stderr.strip() or reply.stdout.strip()
-    raise (SubmissionDoubtful if reply.exit_code in _BROKEN_OFF else _meaning(said))(
-        f"batch {batch_key}: sbatch, exit code {reply.exit_code}: {said[-1000:]}"
+    text = reply.stderr.strip() or reply.stdout.strip()
+    raise (SubmissionDoubtful if reply.exit_code in _BROKEN_OFF else _meaning(text))(
+        f"batch {batch_key}: sbatch, exit code {reply.exit_code}: {text[-1000:]}"
     )
 
 
@@ -109,11 +109,11 @@ def accounting_is_off(reply: Completed) -> bool:
 
 
 def evidence(state: str, exit_code: str, reason: str, node: str) -> Mapping[str, str]:
-    """Return what Slurm says of a job's end in its own words."""
-    told = {"state": state, "exit_code": exit_code, "reason": "" if reason == "None" else reason, "node": node}
-    return {name: value for name, value in told.items() if value}
+    """Return what Slurm reports of a job's end, in Slurm's words, without empty values."""
+    values = {"state": state, "exit_code": exit_code, "reason": "" if reason == "None" else reason, "node": node}
+    return {name: value for name, value in values.items() if value}
 
 
-def _meaning(said: str) -> type[ResourceError]:
-    fitting = (meaning for patterns, meaning in _TABLE if any(re.search(pattern, said) for pattern in patterns))
+def _meaning(text: str) -> type[ResourceError]:
+    fitting = (meaning for patterns, meaning in _TABLE if any(re.search(pattern, text) for pattern in patterns))
     return next(fitting, SubmissionDoubtful)

@@ -12,13 +12,13 @@ _RUNNING = (JobState.RUNNING, None)
 _UNKNOWN = (JobState.UNKNOWN, None)
 _INFRASTRUCTURE = (JobState.ENDED, FailureClass.INFRASTRUCTURE)
 _TIMEOUT = (JobState.ENDED, FailureClass.TIMEOUT)
-_LOST = (JobState.ENDED, FailureClass.LOST)  # that it left no result is all there is to say
+_LOST = (JobState.ENDED, FailureClass.LOST)  # all that is known is that there is no result
 
 # Every base state and flag of https://slurm.schedmd.com/job_state_codes.html (24.11), with the short codes of
 # squeue(1) 22.05, "JOB STATE CODES"; EXPEDITING came with 25.11 (slurm.h, JOB_EXPEDITING).
 STATES: Mapping[str, tuple[JobState, FailureClass | None]] = {
     "BOOT_FAIL": _INFRASTRUCTURE,
-    "CANCELLED": _INFRASTRUCTURE,  # from outside: who asked for it himself knows
+    "CANCELLED": _INFRASTRUCTURE,  # not by us: our own requests to cancel are in ops-db
     "COMPLETED": _LOST,
     "DEADLINE": _TIMEOUT,
     "FAILED": _LOST,
@@ -40,7 +40,7 @@ STATES: Mapping[str, tuple[JobState, FailureClass | None]] = {
     "REQUEUE_HOLD": _QUEUED,
     "RESIZING": _RUNNING,
     "RESV_DEL_HOLD": _QUEUED,
-    "REVOKED": _UNKNOWN,  # another cluster of a federation has it
+    "REVOKED": _UNKNOWN,  # the job moved to another cluster of a federation
     "SIGNALING": _RUNNING,
     "SPECIAL_EXIT": _QUEUED,
     "STAGE_OUT": _RUNNING,
@@ -75,12 +75,12 @@ SHORT_CODES: Mapping[str, str] = {
     "TO": "TIMEOUT",
 }
 
-# A waiting job's limits that another user's end cannot lift: those per job and per node, and minima
+# Limits that a waiting job exceeds by itself, whatever else runs: those per job and per node, and minima
 # (https://slurm.schedmd.com/job_reason_codes.html).
 NEVER_ALLOWED = r"(?:Assoc|QOS)Max\w*Per(?:Job|Node)(?:Limit)?|QOSMin\w+|MaxMemPerLimit"
 
 # Reasons (same page, and squeue(1) 22.05 "JOB REASON CODES") with which a job waits for ever. PartitionNodeLimit,
-# PartitionConfig and ReqNodeNotAvail are not among them: they also stand for nodes that are down and come back.
+# PartitionConfig and ReqNodeNotAvail are not among them: nodes that are down and may come back cause them too.
 _NEVER_RUNS = (
     (re.compile(rf"(?:{NEVER_ALLOWED})"), FailureClass.PERMANENT),
     (
@@ -101,16 +101,16 @@ _NEVER_RUNS = (
 
 
 def full_state(text: str) -> str:
-    """Return the word for a state: "CANCELLED by 1000", "CANCELLED+", "CA" are all CANCELLED."""
+    """Return the full name of a state: for "CANCELLED by 1000", "CANCELLED+" and "CA" it is "CANCELLED"."""
     word = (text.split() or [""])[0]
-    if word.endswith("+"):  # sacct marks so what it has cut
+    if word.endswith("+"):  # sacct has cut the word
         candidates = [state for state in STATES if state.startswith(word[:-1])]
         return candidates[0] if len(candidates) == 1 else word
     return SHORT_CODES.get(word, word)
 
 
 def job_state(text: str) -> tuple[JobState, FailureClass | None]:
-    """Return what a state means for us; a word that Slurm's documentation does not know is UNKNOWN."""
+    """Return the meaning of a Slurm state, and the failure if it is one; an undocumented state is UNKNOWN."""
     state = full_state(text)
     if state not in STATES:
         _LOG.warning("Slurm reports an unknown job state: %r", text)
@@ -118,15 +118,15 @@ def job_state(text: str) -> tuple[JobState, FailureClass | None]:
 
 
 def never_runs(reason: str) -> FailureClass | None:
-    """Return how a waiting job with this reason has failed, None if it may still start."""
+    """Return the failure of a job that waits for this reason and can never start, None if it may still start."""
     words = reason.strip().strip("()")
     return next((failure for pattern, failure in _NEVER_RUNS if pattern.fullmatch(words)), None)
 
 
 def ending(text: str, evidence: Mapping[str, str]) -> Ending | None:
-    """Return how a job in this state has ended, None for one that has not."""
+    """Return how a job in this state has ended, None if it has not."""
     state, failure = job_state(text)
     if state is not JobState.ENDED or failure is None:
         return None
-    told = ", ".join(f"{name} {value}" for name, value in evidence.items() if value and name != "state")
-    return Ending(failure, f"Slurm: {text}" + (f" ({told})" if told else ""), evidence)
+    details = ", ".join(f"{name} {value}" for name, value in evidence.items() if value and name != "state")
+    return Ending(failure, f"Slurm: {text}" + (f" ({details})" if details else ""), evidence)
