@@ -142,23 +142,23 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
     lost, never_began = _claimed(cluster, silent[:_ASKED_AT_A_TIME])
     unexplained = [attempt for attempt, seen in looked_at if needs_explanation(attempt, seen)]
     room = _ASKED_AT_A_TIME - len(lost)
-    told = _told(cluster, [*lost, *unexplained[:room]], jobs)
+    endings = _told(cluster, [*lost, *unexplained[:room]], jobs)
     later = {attempt.id for attempt in unexplained[room:]}
     for attempt, seen in looked_at:
         if not seen.is_silent and attempt.id not in later:
-            collect(cluster, attempt, seen, told.get(attempt.submission_key))
-    _lose_all(cluster, lost, never_began, told)
+            collect(cluster, attempt, seen, endings.get(attempt.submission_key))
+    _lose_all(cluster, lost, never_began, endings)
 
 
 def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> dict[str, Ending]:
     """Return how jobs ended, by submission key: by the queue, and for these attempts also by the accounting."""
     accounts = cluster.backend.endings([sent_as(attempt) for attempt in attempts]) if attempts else {}
-    told = dict(accounts)
+    endings = dict(accounts)
     for key, job in jobs.items():
         if job.ending is not None:
             more = accounts[key].evidence if key in accounts and accounts[key].failure is job.ending.failure else {}
-            told[key] = replace(job.ending, evidence={**more, **job.ending.evidence})
-    return told
+            endings[key] = replace(job.ending, evidence={**more, **job.ending.evidence})
+    return endings
 
 
 def _given_up(cluster: Cluster, silent: Sequence[tuple[OpenAttempt, Found]]) -> list[tuple[OpenAttempt, Found]]:
@@ -207,13 +207,13 @@ def _claimed(
 
 
 def _lose_all(
-    cluster: Cluster, lost: Sequence[OpenAttempt], never_began: Collection[Path], told: Mapping[str, Ending]
+    cluster: Cluster, lost: Sequence[OpenAttempt], never_began: Collection[Path], endings: Mapping[str, Ending]
 ) -> None:
     now = cluster.clock()
     for attempt in lost:
         seconds = int((now - (attempt.missing_since or now)).total_seconds())
         began = "it never began" if Path(attempt.directory or "") in never_began else "it had begun"
-        _lose(cluster, attempt, told.get(attempt.submission_key), f"without a result for {seconds} s; {began}")
+        _lose(cluster, attempt, endings.get(attempt.submission_key), f"without a result for {seconds} s; {began}")
 
 
 def _lose(cluster: Cluster, attempt: OpenAttempt, ending: Ending | None, story: str) -> None:
