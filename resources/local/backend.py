@@ -28,8 +28,8 @@ class _Wrapper:
 class LocalBackEnd:
     """Runs attempts as detached processes of this machine.
 
-    It remembers nothing: whoever looks, after whatever crash, finds the jobs in the process table by their command
-    line `PYTHON -I -S <base>/.program/node-….pyz wrapper ATTEMPT_DIRECTORY SUBMISSION_KEY`.
+    It keeps no state: any process, also after a crash, finds the jobs in the process table by their command line
+    `PYTHON -I -S <base>/.program/node-….pyz wrapper ATTEMPT_DIRECTORY SUBMISSION_KEY`.
     """
 
     timing = Timing()
@@ -49,7 +49,7 @@ class LocalBackEnd:
         return "local"
 
     def capacity(self) -> int:
-        """Return the free slots."""
+        """Return the number of free slots."""
         return max(0, self._slots - len(self._wrappers()))
 
     @property
@@ -58,9 +58,12 @@ class LocalBackEnd:
         return self._slots
 
     def submit(self, batch: Batch) -> None:
-        """Start a wrapper for every request, detached, so that it outlives this process."""
+        """Start a wrapper for every request, detached, so that it outlives this process.
+
+        Raises SubmissionPostponed or SubmissionRefused where none was started, SubmissionDoubtful where some were.
+        """
         free, requests = self.capacity(), batch.requests
-        if len(requests) > free:  # whoever else works here may have been faster: there will be room again
+        if len(requests) > free:  # another process may have taken the slots; they become free again
             error = SubmissionRefused if len(requests) > self._slots else SubmissionPostponed
             raise error(f"{len(requests)} jobs for {free} free slots of {self._slots}")
         try:
@@ -75,7 +78,7 @@ class LocalBackEnd:
                 raise refusal(f"{request.submission_key}: {self.node.python}: {error}") from error
 
     def find(self, sent: Collection[Sent]) -> Mapping[str, Job]:
-        """Return those jobs whose wrapper is in the process table."""
+        """Return, by submission key, the jobs whose wrappers are in the process table."""
         keys = {job.submission_key for job in sent}
         return {
             wrapper.submission_key: Job(wrapper.submission_key, str(wrapper.process.pid), JobState.RUNNING)
@@ -84,7 +87,7 @@ class LocalBackEnd:
         }
 
     def endings(self, gone: Collection[Sent]) -> Mapping[str, Ending]:
-        """Return nothing: what is gone from the process table is gone."""
+        """Return nothing: the process table keeps no record of ended processes."""
         del gone
         return {}
 
@@ -98,7 +101,7 @@ class LocalBackEnd:
                     wrapper.process.send_signal(number)
 
     def _cancel_signal(self, attempt_directory: Path) -> signal.Signals:
-        """Return how hard to press: the first call leaves a mark whose age any later process sees."""
+        """Return the signal to send: SIGTERM at first, SIGKILL once the mark file of the first call is old enough."""
         mark = attempt_directory / _CANCEL_ASKED
         if not mark.exists():
             mark.touch()
@@ -106,7 +109,7 @@ class LocalBackEnd:
         return signal.SIGKILL if waited_seconds >= self._kill_after_seconds else signal.SIGTERM
 
     def _start(self, program: Path, request: JobRequest) -> int:
-        """Start one wrapper and return its process id; its own complaints go to logs/wrapper.log."""
+        """Start one wrapper and return its process id; the wrapper's own output goes to logs/wrapper.log."""
         log = request.attempt_directory / "logs" / "wrapper.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         directory = str(request.attempt_directory)
@@ -135,11 +138,11 @@ class LocalBackEnd:
         prefixes = (str(program_path(self._base).parent / "node-"), str(self._base / ".wrapper/attempt_wrapper-"))
         found = [wrapper for process in processes if (wrapper := _wrapper(process, *prefixes)) is not None]
         pids = {wrapper.process.pid for wrapper in found}
-        # A wrapper's fork (its guard, its program before exec) shows the same command line.
+        # The forks of a wrapper (its guard, its program before exec) have the same command line.
         return [wrapper for wrapper in found if wrapper.parent not in pids]
 
     def _reap(self) -> None:
-        """Take leave of children that have ended: a zombie is not a running job."""
+        """Wait for children that have ended, so that they do not stay in the process table as zombies."""
         for pid in tuple(self._children):
             try:
                 ended = os.waitpid(pid, os.WNOHANG)[0] == pid
@@ -150,9 +153,9 @@ class LocalBackEnd:
 
 
 def _wrapper(process: psutil.Process, program: str, former: str) -> _Wrapper | None:
-    """Return the wrapper that a live process of this user is, None for any other process.
+    """Return a process as a wrapper if it is one, alive and of this user; None for any other process.
 
-    More than the command line is read only of a process that looks like a wrapper: a machine has many processes.
+    Only for processes with the command line of a wrapper is more read than that: a machine has many processes.
     """
     command = process.info["cmdline"]
     if not command or not _runs_wrapper(command[:-2], program, former):
@@ -162,12 +165,12 @@ def _wrapper(process: psutil.Process, program: str, former: str) -> _Wrapper | N
             if process.uids().real != os.getuid() or process.status() == psutil.STATUS_ZOMBIE:
                 return None
             return _Wrapper(command[-1], Path(command[-2]), process, process.ppid())
-    except psutil.Error:  # it has ended meanwhile, or is not ours
+    except psutil.Error:  # it has ended meanwhile, or belongs to another user
         return None
 
 
 def _runs_wrapper(words: Sequence[str], program: str, former: str) -> bool:
-    """Say whether these words start a wrapper; older installations ran it as a file of its own."""
+    """Say whether these words start a wrapper; in older installations it was a file of its own (`former`)."""
     if words[-1:] == ["wrapper"]:
         return len(words) > 1 and words[-2].startswith(program)
     return len(words) > 0 and words[-1].startswith(former)
