@@ -1,4 +1,4 @@
-"""Child processes: their lives end with their parent's, and their groups are ended as a whole."""
+"""Child processes: end them when their parent ends, and signal a whole process group."""
 
 import contextlib
 import ctypes
@@ -10,7 +10,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
-    """Return what a child does before exec so that the kernel sends it this signal when this process ends."""
+    """Return a `preexec_fn`, by which the kernel sends the child this signal when this process ends."""
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def before_exec() -> None:
@@ -22,6 +22,6 @@ def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
 
 
 def kill_group(group: int, number: int) -> None:
-    """Send a signal to a process group that may be gone."""
+    """Send a signal to a process group; do nothing if it is gone."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and checksums: what all sub-commands share. Paths are bytes, whatever the locale."""
+"""Writing of files so that they are whole or absent, and checksums. Paths are bytes, independent of the locale."""
 
 import base64
 import contextlib
@@ -13,7 +13,7 @@ BLOCK_BYTES = 1 << 20
 def write_whole(
     path: bytes, content: bytes, mode: int = 0o644, temporary: Optional[bytes] = None, lasting: bool = False
 ) -> None:
-    """Write a file that is either whole or absent; `lasting`: its content is on the disk before its name is."""
+    """Write a file by rename, so that it is whole or absent; with `lasting`, also after a power failure."""
     temporary = temporary or path + b".part-%d-%s" % (os.getpid(), base64.b16encode(os.urandom(4)))
     with open(temporary, "wb") as file:
         file.write(content)
@@ -25,7 +25,7 @@ def write_whole(
 
 
 def write_json(path: bytes, content: Dict[str, Any], temporary: Optional[bytes] = None) -> None:
-    """Write a JSON file that is either whole or absent, whenever the machine stops."""
+    """Write a JSON file so that it is whole or absent, also after a power failure."""
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     write_whole(path, text.encode("ascii"), temporary=temporary, lasting=True)
 
@@ -40,7 +40,7 @@ def read_json(path: bytes) -> Optional[Dict[str, Any]]:
 
 
 def sync_directory(path: bytes) -> None:
-    """Make renames in a directory survive a stop of the machine."""
+    """Make renames in a directory survive a power failure."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -58,7 +58,7 @@ def make_directory(path: bytes) -> None:
 
 
 def remove_files(*paths: bytes) -> None:
-    """Remove those files that are there."""
+    """Remove files; those that do not exist are ignored."""
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)
@@ -73,14 +73,14 @@ def size_of(path: bytes) -> int:
 
 
 def blocks(file: BinaryIO) -> Iterator[memoryview]:
-    """Yield what is left of an unbuffered file, block after block in the same memory."""
+    """Yield the rest of an unbuffered file in blocks, which all use the same memory."""
     block = memoryview(bytearray(BLOCK_BYTES))
     for size in iter(lambda: file.readinto(block), 0):  # type: ignore[attr-defined]
         yield block[:size]
 
 
 def measure(file: BinaryIO) -> Tuple[int, str]:
-    """Return the number of bytes that are left of an unbuffered file, and their sha256."""
+    """Read the rest of an unbuffered file; return its number of bytes and their sha256."""
     digest, size = hashlib.sha256(), 0
     for block in blocks(file):
         digest.update(block)

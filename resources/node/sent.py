@@ -1,6 +1,6 @@
-"""Run the zipapp from standard input, for a machine that cannot store it: its disk may be full.
+"""Run the zipapp from standard input, on a machine that cannot store it, e.g. because its disk is full.
 
-`zipapp.sent_command` gives the command line; stdin holds this file, the zipapp, and then what the sub-command reads.
+`zipapp.sent_command` gives the command line; stdin holds this file, the zipapp, and then the sub-command's input.
 """
 
 import importlib
@@ -28,7 +28,7 @@ class SentPackage(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         return importlib.util.spec_from_loader(fullname, self, is_package=self.is_package(fullname))
 
     def is_package(self, fullname: str) -> bool:
-        """Say whether a module has others below it."""
+        """Say whether a name is that of a package."""
         return fullname.replace(".", "/") + "/__init__.py" in self._sources
 
     def get_source(self, fullname: str) -> str:
@@ -40,7 +40,7 @@ class SentPackage(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 
 def main() -> int:
-    """Read the zipapp and run it."""
+    """Read the zipapp from stdin and run it; return its exit status."""
     sys.meta_path.insert(0, SentPackage(sys.stdin.buffer.read(int(sys.argv[1]))))
     return int(importlib.import_module("resources.node.__main__").main(sys.argv[2:]))
 

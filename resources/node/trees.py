@@ -1,4 +1,4 @@
-"""Removal of directories with all that is in them."""
+"""Removal of directories with all their content."""
 
 import contextlib
 import os
@@ -6,11 +6,11 @@ import shutil
 
 
 def remove_tree(path: bytes) -> None:
-    """Remove a directory with all that is in it, if it is there, also where an unpacked image made parts unreadable."""
+    """Remove a directory with all its content, if it exists, also where an unpacked image made parts unreadable."""
     for place, inner, _ in os.walk(path):
         for name in inner:
             if not os.path.islink(os.path.join(place, name)):
-                with contextlib.suppress(OSError):  # the removal says why it cannot be
+                with contextlib.suppress(OSError):  # the removal below reports the reason
                     os.chmod(os.path.join(place, name), 0o700)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(path)

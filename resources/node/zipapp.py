@@ -1,4 +1,4 @@
-"""This package as one file: a zipapp whose bytes depend on its sources alone."""
+"""This package as one file: a zipapp whose bytes depend only on its sources."""
 
 import functools
 import io
@@ -27,18 +27,18 @@ def content() -> bytes:
 
 
 def _packed(files: Dict[str, bytes]) -> bytes:
-    """Return a zip that is the same for the same files: sorted, without times, and not compressed."""
+    """Return a zip that is identical for identical files: sorted, with a constant time, and not compressed."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _NEVER)
-            entry.create_system, entry.external_attr = 3, _READ_WRITE_OWN << 16  # as Unix says it
+            entry.create_system, entry.external_attr = 3, _READ_WRITE_OWN << 16  # 3: Unix, with its file mode
             archive.writestr(entry, files[name])
     return packed.getvalue()
 
 
 def sent_command(python: str, words: List[str], archive: Optional[bytes] = None) -> Tuple[List[str], bytes]:
-    """Return the command that runs the zipapp from its stdin, and what that has to begin with; see `sent.py`."""
+    """Return the command that runs the zipapp from its stdin, and what stdin has to begin with; see `sent.py`."""
     archive = content() if archive is None else archive
     with zipfile.ZipFile(io.BytesIO(archive)) as packed:
         begin = packed.read("resources/node/sent.py")

@@ -1,4 +1,4 @@
-"""One image in the cache, and its files."""
+"""One image in the cache: its files, and the record of the last failure."""
 
 import datetime as dt
 import json
@@ -14,7 +14,7 @@ FILL_SECONDS = 7200.0
 
 
 class Image:
-    """One image that is asked for, and its files in the cache."""
+    """The image in a request, and its files in the cache; raises Failed for an invalid request."""
 
     def __init__(self, cache: bytes, request: Dict[str, Any]) -> None:
         self.reference, self.sha256 = str(request["reference"]), str(request["sha256"])
@@ -31,16 +31,16 @@ class Image:
 
     @property
     def part(self) -> bytes:
-        """Return where this process fills in what it will rename."""
+        """Return the path of this process's partial file, which it renames when it is whole."""
         return os.path.join(self.cache, self.part_prefix + b"%d" % os.getpid())
 
     def write(self, path: bytes, content: Dict[str, Any]) -> None:
-        """Write a JSON file of this image that is either whole or absent; what a kill leaves of it is a part."""
+        """Write a JSON file of this image by rename, so that it is whole or absent; a kill leaves a partial file."""
         write_json(path, content, self.part + b".json")
         sync_directory(self.cache)
 
     def ready(self) -> Optional[Dict[str, Any]]:
-        """Return the answer if the image is there, with the sidecar that was written before it."""
+        """Return the answer if the image is there, None otherwise; its sha256 is read from the sidecar."""
         try:
             with open(self.sidecar, encoding="utf-8") as file:
                 sif_sha256 = json.load(file)["sif_sha256"]
@@ -52,7 +52,7 @@ class Image:
 
 
 def take_failure(image: Image) -> Optional[Dict[str, Any]]:
-    """Return how the last filler failed, once."""
+    """Return how the last copy failed, and forget it; None if it did not."""
     try:
         with open(image.failed, encoding="utf-8") as file:
             text = file.read()
@@ -64,10 +64,10 @@ def take_failure(image: Image) -> Optional[Dict[str, Any]]:
 
 
 def leave_failure(image: Image, message: str) -> None:
-    """Leave why there is no image, for the next who asks."""
+    """Write why there is no image, for the next request to return."""
     image.write(image.failed, {"message": message, "time": now()})
 
 
 def now() -> str:
-    """Return the time as UTC."""
+    """Return the time in UTC, ISO 8601, in whole seconds."""
     return dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

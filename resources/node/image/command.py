@@ -1,9 +1,9 @@
 """Ask for an image in a cache of SIF files: node.pyz image CACHE_DIRECTORY APPTAINER < request.json > answer.json.
 
-Answers at once with one line of JSON. An image that is not there is filled in by a detached process that holds
-<sha256>.lock: however many ask, on however many machines of one file system, one fills. Each file appears by rename,
-the sidecar <sha256>.json before <sha256>.sif: whenever a filler dies, what is there is whole, and the next who asks
-starts another.
+Answers at once with one line of JSON. A missing image is copied in by a detached process that holds <sha256>.lock: of
+all processes that ask, on all machines that share the file system, one copies. Each file appears by rename, the sidecar
+<sha256>.json before <sha256>.sif, so that files are whole whenever a copying process dies. The next request then starts
+another one.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from resources.node.processes import detach
 
 
 def ask(image: Image, apptainer: str) -> Dict[str, Any]:
-    """Return whether the image is there; start a filler if it is not and none is at work."""
+    """Return the image's state; if it is missing and no process copies it, start one."""
     os.makedirs(image.cache, exist_ok=True)
     found = image.ready()
     if found:
@@ -33,7 +33,7 @@ def ask(image: Image, apptainer: str) -> Dict[str, Any]:
     except BlockingIOError:
         return {"state": "filling"}
     finally:
-        os.close(lock)  # a filler inherited it: the lock is held until both have closed it
+        os.close(lock)  # the copying process inherited the lock: it is held until both have closed it
     return answer or {"state": "filling"}
 
 

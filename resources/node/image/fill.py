@@ -1,4 +1,4 @@
-"""Filling an image into the cache, in a process that holds the image's lock."""
+"""Copy an image into the cache, in a process that holds the image's lock."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,7 @@ SECRET_NAMES = re.compile(r"PASSWORD|PASSWD|TOKEN|SECRET")
 
 
 def fill_or_explain(image: Image, apptainer: str) -> None:
-    """Fill in the image or leave why not, in the time that there is."""
+    """Copy the image into the cache within its time limit, or write why that failed."""
 
     def too_late(_number: int, _frame: Any) -> None:
         raise Failed("not there after %g s" % image.seconds)
@@ -42,7 +42,7 @@ def fill_or_explain(image: Image, apptainer: str) -> None:
 
 
 def fill(image: Image, apptainer: str) -> None:
-    """Make the SIF, and put sidecar and SIF in place."""
+    """Make the SIF file, then rename its sidecar and the SIF file into place; raise Failed."""
     version = None
     if image.kind == "file":
         sif_sha256 = copy(image.name, image.part)
@@ -66,7 +66,7 @@ def fill(image: Image, apptainer: str) -> None:
 
 
 def remove_parts(image: Image) -> None:
-    """Remove what fillers of this image have left; to be called by the lock's holder alone."""
+    """Remove the partial files of this image; only the holder of its lock may call this."""
     for name in os.listdir(image.cache):
         if name.startswith(image.part_prefix):
             path = os.path.join(image.cache, name)
@@ -83,7 +83,7 @@ def check(image: Image, found: str) -> None:
 
 
 def make_command(image: Image, apptainer: str) -> List[str]:
-    """Return apptainer's command line that makes the SIF."""
+    """Return apptainer's command line that makes the SIF file."""
     part = image.part.decode("utf-8", "surrogateescape")
     if image.kind.endswith("-archive"):
         return [apptainer, "-q", "build", "--disable-cache", part, "%s:%s" % (image.kind, image.name)]
@@ -93,7 +93,7 @@ def make_command(image: Image, apptainer: str) -> List[str]:
 
 @contextlib.contextmanager
 def working_directory(image: Image) -> Iterator[bytes]:
-    """Give a directory of this filler's own for what apptainer unpacks."""
+    """Give a temporary directory, used by this process only, into which apptainer unpacks."""
     path = image.part + b".work"
     os.mkdir(path)
     try:
@@ -103,7 +103,7 @@ def working_directory(image: Image) -> Iterator[bytes]:
 
 
 def run(command: List[str], directory: bytes) -> str:
-    """Return what a command writes; raise Failed with its last words where it fails."""
+    """Return a command's output; raise Failed with its last lines on stderr where it fails."""
     environment = dict(os.environ)
     for name in ("APPTAINER_CACHEDIR", "APPTAINER_TMPDIR", "TMPDIR"):
         environment[name] = directory.decode("utf-8", "surrogateescape")
@@ -131,7 +131,7 @@ def run(command: List[str], directory: bytes) -> str:
 
 
 def last_lines(stderr: bytes) -> str:
-    """Return the last lines of what a program complained of, without credentials."""
+    """Return the last lines of a program's stderr, without credentials."""
     text = stderr.decode("utf-8", "replace")
     for name, value in os.environ.items():
         if SECRET_NAMES.search(name) and value:

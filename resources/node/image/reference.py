@@ -1,19 +1,19 @@
-"""References to images: which kinds there are, and what is never shown of them."""
+"""Image references: their kinds, and the removal of credentials from texts that contain them."""
 
 import re
 from typing import Tuple
 
 VALID = "an absolute path, file:///…, oras://…, docker://…, docker-archive:/… or oci-archive:/…"
-NAME = re.compile(r"[A-Za-z0-9._:/@-]+")  # of an image in a registry
+NAME = re.compile(r"[A-Za-z0-9._:/@-]+")  # an image in a registry
 CREDENTIALS = re.compile(r"//[^/\s@]*@(?!sha256:)")
 
 
 class Failed(Exception):
-    """Raised with why there will be no image."""
+    """Raised where an image cannot be provided; the message says why."""
 
 
 def parse(reference: str, sha256: str) -> Tuple[str, str]:
-    """Return a reference's kind and the path or name that apptainer is given; raise Failed for what is none."""
+    """Return a reference's kind, and the path or name for apptainer; raise Failed for an invalid reference."""
     if CREDENTIALS.search(reference):
         raise Failed("names a user: credentials belong into apptainer's own configuration")
     if reference.startswith("/"):
@@ -32,7 +32,7 @@ def parse(reference: str, sha256: str) -> Tuple[str, str]:
 
 
 def by_digest(name: str, sha256: str) -> str:
-    """Return the name of the image with this manifest, without its tag."""
+    """Return an image's name with the digest of its manifest in place of its tag."""
     name, _, digest = name.partition("@")
     if digest not in ("", "sha256:" + sha256):
         raise Failed("names the manifest %s, not sha256:%s" % (digest, sha256))
@@ -41,5 +41,5 @@ def by_digest(name: str, sha256: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """Return text whose references name no user."""
+    """Return the text without the user names and passwords in its references."""
     return CREDENTIALS.sub("//…@", text)

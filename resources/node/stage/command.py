@@ -1,11 +1,11 @@
-"""Bring packages from an archive onto this disk: node.pyz stage DIRECTORY < request.json > answer.json.
+"""Stage packages from an archive onto this disk: node.pyz stage DIRECTORY < request.json > answer.json.
 
-One call answers for many packages, at once. A package that is wanted is brought by a detached process that holds its
-lock, and one of a few slots that all share: however many ask, on however many machines of one file system, one works on
-it. What came so far is in a part file: after a kill the next process goes on where that ends. A package
-appears by rename, whole and with every checksum verified, or not at all.
+One call is for many packages and answers at once. Each package is staged by a detached process that holds its lock and
+one of a few shared slots: of all processes that ask, on all machines that share the file system, one does the work.
+Partial data is in a part file: after a kill, the next process continues at its end. A package appears by rename, whole
+and with every checksum verified, or not at all.
 
-Sources hold signed addresses: they come on stdin, are written nowhere, and what is said of them ends before the "?".
+Sources have signed addresses. They come on stdin and are written to no file; messages have the part before the "?".
 """
 
 import contextlib
@@ -26,14 +26,14 @@ KILLED = "the process that brings it was ended %d times, and got no further" % S
 
 
 def answer_ask(root: bytes, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Say of each package how far it is; begin with those whose source is given, as far as there are slots."""
+    """Answer with the progress of each package; start staging those whose source is given, as slots allow."""
     os.makedirs(os.path.join(root, b".work"), exist_ok=True)
     packages = {item["name"]: ask(root, item, request) for item in request["packages"]}
     return {"packages": packages, "free": free_slots(root, int(request["parallel"]))}
 
 
 def ask(root: bytes, item: Dict[str, Any], request: Dict[str, Any]) -> Dict[str, Any]:
-    """Say how far a package is; begin if its source is given."""
+    """Return a package's state; start staging it if it is absent and its source is given."""
     package = Package(root, item["name"])
     lock = package.lock()
     if lock is None:
@@ -50,11 +50,11 @@ def ask(root: bytes, item: Dict[str, Any], request: Dict[str, Any]) -> Dict[str,
             return dict(failure, state="failed")
         return begin(package, item, request) if "source" in item else {"state": "absent"}
     finally:
-        os.close(lock)  # a worker inherited it: the lock is held until both have closed it
+        os.close(lock)  # a detached process inherited the lock: it is held until both have closed it
 
 
 def begin(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> Dict[str, Any]:
-    """Let a detached process bring a package, if there is a slot for it."""
+    """Start a detached process that stages a package, if a slot is free; return the package's state."""
     slot = take_slot(package.root, int(request["parallel"]))
     if slot is None:
         return {"state": "queued"}
@@ -75,18 +75,18 @@ def begin(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> Di
 
 
 def answer_let_go(root: bytes, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Remove packages as these jobs have brought them, and nothing that another job brought; answer which are gone."""
+    """Remove packages that were staged by the given jobs; answer which are gone. Newer copies stay."""
     return {"gone": [name for name, job in request["packages"] if let_go(Package(root, name), job)]}
 
 
 def let_go(package: Package, job: Any) -> bool:
-    """Remove what a job has brought; say whether it is gone."""
+    """Remove a package if it was staged by this job; say whether that copy is gone."""
     lock = package.lock()
     if lock is None:
         return False
     try:
         done = read_json(package.done)
-        if done is None or done["job"] == job:  # else it was brought anew since
+        if done is None or done["job"] == job:  # else another job has staged it since
             leaving = os.path.join(package.work, b"leaving")
             remove_tree(leaving)
             if os.path.isdir(package.final):
@@ -99,7 +99,7 @@ def let_go(package: Package, job: Any) -> bool:
 
 
 def answer_sweep(root: bytes, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Remove what is left of packages that no process has worked on for so long; answer of which."""
+    """Remove partial packages without progress for `older_than_seconds`; answer with their names."""
     before = time.time() - float(request["older_than_seconds"])
     try:
         names = [os.fsdecode(name) for name in os.listdir(os.path.join(root, b".work"))]
@@ -109,7 +109,7 @@ def answer_sweep(root: bytes, request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def sweep(package: Package, before: float) -> bool:
-    """Remove what is left of a package that is not in place, if all of it is older than that; say whether it was."""
+    """Remove a partial package if all its files are older than the time `before`; say whether it was removed."""
     times = []
     for path in (package.work, package.part, package.note, package.new):
         with contextlib.suppress(FileNotFoundError):
@@ -130,7 +130,7 @@ ANSWERS = {"ask": answer_ask, "let_go": answer_let_go, "sweep": answer_sweep}
 
 
 def answer(directory: str, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Do what is asked; a failure of the directory itself is one of every package."""
+    """Do what the request says and return the answer; a failure of the directory itself is its "problem"."""
     root = os.path.abspath(os.fsencode(directory))
     try:
         return ANSWERS[request["do"]](root, request)
@@ -140,7 +140,7 @@ def answer(directory: str, request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def main(arguments: List[str]) -> int:
-    """Answer one request, or do the work of one package."""
+    """Answer one request, or stage one package for a mover; return the exit status."""
     os.umask(0o022)
     if len(arguments) not in (1, 2):
         sys.stderr.write("usage: node.pyz stage DIRECTORY < request.json > answer.json\n")

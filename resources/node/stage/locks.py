@@ -1,4 +1,4 @@
-"""What all workers of a directory share: locks, a few slots, and the bandwidth."""
+"""What all processes that stage into one directory share: locks, slots, and the bandwidth."""
 
 import fcntl
 import os
@@ -7,7 +7,7 @@ from typing import Optional
 
 
 def take(lock: int) -> bool:
-    """Take a lock that is open, or close it and say no."""
+    """Take the lock of an open file and return True; close the file and return False if another process has it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -17,7 +17,7 @@ def take(lock: int) -> bool:
 
 
 def take_slot(root: bytes, parallel: int) -> Optional[int]:
-    """Return the lock of a slot, None where so many packages are worked on already."""
+    """Take a slot and return its lock, None if `parallel` packages are being staged already."""
     slots = os.path.join(root, b".work", b".slots")
     os.makedirs(slots, exist_ok=True)
     for number in range(parallel):
@@ -28,7 +28,7 @@ def take_slot(root: bytes, parallel: int) -> Optional[int]:
 
 
 def free_slots(root: bytes, parallel: int) -> int:
-    """Return how many packages could be begun with now."""
+    """Return how many slots are free."""
     locks = list(iter(lambda: take_slot(root, parallel), None))
     for lock in locks:
         os.close(lock)
@@ -36,7 +36,7 @@ def free_slots(root: bytes, parallel: int) -> int:
 
 
 def reserve(path: bytes, seconds: float) -> float:
-    """Take so much of the time that all workers share, and return how long to wait for it."""
+    """Reserve this much time of the shared connection; return the seconds to wait until it begins."""
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         now = time.time()
@@ -44,7 +44,7 @@ def reserve(path: bytes, seconds: float) -> float:
             begins = float(file.read() or 0)
         except ValueError:
             begins = 0.0
-        begins = min(max(begins, now), now + 60)  # the clock may have been changed meanwhile
+        begins = min(max(begins, now), now + 60)  # in case the clock was set back meanwhile
         file.seek(0)
         file.write(b"%.6f\n" % (begins + seconds))
         file.truncate()

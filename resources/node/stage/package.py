@@ -1,4 +1,4 @@
-"""One package on its way: its places on the disk, its lock, and what was noted of it."""
+"""One package that is being staged: its paths on the disk, its lock, and the notes about its progress."""
 
 import contextlib
 import errno
@@ -13,11 +13,11 @@ from resources.node.trees import remove_tree
 STARTS_IN_VAIN = 5
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NAME = re.compile(r"[A-Za-z0-9_=+%][A-Za-z0-9._=+%-]{0,254}")
-WORTHLESS = ("wrong", "full", "unsafe")  # failures after which what came must not be gone on with
+WORTHLESS = ("wrong", "full", "unsafe")  # failures after which partial files must not be continued
 
 
 class Failed(Exception):
-    """Raised with why a package cannot be brought; the kind says what to do about it."""
+    """Raised where a package cannot be staged; the message says why, and the kind what to do about it."""
 
     def __init__(self, kind: str, message: str) -> None:
         Exception.__init__(self, message)
@@ -25,13 +25,13 @@ class Failed(Exception):
 
 
 class Package:
-    """One package, and its places: `.work/<name>` holds what is not finished."""
+    """One package, and its paths; `.work/<name>` holds partial files and notes. Raises Failed for an invalid name."""
 
     def __init__(self, root: bytes, name: str) -> None:
         if not NAME.fullmatch(name):
             raise Failed("broken", "%r cannot name a package's directory" % name)
         self.root, self.name = root, name
-        self.slot: Optional[Tuple[int, int]] = None  # its lock, and of how many slots it is one
+        self.slot: Optional[Tuple[int, int]] = None  # the lock of its slot, and the number of all slots
         self.final = os.path.join(root, name.encode())
         self.work = os.path.join(root, b".work", name.encode())
         self.part, self.member, self.new = (os.path.join(self.work, one) for one in (b"part", b"member", b"new"))
@@ -40,7 +40,7 @@ class Package:
         )
 
     def lock(self) -> Optional[int]:
-        """Return the lock, None while another has it; one whose file was removed meanwhile is none."""
+        """Take and return the lock, None while another process has it; try again if its file was removed meanwhile."""
         while True:
             os.makedirs(self.work, exist_ok=True)
             try:
@@ -55,13 +55,13 @@ class Package:
             os.close(lock)
 
     def ready(self) -> Optional[Dict[str, Any]]:
-        """Return what was noted of the package if it is in place."""
+        """Return the record of the package if it is in place, else None."""
         done = read_json(self.done)
         return done if done and os.path.isdir(self.final) else None
 
 
 def progress(package: Package) -> Dict[str, Any]:
-    """Return how far the process is that brings a package."""
+    """Return the progress of the process that stages a package."""
     note = read_json(package.note) or {}
     return {
         "state": "fetching",
@@ -72,7 +72,7 @@ def progress(package: Package) -> Dict[str, Any]:
 
 
 def starts_in_vain(package: Package) -> int:
-    """Count one more begin; return how many there were since one left a result, or got any further."""
+    """Count one more start; return how many there were since the last progress or result."""
     come = {"part": size_of(package.part), "transferred": progress(package)["transferred"]}
     before = read_json(package.starts) or {}
     count = before["count"] + 1 if before.get("come") == come else 1
@@ -81,7 +81,7 @@ def starts_in_vain(package: Package) -> int:
 
 
 def leave_failure(package: Package, kind: str, message: str) -> None:
-    """Leave why a package did not come; what came stays where the next attempt can go on with it."""
+    """Record why a package could not be staged; partial files stay if the next attempt can continue them."""
     note = read_json(package.note) or {}
     if kind in WORTHLESS:
         remove_files(package.part, package.note, package.member)
@@ -91,7 +91,7 @@ def leave_failure(package: Package, kind: str, message: str) -> None:
 
 
 def forget(package: Package) -> None:
-    """Remove what is noted of a package, its lock last: until then no other process begins."""
+    """Remove all notes on a package, the lock's file last, so that no other process begins before."""
     for name in os.listdir(package.work):
         path = os.path.join(package.work, name)
         if os.path.isdir(path):
@@ -99,22 +99,22 @@ def forget(package: Package) -> None:
         elif name != b"lock":
             os.remove(path)
     os.remove(os.path.join(package.work, b"lock"))
-    with contextlib.suppress(OSError):  # it is asked for again
+    with contextlib.suppress(OSError):  # another process may have begun to use it again
         os.rmdir(package.work)
 
 
 def encoded(path: str) -> bytes:
-    """Return a path as bytes, whatever the locale."""
+    """Return a path as bytes, independent of the locale."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def free_bytes(path: bytes) -> int:
-    """Return how many bytes are free for us on a disk."""
+    """Return how many bytes this user may still write on a disk."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
 
 
 def no_room(package: Package, needed: Optional[int] = None) -> str:
-    """Return how much room there is, and how much is needed where that is known."""
+    """Return a message with the free bytes, and the needed ones if they are known."""
     words = "%d bytes are free in %s" % (free_bytes(package.root), os.fsdecode(package.root))
     return words if needed is None else "%d more bytes are needed, %s" % (needed, words)

@@ -1,6 +1,6 @@
-"""Where a package comes from: a web address, or a path of a disk or tape that is mounted here.
+"""The source of a package: a web address, or a path on a disk or tape that is mounted here.
 
-Addresses are signed: they are written nowhere, and what is said of them ends before the "?".
+Web addresses are signed. They are written to no file; messages have only the part before the "?".
 """
 
 import contextlib
@@ -20,15 +20,15 @@ ERROR_CODE = re.compile(rb"<Code>(\w{1,80})</Code>")
 
 
 class Broken(Exception):
-    """Raised where a connection broke or a server does not answer: trying again may help."""
+    """Raised where a connection broke or a server does not answer: the transfer may be tried again."""
 
 
 class Changed(Exception):
-    """Raised where the source is another one than what came so far is of."""
+    """Raised where the source has changed since the transfer began."""
 
 
 def read_block(stream: Any) -> bytes:
-    """Return the next bytes of a source; raise Broken where the connection does."""
+    """Return the next bytes of a source; raise Broken where the connection breaks."""
     try:
         return bytes(stream.read(BLOCK_BYTES))
     except (OSError, http.client.HTTPException) as error:
@@ -36,7 +36,11 @@ def read_block(stream: Any) -> bytes:
 
 
 def open_source(address: str, have: int, note: Dict[str, Any]) -> Tuple[Any, int, int, str]:
-    """Open a path or a web address; return it with the byte that it begins at, its whole size, and its version."""
+    """Open a path or a web address, from byte `have` on if possible.
+
+    Returns the stream, the byte at which it begins, the whole size in bytes, and the version (ETag). `note` has the
+    version and size of the part so far. Raises Broken, Changed or Failed.
+    """
     if not address.startswith(("http://", "https://")):
         return open_path(address, have, note)
     headers = {"Accept-Encoding": "identity"}
@@ -60,26 +64,26 @@ def open_source(address: str, have: int, note: Dict[str, Any]) -> Tuple[Any, int
 
 
 def refusal(error: urllib.error.HTTPError, address: str) -> Exception:
-    """Return what a server's answer means."""
+    """Return the exception for a server's error reply: Changed, Failed or Broken."""
     with contextlib.closing(error):
         body = b""
         with contextlib.suppress(OSError, http.client.HTTPException):
             body = error.read(1 << 16)
     code = ERROR_CODE.search(body)
-    said = "%s: answered %d %s" % (shown(address), error.code, code.group(1).decode() if code else error.reason)
+    text = "%s: answered %d %s" % (shown(address), error.code, code.group(1).decode() if code else error.reason)
     if error.code in (412, 416):
-        return Changed(said)
+        return Changed(text)
     if error.code in (401, 403):
-        return Failed("expired" if b"expired" in body else "refused", said)
+        return Failed("expired" if b"expired" in body else "refused", text)
     if error.code in (404, 410):
-        return Failed("missing", said)
+        return Failed("missing", text)
     if error.code in (408, 429) or error.code >= 500:
         return Broken("answered %d %s" % (error.code, error.reason))
-    return Failed("broken", said)
+    return Failed("broken", text)
 
 
 def open_path(path: str, have: int, note: Dict[str, Any]) -> Tuple[BinaryIO, int, int, str]:
-    """Open a file on a disk or tape that is mounted here."""
+    """Open a file on a disk or tape that is mounted here; arguments and result are those of `open_source`."""
     try:
         file = open(encoded(path), "rb")  # noqa: SIM115 - the caller closes it
     except FileNotFoundError:
@@ -97,5 +101,5 @@ def open_path(path: str, have: int, note: Dict[str, Any]) -> Tuple[BinaryIO, int
 
 
 def shown(address: str) -> str:
-    """Return an address without what is signed."""
+    """Return an address without its signature and user."""
     return re.sub(r"//[^/@]*@", "//", address.partition("?")[0]) if "://" in address else address

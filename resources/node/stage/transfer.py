@@ -1,4 +1,4 @@
-"""The transfer of one file into a package's part, going on where it ended."""
+"""The transfer of one file into a package's part file, continued where it ended."""
 
 import contextlib
 import os
@@ -11,18 +11,18 @@ from resources.node.stage.package import Failed, Package, free_bytes, no_room
 from resources.node.stage.source import Broken, Changed, open_source, read_block, shown
 
 LONGEST_PAUSE_SECONDS = 300.0
-SLOT_SECONDS = 2.0  # between two looks for a slot
+SLOT_SECONDS = 2.0  # between two tries to take a slot
 NOTE_EVERY_SECONDS = 1.0
 
 
 class Allowance(NamedTuple):
-    """How many bytes of a file may come, and how many more there must be room for."""
+    """Limits in bytes: `most` is the largest size of the file, `room` the space needed in addition to it."""
 
     most: int
     room: int
 
     def check(self, address: str, size: int) -> None:
-        """Raise Failed for a file that is larger than what is registered can be."""
+        """Raise Failed for a file that is larger than the registered one can be."""
         if size > self.most:
             raise Failed(
                 "wrong", "%s: has %d bytes, no more than %d can be registered" % (shown(address), size, self.most)
@@ -30,13 +30,13 @@ class Allowance(NamedTuple):
 
 
 class Patience(NamedTuple):
-    """How a server that does not answer is waited for: after these pauses with growing ones, for so long in all."""
+    """How long to try a server that does not answer: after `pauses` with growing ones, until `seconds` are over."""
 
     pauses: List[float]
     seconds: float
 
     def pause(self, tries: int) -> float:
-        """Return how long to wait after so many tries."""
+        """Return how many seconds to wait after this number of tries."""
         if tries < len(self.pauses):
             return self.pauses[tries]
         last = self.pauses[-1] if self.pauses else 1.0
@@ -44,7 +44,7 @@ class Patience(NamedTuple):
 
 
 class Transfer:
-    """The bytes that come for one package: counted, noted, and no faster than all packages together may come."""
+    """Counts the bytes copied for one package, records its progress, and keeps to the bandwidth of all packages."""
 
     def __init__(self, package: Package, job: Any, bytes_per_second: Optional[float]) -> None:
         self.package, self.rate = package, bytes_per_second
@@ -53,7 +53,7 @@ class Transfer:
         self.noted = time.monotonic()
 
     def count(self, count: int) -> None:
-        """Count bytes, and wait for as long as they are worth."""
+        """Count bytes, and wait as long as the bandwidth limit demands."""
         self.note["transferred"] += count
         if self.rate:
             time.sleep(reserve(os.path.join(self.package.root, b".work", b".bandwidth"), count / self.rate))
@@ -61,14 +61,14 @@ class Transfer:
             self.write_note()
 
     def write_note(self, **words: Any) -> None:
-        """Note how far it is, and what else is given."""
+        """Write the progress, with these further fields."""
         self.note.update(words)
         self.noted = time.monotonic()
         write_json(self.package.note, self.note)
 
 
 def fetch(package: Package, address: str, transfer: Transfer, patience: Patience, allowed: Allowance) -> None:
-    """Bring one file into the part, going on where it ends; a connection that breaks is tried again a few times."""
+    """Copy one file into the part file, continuing at its end; try again if the connection breaks; raise Failed."""
     if transfer.note.get("of") != shown(address):
         transfer.write_note(of=shown(address), etag=None, total=None)
         remove_files(package.part)
@@ -94,7 +94,7 @@ def fetch(package: Package, address: str, transfer: Transfer, patience: Patience
 
 
 def fetch_on(package: Package, address: str, transfer: Transfer, allowed: Allowance) -> None:
-    """Bring what is missing of a file; raise Broken where that ends too early."""
+    """Copy the missing rest of a file; raise Broken where it ends too early, Changed or Failed."""
     have = size_of(package.part) if transfer.note.get("etag") else 0
     stream, begins, total, etag = open_source(address, have, transfer.note)
     with contextlib.closing(stream), open(os.open(package.part, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as file:
@@ -117,7 +117,7 @@ def fetch_on(package: Package, address: str, transfer: Transfer, allowed: Allowa
 
 
 def wait(package: Package, seconds: float) -> None:
-    """Wait, and let other packages have the slot meanwhile."""
+    """Wait, giving the slot to other packages meanwhile."""
     if package.slot is None:
         time.sleep(seconds)
         return

@@ -1,4 +1,4 @@
-"""Unpacking of a tar: the registered files alone, each with its checksum, within bounds of size and memory."""
+"""Unpack a tar: only registered files, each verified by its checksum, within limits of size and memory."""
 
 import gzip
 import hashlib
@@ -12,27 +12,27 @@ from resources.node.stage.package import Failed, Package, encoded
 from resources.node.stage.source import BLOCK_BYTES
 from resources.node.trees import remove_tree
 
-MEMBERS_BEYOND_FILES = 10000  # directories that a tar may name
-HEADER_BYTES = 1 << 16  # of one member: no real name or list of attributes is longer
-HEADERS_BYTES = 1 << 12  # of each member on average, with what pads it
-END_BYTES = 1 << 20  # what ends a tar, and pads it
-MEMORY_BYTES = 1 << 29  # that reading a tar may take
+MEMBERS_BEYOND_FILES = 10000  # largest number of directories in a tar
+HEADER_BYTES = 1 << 16  # largest header of one member: no real name or list of attributes is longer
+HEADERS_BYTES = 1 << 12  # largest mean size of a member's headers and padding
+END_BYTES = 1 << 20  # largest size of a tar's end marker and padding
+MEMORY_BYTES = 1 << 29  # largest memory to read a tar
 LONG_HEADERS = (b"x", b"g", b"X", tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
 def tar_bound(expected: Dict[str, Tuple[int, str]]) -> int:
-    """Return how large a tar of these files can be, compressed or not."""
+    """Return the largest possible size, in bytes, of a tar of these files, compressed or not."""
     members = len(expected) + MEMBERS_BEYOND_FILES
     content = sum(size + size // 1000 + tarfile.BLOCKSIZE for size, _ in expected.values())  # gzip may add a little
     return content + members * HEADERS_BYTES + END_BYTES
 
 
 class BoundedHeader(tarfile.TarInfo):
-    """A member of a tar whose header is short: a longer one is read whole into memory."""
+    """A member of a tar with a limit on its header, which `tarfile` would read whole into memory."""
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: Any, errors: Any) -> Any:
-        """Return what a block says; raise Failed for one that announces more than a header is."""
+        """Return the header in a block; raise Failed for one that announces a longer header or a sparse file."""
         header = super().frombuf(buf, encoding, errors)
         if header.type == tarfile.GNUTYPE_SPARSE or (header.type in LONG_HEADERS and header.size > HEADER_BYTES):
             raise Failed("unsafe", "the tar has a header of %d bytes, or a sparse file" % header.size)
@@ -40,7 +40,7 @@ class BoundedHeader(tarfile.TarInfo):
 
 
 class Bounded:
-    """What a tar is read from: no more than so many bytes, however little they were when compressed."""
+    """The stream of a tar, unpacked by gzip if needed; it ends with Failed after `most` unpacked bytes."""
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         packed = file.read(2) == b"\x1f\x8b"
@@ -49,7 +49,7 @@ class Bounded:
         self.packed, self.left = packed, most
 
     def read(self, count: int) -> bytes:
-        """Return the next bytes."""
+        """Return the next bytes; raise Failed for a broken gzip file, or above the limit."""
         try:
             block = bytes(self.stream.read(count))
         except OSError as error:
@@ -63,7 +63,7 @@ class Bounded:
 
 
 def limit_memory() -> None:
-    """Let this process take so much more memory and no more: the machine is used by others too."""
+    """Limit this process to `MEMORY_BYTES` more memory than it has now: the machine is shared."""
     with open("/proc/self/statm", "rb") as file:
         most = int(file.read().split()[0]) * resource.getpagesize() + MEMORY_BYTES
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -71,7 +71,7 @@ def limit_memory() -> None:
 
 
 def unpack(package: Package, expected: Dict[str, Tuple[int, str]]) -> None:
-    """Unpack the tar that came: the registered files, each with its checksum, and nothing else."""
+    """Unpack the copied tar; raise Failed unless it has exactly the registered files with their checksums."""
     remove_tree(package.new)
     os.makedirs(package.new)
     seen: Set[str] = set()
@@ -97,13 +97,13 @@ def unpack(package: Package, expected: Dict[str, Tuple[int, str]]) -> None:
 
 
 def open_tar(file: BinaryIO, most: int) -> tarfile.TarFile:
-    """Open a tar, compressed or not."""
+    """Open a tar, compressed or not, of which at most `most` unpacked bytes are read."""
     source: Any = Bounded(file, most)
     return tarfile.open(fileobj=source, mode="r|", errors="surrogateescape", tarinfo=BoundedHeader)
 
 
 def check_member(member: tarfile.TarInfo, path: str, seen: Set[str], expected: Dict[str, Tuple[int, str]]) -> None:
-    """Raise Failed for anything but a registered file that has not come yet."""
+    """Raise Failed unless a member is a registered file that was not in the tar before."""
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         raise Failed("unsafe", "the tar holds a link or device: %s" % path)
     if path in seen:
@@ -115,7 +115,7 @@ def check_member(member: tarfile.TarInfo, path: str, seen: Set[str], expected: D
 
 
 def write_member(package: Package, member: Any, size: int) -> Tuple[int, str]:
-    """Write a member beside what is verified; return its size and checksum."""
+    """Write a member into a file outside of the verified ones; return its size and sha256."""
     found, left = hashlib.sha256(), size
     with open(package.member, "wb") as file:
         while left > 0:
@@ -131,14 +131,14 @@ def write_member(package: Package, member: Any, size: int) -> Tuple[int, str]:
 
 
 def put_verified(package: Package, file: bytes, path: str) -> None:
-    """Move a file that was compared among the package's: only such files are there, even after a kill."""
+    """Move a verified file into the package's new directory, which has only such files, also after a kill."""
     target = os.path.join(package.new, encoded(path))
     os.makedirs(os.path.dirname(target), exist_ok=True)
     os.rename(file, target)
 
 
 def compare(path: str, found: Tuple[int, str], expected: Tuple[int, str]) -> None:
-    """Raise Failed where a file is not the registered one."""
+    """Raise Failed where size or sha256 of a file is not the registered one."""
     if found[0] != expected[0]:
         raise Failed("wrong", "%s has %d bytes, not %d" % (path, found[0], expected[0]))
     if found[1] != expected[1]:
@@ -146,7 +146,7 @@ def compare(path: str, found: Tuple[int, str], expected: Tuple[int, str]) -> Non
 
 
 def clean(path: str) -> str:
-    """Return a relative path without "." steps; raise Failed for one that leaves its directory."""
+    """Return a relative path without "." parts; raise Failed for one that leaves its directory."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or ".." in parts or "\0" in path:
         raise Failed("unsafe", "%r leaves the package's directory" % path)

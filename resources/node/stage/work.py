@@ -1,4 +1,4 @@
-"""The work on one package, here or where the mover puts it: bring it, verify all of it, put it in place."""
+"""Stage one package, in this process or by the mover's command: copy it, verify all of it, put it in place."""
 
 import json
 import os
@@ -20,7 +20,7 @@ RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def work(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> None:
-    """Bring a package, here or where the mover puts it, or leave why not."""
+    """Stage a package, in this process or by the mover's command; record a failure."""
     try:
         if request.get("mover"):
             move(package, item, request)
@@ -38,12 +38,12 @@ def work(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> Non
 
 
 def place(error: OSError, package: Package) -> str:
-    """Return the path that an error names."""
+    """Return the path in an error, or the package's work directory."""
     return os.fsdecode(error.filename or package.work)
 
 
 def move(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> None:
-    """Let the mover's command run this program for one package, where the data is."""
+    """Run this program for one package by the mover's command, e.g. `srun` on a node that reaches the data."""
     words, stdin = own_command(["stage", os.fsdecode(package.root), "work"])
     command = [str(word) for word in request["mover"]] + words
     stdin += json.dumps({"item": item, "request": dict(request, mover=None, packages=[])}).encode("utf-8")
@@ -59,12 +59,12 @@ def move(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> Non
         raise Failed("broken", "cannot start %s: %s" % (command[0], error.strerror)) from error
     stderr = process.communicate(stdin)[1].decode("utf-8", "replace").strip()
     if process.returncode:
-        said = " / ".join(re.sub(r"\?\S*", "?…", stderr).splitlines()[-3:])[-300:]
-        raise Failed("broken", "%s: exit code %d: %s" % (" ".join(command[:3]), process.returncode, said))
+        lines = " / ".join(re.sub(r"\?\S*", "?…", stderr).splitlines()[-3:])[-300:]
+        raise Failed("broken", "%s: exit code %d: %s" % (" ".join(command[:3]), process.returncode, lines))
 
 
 def bring(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> None:
-    """Bring a package, verify all of it, and put it in place."""
+    """Copy a package from its source, verify all of it, and put it in place; raise Failed or OSError."""
     source, limit = item["source"], request.get("mb_per_second")
     transfer = Transfer(package, item["job"], limit * 1e6 if limit else None)
     expected = {}
@@ -82,7 +82,7 @@ def bring(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> No
         fetch_files(package, source, expected, transfer, patience)
     total = sum(size for size, _ in expected.values())
     done = {"job": item["job"], "bytes": total, "transferred": transfer.note["transferred"]}
-    remove_tree(package.final)  # one of which nothing is noted
+    remove_tree(package.final)  # a directory without a record, which no process has verified
     write_json(package.done, done)
     os.rename(package.new, package.final)
     sync_directory(package.root)
@@ -96,7 +96,7 @@ def fetch_files(
     transfer: Transfer,
     patience: Patience,
 ) -> None:
-    """Bring a package that lies unpacked; files that are in place already have been verified."""
+    """Copy a package that is archived as single files; those that are in place already have been verified."""
     for (path, size, sha256), address in zip(source["files"], source["from"]):  # noqa: B905 - Python 3.6
         target = os.path.join(package.new, encoded(clean(path)))
         if os.path.isfile(target):

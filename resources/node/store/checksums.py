@@ -1,4 +1,4 @@
-"""Checksums of files; one too large for a single call is read by a process of its own, which notes how far it is."""
+"""Checksums of files; a file too large for one call is read by a detached process, which writes its progress."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ from resources.node.processes import start_alone
 from resources.node.store import limits
 from resources.node.store.inside import open_inside
 
-NOTE_EVERY_SECONDS = 2.0  # how far the reading of a large file is
-FORGOTTEN_AFTER_SECONDS = 120.0  # a large file is read for as long as it is asked for
+NOTE_EVERY_SECONDS = 2.0  # how often the progress on a large file is written
+FORGOTTEN_AFTER_SECONDS = 120.0  # reading of a large file stops if it was not asked for so long
 
 
 def answer_checksum(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Answer with size and checksum of each of these files; the last ones are left out when time is over."""
+    """Answer with size and checksum of these files; those for which there was no time are left out at the end."""
     files, end = [], time.monotonic() + limits.LONGEST_LOOK_SECONDS
     for root, path, size in request["files"]:
         try:
@@ -29,7 +29,7 @@ def answer_checksum(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def checksum(root: bytes, path: str, size: int, request: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    """Return what a file is, None for no regular file; one of another size than expected is not read."""
+    """Return size and sha256 of a file, None if it is not a regular file; read it only if it has the expected size."""
     handle = open_inside(root, path)
     if handle is None:
         return None
@@ -43,9 +43,9 @@ def checksum(root: bytes, path: str, size: int, request: Dict[str, Any]) -> Opti
 
 
 def progress_of(root: bytes, path: str, request: Dict[str, Any]) -> Dict[str, Any]:
-    """Return how far the process is that reads a large file, longer than one call may take; start it if there is none.
+    """Return the progress of the process that reads a large file; start that process if there is none.
 
-    The notes are the asker's own, so that no other asker takes an old checksum for a new one.
+    Each asker has its own notes, so that none takes an old checksum that another asked for.
     """
     name = hashlib.sha256(b"%s/%s" % (root, os.fsencode(path))).hexdigest() + "." + request["asker"]
     note = os.path.join(os.fsencode(request["notes"]), os.fsencode(name))
@@ -69,7 +69,7 @@ def progress_of(root: bytes, path: str, request: Dict[str, Any]) -> Dict[str, An
 
 
 def answer_hash(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Read a large file to its end and leave its checksum in a note, unless it is no longer asked for."""
+    """Read a large file and write its checksum into a note, unless the file is no longer asked for."""
     note = os.fsencode(request["note"])
     try:
         handle = open_inside(os.fsencode(request["root"]), request["path"])
@@ -85,7 +85,7 @@ def answer_hash(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def sha256_for(note: bytes, handle: int) -> Optional[str]:
-    """Return the sha256 of an open file, noting how far it is; None where it is no longer asked for."""
+    """Return the sha256 of an open file, writing the progress into a note; None if it is no longer asked for."""
     digest, read, noted = hashlib.sha256(), 0, time.monotonic()
     with os.fdopen(handle, "rb", 0) as file:
         for block in blocks(file):

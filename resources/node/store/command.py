@@ -1,6 +1,6 @@
 """Lay out, claim, look at, read and verify attempts: node.pyz store < request.json > answer.json.
 
-One call answers for a whole batch: what it costs does not grow with the distance.
+One call is for a whole batch, so that the number of calls over a network does not grow with the batch.
 """
 
 import importlib
@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, Dict, List
 
-# Each call over SSH starts Python anew: a request imports its own module alone, which saves a quarter of the time.
+# Each call over SSH starts Python: importing only the module of the request saves a quarter of the time.
 _MODULES = {
     "checksum": "checksums",
     "claim": "layout",
@@ -29,13 +29,13 @@ _MODULES = {
 
 
 def answer(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Do what is asked; raise KeyError for what is no request."""
+    """Do what the request says and return the answer; raise KeyError for an unknown request."""
     module = importlib.import_module("resources.node.store." + _MODULES[request["do"]])
     return dict(getattr(module, "answer_" + request["do"])(request))
 
 
 def main(arguments: List[str]) -> int:
-    """Answer the one request that is an argument or comes on stdin."""
+    """Answer one request, from an argument or stdin; return the exit status."""
     os.umask(0o022)
     request = json.loads(arguments[0] if arguments else sys.stdin.buffer.read().decode("utf-8"))
     sys.stdout.buffer.write(json.dumps(answer(request)).encode("ascii") + b"\n")

@@ -1,4 +1,4 @@
-"""Files as they are: read in part, installed, looked for; and the room that is left for more."""
+"""Reading parts of files, installing files, and the free space of a file system."""
 
 import base64
 import contextlib
@@ -11,7 +11,7 @@ from resources.node.store.inside import read_inside
 
 
 def answer_install(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Write files that are not there yet; a file's name depends on its content."""
+    """Write files that do not exist yet; existing ones are correct, as their names depend on their content."""
     installed = []
     for path, content in request["files"]:
         if not os.path.exists(os.fsencode(path)):
@@ -22,12 +22,12 @@ def answer_install(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def answer_missing(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Answer which of these paths do not lead anywhere."""
+    """Answer which of these paths do not exist."""
     return {"missing": [path for path in request["paths"] if not os.path.exists(os.fsencode(path))]}
 
 
 def answer_read(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Answer with the size and a part of each of these files; the last ones are left out where the answer is full."""
+    """Answer with the size and a part of these files; those that do not fit into an answer are left out at the end."""
     files, room = [], limits.LARGEST_ANSWER_BYTES
     for root, path, limit, from_end in request["files"]:
         found = None
@@ -41,7 +41,7 @@ def answer_read(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def answer_disk(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Answer how large the file system of a directory is, and how much of it is free for us."""
+    """Answer with the size of a directory's file system, and the bytes that this user may still write."""
     path = os.fsencode(request["path"])
     while not os.path.isdir(path):
         path = os.path.dirname(path)

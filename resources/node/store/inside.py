@@ -1,4 +1,4 @@
-"""Files below a root that nothing leads out of: no ".." and no symbolic link."""
+"""Files below a root directory; a path with ".." or a symbolic link, which might lead out of it, is refused."""
 
 import contextlib
 import errno
@@ -8,24 +8,24 @@ from typing import List, Optional, Tuple
 
 NO_FILE_ERRORS = frozenset(
     (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM)
-)  # no such regular file; with any other error it may be read later
+)  # there is no such regular file; after any other error it may be readable later
 
 
 class Bad(Exception):
-    """Raised for what must not be used or believed; the message names the file."""
+    """Raised for files that must not be used; the message names the file."""
 
 
 def inside(root: bytes, name: str) -> bytes:
-    """Return a path below the attempt's directory."""
+    """Return a path below a root; raise Bad for one that leaves it."""
     if name.startswith("/") or ".." in name.split("/"):
         raise Bad("%s is not below %s" % (name, os.fsdecode(root)))
     return os.path.join(root, os.fsencode(name))
 
 
 def open_inside(root: bytes, relative: str) -> Optional[int]:
-    """Open a regular file, refusing a symbolic link at every step below the root; None where there is no such file.
+    """Open a regular file; None where there is none, or where any part of its path below the root is a symbolic link.
 
-    Raises OSError where that cannot be found out now.
+    Raises OSError where that is unknown now.
     """
     parts = [os.fsencode(part) for part in relative.split("/")]
     if any(part in (b"", b".", b"..") for part in parts):
@@ -48,7 +48,7 @@ def open_inside(root: bytes, relative: str) -> Optional[int]:
 
 
 def open_directory(root: bytes, parts: List[bytes]) -> int:
-    """Open a directory below a root, refusing a symbolic link at every step."""
+    """Open a directory below a root; raise OSError where any part of its path is a symbolic link."""
     directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     for part in parts:
         try:
@@ -60,7 +60,7 @@ def open_directory(root: bytes, parts: List[bytes]) -> int:
 
 
 def read_inside(root: bytes, relative: str, limit: int, from_end: bool = False) -> Optional[Tuple[int, bytes]]:
-    """Return a file's size and no more than so many bytes of it; None for no file that can be read."""
+    """Return a file's size and at most `limit` bytes of it, its first or last; None if it is not a regular file."""
     handle = open_inside(root, relative)
     if handle is None:
         return None
@@ -71,7 +71,7 @@ def read_inside(root: bytes, relative: str, limit: int, from_end: bool = False) 
 
 
 def read_whole(root: bytes, relative: str, limit: int) -> Optional[bytes]:
-    """Return a file's content, None for no file; raise Bad for a larger one."""
+    """Return a file's content, None if it is not a regular file; raise Bad if it is larger than `limit` bytes."""
     found = read_inside(root, relative, limit + 1)
     if found is not None and len(found[1]) > limit:
         raise Bad("%s/%s: more than %d bytes" % (os.fsdecode(root), relative, limit))
@@ -79,8 +79,8 @@ def read_whole(root: bytes, relative: str, limit: int) -> Optional[bytes]:
 
 
 def is_none_there(root: bytes, above: List[bytes], error: OSError) -> bool:
-    """Say whether directories could not be opened because there are none; with any other error that is unknown."""
-    if error.errno == errno.ENOTDIR:  # which a symbolic link is, too
+    """Say whether the error shows that these directories do not exist; after any other error that is unknown."""
+    if error.errno == errno.ENOTDIR:  # also for a symbolic link
         with contextlib.suppress(FileNotFoundError):
             for depth in range(len(above) + 1):
                 mode = os.lstat(os.path.join(root, *above[:depth])).st_mode

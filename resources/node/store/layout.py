@@ -1,4 +1,4 @@
-"""An attempt's directory before its wrapper starts: it is laid out, or claimed so that no wrapper runs it."""
+"""An attempt's directory before its wrapper starts: lay it out, or claim it so that no wrapper runs the attempt."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from resources.node.store.inside import NO_FILE_ERRORS, Bad, inside
 
 
 def lay_out(item: Dict[str, Any]) -> None:
-    """Lay out one attempt; again is harmless, and a claimed attempt is left as it is."""
+    """Lay out one attempt; safe to repeat. A claimed attempt is left as it is. Raises Bad for a problem."""
     root = os.fsencode(item["directory"])
     for path, message in item["needs"]:
         if not os.path.isdir(os.fsencode(path)):
@@ -26,12 +26,12 @@ def lay_out(item: Dict[str, Any]) -> None:
         make_directory(inside(root, name))
     for name, target in item["links"]:
         link(inside(root, name), os.fsencode(target))
-    for name, text in item["files"]:  # job.json comes last
+    for name, text in item["files"]:  # job.json is the last: once it exists, the directory is complete
         write_whole(inside(root, name), text.encode("utf-8"))
 
 
 def job_of(root: bytes) -> Dict[str, str]:
-    """Return what an attempt's job.json says of it; raise Bad where it is none."""
+    """Return submission key and output directory from an attempt's job.json; raise Bad where it is invalid."""
     path = os.path.join(root, b"job.json")
     try:
         with open(path, "rb") as file:
@@ -44,7 +44,7 @@ def job_of(root: bytes) -> Dict[str, str]:
 
 
 def link(path: bytes, target: bytes) -> None:
-    """Make a symbolic link, or turn one to its new target, by rename."""
+    """Make a symbolic link, or change its target by rename."""
     make_directory(os.path.dirname(path))
     with contextlib.suppress(FileExistsError):
         os.symlink(target, path)
@@ -67,12 +67,12 @@ def answer_lay_out(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def answer_claim(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Claim attempts in their wrappers' place, so that jobs that turn up later run nothing; answer which were free."""
+    """Claim attempts in place of their wrappers, so that later jobs run nothing; answer which were not claimed."""
     claimed = []
     for directory in request["directories"]:
         claim = os.path.join(os.fsencode(directory), b"claim")
-        with contextlib.suppress(OSError):  # where it cannot be made, it is not ours
+        with contextlib.suppress(OSError):  # if it cannot be made, it is another's claim
             os.makedirs(claim)
             claimed.append(directory)
-            os.utime(claim, (0, 0))  # no sign of life
+            os.utime(claim, (0, 0))  # or its age would be taken for a wrapper's sign of life
     return {"claimed": claimed}

@@ -1,5 +1,5 @@
-"""How much one answer may hold, and how long it may take to find it."""
+"""Limits on the size of one answer, and on the time to find it."""
 
 LONGEST_LOOK_SECONDS = 20.0
-LONGEST_LOOK_AT_ONE_SECONDS = 5.0  # one attempt's many files must not keep the others waiting
+LONGEST_LOOK_AT_ONE_SECONDS = 5.0  # so that one attempt with many files does not delay the others
 LARGEST_ANSWER_BYTES = 32 << 20

@@ -1,4 +1,4 @@
-"""What attempts have left so far; of one that completed, its outputs are compared and its numbers read."""
+"""What attempts have left so far: claim, heartbeat and result; outputs of a completed one are verified."""
 
 import contextlib
 import hashlib
@@ -14,15 +14,15 @@ from resources.node.store.layout import job_of
 
 LARGEST_RESULT_BYTES = 16 << 20
 LARGEST_NUMBERS_BYTES = 1 << 20  # of one qa/*.json
-REHASH_LIMIT_BYTES = 64 << 20  # larger files keep the checksum that the node computed
+REHASH_LIMIT_BYTES = 64 << 20  # of larger files, the checksum that the node computed is not verified
 
 
 class OutOfTimeError(Exception):
-    """Raised where the rest of an attempt is for the next look."""
+    """Raised where the remaining outputs of an attempt are left to the next call."""
 
 
 def verify(root: bytes, output: Dict[str, Any]) -> None:
-    """Compare one output with what its attempt's result says of it."""
+    """Raise Bad unless an output file has the size and sha256 in its attempt's result."""
     path = "%s/%s" % (os.fsdecode(root), output["path"])
     handle = open_inside(root, output["path"])
     if handle is None:
@@ -39,9 +39,9 @@ def verify(root: bytes, output: Dict[str, Any]) -> None:
 
 
 def heartbeat_age(root: bytes) -> Optional[float]:
-    """Return the seconds since the attempt's wrapper last gave a sign of life, None where it never did.
+    """Return the seconds since the last sign of life of the attempt's wrapper, None if there was none.
 
-    The claim itself is the first one: a slow disk may let seconds pass before the wrapper writes anything into it.
+    The claim is the first sign: on a slow disk seconds may pass before the wrapper writes anything into it.
     """
     times = []
     for name in (b"", b"heartbeat", b"owner.json"):
@@ -51,9 +51,9 @@ def heartbeat_age(root: bytes) -> Optional[float]:
 
 
 def look(directory: str, end: float) -> Optional[Dict[str, Any]]:
-    """Return what an attempt has left so far; of one that completed, its outputs are compared and its numbers read.
+    """Return what an attempt has left so far; outputs of a completed one are verified, and its numbers read.
 
-    None where there was no time for all of its outputs: the next look goes on behind those that have been compared.
+    Returns None if there was no time for all outputs: the next call continues after those that were verified.
     """
     root = os.fsencode(directory)
     found: Any = {"result": None, "problem": None, "trouble": None, "output_directory": None, "numbers": {}}
@@ -71,7 +71,7 @@ def look(directory: str, end: float) -> Optional[Dict[str, Any]]:
 
 
 def is_there(path: bytes) -> bool:
-    """Say whether there is anything at a path; raise OSError where that cannot be found out now."""
+    """Say whether a path exists; raise OSError if that is unknown now."""
     try:
         os.lstat(path)
     except OSError as error:
@@ -82,7 +82,7 @@ def is_there(path: bytes) -> bool:
 
 
 def collect(root: bytes, found: Dict[str, Any], end: float) -> None:
-    """Add result.json, the output directory, and the numbers of qa/*.json."""
+    """Add result.json, the output directory, and the texts of qa/*.json to `found`; raise Bad or OutOfTimeError."""
     shown = os.fsdecode(root)
     content = read_whole(root, "result.json", LARGEST_RESULT_BYTES)
     if content is None:
@@ -94,7 +94,7 @@ def collect(root: bytes, found: Dict[str, Any], end: float) -> None:
         kinds = [(output["path"] + "", output["type"]) for output in outputs]
         verify_all(root, outputs, hashlib.sha256(content).hexdigest(), end)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return  # the reader of the result says what is wrong with it
+        return  # the caller that parses the result reports what is wrong with it
     found["output_directory"] = job_of(root)["output_directory"]
     for path, kind in kinds:
         if kind == "qa_metric" and path.endswith(".json"):
@@ -103,19 +103,19 @@ def collect(root: bytes, found: Dict[str, Any], end: float) -> None:
 
 
 def verify_all(root: bytes, outputs: List[Dict[str, Any]], result: str, end: float) -> None:
-    """Compare outputs until the time is over, one at least, and note how many of this result have been compared."""
+    """Verify outputs, at least one, until the time is over; then note how many were, and raise OutOfTimeError."""
     note = os.path.join(root, b"claim", b"compared.json")
     done = compared(note, result)
     for number, output in enumerate(outputs[done:], done + 1):
         verify(root, output)
         if number < len(outputs) and time.monotonic() > end:
-            with contextlib.suppress(OSError):  # where nothing can be noted, the rest is compared now
+            with contextlib.suppress(OSError):  # if the note cannot be written, all outputs are verified now
                 write_whole(note, json.dumps({"result": result, "compared": number}).encode("ascii"))
                 raise OutOfTimeError
 
 
 def compared(note: bytes, result: str) -> int:
-    """Return how many outputs of a result an earlier look has compared."""
+    """Return how many outputs of a result earlier calls have verified."""
     try:
         with open(note, "rb") as file:
             noted = json.loads(file.read().decode("ascii"))
@@ -125,13 +125,13 @@ def compared(note: bytes, result: str) -> int:
 
 
 def answer_look(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Look at attempts; those for which there is no time or room now are left out of the answer."""
+    """Answer with what attempts have left; those for which there is no time or room are left out."""
     found: Dict[str, Any] = {}
     room, end = limits.LARGEST_ANSWER_BYTES, time.monotonic() + limits.LONGEST_LOOK_SECONDS
     for directory in request["directories"]:
         seen = look(directory, min(end, time.monotonic() + limits.LONGEST_LOOK_AT_ONE_SECONDS))
         if seen is not None:
-            size = len(json.dumps(seen))  # as it will be sent: what is no ASCII takes up to six times its size
+            size = len(json.dumps(seen))  # as it will be sent: other characters than ASCII take up to six bytes for one
             if size > limits.LARGEST_ANSWER_BYTES:
                 problem = "%s: result.json and qa/*.json take %d bytes of an answer, which may have %d"
                 seen.update(result=None, numbers={}, problem=problem % (directory, size, limits.LARGEST_ANSWER_BYTES))
@@ -145,10 +145,10 @@ def answer_look(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def answer_marks(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Forget marks that have been seen to, and answer with the names of those that are there."""
+    """Remove the marks in `forget`, and answer with the names of those that remain."""
     marks = os.fsencode(request["directory"])
     for name in request["forget"]:
-        with contextlib.suppress(OSError):  # it is seen again
+        with contextlib.suppress(OSError):  # it is reported and removed again
             os.unlink(os.path.join(marks, os.fsencode(name)))
     try:
         names = os.listdir(marks)

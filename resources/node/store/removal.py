@@ -11,7 +11,7 @@ from resources.node.store.inside import inside, is_none_there, open_directory
 
 
 def answer_remove(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Remove directories below a root with all that is in them, following no link; answer which are gone."""
+    """Remove directories below a root with all their content, following no link; answer which are gone."""
     root, end = os.fsencode(request["root"]), time.monotonic() + limits.LONGEST_LOOK_SECONDS
     gone = []
     for name in request["names"]:
@@ -38,7 +38,7 @@ def answer_unlink(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def unlink(root: bytes, relative: str) -> None:
-    """Remove a file below a root, refusing a symbolic link at every step; one that is not there is removed already."""
+    """Remove a file below a root; do nothing if there is none. Raises where a part of its path is a symbolic link."""
     *above, name = [os.fsencode(part) for part in relative.split("/")]
     inside(root, relative)
     try:

@@ -1,4 +1,4 @@
-"""Which files there are below a root, and how large they are."""
+"""The files below a root directory, and their sizes."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from resources.node.store.inside import Bad, inside, is_none_there, open_directo
 
 
 def answer_sizes(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Answer with the size of each of these files, null for none, or why that is unknown; as far as time allows."""
+    """Answer with the sizes of the first of these files, as time allows: null for a missing one, or a message."""
     root, end = os.fsencode(request["root"]), time.monotonic() + limits.LONGEST_LOOK_SECONDS
     sizes: List[Any] = []
     for name in request["names"]:
@@ -26,7 +26,7 @@ def answer_sizes(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def size_of(root: bytes, relative: str) -> Optional[int]:
-    """Return the size of a regular file below a root, None where there is nothing; raise where that is unknown."""
+    """Return the size of a regular file below a root, None if it does not exist; raise where that is unknown."""
     *above, name = [os.fsencode(part) for part in relative.split("/")]
     inside(root, relative)
     try:
@@ -47,10 +47,10 @@ def size_of(root: bytes, relative: str) -> Optional[int]:
 
 
 def answer_tree(request: Dict[str, Any]) -> Dict[str, Any]:
-    """Answer with regular files below a root, in the order of a walk, and where to go on: null once all were seen.
+    """Answer with a page of regular files below a root, in the order of `walk`, and a cursor: null on the last page.
 
-    Each file has its path, size, and seconds since it or its name last changed. A walk goes on behind a file of a
-    directory, whatever came or went meanwhile; directories whose path matches `skip` are not gone into.
+    Each file has its path, size, and the seconds since its content or name last changed. The cursor is a directory and
+    a name in it; it stays valid whatever files appear or vanish. Directories that match `skip` are left out.
     """
     root, end, files = os.fsencode(request["root"]), time.monotonic() + limits.LONGEST_LOOK_SECONDS, []
     after = [os.fsencode(part) for part in request["after"]]
@@ -66,8 +66,8 @@ def answer_tree(request: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def walk(root: bytes, after: bytes, last: bytes, skip: Any) -> Iterator[Tuple[bytes, bytes]]:
-    """Yield each directory and the name of a file in it, "" for the directory itself, behind those named last."""
-    left, parts = [], after.split(b"/") if after else []  # the directory to go into next is the last one
+    """Yield pairs of a directory and a name in it, "" for the directory itself, that follow (`after`, `last`)."""
+    left, parts = [], after.split(b"/") if after else []  # the last one of `left` is visited next
     for depth, part in enumerate(parts):
         above = b"/".join(parts[:depth])
         left += [os.path.join(above, name) for name in reversed(listed(root, above, skip)[1]) if name > part]
@@ -84,11 +84,11 @@ def walk(root: bytes, after: bytes, last: bytes, skip: Any) -> Iterator[Tuple[by
 
 
 def listed(root: bytes, directory: bytes, skip: Any) -> Tuple[List[bytes], List[bytes]]:
-    """Return the names in a directory in their order: of those that are none, links included, and of directories."""
+    """Return two sorted lists of the names in a directory: files and links, and directories that `skip` leaves."""
     try:
         with os.scandir(os.path.join(root, directory)) as found:
             entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
-    except OSError:  # it is gone, or not for us
+    except OSError:  # it is gone, or not readable
         return [], []
     inner = [name for name, is_directory in entries if is_directory]
     return (

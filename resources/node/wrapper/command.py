@@ -1,9 +1,9 @@
 """Run one attempt on a compute node: node.pyz wrapper ATTEMPT_DIRECTORY SUBMISSION_KEY.
 
-Reads job.json, claims the attempt, starts the program, waits, and writes result.json last. No result.json after the
-wrapper is gone means the attempt is lost, never done. Exit status: the program's own; 128 + signal if a signal ended
-it; 69 if it could not be started or collected; 0 if another wrapper holds the claim; 78 if job.json is not for this
-key. What counts is result.json alone.
+Reads job.json, claims the attempt, starts the program, waits, and writes result.json last. If the wrapper is gone and
+there is no result.json, the attempt is lost. Exit status: the program's own; 128 + signal if a signal ended it; 69 if
+it could not be started or collected; 0 if another wrapper holds the claim; 78 if job.json is not for this key. Only
+result.json decides how the attempt ended.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from resources.node.wrapper.signals import Signals
 
 EX_IOERR, EX_CONFIG = 74, 78  # sysexits.h
 
-NOT_VISIBLE_SECONDS = 20.0  # a network file system may show a node late what was written elsewhere
+NOT_VISIBLE_SECONDS = 20.0  # on a network file system, a file written elsewhere may appear late
 
 
 def main(arguments: List[str]) -> int:
-    """Run the attempt in the directory, if it is this key's and no other process has claimed it."""
+    """Run the attempt in the directory, if it has this key and no other process has claimed it; return exit status."""
     if len(arguments) != 2:
         sys.stderr.write("usage: node.pyz wrapper ATTEMPT_DIRECTORY SUBMISSION_KEY\n")
         return EX_CONFIG
@@ -76,7 +76,7 @@ def run_attempt(directory: bytes, job: Dict[str, Any], signals: Signals, job_id:
 
 
 def mark_ended(job: Dict[str, Any]) -> None:
-    """Leave a hint that the result is there, where one look finds all that have ended; the result is the truth."""
+    """Leave a mark that the attempt has ended, in one directory for all attempts; it saves reading every result."""
     if job.get("ended_directory") is None:
         return
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Why a program failed, from its exit code, its last words, and what the kernel says of memory."""
+"""Why a program failed: from its exit code, its last line on stderr, and what the kernel says of memory."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 from resources.node.wrapper.outputs import READ_NO_LINK
 
 APPTAINER_FAILED = 255  # apptainer's own exit code for a missing image, bind source or command
-APPTAINER_WORDS = (  # what apptainer 1.4 calls a thing that is missing or broken
+APPTAINER_WORDS = (  # what is missing or broken, and how apptainer 1.4 says so
     ("image", "could not open image|while mounting image"),
     ("bind source", "mount source .* doesn't exist"),
     ("command", "executable file not found|^(stat|exec) .*: no such file|^permission denied$|^is a directory$"),
@@ -15,7 +15,7 @@ APPTAINER_WORDS = (  # what apptainer 1.4 calls a thing that is missing or broke
 
 
 def last_words(directory: bytes) -> str:
-    """Return the last line of standard error that is not empty, without what would steer a terminal."""
+    """Return the last line on standard error that is not empty, without control sequences; at most 500 characters."""
     try:
         with open(os.open(os.path.join(directory, b"logs", b"stderr.log"), READ_NO_LINK), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
@@ -27,7 +27,7 @@ def last_words(directory: bytes) -> str:
 
 
 def launch_failure(words: str) -> Optional[str]:
-    """Return why apptainer could not start the program, None if these last words are not apptainer's."""
+    """Return why apptainer could not start the program, None if the line is not an error of apptainer."""
     if not words.startswith("FATAL:   "):
         return None
     fatal = words[len("FATAL:   ") :]
@@ -36,7 +36,7 @@ def launch_failure(words: str) -> Optional[str]:
 
 
 def explain(report: Dict[str, Any], shortage: Optional[str], words: str, contained: bool) -> None:
-    """Note why a program failed that was not stopped."""
+    """Add to the report why a program failed that was not stopped by the wrapper."""
     code = report["exit_code"]
     fatal = launch_failure(words) if contained and code == APPTAINER_FAILED else None
     if fatal:

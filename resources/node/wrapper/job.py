@@ -1,4 +1,4 @@
-"""What an attempt's job.json says, and the claim that lets one process alone run it."""
+"""Reading an attempt's job.json, and the claim, which only one process can take and which lets it run the attempt."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from resources.node.files import sync_directory, write_json
 
 
 class Refused(Exception):
-    """Raised when there is nothing to run under this key; the attempt's directory is left untouched."""
+    """Raised where job.json is missing, invalid or of another key; the attempt's directory is left untouched."""
 
 
 def wait_for_job(directory: bytes, seconds: float) -> None:
@@ -21,11 +21,11 @@ def wait_for_job(directory: bytes, seconds: float) -> None:
     while not os.path.lexists(os.path.join(directory, b"job.json")) and time.monotonic() < end:
         time.sleep(0.2)
         with contextlib.suppress(OSError):
-            os.listdir(directory)  # NFS asks the server anew about a directory that is opened
+            os.listdir(directory)  # opening a directory makes NFS ask the server again
 
 
 def read_job(directory: bytes, submission_key: str) -> Dict[str, Any]:
-    """Return job.json if it was written for this key."""
+    """Return the content of job.json; raise Refused unless it was written for this key."""
     path = os.path.join(directory, b"job.json")
     try:
         with open(path, encoding="utf-8") as file:
@@ -41,9 +41,10 @@ def read_job(directory: bytes, submission_key: str) -> Dict[str, Any]:
 
 
 def claim(directory: bytes, job_id: Optional[str]) -> bool:
-    """Return whether this process, and no other ever, may run the attempt.
+    """Claim the attempt; return True if this process may run it: True is returned to one process at most.
 
-    mkdir is atomic on NFS too; where a lost reply makes it look taken, the attempt runs nowhere, never twice.
+    mkdir is atomic, also on NFS. If its reply is lost there, the claim looks taken: the attempt then runs nowhere,
+    but never twice.
     """
     path = os.path.join(directory, b"claim")
     try:
@@ -58,7 +59,7 @@ def claim(directory: bytes, job_id: Optional[str]) -> bool:
 
 @contextlib.contextmanager
 def heartbeat(directory: bytes, job: Dict[str, Any]) -> Iterator[None]:
-    """Touch claim/heartbeat now and again and again; its thread ends with it, so that the program is forked by one."""
+    """Touch claim/heartbeat at once and then regularly; its thread has ended before the program is forked."""
     path, stop = os.path.join(directory, b"claim", b"heartbeat"), threading.Event()
 
     def beat() -> None:

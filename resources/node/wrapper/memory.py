@@ -1,4 +1,4 @@
-"""Whether the kernel has killed for want of memory, from what it says of the memory cgroup of this process."""
+"""Find out whether the kernel killed processes for lack of memory, from the memory cgroup of this process."""
 
 import os
 import re
@@ -9,14 +9,14 @@ NO_MEMORY_LIMIT = 1 << 62  # version 1 writes "none" as the largest number of wh
 
 
 class MemoryCgroup:
-    """What the kernel says of the memory cgroup that this process is in; nothing where it is not to be seen."""
+    """The memory cgroup of this process, if it can be seen, and its count of kills when this object was made."""
 
     def __init__(self) -> None:
         self.place = memory_cgroup(read_text("/proc/self/cgroup"), read_text("/proc/self/mountinfo"))
         self._killed_before = self._killed()
 
     def shortage(self) -> Optional[str]:
-        """Return what to say if the kernel has killed for want of memory since this object was made."""
+        """Return a message if the kernel has killed for lack of memory since this object was made, else None."""
         killed = self._killed()
         if self.place is None or killed is None or self._killed_before is None or killed <= self._killed_before:
             return None
@@ -38,9 +38,10 @@ class MemoryCgroup:
 
 
 def memory_cgroup(cgroups: str, mounts: str) -> Optional[Tuple[str, str, int]]:
-    """Return directory, root directory and version of the memory cgroup that two files of /proc/self name.
+    """Return directory, root directory and version of this process's memory cgroup, None if there is none.
 
-    `cgroups` is its cgroup (cgroups(7)), `mounts` its mountinfo (proc(5)); where both versions are mounted, 1 counts.
+    `cgroups` is the text of /proc/self/cgroup (cgroups(7)), `mounts` that of /proc/self/mountinfo (proc(5)). Where
+    both versions are mounted, version 1 has the memory controller.
     """
     paths: Dict[int, str] = {}
     for line in cgroups.splitlines():

@@ -1,4 +1,4 @@
-"""What an attempt has left in its output directory: path, type, size and sha256 of every file."""
+"""The files in an attempt's output directory: path, type, size and sha256 of each."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ READ_NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def walk(directory: bytes, relative: bytes) -> Iterator[Tuple[bytes, int]]:
-    """Yield path and mode of everything below that is not a directory, in order, following no link."""
+    """Yield path and mode of everything below a directory except directories, sorted; links are not followed."""
     for name in sorted(os.listdir(os.path.join(directory, relative))):
         path = os.path.join(relative, name)
         mode = os.lstat(os.path.join(directory, path)).st_mode
@@ -29,7 +29,7 @@ def walk(directory: bytes, relative: bytes) -> Iterator[Tuple[bytes, int]]:
 
 
 def link_warning(directory: bytes, path: bytes, report: Dict[str, Any]) -> None:
-    """Note a link; one that leads out of the attempt's directory makes the attempt fail."""
+    """Add a warning about a link to the report; a link that leads out of the attempt's directory fails the attempt."""
     shown, base = path.decode("utf-8", "replace"), os.path.realpath(directory)
     report["warnings"].append("symbolic link %s not followed" % shown)
     if not os.path.realpath(os.path.join(directory, path)).startswith(os.path.join(base, b"")):
@@ -38,7 +38,7 @@ def link_warning(directory: bytes, path: bytes, report: Dict[str, Any]) -> None:
 
 
 def collect(directory: bytes, output: bytes, report: Dict[str, Any]) -> None:
-    """Note every output file: path, type, size and sha256."""
+    """Add path, type, size and sha256 of every output file to the report."""
     root = os.path.join(directory, output)
     if os.path.realpath(root) != os.path.join(os.path.realpath(directory), output):
         link_warning(directory, output, report)
@@ -59,7 +59,7 @@ def collect(directory: bytes, output: bytes, report: Dict[str, Any]) -> None:
 
 
 def describe(directory: bytes, output: bytes, path: bytes, warnings: List[str]) -> Dict[str, Any]:
-    """Return the description of one output file."""
+    """Return the entry of one output file in the report."""
     first, slash, _ = path[len(output) + 1 :].decode("utf-8").partition("/")
     kind = DIRECTORY_TYPES.get(first) if slash else None
     if kind is None:

@@ -1,4 +1,4 @@
-"""The attempt's program: started, waited for, and ended at its time limit or when the job is cancelled."""
+"""Start the attempt's program, wait for it, and stop it at its time limit or when the job is cancelled."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from resources.node.wrapper.outputs import measured
 from resources.node.wrapper.signals import Guard, Signals
 
 SIGNALLED_TOGETHER_SECONDS = 2.0
-# Slurm wakes a job before it ends it, and apptainer 1.4 may report the first of these signals as its program's end.
+# Slurm sends SIGCONT before SIGTERM, and apptainer 1.4 may report the first as the signal that ended its program.
 SIGNALLED = (-signal.SIGTERM, 128 + signal.SIGTERM, 128 + signal.SIGCONT)
 
 
@@ -23,7 +23,7 @@ class LaunchFailed(Exception):
 
 
 def run_program(directory: bytes, job: Dict[str, Any], signals: Signals, report: Dict[str, Any]) -> None:
-    """Run the program and note in the report how it ended."""
+    """Run the program and add to the report how it ended; raise LaunchFailed if it could not be started."""
     with heartbeat(directory, job):
         verify_image(job)
     signals.wait(0)
@@ -36,7 +36,7 @@ def run_program(directory: bytes, job: Dict[str, Any], signals: Signals, report:
         with heartbeat(directory, job):
             stopped = wait_for(program, job, signals)
     finally:
-        kill_group(program.pid, signal.SIGKILL)  # what it left behind must not write while outputs are hashed
+        kill_group(program.pid, signal.SIGKILL)  # processes that remain must not write while outputs are hashed
         guard.dismiss()
     code, contained = program.returncode, job["runtime"] == "apptainer"
     if contained and code == 128 + signal.SIGKILL:
@@ -50,7 +50,7 @@ def run_program(directory: bytes, job: Dict[str, Any], signals: Signals, report:
 
 
 def verify_image(job: Dict[str, Any]) -> None:
-    """Check that the image is the one that was asked for."""
+    """Raise LaunchFailed unless the image has the sha256 in job.json."""
     if job["image_sha256"] is None:
         return
     try:
@@ -62,7 +62,7 @@ def verify_image(job: Dict[str, Any]) -> None:
 
 
 def start(directory: bytes, job: Dict[str, Any]) -> "subprocess.Popen[bytes]":
-    """Start the program in a session of its own."""
+    """Start the program in a session of its own; raise LaunchFailed if that fails."""
     for name in (b"tmp", b"logs"):
         os.makedirs(os.path.join(directory, name), exist_ok=True)
     command = [item.encode("utf-8") for item in job["command"]]
@@ -87,7 +87,7 @@ def start(directory: bytes, job: Dict[str, Any]) -> "subprocess.Popen[bytes]":
 
 
 def program_environment(directory: bytes, job: Dict[str, Any]) -> Dict[bytes, bytes]:
-    """Return the program's whole environment: PATH, LANG, HOME, TMPDIR and what was given."""
+    """Return the program's whole environment: PATH, LANG, HOME, TMPDIR and the variables in job.json."""
     tmp = os.path.join(directory, b"tmp")
     path = os.fsencode(os.environ.get("PATH", os.defpath))
     environment = {b"PATH": path, b"LANG": b"C.UTF-8", b"HOME": tmp, b"TMPDIR": tmp}
@@ -115,7 +115,10 @@ def wait_for(program: "subprocess.Popen[bytes]", job: Dict[str, Any], signals: S
 
 
 def stopped_together(signals: Signals) -> Optional[str]:
-    """Return "cancelled" if the SIGTERM that ended the program was for the whole job: ours may come a little later."""
+    """Return "cancelled" if the SIGTERM that ended the program was sent to the whole job.
+
+    The wrapper's own SIGTERM may come a little later: it is waited for.
+    """
     end = time.monotonic() + SIGNALLED_TOGETHER_SECONDS
     while not signals.asked_to_stop and time.monotonic() < end:
         signals.wait(max(0.0, end - time.monotonic()))

@@ -1,4 +1,4 @@
-"""result.json: what is reported of an attempt, and the wrapper's exit status that follows from it."""
+"""The content of result.json, and the wrapper's exit status, which follows from it."""
 
 import datetime as dt
 import resource
@@ -9,7 +9,7 @@ EX_UNAVAILABLE = 69  # sysexits.h
 
 
 def new_report(job: Dict[str, Any], job_id: Optional[str]) -> Dict[str, Any]:
-    """Return result.json as it stands before anything has happened."""
+    """Return the content of result.json before the program is started."""
     report: Dict[str, Any] = {name: job[name] for name in ("schema_version", "submission_key", "run_id", "attempt")}
     report.update(outcome="launch_failed", exit_code=None, signal=None, outputs=[], warnings=[], message="")
     report.update(host=socket.gethostname(), job_id=job_id, image_sha256=job.get("image_sha256"))
@@ -18,7 +18,7 @@ def new_report(job: Dict[str, Any], job_id: Optional[str]) -> Dict[str, Any]:
 
 
 def measure_use(report: Dict[str, Any], started_at: dt.datetime, wall_seconds: float) -> None:
-    """Note times and memory; the peak is that of the largest process, and at least this wrapper's own."""
+    """Add times and memory to the report; the peak is that of the largest process, and includes this wrapper."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     finished_at = started_at + dt.timedelta(seconds=wall_seconds)
     report.update(started_at=started_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
@@ -28,7 +28,7 @@ def measure_use(report: Dict[str, Any], started_at: dt.datetime, wall_seconds: f
 
 
 def exit_status(report: Dict[str, Any]) -> int:
-    """Return the program's own exit status where there is one, and never 0 for what is not completed."""
+    """Return the program's exit status if it has one; never 0 unless the attempt completed."""
     if report["signal"] is not None:
         return 128 + int(report["signal"])
     if report["outcome"] == "completed":

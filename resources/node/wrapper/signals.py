@@ -1,4 +1,4 @@
-"""Signals to the wrapper, and the life of the program's process group."""
+"""Signals to the wrapper, and a guard that ends the program's process group if the wrapper dies."""
 
 import os
 import select
@@ -9,7 +9,7 @@ from resources.node.children import kill_group
 
 
 class Signals:
-    """SIGTERM, SIGINT and SIGCHLD as bytes in a pipe: none is lost between a look and a wait."""
+    """SIGTERM, SIGINT and SIGCHLD as bytes in a pipe, so that none is lost between a check and the next wait."""
 
     def __init__(self) -> None:
         self.asked_to_stop = False
@@ -29,7 +29,7 @@ class Signals:
 
 
 class Guard:
-    """Kills the program's whole group when the wrapper dies; PR_SET_PDEATHSIG reaches its first process alone."""
+    """Kills the program's process group when the wrapper dies; PR_SET_PDEATHSIG would reach its first process only."""
 
     def __init__(self, group: int) -> None:
         reader, self._writer = os.pipe()
@@ -47,7 +47,7 @@ class Guard:
             os._exit(0)
 
     def dismiss(self) -> None:
-        """End the guard, which then kills nothing."""
+        """End the guard without killing anything."""
         os.write(self._writer, b"x")
         os.close(self._writer)
         os.waitpid(self._pid, 0)
