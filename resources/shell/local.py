@@ -26,7 +26,7 @@ from resources.shell.rules import (
 
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "SLURM_CONF")
 _MACHINE_IS_FULL = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
-_NO_SUCH_PROGRAM = 127  # as a POSIX shell says it (XCU 2.8.2), so that it is the same over SSH
+_NO_SUCH_PROGRAM = 127  # as in a POSIX shell (XCU 2.8.2), so that it is the same as over SSH
 _NOT_EXECUTABLE = 126
 
 
@@ -46,7 +46,7 @@ class LocalShell:
         return ""
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Completed:
-        """Run a command; when its time is over, all of its process group is killed."""
+        """Run a command; at its time limit its process group is killed, and ShellDoubtful raised; see `Shell.run`."""
         words = checked_command(command)
         deadline = time.monotonic() + timeout_seconds
         try:
@@ -73,7 +73,7 @@ class LocalShell:
     def read(self, path: Path, limit_bytes: int) -> bytes | None:
         """Return a regular file's content, None where there is no file; raise UnsafePath for a larger or other one."""
         try:
-            # Without O_NONBLOCK a pipe would be waited for.
+            # Without O_NONBLOCK, opening a pipe waits for a writer.
             handle = os.open(checked_path(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -114,7 +114,7 @@ class LocalShell:
 
 
 def _not_started(program: str, error: OSError) -> Completed:
-    """Return what a shell would have said; raise where it is the machine's fault."""
+    """Return what a shell would report for a program that cannot be started; raise ShellUnavailable otherwise."""
     if error.errno in _MACHINE_IS_FULL:
         raise ShellUnavailable(f"{program}: {error}") from error
     missing = isinstance(error, FileNotFoundError | NotADirectoryError)
@@ -122,7 +122,7 @@ def _not_started(program: str, error: OSError) -> Completed:
 
 
 def _exchange(process: subprocess.Popen[bytes], stdin: bytes, deadline: float, limit: int) -> tuple[bytes, bytes]:
-    """Feed and drain a process, all three streams at once; raise TimeoutError or OverflowError."""
+    """Write stdin of a process and read its outputs, all at once; raise TimeoutError or OverflowError."""
     assert process.stdin and process.stdout and process.stderr  # noqa: PT018 - all three are pipes
     outputs = {process.stdout: bytearray(), process.stderr: bytearray()}
     pending = memoryview(stdin)
@@ -146,7 +146,7 @@ def _exchange(process: subprocess.Popen[bytes], stdin: bytes, deadline: float, l
 
 
 def _feed(stream: IO[bytes], pending: memoryview) -> memoryview:
-    """Write what the program takes now and return the rest; close the stream at the end or without a reader."""
+    """Write as much as the program accepts now, return the rest; close the stream at the end or if it has no reader."""
     try:
         pending = pending[os.write(stream.fileno(), pending[:CHUNK_BYTES]) :] if pending else pending
     except BrokenPipeError:
@@ -192,7 +192,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _refuse(path: Path, error: OSError) -> NoReturn:
-    """Raise UnsafePath where the path itself is wrong, ShellUnavailable where the same may succeed later."""
+    """Raise UnsafePath where the path itself is wrong, ShellUnavailable where the same call may succeed later."""
     with contextlib.suppress(OSError):
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode):

@@ -6,7 +6,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Completed:
-    """How a command ended: its exit code (128 + signal where a signal ended it) and all that it wrote."""
+    """How a command ended: its exit code (128 + signal if a signal ended it) and its whole output."""
 
     exit_code: int
     stdout: str
@@ -14,9 +14,9 @@ class Completed:
 
 
 class Shell(Protocol):
-    """Runs commands and moves small files on one machine: this one, or one that is reached over a network.
+    """Runs commands, and reads and writes small files, on one machine: this one, or one reached over a network.
 
-    ShellUnavailable says that surely nothing was done; ShellDoubtful that something may have been done, or half of it.
+    Calls raise ShellUnavailable if certainly nothing was done, ShellDoubtful if all or a part may have been done.
     """
 
     @property
@@ -24,9 +24,10 @@ class Shell(Protocol):
         """Return the machine's name, for messages; "" for this machine."""
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Completed:
-        """Run a command to its end, whatever its exit code; its words reach the program as they are.
+        """Run a command to its end and return its output and exit code; no shell interprets its words.
 
-        Raises ShellDoubtful when it does not end in time or the line breaks before its end is known.
+        Raises ShellDoubtful if it does not end in time, or the connection breaks before its end is known, and
+        UnsafePath for a command that cannot be passed on.
         """
 
     def read(self, path: Path, limit_bytes: int) -> bytes | None:
@@ -36,4 +37,4 @@ class Shell(Protocol):
         """Write a file, readable by all, that is either whole or absent (rename); directories are made as needed."""
 
     def close(self) -> None:
-        """Let go of the connection; the next call makes a new one."""
+        """Close the connection; the next call opens a new one."""

@@ -16,25 +16,25 @@ _TIMEOUT_SECONDS = 120.0
 
 @cache
 def program_name() -> str:
-    """Return the file name of the program that other machines run (`resources.node`), which is new for new content."""
+    """Return the file name of the remote program (`resources.node`); it has the checksum of the content."""
     return f"node-{hashlib.sha256(zipapp.content()).hexdigest()[:12]}.pyz"
 
 
 def program_path(base: Path) -> Path:
-    """Return where the program is installed below a workspace's base; those of other versions may be beside it."""
+    """Return where the program is installed below a workspace's base; other versions have other names there."""
     return base / PROGRAM_DIRECTORY / program_name()
 
 
 def program_command(python: str, program: Path, *words: str) -> list[str]:
-    """Return the command that runs a sub-command of an installed program."""
+    """Return the command that runs the sub-command in `words` of an installed program."""
     return [python, "-I", "-S", str(program), *words]
 
 
 class RemoteProgram:
-    """The program on the machine that a shell reaches, installed there under its checksum, below a workspace's base.
+    """The program on the machine that a shell reaches, installed there below a workspace's base.
 
-    Its sub-commands answer one JSON object with another. What they are asked must be safe to repeat: a connection that
-    breaks says nothing.
+    Its sub-commands answer a JSON object with another. Requests must be safe to repeat: if the connection breaks, it is
+    unknown whether they were carried out.
     """
 
     def __init__(self, shell: Shell, base: Path, python: str) -> None:
@@ -45,8 +45,8 @@ class RemoteProgram:
     def ask(self, words: Sequence[str], request: dict[str, Any]) -> dict[str, Any]:
         """Return a sub-command's answer; raise ShellUnavailable or ShellDoubtful where there is none.
 
-        The program is installed where it does not answer, and sent along where it cannot be: on a full disk it still
-        has to answer what makes room.
+        If the program does not answer, it is installed first. If that fails, it is sent along on stdin: on a full disk,
+        requests that free space must still work.
         """
         command, asked = program_command(self._python, self._path, *words), json.dumps(request).encode()
         done = self._run(command, asked)
@@ -60,8 +60,8 @@ class RemoteProgram:
                 done = self._run(command, asked)
         answer = _answer(done)
         if answer is None:
-            said = done.stderr.strip()[-300:] or f"{len(done.stdout)} characters that are no answer"
-            raise ShellDoubtful(f"{self._shell.host}: {' '.join(command)}: exit code {done.exit_code}: {said}")
+            detail = done.stderr.strip()[-300:] or f"{len(done.stdout)} characters that are no answer"
+            raise ShellDoubtful(f"{self._shell.host}: {' '.join(command)}: exit code {done.exit_code}: {detail}")
         return answer
 
     def _run(self, command: Sequence[str], stdin: bytes) -> Completed:
@@ -69,7 +69,7 @@ class RemoteProgram:
 
 
 def _answer(done: Completed) -> dict[str, Any] | None:
-    """Return what a program answered, None where it did not."""
+    """Return a program's answer, None if it failed or its output is not a JSON object."""
     with contextlib.suppress(ValueError):
         if done.exit_code == 0:
             return dict(json.loads(done.stdout))

@@ -20,14 +20,14 @@ _KINDS = {
 
 
 def checked_command(command: Sequence[str]) -> list[str]:
-    """Return a command's words; raise UnsafePath where there is none or one that no program could be given."""
+    """Return a command's words; raise UnsafePath for an empty command, or a word that cannot be an argument."""
     if not command or any("\0" in word for word in command):
         raise UnsafePath(f"{command!r}: not a command: it needs a program, and no NUL in any word")
     return list(command)
 
 
 def checked_path(path: Path) -> Path:
-    """Return an absolute path; raise UnsafePath for another, whose meaning would depend on who reads it."""
+    """Return the path; raise UnsafePath unless it is absolute: a relative one depends on the process that reads it."""
     if not path.is_absolute() or "\0" in str(path):
         raise UnsafePath(f"{path}: not an absolute path")
     return path

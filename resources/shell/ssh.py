@@ -20,8 +20,8 @@ from resources.shell.ssh_target import SshTarget
 __all__ = ["SshShell", "SshTarget"]
 
 _ANSWER_SECONDS = 2.0
-# A server tells of an ending by a signal in a message that paramiko does not read; a shell that waits for the program
-# makes an exit code of it. `env` so that no builtin of that shell takes the program's place.
+# A server reports an end by a signal in a message that paramiko ignores. A shell that waits for the program turns it
+# into an exit code. `env`, so that the shell does not run a builtin of the same name.
 _WAIT_FOR = ("sh", "-c", 'env -- "$@"; exit $?', "sh")
 
 
@@ -53,7 +53,7 @@ class SshShell:
         return self._connection.connections
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Completed:
-        """Run a command; after its time limit it is not waited for any longer, and may still run."""
+        """Run a command; see `Shell.run`. After the time limit it may still be running."""
         words = checked_command(command)
         line = os.fsencode(shlex.join([*_WAIT_FOR, *words]))
         deadline = time.monotonic() + timeout_seconds
@@ -63,7 +63,7 @@ class SshShell:
                 with watched(transport, deadline - time.monotonic()):
                     channel.exec_command(line)
                 stdout, stderr = self._exchange(channel, stdin, deadline)
-            # sshd may send the exit status before the last of the output: only both together are the end.
+            # sshd may send the exit status before the end of the output: the command has ended only with both.
             if channel.exit_status < 0 or not channel.eof_received:
                 raise ShellDoubtful(f"{self.host}: {doing}: the connection ended before the command was known to end")
             return completed(channel.exit_status, stdout, stderr)
@@ -81,11 +81,11 @@ class SshShell:
             files.write(path, content)
 
     def close(self) -> None:
-        """Let go of the connection; the next call makes a new one."""
+        """Close the connection; the next call opens a new one."""
         self._connection.close()
 
     def _exchange(self, channel: paramiko.Channel, stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
-        """Feed and drain a command, all three streams at once; return when all have ended and its status is known."""
+        """Write stdin of a command and read its outputs, all at once, until they end and its status is known."""
         stdout = _Drain(channel, channel.recv, self._output_limit_bytes)
         stderr = _Drain(channel, channel.recv_stderr, self._output_limit_bytes)
         for thread in (stdout, stderr, threading.Thread(target=_feed, args=(channel, stdin), daemon=True)):
@@ -107,7 +107,7 @@ class SshShell:
                 with watched(transport, limit + _ANSWER_SECONDS):
                     return transport.open_session(timeout=limit)
             except paramiko.ChannelException:
-                # sshd counts an abandoned command until it ends; a new connection has a count of its own.
+                # sshd counts an abandoned command as a session until it ends; a new connection starts at zero.
                 if self._busy == 1:
                     transport.close()
                 raise
@@ -127,7 +127,7 @@ class SshShell:
 
     @contextmanager
     def _session(self, seconds: float) -> Iterator[tuple[paramiko.Channel, paramiko.Transport]]:
-        """Give a new channel of the shared connection; when the block fails, see whether the machine still answers."""
+        """Give a new channel of the shared connection; if the block fails and the machine is silent, close that."""
         with self._turn(seconds):
             transport = self._connection.transport()
             channel = self._open(transport, seconds)
@@ -155,7 +155,7 @@ class SshShell:
 
 
 class _Drain(threading.Thread):
-    """Takes all of an output stream; above the limit it ends the conversation."""
+    """Reads a whole output stream into `content`; above the limit it closes the channel and sets `problem`."""
 
     def __init__(self, channel: paramiko.Channel, receive: Callable[[int], bytes], limit_bytes: int) -> None:
         super().__init__(daemon=True)
@@ -166,7 +166,7 @@ class _Drain(threading.Thread):
         self._limit_bytes = limit_bytes
 
     def run(self) -> None:
-        """Read until the end of the stream or of the connection, or until there is a problem."""
+        """Read until the stream or the connection ends, or the limit is exceeded."""
         try:
             while chunk := self._receive(CHUNK_BYTES):
                 self.content += chunk
@@ -174,12 +174,12 @@ class _Drain(threading.Thread):
                     self.problem = EOFError(f"it wrote more than {self._limit_bytes} bytes")
                     self._channel.close()
                     return
-        except BROKEN as error:  # paramiko acknowledges inside of recv: where that fails, what it had read is lost
+        except BROKEN as error:  # paramiko acknowledges data in recv; if that fails, the data is lost
             self.problem = self.problem or error
 
 
 def _feed(channel: paramiko.Channel, stdin: bytes) -> None:
-    """Give a program its input; one that has ended or closed the stream did not want it."""
+    """Write a program's stdin; it is no error if the program has ended or closed the stream before."""
     with contextlib.suppress(*BROKEN):
         channel.sendall(stdin)
         channel.shutdown_write()

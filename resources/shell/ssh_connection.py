@@ -16,14 +16,14 @@ from resources.shell.ssh_target import SshTarget, credentials, known_keys
 _LOG = "resources.shell.ssh.paramiko"
 _FIRST_WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 60.0
-_NO_ANSWER = "Authentication timeout."  # paramiko.auth_handler raises the same class where it is refused
-# What paramiko, a socket and an ended stream raise; an OSError may also be an answer of the SFTP server.
+_NO_ANSWER = "Authentication timeout."  # its class is raised by paramiko.auth_handler for a refusal, too
+# Raised by paramiko, by a socket, and at the end of a stream; an OSError may also be a reply of the SFTP server.
 BROKEN = (paramiko.SSHException, SFTPError, EOFError, OSError)
 
 
 @contextmanager
 def translated(host: str, doing: str, kind: type[TransientError]) -> Iterator[None]:
-    """Raise the project's error for everything that a connection can raise."""
+    """Translate everything that a connection raises into `kind`; `doing` says in the message what was tried."""
     try:
         yield
     except BROKEN as error:
@@ -32,7 +32,7 @@ def translated(host: str, doing: str, kind: type[TransientError]) -> Iterator[No
 
 @contextmanager
 def watched(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
-    """Close the connection when the block does not end in time: much of paramiko waits without a limit."""
+    """Close the connection if the block does not end in time: many calls of paramiko have no time limit."""
     watchdog = threading.Timer(max(0.0, seconds), transport.close)
     watchdog.daemon = True
     watchdog.start()
@@ -43,9 +43,9 @@ def watched(transport: paramiko.Transport, seconds: float) -> Iterator[None]:
 
 
 class BackOff:
-    """Keeps a machine that could not be reached from being asked again at once: 1 s, doubling up to 60 s, less jitter.
+    """The wait before a machine that could not be reached is tried again: 1 s, doubling up to 60 s, less jitter.
 
-    A machine that is not trusted waits longest: refused credentials lock accounts.
+    After HostNotTrusted it is 60 s at once: repeated refusals of credentials lock accounts.
     """
 
     def __init__(self, clock: Callable[[], float], jitter: Callable[[], float]) -> None:
@@ -56,13 +56,13 @@ class BackOff:
         self._error: ShellUnavailable | None = None
 
     def check(self) -> None:
-        """Raise the last error again while it is too early for another trial."""
+        """Raise the last error again while it is too early for another try."""
         left = self._closed_until - self._clock()
         if self._error is not None and left > 0:
             raise type(self._error)(f"{self._error}; not tried again for {left:.1f} s") from self._error
 
     def failed(self, error: ShellUnavailable) -> None:
-        """Wait longer than the last time."""
+        """Record a failure, and double the wait for the next."""
         wait = _LONGEST_WAIT_SECONDS if isinstance(error, HostNotTrusted) else self._next_wait_seconds
         self._next_wait_seconds = min(2 * wait, _LONGEST_WAIT_SECONDS)
         self._closed_until = self._clock() + wait * (1 - self._jitter() / 2)
@@ -74,7 +74,7 @@ class BackOff:
 
 
 class SshConnection:
-    """One connection, made when it is needed, over a jump host if there is one, and shared by all threads."""
+    """One connection, opened when it is needed, through a jump host if there is one, and shared by all threads."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class SshConnection:
         self._transport: paramiko.Transport | None = None
 
     def transport(self) -> paramiko.Transport:
-        """Return the live connection, reconnecting if need be; raise ShellUnavailable or HostNotTrusted."""
+        """Return the live connection, after connecting again if needed; raise ShellUnavailable or HostNotTrusted."""
         with self._lock:
             if self._transport is not None and self._transport.is_active():
                 return self._transport
@@ -129,7 +129,7 @@ class SshConnection:
             return transport
 
     def _new_transport(self) -> paramiko.Transport:
-        logging.getLogger(_LOG).setLevel(logging.CRITICAL)  # its errors come as exceptions; its log has tracebacks
+        logging.getLogger(_LOG).setLevel(logging.CRITICAL)  # it logs, with tracebacks, what it also raises
         seconds = self._target.connect_timeout_seconds
         transport = paramiko.Transport(self._socket(seconds))
         transport.set_log_channel(_LOG)
@@ -153,7 +153,7 @@ class SshConnection:
 
 
 def _prefer(transport: paramiko.Transport, trusted: Sequence[paramiko.PKey]) -> None:
-    """Ask first for host keys of the kinds that are known, as the machine may have several kinds."""
+    """Prefer host keys of the types that are trusted: the machine may have keys of several types."""
     kinds = {key.get_name() for key in trusted}
     options = transport.get_security_options()
     options.key_types = sorted(options.key_types, key=lambda kind: _key_name(kind) not in kinds)
@@ -193,10 +193,10 @@ def _refuse(target: SshTarget, reason: str) -> NoReturn:
 
 
 def is_alive(transport: paramiko.Transport, within_seconds: float) -> bool:
-    """Say whether the machine answers; where it does not, the connection is closed."""
+    """Say whether the machine answers within this time; if not, close the connection."""
     try:
         with watched(transport, within_seconds):
             transport.global_request("keepalive@openssh.com", wait=True)
-    except BROKEN:  # the thread that reads may not have noticed yet: it would be taken for alive
+    except BROKEN:  # paramiko's reading thread may not have noticed yet, and would report the connection as active
         transport.close()
     return transport.is_active()

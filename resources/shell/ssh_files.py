@@ -13,11 +13,11 @@ from resources.errors import ShellDoubtful, ShellUnavailable, UnsafePath
 from resources.shell.rules import READABLE_BY_ALL, checked_path, refuse_large, refuse_special
 from resources.shell.ssh_connection import translated
 
-_UNSUPPORTED = "unsupported"  # in what sftp-server answers to an unknown extension: "Operation unsupported"
+_UNSUPPORTED = "unsupported"  # part of sftp-server's reply to an unknown extension: "Operation unsupported"
 
 
 class SshFiles:
-    """The files of a machine, over a channel that speaks SFTP."""
+    """The files of a machine, over an SFTP channel."""
 
     def __init__(self, host: str, channel: paramiko.Channel) -> None:
         self._host = host
@@ -27,7 +27,7 @@ class SshFiles:
             self._sftp = paramiko.SFTPClient(channel)
 
     def read(self, path: Path, limit_bytes: int) -> bytes | None:
-        """Return a regular file's content, None where there is none."""
+        """Return a regular file's content, None where there is no file; see `Shell.read`."""
         name = os.fsencode(checked_path(path))
         with translated(self._host, f"reading {path}", ShellUnavailable), self._answers(path):
             mode = self._mode(name)
@@ -40,9 +40,7 @@ class SshFiles:
                 size = status.st_size or 0
                 refuse_large(path, size, limit_bytes)
                 content = file.read(size)
-        if (
-            len(content) != size
-        ):  # paramiko takes a broken connection for the file's end in one place (BufferedFile.read)
+        if len(content) != size:  # BufferedFile.read of paramiko takes a broken connection for the end of the file
             raise ShellUnavailable(f"{self._host}: reading {path}: {len(content)} of {size} bytes came")
         return content
 
@@ -65,7 +63,7 @@ class SshFiles:
                 raise
 
     def _store(self, name: bytes, content: bytes) -> None:
-        # Not pipelined: paramiko would not look at the answers to the last writes.
+        # Not pipelined, as paramiko would ignore the replies to the last writes.
         with self._sftp.open(name, "wbx", bufsize=0) as file:
             file.write(content)
             file.flush()
@@ -82,7 +80,7 @@ class SshFiles:
             self._sftp.stat(name)
         except FileNotFoundError:
             self._make_directories(directory.parent)
-            with contextlib.suppress(OSError):  # another process may be faster
+            with contextlib.suppress(OSError):  # another process may have made it meanwhile
                 self._sftp.mkdir(name)
         if not stat.S_ISDIR(self._sftp.stat(name).st_mode or 0):
             raise UnsafePath(f"{directory}: not a directory")
@@ -98,7 +96,10 @@ class SshFiles:
 
     @contextmanager
     def _answers(self, path: Path) -> Iterator[None]:
-        """Tell what the server refuses from what a broken connection raises: both are an OSError."""
+        """Translate replies of the server into UnsafePath or ShellUnavailable.
+
+        A broken connection raises OSError, too: it is raised again as it is.
+        """
         try:
             yield
         except PermissionError as error:

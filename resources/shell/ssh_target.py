@@ -16,7 +16,7 @@ _SSH_PORT = 22
 
 @dataclass(frozen=True)
 class SshTarget:
-    """An account on a machine: how it is reached, how it proves itself to us and we to it."""
+    """An account on a machine: its address, the host keys that we trust, and our credentials."""
 
     host: str
     user: str
@@ -26,10 +26,10 @@ class SshTarget:
     passphrase: SecretStr | None = None
     use_agent: bool = False
     jump: "SshTarget | None" = None
-    sessions: int = 4  # at once over the one connection; sshd's MaxSessions is 10 unless it is configured
+    sessions: int = 4  # at the same time over the one connection; MaxSessions of sshd is 10 by default
     connect_timeout_seconds: float = 10.0  # for each of: TCP, banner, key exchange, authentication, opening a channel
     keepalive_seconds: float = 15.0
-    idle_timeout_seconds: float = 30.0  # how long a transfer may stand still
+    idle_timeout_seconds: float = 30.0  # how long a transfer may pause
     transfer_timeout_seconds: float = 300.0
 
     @property
@@ -46,7 +46,7 @@ class SshTarget:
 def known_keys(target: SshTarget) -> list[paramiko.PKey]:
     """Return all keys that known_hosts has for the machine; raise HostNotTrusted where there is none.
 
-    Several of one kind are normal: a name may stand for a pool of login nodes.
+    Several keys of one type are normal: a name may belong to several login nodes.
     """
     try:
         lines = target.known_hosts.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -77,13 +77,13 @@ def credentials(target: SshTarget) -> Iterator[list[paramiko.PKey]]:
 
 
 def _entry(line: str) -> HostKeyEntry | None:
-    """Return what a line of known_hosts says; markers such as @revoked are not understood, hence never trusted."""
+    """Return the entry in a line of known_hosts, None for an invalid one or one with a marker such as @revoked."""
     line = line.strip()
     if not line or line.startswith("#"):
         return None
     try:
         return HostKeyEntry.from_line(line)
-    except (InvalidHostKey, paramiko.SSHException, ValueError):  # a line that is broken concerns no other one
+    except (InvalidHostKey, paramiko.SSHException, ValueError):  # an invalid line does not affect the others
         return None
 
 
@@ -96,7 +96,7 @@ def _names(entry: HostKeyEntry, name: str) -> bool:
 def _matches(pattern: str, name: str) -> bool:
     if pattern.startswith("|1|"):
         return HostKeys.hash_host(name, pattern) == pattern
-    return pattern == name or fnmatch.fnmatchcase(name, pattern)  # fnmatch alone reads [host]:port as a set of letters
+    return pattern == name or fnmatch.fnmatchcase(name, pattern)  # fnmatch reads [host]:port as a set of letters
 
 
 def _load_key(path: Path, passphrase: SecretStr | None) -> paramiko.PKey:
@@ -104,7 +104,7 @@ def _load_key(path: Path, passphrase: SecretStr | None) -> paramiko.PKey:
     try:
         return paramiko.PKey.from_path(path, secret)  # type: ignore[arg-type]  # cryptography wants bytes
     except (OSError, ValueError, TypeError, UnknownKeyType, paramiko.SSHException) as error:
-        # TypeError: encrypted and no passphrase, or the reverse. The cause is left out: it may quote what it was given.
+        # TypeError: encrypted without a passphrase, or the reverse. No cause is chained: it may quote the passphrase.
         reason = (
             error.strerror if isinstance(error, OSError) else f"wrong passphrase or format ({type(error).__name__})"
         )

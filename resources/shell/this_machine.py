@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def start_child_process(command: Sequence[str]) -> None:
-    """Start a program beside this process, which is to end when this one does."""
+    """Start a program as a child process and return; the program has to end by itself when this process does."""
     subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def free_port(wanted: int) -> int:
-    """Return the wanted port if nothing listens on it on loopback, else, and for 0, a free one."""
+    """Return the wanted port if it is free on the loopback interface; otherwise, and for 0, another free one."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
