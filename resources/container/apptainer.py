@@ -30,8 +30,9 @@ def apptainer_command(
     isolate_network: bool = True,
     apptainer: str = "apptainer",
 ) -> list[str]:
-    """Return the command line that runs a command (none: the image's own) in an image and nothing else of the host.
+    """Return the command line that runs a command in an image, which sees nothing of the host but the bind mounts.
 
+    An empty command runs the image's own. Raises UnsafePath for a path or variable that apptainer would misread.
     `--network none` needs root or a setuid installation; an unprivileged one (Apptainer 1.4, user namespaces)
     accepts it silently and keeps the host's network.
     """
@@ -55,9 +56,9 @@ def _bind_argument(bind: Bind) -> str:
 
 
 def _env_argument(name: str, value: str) -> str:
-    """Return NAME=VALUE as apptainer's option parser (pflag stringToString) reads it.
+    """Return NAME=VALUE, quoted for apptainer's option parser (pflag stringToString); raise UnsafePath.
 
-    One '=' is taken as it stands, but for '"' at its ends; more than one make it a line of CSV.
+    With one '=' the parser takes the text literally, except '"' at its ends. With more it reads a line of CSV.
     """
     if not name.isidentifier() or any(character in value for character in '"\n\r\0'):
         raise UnsafePath(f"cannot pass {name}={value!r}: needs a plain name, and a value without '\"' or line ends")

@@ -1,4 +1,4 @@
-"""The digest that identifies an image, as far as this machine can find out."""
+"""The sha256 that identifies an image, if this machine can find it out."""
 
 import hashlib
 from pathlib import Path
@@ -8,10 +8,10 @@ from resources.node.image.reference import Failed, parse, without_credentials
 
 
 def image_sha256(reference: str, given: str | None) -> str | None:
-    """Return the sha256 that an image is known by: of a file that is here, in the reference's own words, or as given.
+    """Return the sha256 that identifies an image: of its local file, from its reference, or as `given`.
 
-    None where it is unknown. Raises StagingFailed where two of them differ, for a file that cannot be read, and for an
-    invalid image reference.
+    Returns None where it is unknown. Raises StagingFailed where two of these differ, for a file that cannot be read,
+    and for an invalid image reference.
     """
     manifest = reference.rpartition("@sha256:")[2] if reference.startswith("docker:") and "@" in reference else None
     try:

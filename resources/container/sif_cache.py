@@ -22,9 +22,9 @@ class Filling:
 
 
 class SifCache:
-    """Images as SIF files in one directory of the machine that runs attempts, filled in when they are asked for.
+    """Images as SIF files in one directory of the machine that runs attempts, copied there on request.
 
-    `insecure_registries` are those host[:port] that are spoken to without TLS.
+    `insecure_registries` are host[:port] of registries that are read without TLS.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class SifCache:
         self._options = {"insecure_registries": list(insecure_registries), "time_limit_seconds": fill_seconds}
 
     def ask(self, reference: str, sha256: str) -> Ready | Filling:
-        """Return the place of an image, or that it is being copied into the cache now.
+        """Return an image in the cache; if it is missing, start copying it and return `Filling`.
 
-        Raises StagingFailed where the last filling failed, once: the next call tries again.
+        `sha256` identifies the image. Raises StagingFailed once if copying failed: the next call tries again.
         """
         answer = self._program.ask(self._words, {"reference": reference, "sha256": sha256, **self._options})
         if answer["state"] == "failed":
