@@ -16,7 +16,7 @@ class Shape:
     memory_gb: float
     time_limit_seconds: float | None
     gpus: int = 0
-    options: Mapping[str, str] = field(default_factory=dict)  # the back end's own: partition, constraint, etc.
+    options: Mapping[str, str] = field(default_factory=dict)  # options of this back end: partition, constraint, etc.
 
     def __hash__(self) -> int:
         return hash((self.cpus, self.memory_gb, self.time_limit_seconds, self.gpus, *sorted(self.options.items())))
@@ -24,16 +24,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """One attempt to be run by its wrapper; the key is the only name that survives a lost reply."""
+    """One attempt for its wrapper to run; if the reply is lost, only the submission key identifies its job."""
 
     submission_key: str
     attempt_directory: Path
-    index: int = 0  # its place in its batch; a batch that is sent again keeps its places
+    index: int = 0  # its index in the batch, the same if the batch is sent again
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Attempts that are sent in one go, under a key that was committed before."""
+    """Attempts that are sent together; the key was committed to ops-db before."""
 
     key: str
     shape: Shape
@@ -42,7 +42,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sent:
-    """Where to look for an attempt's job: its own key, its batch's and its place there, and the id if it is known."""
+    """The names of an attempt's job: its own key, its batch's key and its index there, and the job id if known."""
 
     submission_key: str
     batch_key: str = ""
@@ -51,7 +51,7 @@ class Sent:
 
 
 class JobState(Enum):
-    """What a back end says of a job that it has; UNKNOWN is a state that we have no word for."""
+    """The state of a job that a back end has; UNKNOWN is for every state without another name here."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -59,30 +59,30 @@ class JobState(Enum):
     UNKNOWN = "unknown"
 
 
-ALIVE = (JobState.QUEUED, JobState.RUNNING, JobState.UNKNOWN)  # what may run, or does
+ALIVE = (JobState.QUEUED, JobState.RUNNING, JobState.UNKNOWN)  # jobs that run or may still run
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a back end says that a job ended, for jobs that left no result of their own.
+    """How a job ended according to the back end; used if the attempt left no result that explains it.
 
-    A job that `lingers` will never run and stays in the queue until it is cancelled.
+    A job that `lingers` will never run, but stays in the queue until it is cancelled.
     """
 
     failure: FailureClass
     message: str
-    evidence: Mapping[str, str] = field(default_factory=dict)  # state, exit code, reason, node: in its own words
+    evidence: Mapping[str, str] = field(default_factory=dict)  # state, exit code, reason, node, in the back end's words
     lingers: bool = False
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that the back end has; one that has ended comes with its ending."""
+    """A job that the back end has; for an ended job, `ending` says how it ended if that is known."""
 
     submission_key: str
     job_id: str
     state: JobState
-    reason: str = ""  # why it waits, in the back end's own words
+    reason: str = ""  # why it waits, in the back end's words
     ending: Ending | None = None
 
 
@@ -93,56 +93,56 @@ class Node:
     python: str  # the interpreter of wrappers and of "{python}" in commands
     apptainer: str | None = None  # None where there is none
     job_id_variable: str | None = None  # the environment variable in which a wrapper finds its job's id
-    leaves_marks: bool = False  # wrappers that have ended leave a mark, so that nobody needs to ask the back end
+    leaves_marks: bool = False  # wrappers leave a mark when they end: it is noticed without asking the back end
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How patient the one who holds a cluster's lease is."""
+    """How long the holder of a cluster's lease waits before it acts."""
 
-    lease: timedelta = timedelta(seconds=30)
+    lease: timedelta = timedelta(seconds=30)  # how long the lease is valid
     resend_after: timedelta = timedelta(seconds=5)  # a job in doubt that the back end does not know is sent again
-    lost_after: timedelta = timedelta(seconds=10)  # a job that is nowhere and has no result is lost
-    observe_every: timedelta = timedelta(0)  # the back end is asked no more often
-    alive_within: timedelta = timedelta(0)  # a wrapper with a sign of life so young is alive, whatever the queue says
-    stuck_after: timedelta = timedelta(seconds=30)  # a run that nothing makes room for, and nothing moves, has failed
-    unread_after: timedelta = timedelta(hours=1)  # a result or outputs that the disk does not give are given up
+    lost_after: timedelta = timedelta(seconds=10)  # a job that the back end lacks, without a result, is lost
+    observe_every: timedelta = timedelta(0)  # least time between two questions to the back end
+    alive_within: timedelta = timedelta(0)  # a wrapper with so recent a heartbeat is alive, whatever the queue says
+    stuck_after: timedelta = timedelta(seconds=30)  # a run without room fails, if no room can be made for so long
+    unread_after: timedelta = timedelta(hours=1)  # an attempt whose files cannot be read for so long has failed
 
 
 class BackEnd(Protocol):
-    """Where attempts run. How a program ended is read from its result.json; from here only what left none."""
+    """What executes jobs. How a program ended is read from its result.json; a back end is asked if there is none."""
 
     @property
     def name(self) -> str:
-        """Return the name that configuration and provenance use."""
+        """Return the name in configuration and provenance."""
 
     @property
     def node(self) -> Node:
-        """Return what jobs find where they run."""
+        """Return what jobs find on the machine where they run."""
 
     @property
     def timing(self) -> Timing:
-        """Return how patient it asks to be treated, where nobody has set it otherwise."""
+        """Return the default times for this back end; settings may override them."""
 
     @property
     def largest_batch(self) -> int:
         """Return how many jobs one batch may have at most."""
 
     def capacity(self) -> int | None:
-        """Return how many more jobs it takes now, None for no limit; raise BackEndUnavailable when unknown."""
+        """Return how many more jobs it takes now, None for no limit; raise BackEndUnavailable if that is unknown."""
 
     def submit(self, batch: Batch) -> str | None:
         """Send a batch and return its job id, if it has one.
 
-        Raises SubmissionRefused or SubmissionPostponed if surely nothing was accepted, SubmissionDoubtful if it may
-        have been.
+        Raises SubmissionRefused or SubmissionPostponed if certainly no job was accepted, and SubmissionDoubtful if
+        jobs may have been.
         """
 
     def find(self, sent: Collection[Sent]) -> Mapping[str, Job]:
-        """Return, by submission key, the jobs there are; raise BackEndUnavailable when it cannot be told."""
+        """Return the jobs that it has, by submission key; raise BackEndUnavailable if that is unknown."""
 
     def endings(self, gone: Collection[Sent]) -> Mapping[str, Ending]:
-        """Return what is known of jobs that are no longer found; one that is missing here may have ended anyhow."""
+        """Return how jobs ended that `find` no longer returns, by submission key; any of them may be missing."""
 
     def cancel(self, jobs: Collection[Job]) -> None:
-        """Ask for jobs to end, and no others; calling again presses harder."""
+        """Ask for these jobs to end; a later call may use a stronger signal."""

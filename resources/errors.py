@@ -1,37 +1,37 @@
 class ResourceError(Exception):
-    """Root of the errors that the world outside causes, sorted by what to do next.
+    """Base class of errors that other machines and programs cause, sorted by what to do next.
 
     ResourceError
-    ├── TransientError                   nothing is broken for good: ask later
-    │   ├── ShellUnavailable       the machine cannot be reached: surely nothing was done
-    │   │   └── HostNotTrusted     its host key or our credentials are refused: an operator has to mend that
+    ├── TransientError             a later try may succeed
+    │   ├── ShellUnavailable       the machine cannot be reached: certainly nothing was done
+    │   │   └── HostNotTrusted     its host key or our credentials are refused: an operator has to correct that
     │   ├── ShellDoubtful          a command or transfer began and its end is not known
     │   ├── BackEndUnavailable     the queue could not be read
     │   ├── DiskNotThere           no product is found at a location: its disk may not be mounted
     │   ├── ReceiverUnavailable    a receiver of events does not answer (resources.openlineage)
     │   ├── ArchiveUnavailable     an archive does not answer (resources.archive.port)
-    │   ├── SubmissionPostponed    surely nothing was accepted, for a limit that will pass
-    │   │   └── SubmissionTooLarge fewer jobs at a time might have been
+    │   ├── SubmissionPostponed    certainly nothing was accepted, because of a temporary limit
+    │   │   └── SubmissionTooLarge fewer jobs at a time may be accepted
     │   ├── SubmissionDoubtful     jobs may or may not have been accepted: find them by key before sending anything
     │   └── LeaseLost              another process acts on the cluster now
     ├── ChangeRequest              the same request will fail again
-    │   ├── SubmissionRefused      surely nothing was accepted
+    │   ├── SubmissionRefused      certainly nothing was accepted
     │   └── UnsafePath             a name or path that must not be used
     ├── StagingFailed              an input is not where it should be: the attempt cannot begin
     │   ├── ArchiveRefused         an archive refuses our credentials (resources.archive.port)
     │   ├── NotInArchive           an archive lacks an object that is registered (resources.archive.port)
     │   └── WrongBytes             an archive returns other bytes than were written (resources.archive.port)
-    ├── ResultUnreadable           the attempt's result cannot be believed: the attempt has failed
-    └── OutputsUnusable            the attempt's files are not what its result says: the attempt has failed
+    ├── ResultUnreadable           the attempt's result is invalid: the attempt has failed
+    └── OutputsUnusable            the attempt's files differ from its result: the attempt has failed
     """
 
 
 class TransientError(ResourceError):
-    """Raise where the same request may succeed later; never where the answer is "no"."""
+    """Raise where the same request may succeed later; never where it was refused."""
 
 
 class ShellUnavailable(TransientError):
-    """Raise when a machine cannot be reached and nothing was done there for certain."""
+    """Raise when a machine cannot be reached, and certainly nothing was done there."""
 
 
 class HostNotTrusted(ShellUnavailable):
@@ -43,7 +43,7 @@ class ShellDoubtful(TransientError):
 
 
 class BackEndUnavailable(TransientError):
-    """Raise when a back end cannot say which jobs it has: no answer is not an empty answer."""
+    """Raise when a back end cannot say which jobs it has; this must not be taken for "none"."""
 
 
 class DiskNotThere(TransientError):
@@ -51,11 +51,11 @@ class DiskNotThere(TransientError):
 
 
 class SubmissionPostponed(TransientError):
-    """Raise when no job of the request was accepted for certain, and the same request may be accepted later."""
+    """Raise when certainly no job of the request was accepted, and the same request may be accepted later."""
 
 
 class SubmissionTooLarge(SubmissionPostponed):
-    """Raise when no job of the request was accepted for certain, and a request for fewer jobs may be."""
+    """Raise when certainly no job of the request was accepted, and a request for fewer jobs may be."""
 
 
 class SubmissionDoubtful(TransientError):
@@ -71,7 +71,7 @@ class ChangeRequest(ResourceError):
 
 
 class SubmissionRefused(ChangeRequest):
-    """Raise when no job of the request was accepted for certain; the message is the back end's own."""
+    """Raise when certainly no job of the request was accepted, nor will be; the message is the back end's."""
 
 
 class UnsafePath(ChangeRequest):

@@ -13,7 +13,7 @@ from resources.workspace.watermarks import Watermarks
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where runs of one processing location are executed, and what is needed to do that."""
+    """One processing location with all that is needed to execute its runs: database, back end, disk, images, stager."""
 
     ops_db: OpsDb
     backend: BackEnd
@@ -22,17 +22,17 @@ class Cluster:
     location_id: int
     clock: Clock
     timing: Timing = field(default_factory=Timing)
-    max_in_flight: int | None = None  # runs at the processing location, of all pipelines
-    stager: Stager | None = None  # brings raw data from archives; None where all of it lies on disks here
-    staging_keep: timedelta = timedelta(0)  # staged raw data that was not used for so long may go
+    max_in_flight: int | None = None  # limit on the runs in flight at the processing location, of all pipelines
+    stager: Stager | None = None  # stages raw data from archives; None if all of it is on disks of the location
+    staging_keep: timedelta = timedelta(0)  # staged raw data not used for so long may be let go
     watermarks: Watermarks = field(default_factory=Watermarks)
 
     @property
     def base(self) -> Path:
-        """Return the directory below which all attempts work."""
+        """Return the directory below which all attempts have their directories."""
         return self.store.base
 
     @property
     def name(self) -> str:
-        """Return the name of the cluster's lease: back end and data location."""
+        """Return the name of the cluster's lease: back end and id of the processing location."""
         return f"{self.backend.name}:{self.location_id}"

@@ -1,4 +1,4 @@
-"""A receiver of OpenLineage events, spoken to over HTTP."""
+"""Send OpenLineage events to a receiver over HTTP."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,30 +12,30 @@ from resources.errors import TransientError
 TIMEOUT_SECONDS = 5.0
 
 
-# 4xx by which a receiver refuses the sender or the time, not the event: a wrong key or address
-# yet, or too much at a time. Any other says that the event itself will never be taken.
+# 4xx that do not concern the event itself, such as a wrong key or address, or too many requests: it is sent again
+# later. After any other 4xx the event will never be accepted.
 _ASK_AGAIN = frozenset((401, 403, 404, 405, 407, 408, 421, 425, 429))
 
 
 class ReceiverUnavailable(TransientError):
-    """Raise where a receiver of events does not answer, or refuses them all; what was sent before has arrived."""
+    """Raise where a receiver of events does not answer, or refuses all; events sent before have arrived."""
 
 
 @dataclass(frozen=True)
 class OpenLineageReceiver:
-    """A receiver at a URL, below which it takes events at api/v1/lineage."""
+    """A receiver of events at a URL; they are posted to api/v1/lineage below it."""
 
     url: str
     api_key: str | None = field(default=None, repr=False)
 
     def send(self, events: Iterable[RunEvent]) -> list[str]:
-        """Send events in order; return which ones the receiver rejected for good, and why.
+        """Send events in order; return a message for each that the receiver rejected for good.
 
         Raises ReceiverUnavailable at the first that does not arrive.
         """
         token = TokenProvider({}) if self.api_key is None else ApiKeyTokenProvider({"apiKey": self.api_key})
-        # The sensor's next tick is the retry: trying again here would only hold that tick up.
-        base = self.url.rstrip("/") + "/"  # else its last part would be taken for a file's name and replaced
+        # No retries here: the sensor's next tick sends the rest.
+        base = self.url.rstrip("/") + "/"  # without "/" at the end, the last part of the path would be replaced
         config = HttpConfig(url=base, timeout=TIMEOUT_SECONDS, auth=token, retry={"total": 0})
         transport = HttpTransport(config)
         try:
@@ -47,7 +47,7 @@ class OpenLineageReceiver:
 
 
 def _emit(transport: HttpTransport, event: RunEvent) -> str | None:
-    """Send an event; return why it was rejected for good, None where it was taken."""
+    """Send an event; return why it was rejected for good, None if it was accepted."""
     try:
         transport.emit(event)
     except requests.HTTPError as error:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-# What the others need of SQLAlchemy: the type of what they hand on, and the errors that they have an answer to.
+# The names of SQLAlchemy that other modules may use: the type of a session, and the errors that they handle.
 __all__ = ["DataError", "OperationalError", "OpsDb", "SQLAlchemyError", "Session", "is_database_url"]
 
 _WRITES = "ccat_writes"
@@ -36,26 +36,27 @@ class OpsDb:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Give a session whose changes, if any, are forgotten."""
+        """Give a session whose changes, if any, are rolled back."""
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Give a session that commits when the block ends; on SQLite the only writer from its first statement on."""
+        """Give a session that commits when the block ends; on SQLite its first statement locks out other writers."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def request(self, *, judging: bool = False) -> Iterator[Session]:
-        """Give a session as `write` does, alone among all requesters and with one unchanging view of the database.
+        """Give a session as `write` does, but only to one requester at a time, with an unchanging view of the database.
 
-        Whoever looks for gaps and then creates runs must do both in here: in between nobody else can do the same.
-        Who is `judging` completed runs by other quality limits sees all there are: meanwhile none completes.
+        To evaluate gaps and create runs for them, use one such session for both: no other process can then create the
+        same runs. With `judging`, also no run can complete meanwhile: for judging all completed runs by new quality
+        limits.
         """
         with Session(self._requesting, expire_on_commit=False) as session, session.begin():
-            if not self.is_sqlite:  # where BEGIN IMMEDIATE has the same effect
-                # LOCK takes no snapshot, so that the view begins once the lock is held (PostgreSQL manual, 13.3.1).
+            if not self.is_sqlite:  # on SQLite, BEGIN IMMEDIATE has the same effect
+                # LOCK takes no snapshot: the view is of the time when the lock is held (PostgreSQL manual, 13.3.1).
                 tables = "reduction_step, quality_check" if judging else "reduction_step"
                 session.execute(sa.text(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE"))
             yield session
@@ -87,7 +88,7 @@ def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A deferred transaction that turns into a writer fails at once when another writer was faster; an immediate one
+    # A deferred transaction that begins to write fails at once if another one has written since; an immediate one
     # waits for its turn (https://sqlite.org/lang_transaction.html).
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
