@@ -49,7 +49,10 @@ class DiskArchive:
         return sha256_of(self.read(path))
 
     def put(self, source: Path, path: str) -> None:
-        """Copy a file in by way of a part beside it, which a later call goes on with; one call at a time has that."""
+        """Copy a file into a partial file beside its place, then rename that; a later call continues a partial file.
+
+        Only one call at a time writes it; the others wait.
+        """
         target = self._inside(path)
         part = target.with_name(f"{target.name}.part")
         wanted = sha256_of(blocks_of(source))
@@ -99,7 +102,7 @@ def _locked(part: Path) -> Iterator[None]:
 
 
 def _is_at(path: Path, handle: int) -> bool:
-    """Say whether an open file still has this name."""
+    """Say whether an open file is still the one at this path."""
     try:
         return os.path.samestat(path.stat(), os.fstat(handle))
     except FileNotFoundError:
@@ -107,7 +110,7 @@ def _is_at(path: Path, handle: int) -> bool:
 
 
 def _copy_on(source: Path, part: Path) -> None:
-    """Bring the part up to the source, keeping what it has of it."""
+    """Append to the partial file what it lacks of the source; write it from the beginning if it differs."""
     have = part.stat().st_size if part.is_file() else 0
     if have and sha256_of(blocks_of(part)) != sha256_of(blocks_of(source, 0, have)):
         have = 0
@@ -120,7 +123,7 @@ def _copy_on(source: Path, part: Path) -> None:
 
 
 def _sync_name(path: Path) -> None:
-    """Let a file's name outlast a power cut, as its bytes do: what is recorded as archived is there."""
+    """Make a file's name survive a power failure, as its content does: it is recorded as archived next."""
     handle = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(handle)

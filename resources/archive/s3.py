@@ -64,8 +64,8 @@ class Credentials:
 class S3Archive:
     """An archive in an object store that speaks S3.
 
-    By boto3: signatures, retries and paging of S3 are no small thing to write again, and it has no part on the cluster,
-    which reads signed addresses by the standard library alone.
+    It uses boto3 for signatures, retries and paging. The cluster does not need that: it reads signed addresses with
+    Python's standard library.
     """
 
     def __init__(self, bucket: Bucket, credentials: Credentials | None, part_bytes: int = PART_BYTES) -> None:
@@ -100,7 +100,7 @@ class S3Archive:
         return sha256_of(self.read(path))
 
     def put(self, source: Path, path: str) -> None:
-        """Copy a file in, part by part; a later call goes on with the upload that broke off."""
+        """Copy a file into the archive, part by part; a later call continues an interrupted upload."""
         wanted, size = sha256_of(blocks_of(source)), source.stat().st_size
         if self._has(path, size) and self.checksum(path) == wanted:
             return
@@ -113,7 +113,7 @@ class S3Archive:
             raise WrongBytes(f"{shown}: has sha256 {found} once written, not {wanted}: try again")
 
     def address(self, path: str) -> str:
-        """Return a signed web address; nothing is asked over the network."""
+        """Return a signed web address; it is computed without a request to the store."""
         place = {"Bucket": self._bucket.bucket, "Key": self._bucket.key(path)}
         with self._sorted(path):
             return self._client.generate_presigned_url("get_object", Params=place, ExpiresIn=ADDRESS_SECONDS)
@@ -132,7 +132,7 @@ class S3Archive:
         parts: list[CompletedPartTypeDef] = []
         for number, first_byte in enumerate(range(0, size, length), start=1):
             part = b"".join(blocks_of(source, first_byte, length))
-            etag = f'"{hashlib.md5(part, usedforsecurity=False).hexdigest()}"'  # what S3 calls a part that it has
+            etag = f'"{hashlib.md5(part, usedforsecurity=False).hexdigest()}"'  # the ETag that S3 gives to a part
             if there.get(number) != etag:
                 sent = client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=part)
                 etag = sent["ETag"]
@@ -140,7 +140,7 @@ class S3Archive:
         client.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
 
     def _open_upload(self, key: str) -> str | None:
-        """Return the upload of this key that broke off."""
+        """Return the id of an interrupted upload of this key, None if there is none."""
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket.bucket, Prefix=key)
         found = (upload for page in pages for upload in page.get("Uploads", []) if upload["Key"] == key)
         return next((upload["UploadId"] for upload in found), None)
@@ -158,7 +158,7 @@ class S3Archive:
         return boto3.client(
             "s3",
             endpoint_url=self._bucket.endpoint_url,
-            region_name="us-east-1",  # a store of one's own has no regions, and a signature needs one
+            region_name="us-east-1",  # other stores than AWS have no regions, but a signature needs one
             aws_access_key_id=self._credentials.access_key_id,
             aws_secret_access_key=self._credentials.secret_access_key,
             config=Config(

@@ -34,13 +34,13 @@ REMEDIES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Pace:
-    """How much is brought at a time: packages, MB per second of all together; and where the work is done."""
+    """Limits on staging: packages at a time, MB per second of all together, retries; and the mover that does it."""
 
     parallel: int = 4
     mb_per_second: float | None = None
-    mover: tuple[str, ...] = ()  # words before the worker's command, e.g. srun and its options
+    mover: tuple[str, ...] = ()  # put before the command that stages a package, e.g. srun and its options
     retry_seconds: tuple[float, ...] = RETRY_SECONDS  # waits for a server that does not answer
-    patience_seconds: float = 0.0  # how long it is waited for in all, where no other archive has the package
+    patience_seconds: float = 0.0  # how long such a server is tried in all, if no other archive has the package
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class StagingRequest:
 
 @dataclass(frozen=True)
 class Arrived:
-    """A package that is in place, whole and verified; `transferred` counts the bytes of broken lines too."""
+    """A package that is in place and verified; `transferred` includes bytes that were copied more than once."""
 
     transferred: int
 
@@ -73,7 +73,7 @@ class OnItsWay:
     transferred: int = 0
     total: int | None = None
     begun: bool = True
-    trouble: str | None = None  # why nothing comes just now
+    trouble: str | None = None  # why nothing is copied just now
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ Answer = Arrived | OnItsWay | NotBrought
 
 
 class Stager:
-    """Brings packages into one directory of the machine that runs a remote program."""
+    """Stages packages into one directory of the machine that runs a remote program."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Stager:
         self._logged: set[str] = set()  # directories whose trouble was logged
 
     def ask(self, requests: Sequence[StagingRequest]) -> dict[int, Answer]:
-        """Return by job how far packages are, and see to it that as many are brought as may be at a time."""
+        """Return the progress of packages by job, and start staging as many more as the limits allow."""
         found = self._ask([{"name": request.directory, "job": request.job_id} for request in requests])
         seen, answers = found["packages"], {}
         absent = [request for request in requests if seen[request.directory]["state"] == "absent"]
@@ -177,7 +177,7 @@ class Stager:
         return NotBrought(message, answer.transferred)
 
     def _log(self, request: StagingRequest, answer: Answer | None) -> None:
-        """Say once why a package does not come, though it is still waited for."""
+        """Log once why a package cannot be copied now, while it is still waited for."""
         if isinstance(answer, Arrived | NotBrought):
             self._logged.discard(request.directory)
         elif answer is not None and (trouble := answer.trouble) and request.directory not in self._logged:
@@ -195,6 +195,6 @@ class Stager:
 
 
 def staged_name(package: str, checksum: str) -> str:
-    """Return the name of a package's staged directory: what it holds never changes under one name."""
+    """Return the name of a package's staged directory, which contains the checksum: its content never changes."""
     name = path_component(package)
     return f"{name[:_LONGEST_NAME]}-{checksum[:STAGED_DIGITS]}"

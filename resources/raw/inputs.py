@@ -1,4 +1,4 @@
-"""Raw data that attempts read: its directory, or that it is being staged from an archive."""
+"""Raw data that attempts read: find its directory, or stage it from an archive."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -228,7 +228,7 @@ def _record(
 
 
 def _moved(jobs: dict[int, StagingJob], answers: dict[int, Answer]) -> dict[int, Progress]:
-    """Return the progress of packages that are further than their jobs say."""
+    """Return the progress of packages that differs from what their jobs have recorded."""
     return {
         number: Progress(answer.transferred, answer.total)
         for number, answer in answers.items()

@@ -12,7 +12,7 @@ from resources.errors import ShellDoubtful, StagingFailed
 from resources.location import Cluster
 
 _LOG = logging.getLogger(__name__)
-AT_ONCE = timedelta(0)  # however recently it was used
+AT_ONCE = timedelta(0)  # also copies that were used just now
 
 
 def let_go(cluster: Cluster, wanted_bytes: int | None = None, keep: timedelta | None = None) -> int:
@@ -63,7 +63,7 @@ def remove(cluster: Cluster, copies: Sequence[StagedCopy]) -> int:
 
 
 def _take_in(cluster: Cluster, stager: Stager) -> None:
-    """Record the outcome of staging jobs whose runs have ended since."""
+    """Record the outcome of staging jobs whose runs have ended meanwhile."""
     with cluster.ops_db.read() as session:
         jobs = staging.jobs_without_reader(session, cluster.location_id)
     answers = stager.look({job.id: staged_name(job.package, job.checksum) for job in jobs})
@@ -83,6 +83,6 @@ def _take_in(cluster: Cluster, stager: Stager) -> None:
 
 
 def enough(copies: Sequence[StagedCopy], wanted_bytes: int | None) -> list[StagedCopy]:
-    """Return the first copies that together have so many bytes; all copies where no number is given."""
+    """Return the first copies that together have at least so many bytes; all copies if no number is given."""
     before = accumulate((copy.size_bytes for copy in copies), initial=0)
     return [copy for copy, so_far in zip(copies, before, strict=False) if wanted_bytes is None or so_far < wanted_bytes]

@@ -149,7 +149,7 @@ class SpaceCheck:
         going = [one.path for one in found if self.repair and one.wrong in (Wrong.LEFT_OVER, Wrong.ORPHAN)]
         staged = {name for path in going if (name := staged_of(path)) is not None}
         gone, problems = unlink(self.cluster, [path for path in going if staged_of(path) is None])
-        # whole: who looks for a package takes its directory for all of it
+        # as a whole: a package's directory, if it exists, is taken to hold all of its files
         gone_staged = self.cluster.store.remove(self.cluster.base / STAGED_DIRECTORY, staged)
         for one in found:
             repaired = one.path in gone or staged_of(one.path) in gone_staged

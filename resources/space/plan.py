@@ -1,4 +1,4 @@
-"""What a purge would do now, and why no more: nothing is changed."""
+"""Plan ahead for a purge: what it would remove now, and why it would keep the rest."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from resources.space.purging import look_at_all, removable
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be removed for so much room: staged raw data first, then products."""
+    """What would be removed to free a number of bytes: staged raw data first, then products."""
 
     wanted_bytes: int
     staged_packages: int
@@ -21,12 +21,12 @@ class Plan:
 
     @property
     def size_bytes(self) -> int:
-        """Return how many bytes would be free then."""
+        """Return how many bytes that would free."""
         return self.staged_bytes + sum(step.size_bytes for step in self.steps)
 
 
 def plan(cluster: Cluster, wanted_bytes: int) -> Plan:
-    """Return what making so much room would remove."""
+    """Return what would be removed to free so many bytes."""
     with cluster.ops_db.read() as session:
         copies = unneeded_copies(session, cluster.location_id, cluster.clock(), AT_ONCE) if cluster.stager else []
     staged = enough(copies, wanted_bytes)
@@ -37,12 +37,12 @@ def plan(cluster: Cluster, wanted_bytes: int) -> Plan:
 
 
 def kept(cluster: Cluster) -> list[Held]:
-    """Return by cause what a purge would leave, and, without a cause, what all it could remove."""
+    """Return by cause what a purge would keep, and, with no cause, all that it could remove."""
     return by_cause(kept_by_step(cluster))
 
 
 def kept_by_step(cluster: Cluster) -> list[StepHeld]:
-    """Return the same of each step."""
+    """Return the same as `kept`, for each step."""
     with cluster.ops_db.request() as session:
         now = cluster.clock()
         look_at_all(session, now)

@@ -18,9 +18,9 @@ from resources.location import Cluster
 from resources.ops_db import Session
 from resources.workspace.store import Wanted
 
-_RUNS_A_CALL = 200  # whose files are removed and confirmed together
+_RUNS_A_CALL = 200  # runs whose files are removed and confirmed together
 _FILES_A_CALL = 5_000
-_LOOKED_AT = 50  # products, to see whether the disk is there
+_LOOKED_AT = 50  # products, to find out whether the disk is mounted
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Freed:
     problem: str | None = None
 
     def __add__(self, more: "Freed") -> "Freed":
-        """Return what two pieces of work have removed together."""
+        """Return the sum of two results."""
         sums = (self.freed_bytes + more.freed_bytes, self.freed_runs + more.freed_runs)
         number = more.purge_id if self.purge_id is None else self.purge_id
         return Freed(number, *sums, self.left_bytes + more.left_bytes, self.problem or more.problem)

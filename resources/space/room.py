@@ -1,4 +1,4 @@
-"""How much room a processing location has, and making some: staged raw data goes first, then products."""
+"""How much space of a processing location is used, and freeing some: first staged raw data, then products."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from resources.space.purging import Freed, purge
 
 @dataclass(frozen=True)
 class Usage:
-    """What is used of a location, in bytes; `is_limited` says that rows count, not the file system."""
+    """The used space of a location, in bytes; if `is_limited`, it is counted from rows, not from the file system."""
 
     used_bytes: int
     limit_bytes: int
@@ -20,12 +20,12 @@ class Usage:
 
     @property
     def goal_bytes(self) -> int | None:
-        """Return how much may be used once room was made; None where nothing says so."""
+        """Return the low watermark in bytes, or the high one if there is no low one; None without watermarks."""
         return self.high_bytes if self.low_bytes is None else self.low_bytes
 
     @property
     def above_high(self) -> int:
-        """Return how many bytes to free until the low watermark is reached, 0 below the high one."""
+        """Return how many bytes to free to reach `goal_bytes`; 0 if no more than the high watermark is used."""
         if self.high_bytes is None or self.goal_bytes is None or self.used_bytes <= self.high_bytes:
             return 0
         return max(0, self.used_bytes - self.goal_bytes)
@@ -46,7 +46,7 @@ def usage(cluster: Cluster) -> Usage:
 
 
 def make_room(cluster: Cluster, wanted_bytes: int, *, by: str, reason: str) -> Freed:
-    """Free so many bytes, or as many as may go: raw data that can be staged again first, then products."""
+    """Free so many bytes, or as many as possible: first raw data that can be staged again, then products."""
     let_go_bytes = let_go_or_log(cluster, wanted_bytes, keep=AT_ONCE)
     if let_go_bytes >= wanted_bytes:
         return Freed(freed_bytes=let_go_bytes)
