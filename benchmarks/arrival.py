@@ -105,7 +105,7 @@ def _ticks(ops_db: "OpsDb", directory: Path, scans: int) -> Iterator[tuple[float
 
 
 def _await_end(executor: "Executor") -> None:
-    """Let what is on its way complete, as the sensor of jobs would, and follow that."""
+    """Execute the runs in flight to their end, as the sensor of jobs would, and follow the changes."""
     from ccat_models.run.work import anything_to_do  # noqa: PLC0415
     from resources.request.standing import run_round  # noqa: PLC0415
 

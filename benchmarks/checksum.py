@@ -100,7 +100,7 @@ HASHES = _OTHERS | _OURS
 
 @contextmanager
 def _large_file() -> Iterator[Path]:
-    """Give a file of bytes that nobody can guess, on the disk that temporary files are on."""
+    """Give a file of random bytes, on the disk of temporary files."""
     with tempfile.TemporaryDirectory(prefix="ccat-checksum-") as directory:
         path = Path(directory) / "product.fits"
         with path.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Where a world stands: a SQLite file or a private PostgreSQL, and the programs that work on it."""
+"""The database of a benchmark: a SQLite file or a private PostgreSQL, and the programs that work on it."""
 
 import json
 import subprocess

@@ -45,7 +45,7 @@ def observe(ops_db: OpsDb, base: Path, scans: int, per_unit: int) -> None:
         ):
             numbers = _numbers(count)
             _insert(session, table, sa.select(numbers), values(sa.cast(numbers.c.n, sa.BigInteger)))
-        if not ops_db.is_sqlite:  # whoever adds a row goes on after ours
+        if not ops_db.is_sqlite:  # rows that are added later get the next numbers
             for name in ("obs_unit", "executed_obs_unit", "raw_data_package"):
                 rows = f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), (SELECT max(id) FROM {name}))"
                 session.execute(sa.text(rows))
@@ -74,7 +74,7 @@ def complete_all(session: Session, pipeline: PipelineView, backend: str) -> None
 
 
 def settle(ops_db: OpsDb) -> None:
-    """Do what autovacuum would have done within some minutes; SQLite has nobody who would."""
+    """Do what autovacuum would do within some minutes; SQLite has none."""
     if not ops_db.is_sqlite:
         with ops_db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(sa.text("VACUUM (ANALYZE)"))

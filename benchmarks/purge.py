@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 PRODUCTS = 1_000_000
 _PART = 5  # a fifth is to be freed
 _TIMES = 5  # of which the median is shown
-# What `closure` makes with fewer links, as it stands after weeks: all up to date, one map in a hundred to be made anew,
-# some calibrations pinned, some runs in flight. An open map reads ten calibrations. Of a hundred calibrations one was
-# not verified and one made by a version that was withdrawn since; one in two hundred packages cannot be read any more.
+# The data of `closure` with fewer links, as after weeks of use: all up to date but one map in a hundred, which has to
+# be run again, some calibrations pinned, some runs in flight. Such a map reads ten calibrations. Of a hundred
+# calibrations, one was not verified and one was made by a version that was withdrawn since; one in two hundred packages
+# cannot be read any more.
 _FILL = """
 UPDATE raw_data_package SET checksum = lpad('0', 64, '0');
 UPDATE data_product SET type = 'intermediate' WHERE id <= :calibrated;

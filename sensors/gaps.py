@@ -13,8 +13,9 @@ def gaps_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
     """Return the sensor that follows changes and fills the gaps of this processing location's pipelines.
 
     Runs are requested in ops-db, detached, and sent in the same tick. A request is one transaction: a tick that is
-    repeated, or dies, never requests a run twice. Idle, it reads once and writes nothing. The first pipeline round over
-    a million sub-groups takes longer than Dagster waits for a tick: it goes on, and later ticks do nothing meanwhile.
+    repeated, or dies, never requests a run twice. If nothing has changed, it reads once and writes nothing. The first
+    pipeline round over a million sub-groups takes longer than Dagster waits for a tick: it continues in the background,
+    and ticks do nothing until it has ended.
     """
     turn = Lock()
 

@@ -43,7 +43,7 @@ def main(words: list[str]) -> None:
         case _:
             raise SystemExit(__doc__)
     for formatting in (["ruff", "check", "--fix", "--quiet"], ["ruff", "format", "--quiet"]):
-        subprocess.run([*formatting, str(path)], check=True)  # noqa: S603 - ruff stands in the same environment
+        subprocess.run([*formatting, str(path)], check=True)  # noqa: S603 - ruff is in the same environment
     print(path)  # noqa: T201
 
 

@@ -1,4 +1,4 @@
-"""What a shell that completes a word is told of the names of commands, in the form that Typer's scripts read."""
+"""Completions of command names for a shell, in the form that Typer's completion scripts read."""
 
 from collections.abc import Callable, Iterable, Mapping
 

@@ -52,5 +52,5 @@ def _panel(title: str, table: Table) -> Panel:
 
 
 def _words(line: str) -> Text:
-    """Return a line with what stands between backticks as code."""
+    """Return a line in which text between backticks is shown as code."""
     return Text.assemble(*((part, "bold cyan" if place % 2 else "") for place, part in enumerate(_CODE.split(line))))

@@ -79,7 +79,7 @@ def has_due(session: Session, pipeline: PipelineView, now: datetime) -> bool:
 
 
 def leave_due(session: Session, pipeline: PipelineView) -> None:
-    """Leave a change noted: whoever asks for runs comes only where one is, and a look forgets those it has followed."""
+    """Record a change of the pipeline, so that it is visited again for its runs: a look removes those it follows."""
     step_id = pipeline.steps[0].step_id
     some = session.scalar(sa.select(sa.func.min(SubGroupGap.sub_group_id)).where(SubGroupGap.step_id == step_id))
     if some is not None:

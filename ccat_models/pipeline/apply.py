@@ -87,7 +87,8 @@ def apply(
 def switch(session: Session, name: str, *, enabled: bool) -> bool:
     """Enable or disable a pipeline, which is a state and makes no revision; say whether that changed anything.
 
-    In a request's transaction: nobody creates its runs meanwhile. Raises NotFound with the known pipelines.
+    Needs a request's session, so that no other process creates its runs meanwhile. Raises NotFound with the known
+    pipelines.
     """
     pipeline = load_pipeline(session, name)
     if pipeline.enabled is not enabled:

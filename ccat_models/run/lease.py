@@ -67,7 +67,7 @@ def give_up_lease(session: Session, cluster: str, holder: str) -> None:
 
 
 def held_leases(session: Session) -> Sequence[ObserverLease]:
-    """Return the leases that somebody holds."""
+    """Return the leases that are held."""
     return session.scalars(sa.select(ObserverLease).where(ObserverLease.holder.is_not(None))).all()
 
 

@@ -116,7 +116,7 @@ def runs_in_flight(session: Session, *, unchanged_since: datetime | None = None)
 
 
 def count_in_flight(session: Session, pipeline: str) -> Mapping[str, Mapping[str, int]]:
-    """Return how many runs of a pipeline are on their way, by step and status."""
+    """Return how many runs of a pipeline are in flight, by step and status."""
     query = (
         sa.select(ReductionStep.name, Run.status, sa.func.count())
         .join(ReductionStep, ReductionStep.id == Run.step_id)

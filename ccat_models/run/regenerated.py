@@ -45,7 +45,7 @@ class Regenerated:
 
     @property
     def is_in_vain(self) -> bool:
-        """Say whether nobody tries it again unless somebody asks for that."""
+        """Say whether the last try failed or was cancelled: it is tried again only on request."""
         return self.tried_status in ENDED_BADLY
 
 

@@ -1,4 +1,4 @@
-"""Attempts that execute completed runs again, beside them: made by whoever compares, moved by the executor."""
+"""Attempts that reproduce completed runs: added by the process that compares, sent and observed by the executor."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from ccat_models.tables.execution import Attempt, AttemptState, Purpose, RunStat
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.pipelines import Pipeline, ReductionStep
 
-# Longer than a tick that waits for a far back end takes: until then nothing can be renewed.
+# Longer than a tick that waits for a remote back end: during a tick the waiting process cannot renew its record.
 FORGOTTEN_AFTER = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Reproducing:
-    """A run that is to be executed again: under which key, in which directory, with which resources."""
+    """A run that is to be executed again, and the key, directory and resources of the attempt for it."""
 
     run_id: RunId
     submission_key: str
@@ -31,7 +31,7 @@ class Reproducing:
 
 @dataclass(frozen=True)
 class Lapsed:
-    """An attempt that reproduces a run, and for which nobody has waited for so long that nobody sees to its files."""
+    """An attempt that reproduces a run, whose process has stopped waiting without removing the files."""
 
     id: AttemptId
     directory: str
@@ -41,13 +41,13 @@ class Lapsed:
 def add_reproductions(
     session: Session, reproducing: Sequence[Reproducing], backend: str, now: datetime
 ) -> dict[RunId, AttemptId]:
-    """Add an attempt for each run, which must have completed; none is sent before `laid_out` has said that it may be.
+    """Add an attempt for each of the runs that has completed; it is not sent before `laid_out` is called for it.
 
-    Their numbers go on below those of the runs' earlier reproductions.
+    Attempts that reproduce have negative numbers, each lower than the run's earlier ones.
     """
     run_ids = [one.run_id for one in reproducing]
     completed = sa.select(Run.id).where(Run.id.in_(run_ids), Run.status == RunStatus.COMPLETED)
-    locked = set(session.scalars(completed.order_by(Run.id).with_for_update()))  # of two, each takes its own numbers
+    locked = set(session.scalars(completed.order_by(Run.id).with_for_update()))  # so that calls take different numbers
     lowest = sa.select(Attempt.run_id, sa.func.min(Attempt.number)).where(Attempt.run_id.in_(run_ids))
     numbers = dict(session.execute(lowest.group_by(Attempt.run_id)).tuples().all())
     rows = [
@@ -75,14 +75,14 @@ def add_reproductions(
 
 
 def laid_out(session: Session, jobs: Mapping[AttemptId, tuple[str, Sequence[str]]]) -> None:
-    """Say of these attempts with which runtime and command they run: their directories are there, they may be sent."""
+    """Record runtime and command of attempts whose directories are laid out: they may now be sent."""
     for attempt, (runtime, command) in jobs.items():
         intended = (Attempt.id == attempt, Attempt.state == AttemptState.INTENDED)
         session.execute(sa.update(Attempt).where(*intended).values(runtime=runtime, command=list(command)))
 
 
 def commands(session: Session, attempts: Collection[AttemptId]) -> dict[AttemptId, tuple[str, list[str]]]:
-    """Return with which runtime and command attempts run, of those that are laid out."""
+    """Return runtime and command of those attempts that are laid out."""
     query = sa.select(Attempt.id, Attempt.runtime, Attempt.command).where(Attempt.id.in_(attempts))
     return {
         attempt: (runtime, command)
@@ -92,20 +92,20 @@ def commands(session: Session, attempts: Collection[AttemptId]) -> dict[AttemptI
 
 
 def want(session: Session, attempts: Collection[AttemptId], now: datetime) -> None:
-    """Note that somebody still waits for these attempts, or for what is to be done with their files."""
+    """Record that a process still waits for these attempts, or handles their files."""
     _until(session, attempts, now + FORGOTTEN_AFTER)
 
 
 def give_up(session: Session, attempts: Collection[AttemptId], now: datetime) -> None:
-    """Note that nobody waits for these attempts any more: the executor cancels them.
+    """Record that no process waits for these attempts any more: the executor cancels them.
 
-    It also removes their files after a while, unless `seen_to` has said that somebody did what is to be done with them.
+    It also removes their files `FORGOTTEN_AFTER` later, unless `seen_to` was called for them.
     """
     _until(session, attempts, now)
 
 
 def seen_to(session: Session, attempts: Collection[AttemptId]) -> None:
-    """Note of these attempts, as far as they have ended, that nothing more is to be done with their files."""
+    """Record of those of these attempts that have ended that the executor need not remove their files."""
     _until(session, attempts, None, Attempt.state == AttemptState.ENDED)
 
 
@@ -124,7 +124,7 @@ def running(session: Session, attempts: Collection[AttemptId]) -> int:
 
 
 def lapsed(session: Session, location_id: int, now: datetime) -> Sequence[Lapsed]:
-    """Return the attempts of a processing location for which nobody waits, and that nobody has seen to since."""
+    """Return the attempts of a processing location whose processes have stopped waiting and left files behind."""
     query = (
         sa.select(Attempt.id, Attempt.directory, Attempt.state)
         .join(Run, Run.id == Attempt.run_id)

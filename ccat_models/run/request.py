@@ -106,7 +106,7 @@ def request_rerun(
 
 
 def has_asked(session: Session, step_id: int, by: str) -> bool:
-    """Say whether somebody has had runs made, or tried again, of a step."""
+    """Say whether the requester `by` has requested runs, or retries, of a step."""
     again = sa.select(RerunRequest.id).where(RerunRequest.step_id == step_id, RerunRequest.requested_by == by)
     made = sa.select(Run.id).where(Run.step_id == step_id, Run.requested_by == by)
     return bool(session.scalar(sa.select(sa.or_(again.exists(), made.exists()))))

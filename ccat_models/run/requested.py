@@ -37,7 +37,7 @@ class Requested:
         return self.session.scalars(query).all()
 
     def in_flight(self, step: StepView) -> dict[str, RunId]:
-        """Return by key the runs that are on their way, in the order of the keys."""
+        """Return the runs in flight by sub-group key, sorted by key."""
         query = (
             self._of(step, SubGroup.key, gap_now.c.latest_run_id)
             .join(SubGroup, SubGroup.id == gap_now.c.sub_group_id)
@@ -72,7 +72,7 @@ class Requested:
 
 
 def _had(step: StepView, waiter: str | None) -> sa.ColumnElement[bool]:
-    """Return whether a waiter has waited for a run of a sub-group; nobody, who is None, has."""
+    """Return the condition that a waiter has waited for a run of a sub-group; false if the waiter is None."""
     if waiter is None:
         return sa.false()
     return (

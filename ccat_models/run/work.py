@@ -163,7 +163,7 @@ def open_reproductions(
 ) -> Sequence[OpenAttempt]:
     """Return the attempts of this location and back end that reproduce runs and have not ended, oldest first.
 
-    Those that are not laid out yet only once nobody waits for them any more, which counts as a wish to cancel them.
+    One that is not laid out yet is returned only if no process waits for it any more: it is to be cancelled.
     """
     status = sa.case(
         (Attempt.state == AttemptState.SENT, RunStatus.SUBMITTED.value),

@@ -26,7 +26,7 @@ def code(text: str) -> str:
 
 
 def section(level: int, title: str, *parts: str, name: str = "") -> str:
-    """Return a heading, with a name that links may use, and what stands below it."""
+    """Return a heading, with a name for links to it, and the text below it."""
     label = f"({name})=\n" if name else ""
     return "\n\n".join([f"{label}{'#' * level} {title}", *(part for part in parts if part)]) + "\n"
 

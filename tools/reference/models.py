@@ -12,7 +12,7 @@ Meanings = Mapping[str, Mapping[str, str]]
 
 _KINDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
 _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-_NO_LIMIT = 2**31 - 1  # what a column of whole numbers holds; nobody meets it
+_NO_LIMIT = 2**31 - 1  # the largest number in a column, which is not shown as a limit
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Document:
         return "\n".join(texts)
 
     def places(self) -> Iterator[tuple[str, str]]:
-        """Yield the title of each part once, with where it first stands."""
+        """Yield the title of each part once, with the place of its first use."""
         waiting, seen = [(str(self.schema["title"]), "")], set()
         while waiting:
             title, place = waiting.pop(0)

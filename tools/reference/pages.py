@@ -1,4 +1,4 @@
-"""Which generated text stands where: a page says `<!-- generated: NAME -->`, and the text takes its place."""
+"""Insert generated text into pages, in place of the lines `<!-- generated: NAME -->`."""
 
 import re
 import tomllib

@@ -104,6 +104,6 @@ def _span(codes: Iterable[int]) -> str:
 
 
 def directories_page() -> str:
-    """Return the directories that a program may write into, and the type of what lies there."""
+    """Return the directories that a program may write into, and the product type of the files there."""
     rows = ((code(f"{directory}/"), code(kind)) for directory, kind in DIRECTORY_TYPES.items())
     return table(["directory", "product type"], [*rows, ("anywhere else", "`intermediate`, with a warning")])
