@@ -49,9 +49,9 @@ def openlineage_sensor(
 ) -> dg.SensorDefinition:
     """Return the sensor that sends a receiver the events of the runs that ended, in order, each at least once.
 
-    The cursor moves on with what has arrived. Where the process dies before the cursor is stored, events are sent
-    again; the receiver knows them by their run's UUID. A receiver that does not answer delays this sensor alone. An
-    event that the receiver rejects is logged and not sent again; the later ones are sent all the same.
+    The cursor advances to the last event that has arrived. If the process dies before the cursor is stored, events are
+    sent again; the receiver recognizes them by their run's UUID. A receiver that does not answer delays only this
+    sensor. An event that the receiver rejects is logged and not sent again; the later ones are sent.
     """
 
     @dg.sensor(
@@ -95,7 +95,7 @@ def _summary(cursor: Cursor, sent: _Sent) -> str:
 
 
 def _moved(cursor: Cursor, sent: _Sent, now: datetime) -> Cursor:
-    """Return the cursor after what was sent: behind the changes that are old enough, the newer ones listed."""
+    """Return the cursor after what was sent: it is past the changes that are old enough, and lists the newer ones."""
     also = cursor.also | {one.change_id: one.at for one in sent.ended}
     behind = max([cursor.behind, *(number for number, at in also.items() if at < now - _SETTLES_AFTER)])
     later = {number: at for number, at in also.items() if number > behind}

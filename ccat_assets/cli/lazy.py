@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from ccat_assets.cli.commands import GROUPS, HELP_OPTIONS, WITHOUT_COMMAND, function_of, members
 
 _LOOK: dict[str, Any] = {
-    "rich_markup_mode": "markdown",  # square brackets stand for what may be left out
+    "rich_markup_mode": "markdown",  # square brackets mark what may be left out
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": list(HELP_OPTIONS)},
 }

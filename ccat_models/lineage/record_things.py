@@ -107,7 +107,7 @@ def _copies(session: Session, ids: Collection[ProductId]) -> Mapping[ProductId, 
 
 
 def copies_here(session: Session, ids: Collection[ProductId]) -> CopiesHere:
-    """Return where copies of products lie that this machine can read."""
+    """Return the copies of products that this machine can read."""
     copy = DataProductPhysicalCopy
     query = (
         sa.select(copy.data_product_id, DiskDataLocation.path, copy.path)

@@ -104,7 +104,7 @@ class Resources(DeclaredModel):
     time_hours: Amount = 1.0
     gpus: Count = 0
     disk_gb: Amount | None = None
-    # A back end's own options stand under its name; which there are, it alone knows.
+    # The options of one back end have its name; only the back end knows which options exist.
     slurm: Annotated[dict[str, str], AfterValidator(_judged_by_its_back_end)] = Field(default_factory=dict)
 
 

@@ -172,7 +172,7 @@ class Attempt(Base):
     batch when it is sent again.
     Attempts that execute the run have the numbers 1, 2, …; those that reproduce it -1, -2, …. So the numbers of the two
     never collide, and the attempt with the highest number is the last one that executed the run.
-    A reproducing attempt is needed until `wanted_until`, which the waiting process moves on. The time is empty once its
+    A reproducing attempt is needed until `wanted_until`, which the waiting process extends. The time is empty once its
     files were compared, kept or removed.
     """
 

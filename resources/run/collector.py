@@ -46,7 +46,7 @@ def collect(cluster: Cluster, attempt: OpenAttempt, found: Found, ending: Ending
             _ended_badly(cluster, attempt, result, ending)
     except (DataError, OverflowError) as error:
         fail(cluster, attempt, FailureClass.COLLECTION, f"{directory}: ops-db cannot hold what it left: {error!s:.300}")
-    except (ResultUnreadable, OutputsUnusable) as error:  # one attempt's bad files must not hold up the others
+    except (ResultUnreadable, OutputsUnusable) as error:  # one attempt's bad files must not delay the others
         fail(cluster, attempt, FailureClass.COLLECTION, str(error))
 
 

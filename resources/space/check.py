@@ -1,6 +1,6 @@
 """Compare the files below a processing location with their rows, and repair both.
 
-The disk is listed before rows are read: a file that appears meanwhile is not looked at, and one that is registered
+The disk is listed before rows are read: a file that appears meanwhile is not checked, and one that is registered
 meanwhile counts as registered. A discrepancy is checked once more before it is reported.
 """
 
