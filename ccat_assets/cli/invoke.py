@@ -8,11 +8,12 @@ import sys
 from ccat_models.errors import CcatError
 from resources.errors import ResourceError
 
-_ROOM_FOR_IMPORTS = 50_000  # objects; of what is imported nothing is ever garbage, and looking for it takes a tenth
+_ROOM_FOR_IMPORTS = 50_000  # objects; what a command still imports while it works is no garbage either
 
 
 def invoke() -> None:
     """Run the command that was typed."""
+    gc.disable()  # until the command is imported: see `ccat_assets.cli.lazy`
     gc.set_threshold(_ROOM_FOR_IMPORTS, *gc.get_threshold()[1:])
     from ccat_assets.cli.app import app
 
@@ -29,6 +30,8 @@ def invoke() -> None:
             raise
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
         _complain(error, f"ops-db does not answer or cannot be written: {reason}: see `ccat doctor`")
+    finally:
+        gc.enable()
 
 
 def _is_of_database(error: Exception) -> bool:

@@ -1,5 +1,6 @@
 """Groups of commands that import a command's module when that command is wanted, and not before."""
 
+import gc
 from collections import UserDict
 from collections.abc import Callable
 from importlib import import_module
@@ -30,6 +31,8 @@ class _Members(UserDict[str, Any]):
         if self.data[name] is None:
             path = f"{self._group} {name}".lstrip()
             self.data[name] = typer.main.get_command(group_app(path) if path in GROUPS else _command_app(path))
+            gc.freeze()  # what is imported is never garbage; searching it, also at exit, takes long
+        gc.enable()
         return self.data[name]
 
 

@@ -32,9 +32,15 @@ MODULES = "import sys, atexit; atexit.register(lambda: print(*sys.modules, file=
 
 def loaded_by(*words: str, **environment: str) -> tuple[str, set[str]]:
     """Return what a new process says to a command, and which packages it has imported at its end."""
-    program = f"{MODULES}sys.argv[0] = 'ccat'; from ccat_assets.cli import main; main()"
+    done = run_of(MODULES, *words, **environment)
+    return done.stdout, {name.partition(".")[0] for name in done.stderr.splitlines()[-1].split()}
+
+
+def run_of(first: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Return a command that a new process ran, after some statements."""
+    program = f"{first}import sys; sys.argv[0] = 'ccat'; from ccat_assets.cli import main; main()"
     inherited = {name: value for name, value in os.environ.items() if "CCAT_" not in name}  # noqa: TID251
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", program, *words],
         cwd=ROOT,
         env={**inherited, **environment},
@@ -43,7 +49,6 @@ def loaded_by(*words: str, **environment: str) -> tuple[str, set[str]]:
         check=True,
         timeout=120,
     )
-    return done.stdout, {name.partition(".")[0] for name in done.stderr.splitlines()[-1].split()}
 
 
 @pytest.mark.parametrize("words", WITHOUT_DATABASE, ids=" ".join)
@@ -72,6 +77,12 @@ def test_commands_that_read_import_what_they_need(worked: Terminal, words: tuple
     assert said.strip()
     assert "sqlalchemy" in loaded
     assert loaded & {"dagster", "paramiko", "boto3", "alembic", "psycopg2", "pydantic_settings"} == set()
+
+
+def test_a_command_works_with_garbage_collection_and_leaves_what_is_imported_alone(worked: Terminal) -> None:
+    report = "import atexit, gc; atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 50_000)); "
+    assert run_of(report, "runs", **worked.environment).stdout.splitlines()[-1] == "True True"
+    assert run_of(report, "pipeline", "list", **worked.environment).stdout.splitlines()[-1] == "True True"
 
 
 def question(line: str) -> dict[str, str]:
