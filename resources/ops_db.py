@@ -7,6 +7,8 @@ from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from ccat_models.tables import import_all
+
 # The names of SQLAlchemy that other modules may use: the type of a session, and the errors that they handle.
 __all__ = ["DataError", "OperationalError", "OpsDb", "SQLAlchemyError", "Session", "is_database_url"]
 
@@ -43,6 +45,7 @@ class OpsDb:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """Give a session that commits when the block ends; on SQLite its first statement locks out other writers."""
+        import_all()
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -54,6 +57,7 @@ class OpsDb:
         same runs. With `judging`, also no run can complete meanwhile: for judging all completed runs by new quality
         limits.
         """
+        import_all()
         with Session(self._requesting, expire_on_commit=False) as session, session.begin():
             if not self.is_sqlite:  # on SQLite, BEGIN IMMEDIATE has the same effect
                 # LOCK takes no snapshot: the view is of the time when the lock is held (PostgreSQL manual, 13.3.1).

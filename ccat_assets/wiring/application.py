@@ -8,7 +8,6 @@ from ccat_assets.wiring.settings import Settings
 from ccat_models.clock import Clock, system_clock
 from ccat_models.errors import NotFound, Refused
 from ccat_models.migrations import is_current
-from ccat_models.raw.locations import processing_locations
 from resources.ops_db import OpsDb
 
 if TYPE_CHECKING:  # most commands only read the database
@@ -54,6 +53,8 @@ class Application:
             raise Refused(f"ops-db {url.render_as_string()} is not of this version: run `ccat init` to migrate it")
 
     def _location_id(self) -> int:
+        from ccat_models.raw.locations import processing_locations
+
         wanted = self.settings.processing_location_id
         with self.ops_db.read() as session:
             locations = processing_locations(session)

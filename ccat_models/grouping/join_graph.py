@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase
 
 from ccat_models.errors import InvalidDeclaration
+from ccat_models.tables import import_all
 from ccat_models.tables.raw_data import RawDataFile, RawDataPackage
 
 # Where two equally short paths lead to a table: its name → the last foreign key ("Table.column") of the path to take.
@@ -90,6 +91,7 @@ class Joins:
 @cache
 def package_graph() -> JoinGraph:
     """Return the graph around RawDataPackage: what a package is, not what was done with it."""
+    import_all()
     return build_graph(RawDataPackage, parts={RawDataFile: RawDataFile.of_today()}, preferred=PREFERRED)
 
 

@@ -1,22 +1,19 @@
-from ccat_models.tables import (
-    execution,
-    gaps,
-    lineage,
-    observation,
-    observatory,
-    pipelines,
-    places,
-    products,
-    quality,
-    raw_data,
-    space,
-    staging,
-    taints,
-)
-from ccat_models.tables.base import Base
+"""The tables of ops-db, a module for each subject; `Base` of this package knows them all.
 
-__all__ = [
-    "Base",
+A command that only reads imports the modules that it reads. A transaction that writes needs all: SQLAlchemy orders
+rows by the references between tables, and a reference to a table that is not imported cannot be followed.
+"""
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ccat_models.tables.base import Base
+
+__all__ = ["Base", "import_all"]
+
+_MODULES = (
     "execution",
     "gaps",
     "lineage",
@@ -30,4 +27,19 @@ __all__ = [
     "space",
     "staging",
     "taints",
-]
+)
+
+
+@cache
+def import_all() -> None:
+    """Import every table."""
+    for module in _MODULES:
+        import_module(f"{__name__}.{module}")
+
+
+def __getattr__(name: str) -> Any:
+    """Return `Base`, with every table imported."""
+    if name != "Base":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_all()
+    return import_module(f"{__name__}.base").Base

@@ -1,7 +1,7 @@
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ccat_models.tables.base import Base, PackageId, ProductId, RunId
+from ccat_models.tables.base import BIG_ID, Base, PackageId, ProductId, RunId
 
 
 class RunInputPackage(Base):
@@ -13,8 +13,10 @@ class RunInputPackage(Base):
         {"sqlite_with_rowid": False},
     )
 
-    run_id: Mapped[RunId] = mapped_column(sa.ForeignKey("executed_reduction_step.id"), primary_key=True)
-    raw_data_package_id: Mapped[PackageId] = mapped_column(sa.ForeignKey("raw_data_package.id"), primary_key=True)
+    run_id: Mapped[RunId] = mapped_column(BIG_ID, sa.ForeignKey("executed_reduction_step.id"), primary_key=True)
+    raw_data_package_id: Mapped[PackageId] = mapped_column(
+        BIG_ID, sa.ForeignKey("raw_data_package.id"), primary_key=True
+    )
     checksum: Mapped[str] = mapped_column(sa.String(64))
 
 
@@ -33,7 +35,7 @@ class RunInputProduct(Base):
         {"sqlite_with_rowid": False},
     )
 
-    run_id: Mapped[RunId] = mapped_column(sa.ForeignKey("executed_reduction_step.id"), primary_key=True)
+    run_id: Mapped[RunId] = mapped_column(BIG_ID, sa.ForeignKey("executed_reduction_step.id"), primary_key=True)
     data_product_id: Mapped[ProductId] = mapped_column(primary_key=True)
     producer_run_id: Mapped[RunId]
     sha256: Mapped[str] = mapped_column(sa.String(64))

@@ -56,7 +56,7 @@ class DataGrouping(Base):
     name: Mapped[str] = mapped_column(sa.String(100), unique=True)
     description: Mapped[str] = mapped_column(default="")
     filter_rules: Mapped[list[Any]]
-    instrument_module_id: Mapped[int | None] = mapped_column(sa.ForeignKey("instrument_module.id"))
+    instrument_module_id: Mapped[int | None] = mapped_column(sa.Integer, sa.ForeignKey("instrument_module.id"))
     created_at: Mapped[datetime]
 
 
@@ -107,7 +107,9 @@ class SubGroupMember(Base):
     )
 
     partitioning_id: Mapped[int] = mapped_column(sa.ForeignKey("partitioning.id"), primary_key=True)
-    raw_data_package_id: Mapped[PackageId] = mapped_column(sa.ForeignKey("raw_data_package.id"), primary_key=True)
+    raw_data_package_id: Mapped[PackageId] = mapped_column(
+        BIG_ID, sa.ForeignKey("raw_data_package.id"), primary_key=True
+    )
     sub_group_id: Mapped[SubGroupId] = mapped_column(sa.ForeignKey("sub_group.id"))
 
 
@@ -175,7 +177,7 @@ class Pipeline(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(100), unique=True)
     data_grouping_id: Mapped[int] = mapped_column(sa.ForeignKey("data_grouping.id"))
-    processing_location_id: Mapped[int] = mapped_column(sa.ForeignKey("data_location.id"))
+    processing_location_id: Mapped[int] = mapped_column(sa.Integer, sa.ForeignKey("data_location.id"))
     revision: Mapped[int]
     enabled: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime]

@@ -128,9 +128,11 @@ class PhysicalCopy(Base):
     status: Mapped[PhysicalCopyStatus] = mapped_column(stored_enum(PhysicalCopyStatus))
     created_at: Mapped[datetime]
     checksum_verified_at: Mapped[datetime | None]
-    raw_data_package_id: Mapped[PackageId | None] = mapped_column(sa.ForeignKey("raw_data_package.id"), index=True)
-    raw_data_file_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("raw_data_file.id"), index=True)
-    data_product_id: Mapped[ProductId | None] = mapped_column(sa.ForeignKey("data_product.id"), index=True)
+    raw_data_package_id: Mapped[PackageId | None] = mapped_column(
+        BIG_ID, sa.ForeignKey("raw_data_package.id"), index=True
+    )
+    raw_data_file_id: Mapped[uuid.UUID | None] = mapped_column(sa.Uuid, sa.ForeignKey("raw_data_file.id"), index=True)
+    data_product_id: Mapped[ProductId | None] = mapped_column(BIG_ID, sa.ForeignKey("data_product.id"), index=True)
 
     location: Mapped[DataLocation] = relationship()
 

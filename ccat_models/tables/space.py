@@ -48,9 +48,9 @@ class RunSpace(Base):
     run_id: Mapped[RunId] = mapped_column(
         BIG_ID, sa.ForeignKey("executed_reduction_step.id"), primary_key=True, autoincrement=False
     )
-    step_id: Mapped[StepId] = mapped_column(sa.ForeignKey("reduction_step.id"))
-    sub_group_id: Mapped[SubGroupId] = mapped_column(sa.ForeignKey("sub_group.id"))
-    data_location_id: Mapped[int] = mapped_column(sa.ForeignKey("data_location.id"))
+    step_id: Mapped[StepId] = mapped_column(BIG_ID, sa.ForeignKey("reduction_step.id"))
+    sub_group_id: Mapped[SubGroupId] = mapped_column(BIG_ID, sa.ForeignKey("sub_group.id"))
+    data_location_id: Mapped[int] = mapped_column(sa.Integer, sa.ForeignKey("data_location.id"))
     state: Mapped[SpaceState] = mapped_column(stored_enum(SpaceState))
     changed_at: Mapped[datetime]
     last_used_at: Mapped[datetime]
@@ -60,8 +60,10 @@ class RunSpace(Base):
     removable_files: Mapped[int]
     has_science: Mapped[bool]
     purge_id: Mapped[int | None] = mapped_column(sa.ForeignKey("purge.id"))
-    restored_by_run_id: Mapped[RunId | None] = mapped_column(sa.ForeignKey("executed_reduction_step.id"))
-    replaced_by_run_id: Mapped[RunId | None] = mapped_column(sa.ForeignKey("executed_reduction_step.id"), index=True)
+    restored_by_run_id: Mapped[RunId | None] = mapped_column(BIG_ID, sa.ForeignKey("executed_reduction_step.id"))
+    replaced_by_run_id: Mapped[RunId | None] = mapped_column(
+        BIG_ID, sa.ForeignKey("executed_reduction_step.id"), index=True
+    )
 
 
 class Purge(Base):
@@ -70,7 +72,7 @@ class Purge(Base):
     __tablename__ = "purge"
 
     id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
-    data_location_id: Mapped[int] = mapped_column(sa.ForeignKey("data_location.id"), index=True)
+    data_location_id: Mapped[int] = mapped_column(sa.Integer, sa.ForeignKey("data_location.id"), index=True)
     requested_by: Mapped[str] = mapped_column(sa.String(200))
     reason: Mapped[str] = mapped_column(sa.String(1000))
     marked_at: Mapped[datetime]

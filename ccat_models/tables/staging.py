@@ -43,9 +43,9 @@ class StagingJob(Base):
     )
 
     id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
-    raw_data_package_id: Mapped[PackageId] = mapped_column(sa.ForeignKey("raw_data_package.id"), index=True)
-    source_location_id: Mapped[int] = mapped_column(sa.ForeignKey("data_location.id"))
-    target_location_id: Mapped[int] = mapped_column(sa.ForeignKey("data_location.id"))
+    raw_data_package_id: Mapped[PackageId] = mapped_column(BIG_ID, sa.ForeignKey("raw_data_package.id"), index=True)
+    source_location_id: Mapped[int] = mapped_column(sa.Integer, sa.ForeignKey("data_location.id"))
+    target_location_id: Mapped[int] = mapped_column(sa.Integer, sa.ForeignKey("data_location.id"))
     status: Mapped[Status] = mapped_column(stored_enum(Status))
     bytes_total: Mapped[int | None] = mapped_column(sa.BigInteger)
     bytes_transferred: Mapped[int] = mapped_column(sa.BigInteger, default=0)

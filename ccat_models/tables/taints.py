@@ -24,7 +24,7 @@ class PackageTaint(Base):
     )
 
     id: Mapped[int] = mapped_column(BIG_ID, primary_key=True)
-    raw_data_package_id: Mapped[PackageId] = mapped_column(sa.ForeignKey("raw_data_package.id"), index=True)
+    raw_data_package_id: Mapped[PackageId] = mapped_column(BIG_ID, sa.ForeignKey("raw_data_package.id"), index=True)
     reason: Mapped[str] = mapped_column(sa.String(1000))
     tainted_by: Mapped[str] = mapped_column(sa.String(200))
     tainted_at: Mapped[datetime]
@@ -38,5 +38,5 @@ class RunTaint(Base):
     __tablename__ = "run_taint"
     __table_args__ = (sa.Index("ix_run_taint_taint", "package_taint_id", "run_id"), {"sqlite_with_rowid": False})
 
-    run_id: Mapped[RunId] = mapped_column(sa.ForeignKey("executed_reduction_step.id"), primary_key=True)
+    run_id: Mapped[RunId] = mapped_column(BIG_ID, sa.ForeignKey("executed_reduction_step.id"), primary_key=True)
     package_taint_id: Mapped[int] = mapped_column(sa.ForeignKey("package_taint.id"), primary_key=True)
