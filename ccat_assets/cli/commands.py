@@ -62,10 +62,10 @@ COMMANDS = (
         "Run what the pipeline lacks and wait until it is done; repeated, it runs only what is still missing.",
     ),
     Command("runs", "runs:runs", "List runs, the newest first."),
-    Command("cancel", "runs:cancel", "Cancel runs that are in flight, and their jobs."),
+    Command("cancel", "cancel:cancel", "Cancel runs that are in flight, and their jobs."),
     Command(
         "retry",
-        "runs:retry",
+        "cancel:retry",
         "Allow failed or cancelled runs to be tried again: their sub-groups become gaps, and `ccat run` runs them.",
     ),
     Command("publish", "running:publish", "Publish every run that has ended and that Dagster does not know yet."),

@@ -32,8 +32,14 @@ MODULES = "import sys, atexit; atexit.register(lambda: print(*sys.modules, file=
 
 def loaded_by(*words: str, **environment: str) -> tuple[str, set[str]]:
     """Return what a new process says to a command, and which packages it has imported at its end."""
+    said, modules = modules_of(*words, **environment)
+    return said, {name.partition(".")[0] for name in modules}
+
+
+def modules_of(*words: str, **environment: str) -> tuple[str, set[str]]:
+    """Return what a new process says to a command, and which modules it has imported at its end."""
     done = run_of(MODULES, *words, **environment)
-    return done.stdout, {name.partition(".")[0] for name in done.stderr.splitlines()[-1].split()}
+    return done.stdout, set(done.stderr.splitlines()[-1].split())
 
 
 def run_of(first: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -77,6 +83,15 @@ def test_commands_that_read_import_what_they_need(worked: Terminal, words: tuple
     assert said.strip()
     assert "sqlalchemy" in loaded
     assert loaded & {"dagster", "paramiko", "boto3", "alembic", "psycopg2", "pydantic_settings"} == set()
+
+
+@pytest.mark.parametrize("words", READING[:1] + READING[2:], ids=" ".join)
+def test_lists_import_only_the_tables_that_they_read(worked: Terminal, words: tuple[str, ...]) -> None:
+    said, loaded = modules_of(*words, **worked.environment)
+    assert said.strip()
+    assert "ccat_models.tables.execution" in loaded
+    assert loaded & {f"ccat_models.tables.{name}" for name in ("places", "staging")} == set()
+    assert loaded & {"ccat_models.run.request", "ccat_models.raw.locations"} == set()
 
 
 def test_a_command_works_with_garbage_collection_and_leaves_what_is_imported_alone(worked: Terminal) -> None:
