@@ -38,8 +38,20 @@ def import_all() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Return `Base`, with every table imported."""
+    """Return `Base`, with every table imported and, for migrations, the partial indexes of PostgreSQL."""
     if name != "Base":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _base()
+
+
+@cache
+def _base() -> "type[Base]":
     import_all()
-    return import_module(f"{__name__}.base").Base
+    base: type[Base] = import_module(f"{__name__}.base").Base
+    for index in (index for table in base.metadata.tables.values() for index in table.indexes):
+        where = index.dialect_options["sqlite"]["where"]
+        if (
+            where is not None
+        ):  # said here, because it imports PostgreSQL's dialect, which only migrations need on SQLite
+            index.dialect_kwargs["postgresql_where"] = where
+    return base

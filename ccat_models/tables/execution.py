@@ -80,7 +80,6 @@ class ExecutedReductionStep(Base):
             "sub_group_id",
             unique=True,
             sqlite_where=sa.text(_IN_FLIGHT_SQL),
-            postgresql_where=sa.text(_IN_FLIGHT_SQL),
         ),
         sa.Index("ix_executed_reduction_step_step_sub_group", "step_id", "sub_group_id", "status"),
         sa.Index("ix_executed_reduction_step_step_status", "step_id", "status", "id"),
@@ -183,13 +182,11 @@ class Attempt(Base):
             "ix_attempt_may_leave_job",
             "finished_at",
             sqlite_where=sa.text(MAY_LEAVE_JOB),
-            postgresql_where=sa.text(MAY_LEAVE_JOB),
         ),
         sa.Index(
             "ix_attempt_waited_for",
             "wanted_until",
             sqlite_where=sa.text(WAITED_FOR),
-            postgresql_where=sa.text(WAITED_FOR),
         ),
     )
 

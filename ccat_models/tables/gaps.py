@@ -51,7 +51,6 @@ class SubGroupGap(Base):
             "ix_sub_group_gap_due",
             "due_at",
             sqlite_where=sa.text("due_at IS NOT NULL"),
-            postgresql_where=sa.text("due_at IS NOT NULL"),
         ),
         sa.Index("ix_sub_group_gap_sub_group", "sub_group_id"),
         {"sqlite_with_rowid": False},

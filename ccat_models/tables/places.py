@@ -114,7 +114,6 @@ class PhysicalCopy(Base):
             "ix_physical_copy_unverified_product",
             "data_product_id",
             sqlite_where=_UNVERIFIED_PRODUCT,
-            postgresql_where=_UNVERIFIED_PRODUCT,
         ),
         sa.UniqueConstraint("data_location_id", "raw_data_package_id"),
         sa.UniqueConstraint("data_location_id", "raw_data_file_id"),

@@ -23,7 +23,6 @@ class QualityCheck(Base):
             "name",
             unique=True,
             sqlite_where=_IS_CURRENT,
-            postgresql_where=_IS_CURRENT,
         ),
         sa.Index("ix_quality_check_run", "run_id"),
         sa.CheckConstraint("passed = false OR value IS NOT NULL", name="passed_has_value"),

@@ -95,7 +95,6 @@ class ProductPin(Base):
             "data_product_id",
             unique=True,
             sqlite_where=_IS_ACTIVE,
-            postgresql_where=_IS_ACTIVE,
         ),
         sa.Index("ix_product_pin_run", "run_id"),
         sa.ForeignKeyConstraint(["data_product_id", "run_id"], ["data_product.id", "data_product.run_id"]),

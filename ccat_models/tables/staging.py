@@ -36,7 +36,6 @@ class StagingJob(Base):
             "target_location_id",
             unique=True,
             sqlite_where=_OPEN_SQL,
-            postgresql_where=_OPEN_SQL,
         ),
         sa.Index("ix_staging_job_status", "target_location_id", "status"),
         sa.CheckConstraint("(status = 'failed') = (failure_message IS NOT NULL)", name="failed_says_why"),

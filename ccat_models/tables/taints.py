@@ -18,7 +18,6 @@ class PackageTaint(Base):
             "raw_data_package_id",
             unique=True,
             sqlite_where=_IS_ACTIVE,
-            postgresql_where=_IS_ACTIVE,
         ),
         sa.CheckConstraint("(lifted_at IS NULL) = (lifted_by IS NULL)", name="lifted_by_somebody"),
     )
