@@ -21,13 +21,12 @@ from resources.ops_db import OpsDb
 from resources.shell.local import LocalShell
 from resources.shell.port import Shell
 from resources.shell.remote_program import RemoteProgram, program_path
-from resources.slurm.backend import Limits, SlurmBackEnd
-from resources.slurm.render import Site
 from resources.workspace.store import AttemptStore
 from resources.workspace.watermarks import Amount, Watermarks
 
 if TYPE_CHECKING:
     from resources.shell.ssh import SshTarget
+    from resources.slurm.render import Site
 
 
 def cluster_of(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) -> Cluster:
@@ -61,8 +60,10 @@ def shell_of(settings: Settings) -> Shell:
     return SshShell(_target(settings))
 
 
-def site_of(settings: Settings) -> Site:
+def site_of(settings: Settings) -> "Site":
     """Return what the scripts of all jobs have in common."""
+    from resources.slurm.render import Site
+
     return Site(
         base=settings.workspace,
         program=program_path(settings.workspace),
@@ -79,6 +80,8 @@ def site_of(settings: Settings) -> Site:
 
 
 def _slurm(settings: Settings, ops_db: OpsDb, location_id: int, clock: Clock) -> Cluster:
+    from resources.slurm.backend import Limits, SlurmBackEnd
+
     shell = shell_of(settings)
     program = RemoteProgram(shell, settings.workspace, settings.slurm_python)
     limits = Limits(jobs_in_queue=settings.slurm_max_jobs, cluster=settings.slurm_cluster or None)

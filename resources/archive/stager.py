@@ -11,7 +11,7 @@ from ccat_models.tables.places import DataLocation
 from ccat_models.tables.raw_data import RawDataFile
 from resources.archive.port import Archive
 from resources.errors import StagingFailed
-from resources.node.stage.work import RETRY_SECONDS
+from resources.node.stage.package import RETRY_SECONDS
 from resources.shell.remote_program import RemoteProgram
 from resources.workspace.directories import path_component
 

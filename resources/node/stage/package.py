@@ -10,6 +10,7 @@ from resources.node.files import read_json, remove_files, size_of, write_json
 from resources.node.stage.locks import take
 from resources.node.trees import remove_tree
 
+RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
 STARTS_IN_VAIN = 5
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NAME = re.compile(r"[A-Za-z0-9_=+%][A-Za-z0-9._=+%-]{0,254}")

@@ -11,12 +11,10 @@ from typing import Any, Dict, Tuple
 from resources.node.children import die_with_parent
 from resources.node.files import measure, remove_files, sync_directory, write_json
 from resources.node.processes import own_command
-from resources.node.stage.package import FULL, Failed, Package, encoded, leave_failure, no_room
+from resources.node.stage.package import FULL, RETRY_SECONDS, Failed, Package, encoded, leave_failure, no_room
 from resources.node.stage.transfer import Allowance, Patience, Transfer, fetch
 from resources.node.stage.unpack import clean, compare, limit_memory, put_verified, tar_bound, unpack
 from resources.node.trees import remove_tree
-
-RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def work(package: Package, item: Dict[str, Any], request: Dict[str, Any]) -> None:
