@@ -13,8 +13,6 @@ from ccat_assets.cli.lineage_tree import tree_lines
 from ccat_assets.cli.options import PRODUCT
 from ccat_assets.cli.output import AsJson, console, ready
 from ccat_assets.cli.output_file import write_lines
-from ccat_assets.provenance.lineage_picture import dot, picture_of
-from ccat_assets.provenance.lineage_svg import svg
 from ccat_models.errors import InvalidDeclaration
 from ccat_models.lineage.closure import ancestor_runs, lineage_of, packages_read, producers_read
 from ccat_models.lineage.summary import summary_of
@@ -38,8 +36,7 @@ def lineage(
     with ready().ops_db.read() as session:
         run_id = find_run_of(session, product)
         if as_dot or as_svg:
-            picture = picture_of(session, run_id)
-            _deliver(dot(picture) if as_dot else svg(picture), output, "a graph" if as_dot else "a picture")
+            _deliver(_picture(session, run_id, as_dot=as_dot), output, "a graph" if as_dot else "a picture")
         elif as_json:
             print_members(_members(session, product, run_id))
         else:
@@ -51,6 +48,14 @@ def _check(*, as_json: bool, as_dot: bool, as_svg: bool, output: Path | None) ->
         raise InvalidDeclaration("--json, --dot, --svg: choose one of them")
     if output is not None and not (as_dot or as_svg):
         raise InvalidDeclaration(f"--output {output}: is for --dot or --svg")
+
+
+def _picture(session: Session, run_id: RunId, *, as_dot: bool) -> str:
+    from ccat_assets.provenance.lineage_picture import dot, picture_of
+    from ccat_assets.provenance.lineage_svg import svg
+
+    picture = picture_of(session, run_id)
+    return dot(picture) if as_dot else svg(picture)
 
 
 def _deliver(text: str, output: Path | None, what: str) -> None:

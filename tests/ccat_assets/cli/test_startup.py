@@ -84,7 +84,7 @@ def test_commands_that_read_import_what_they_need(worked: Terminal, words: tuple
     assert said.strip()
     assert "sqlalchemy" in loaded
     assert loaded & {"dagster", "paramiko", "boto3", "alembic", "psycopg2", "pydantic_settings"} == set()
-    unneeded = {"sqlalchemy.dialects.postgresql", "resources.slurm", "urllib.request", "tarfile"}
+    unneeded = {"sqlalchemy.dialects.postgresql", "resources.slurm", "urllib.request", "tarfile", "statistics", "html"}
     assert modules & unneeded == set()
 
 
