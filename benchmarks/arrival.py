@@ -87,10 +87,10 @@ def _ticks(ops_db: "OpsDb", directory: Path, scans: int) -> Iterator[tuple[float
     from resources.run.executor import Executor  # noqa: PLC0415
     from sensors.gaps import gaps_sensor  # noqa: PLC0415
     from tests.support.faults.moments import watched  # noqa: PLC0415
-    from tests.support.worlds.observatory import SmallObservatory  # noqa: PLC0415
+    from tests.support.worlds.observatory import ObservatoryWorld  # noqa: PLC0415
 
     passed = dict[str, float]()
-    observatory = SmallObservatory(ops_db, directory)
+    observatory = ObservatoryWorld(ops_db, directory)
     cluster = watched(_cluster(ops_db, directory), lambda name: passed.update({name: time.monotonic()}))
     executor = Executor(cluster)
     sensor = gaps_sensor(lambda: executor)

@@ -20,7 +20,7 @@ from ccat_models.tables.observation import ExecutedObsUnit, ObsUnit
 from ccat_models.tables.pipelines import SubGroupMember
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
 from resources.ops_db import OpsDb
-from tests.support.worlds.observatory import SmallObservatory
+from tests.support.worlds.observatory import ObservatoryWorld
 
 _TO_COMPLETED = (
     RunStatus.STAGING_DATA,
@@ -36,7 +36,7 @@ Values = dict[str, sa.SQLColumnExpression[Any]]
 def observe(ops_db: OpsDb, base: Path, scans: int, per_unit: int) -> None:
     """Make the tables and archive so many scans of one package each, `per_unit` of them to an observation unit."""
     migrations.upgrade(ops_db.engine)
-    SmallObservatory(ops_db, base).open()
+    ObservatoryWorld(ops_db, base).open()
     with ops_db.write() as session:
         for table, count, values in (
             (ObsUnit, -(-scans // per_unit), _unit),

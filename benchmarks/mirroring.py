@@ -82,9 +82,9 @@ def _one_more(ops_db: "OpsDb", directory: Path, number: int) -> None:
     """Let a package arrive and be followed."""
     from benchmarks.world import NOON  # noqa: PLC0415
     from ccat_models.sub_group.follow import follow_packages  # noqa: PLC0415
-    from tests.support.worlds.observatory import SmallObservatory  # noqa: PLC0415
+    from tests.support.worlds.observatory import ObservatoryWorld  # noqa: PLC0415
 
-    SmallObservatory(ops_db, directory).scan(number)
+    ObservatoryWorld(ops_db, directory).scan(number)
     with ops_db.request() as session:
         follow_packages(session, NOON)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from resources.location import Cluster
     from tests.support.parts.slurm_cluster import SlurmCluster
-    from tests.support.worlds.works import Works
+    from tests.support.worlds.manual import ManualWorld
 
 TRIVIAL = ["/bin/sh", "-c", 'mkdir -p "$WORKFLOW_OUTPUT_DIR/science" && echo x > "$WORKFLOW_OUTPUT_DIR/science/x"']
 SNAKEMAKE_DAG21 = {"snakemake_wall_s": 82}
@@ -119,7 +119,7 @@ def _raw_submit(slurm: "SlurmCluster", runs: int) -> float:
     return spent
 
 
-def _works(directory: Path, environment: dict[str, str], scans: int, **options: Any) -> "Works":
+def _works(directory: Path, environment: dict[str, str], scans: int, **options: Any) -> "ManualWorld":
     """Return an observatory with so many scans whose cluster is the private Slurm."""
     from dataclasses import replace  # noqa: PLC0415 - only the child pays for its imports
     from datetime import timedelta  # noqa: PLC0415
@@ -127,12 +127,12 @@ def _works(directory: Path, environment: dict[str, str], scans: int, **options: 
     from ccat_models import migrations  # noqa: PLC0415
     from resources.ops_db import OpsDb  # noqa: PLC0415
     from resources.shell.local import LocalShell  # noqa: PLC0415
-    from tests.support.worlds.slurm_lab import QUICK, slurm_cluster_over  # noqa: PLC0415
-    from tests.support.worlds.works import Works, release  # noqa: PLC0415
+    from tests.support.worlds.manual import ManualWorld, release  # noqa: PLC0415
+    from tests.support.worlds.on_slurm import QUICK, slurm_cluster_over  # noqa: PLC0415
 
     ops_db = OpsDb(f"sqlite:///{directory / 'ops.sqlite'}")
     migrations.upgrade(ops_db.engine)
-    works = Works.open(ops_db, directory)
+    works = ManualWorld.open(ops_db, directory)
     works.releases = [{"version": release("1.0.0")["version"], "command": TRIVIAL}]
     timing = replace(QUICK, observe_every=timedelta(seconds=5))
     works.cluster = slurm_cluster_over(
@@ -144,7 +144,7 @@ def _works(directory: Path, environment: dict[str, str], scans: int, **options: 
 
 
 def _step(name: str, **fields: Any) -> dict[str, Any]:
-    from tests.support.worlds.works import step  # noqa: PLC0415
+    from tests.support.worlds.manual import step  # noqa: PLC0415
 
     return step(name, resources={"cpus": 1, "memory_gb": 0.01, "time_hours": 0.02}, **fields)
 
@@ -156,7 +156,7 @@ def _spent() -> float:
     return sum(one.ru_utime + one.ru_stime for one in usage)
 
 
-def _run_pipeline(works: "Works", runs: int) -> dict[str, Any]:
+def _run_pipeline(works: "ManualWorld", runs: int) -> dict[str, Any]:
     from resources.request.attached import Attached  # noqa: PLC0415
     from resources.request.ensure import RequestOptions  # noqa: PLC0415
     from resources.run.executor import Executor  # noqa: PLC0415

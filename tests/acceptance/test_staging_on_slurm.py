@@ -15,8 +15,8 @@ from resources.shell.local import LocalShell
 from tests.support.parts.not_run import not_run
 from tests.support.parts.rgw import ARCHIVIST, Keys, S3Server
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.slurm_lab import SlurmLab
-from tests.support.worlds.staging_lab import COLOGNE, LOCAL, STAGED, Held, StagingLab
+from tests.support.worlds.on_slurm import SlurmWorld
+from tests.support.worlds.staging import COLOGNE, LOCAL, STAGED, Held, StagingWorld
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
@@ -31,7 +31,7 @@ GONE, WRONG, REFUSED, FULL = range(4)  # scans, by what happens to them
 class Observatory:
     """An archive that is an object store, and a cluster that reads from it."""
 
-    staging: StagingLab
+    staging: StagingWorld
     server: S3Server
     bucket: str
 
@@ -76,8 +76,8 @@ def archived(number: int) -> Held:
 @pytest.fixture
 def observatory(slurm_cluster: SlurmCluster, s3_server: S3Server, sqlite_ops_db: OpsDb, tmp_path: Path) -> Observatory:
     shell = LocalShell(slurm_cluster.environment)
-    lab = SlurmLab.open(sqlite_ops_db, tmp_path / "lab", shell)
-    return Observatory(StagingLab(lab, shell), s3_server, s3_server.new_bucket())
+    lab = SlurmWorld.open(sqlite_ops_db, tmp_path / "lab", shell)
+    return Observatory(StagingWorld(lab, shell), s3_server, s3_server.new_bucket())
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from ccat_models.tables.execution import RunStatus
 from ccat_models.tables.products import DataProduct
 from resources.ops_db import OpsDb
 from resources.request.standing import run_round
-from tests.support.worlds.life import TICK_SECONDS, FromScratch, Life
-from tests.support.worlds.works import Works
+from tests.support.worlds.manual import ManualWorld
+from tests.support.worlds.two_hours import TICK_SECONDS, FromScratch, Life
 
 TICKS = 2 * 3600 // TICK_SECONDS
 HAPPENED = (
@@ -35,7 +35,7 @@ HAPPENED = (
 @pytest.mark.timeout(900)
 def test_a_two_hour_life(ops_db: OpsDb, tmp_path: Path) -> None:
     seed = 1 if ops_db.is_sqlite else 2  # another life on each database
-    life = Life(Works.open(ops_db, tmp_path), seed)
+    life = Life(ManualWorld.open(ops_db, tmp_path), seed)
     life.declare()
     circuits: Counter[str] = Counter()
     for _ in range(TICKS):

@@ -5,7 +5,7 @@ import dagster as dg
 import pytest
 
 from resources.ops_db import OpsDb
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 
 @pytest.fixture
@@ -16,12 +16,12 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def lab(sqlite_ops_db: OpsDb, instance: dg.DagsterInstance, tmp_path: Path) -> Lab:
+def lab(sqlite_ops_db: OpsDb, instance: dg.DagsterInstance, tmp_path: Path) -> DagsterWorld:
     """Give an observatory with tiny programs, and Dagster beside it."""
-    return Lab.open(sqlite_ops_db, instance, tmp_path)
+    return DagsterWorld.open(sqlite_ops_db, instance, tmp_path)
 
 
 @pytest.fixture
-def lab_on_each(ops_db: OpsDb, instance: dg.DagsterInstance, tmp_path: Path) -> Lab:
+def lab_on_each(ops_db: OpsDb, instance: dg.DagsterInstance, tmp_path: Path) -> DagsterWorld:
     """Give the same, once on each database."""
-    return Lab.open(ops_db, instance, tmp_path)
+    return DagsterWorld.open(ops_db, instance, tmp_path)

@@ -8,7 +8,7 @@ from resources.ops_db import OpsDb
 from tests.support.parts.apptainer import Image, apptainer_image
 from tests.support.parts.ops_db import empty
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.yard import Yard
+from tests.support.worlds.back_ends import BackEndWorld
 
 __all__ = ["apptainer_image"]  # pytest finds fixtures by their names
 
@@ -25,18 +25,18 @@ def one_ops_db(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) 
     database.close()
 
 
-def open_yard(place: str, request: pytest.FixtureRequest, base: Path) -> Yard:
+def open_yard(place: str, request: pytest.FixtureRequest, base: Path) -> BackEndWorld:
     """Open a yard on `local`, `slurm`, or `ssh`: Slurm behind a login node."""
     database: OpsDb = request.getfixturevalue("one_ops_db")
     empty(database)
     slurm: SlurmCluster | None = None if place == "local" else request.getfixturevalue("slurm_cluster")
     if slurm is not None and place == "slurm":  # LocalShell passes it through
         request.getfixturevalue("monkeypatch").setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
-    return Yard.open(database, base, slurm, request.getfixturevalue("login_node") if place == "ssh" else None)
+    return BackEndWorld.open(database, base, slurm, request.getfixturevalue("login_node") if place == "ssh" else None)
 
 
 @pytest.fixture(params=["local", *SLURM])
-def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
+def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackEndWorld]:
     """Give a yard on each back end."""
     opened = open_yard(request.param, request, tmp_path)
     yield opened
@@ -44,7 +44,7 @@ def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
 
 
 @pytest.fixture(params=SLURM)
-def slurm_yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
+def slurm_yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackEndWorld]:
     """Give a yard on Slurm, here and behind a login node."""
     opened = open_yard(request.param, request, tmp_path)
     yield opened
@@ -59,7 +59,7 @@ def image(request: pytest.FixtureRequest) -> Image | None:
 
 
 @pytest.fixture
-def yard_on_slurm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
+def yard_on_slurm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackEndWorld]:
     """Give a yard on Slurm without a login node, for what does not depend on the way there."""
     opened = open_yard("slurm", request, tmp_path)
     yield opened

@@ -19,8 +19,8 @@ from resources.ops_db import OpsDb
 from tests.support.hands.cli import Terminal, open_terminal
 from tests.support.parts.dagit import dagit, hurry
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.lab import Lab
-from tests.support.worlds.yard import wait
+from tests.support.worlds.back_ends import wait
+from tests.support.worlds.in_dagster import DagsterWorld
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
 
@@ -138,7 +138,7 @@ def test_terminating_a_run_in_dagit_ends_its_tasks(sqlite_ops_db: OpsDb, slurm: 
     keys = [f"executed_obs_unit=scan-{number}" for number in range(2)]
     environment = {"CCAT_HOME": str(tmp_path), "CCAT_DATABASE_URL": str(sqlite_ops_db.url), **on(slurm)}
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        lab = Lab.open(sqlite_ops_db, instance, tmp_path)
+        lab = DagsterWorld.open(sqlite_ops_db, instance, tmp_path)
         lab.declare("a", "b", "c", seconds="300")
         lab.refresh()
         with dagit(home, ROOT / "workspace.yaml", daemon=True, environment=environment) as running:

@@ -13,12 +13,12 @@ from resources.request.ensure import RequestOptions
 from resources.run.executor import Executor
 from tests.support.faults.moments import watched
 from tests.support.parts.apptainer import Image
-from tests.support.worlds.yard import SMALL, Yard, await_end, is_up, output_of, processes
+from tests.support.worlds.back_ends import SMALL, BackEndWorld, await_end, is_up, output_of, processes
 
 HOUR = 3600.0
 
 
-def test_cancelling_one_run_of_many_ends_it_and_nothing_else(yard: Yard, image: Image | None) -> None:
+def test_cancelling_one_run_of_many_ends_it_and_nothing_else(yard: BackEndWorld, image: Image | None) -> None:
     yard.work("sleep 300", "sleep 300", "sleep 300", image=image)
     yard.until_up(3)
     attempts = yard.attempts()
@@ -37,7 +37,7 @@ def test_cancelling_one_run_of_many_ends_it_and_nothing_else(yard: Yard, image: 
     assert yard.products(2) == {}
 
 
-def test_what_is_cancelled_while_it_waits_in_the_queue_never_begins(slurm_yard: Yard) -> None:
+def test_what_is_cancelled_while_it_waits_in_the_queue_never_begins(slurm_yard: BackEndWorld) -> None:
     slurm_yard.work("sleep 300", "sleep 300", "sleep 300", "sleep 300", resources=SMALL | {"cpus": 8})
     slurm_yard.until_up(2)
     assert Counter(slurm_yard.queue().values()) == {"RUNNING": 2, "PENDING": 2}
@@ -66,7 +66,7 @@ class Interrupted:
             raise KeyboardInterrupt
 
 
-def ends_without_anybody(yard: Yard, attempts: list[Attempt]) -> None:
+def ends_without_anybody(yard: BackEndWorld, attempts: list[Attempt]) -> None:
     """See that all processes end though nobody moves the runs on, and that whoever comes next finds them cancelled."""
     for attempt in attempts:
         await_end(attempt)
@@ -74,7 +74,7 @@ def ends_without_anybody(yard: Yard, attempts: list[Attempt]) -> None:
     assert set(yard.until_ended()) == {"CANCELLED"}
 
 
-def test_an_interruption_reaches_the_jobs_however_rarely_the_back_end_is_asked(yard: Yard) -> None:
+def test_an_interruption_reaches_the_jobs_however_rarely_the_back_end_is_asked(yard: BackEndWorld) -> None:
     yard.patient(observe_every=HOUR)
     yard.work("sleep 300", "sleep 300")
     up = Interrupted(lambda: sum(map(is_up, yard.attempts())) == 2)
@@ -85,7 +85,7 @@ def test_an_interruption_reaches_the_jobs_however_rarely_the_back_end_is_asked(y
     ends_without_anybody(yard, attempts)
 
 
-def test_an_interruption_right_after_the_sending_reaches_the_jobs_that_nobody_has_recorded(yard: Yard) -> None:
+def test_an_interruption_right_after_the_sending_reaches_the_jobs_that_nobody_has_recorded(yard: BackEndWorld) -> None:
     yard.patient(observe_every=HOUR)
     yard.work("sleep 300", "sleep 300")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.parts.apptainer import Image
-from tests.support.worlds.yard import SMALL, Yard
+from tests.support.worlds.back_ends import SMALL, BackEndWorld
 
 ENDS = {
     "fine": (None, 0, None),
@@ -15,7 +15,7 @@ ENDS = {
 }
 
 
-def test_each_end_has_its_class(yard: Yard, image: Image | None) -> None:
+def test_each_end_has_its_class(yard: BackEndWorld, image: Image | None) -> None:
     yard.work(*ENDS, image=image)
     assert yard.until_ended() == {"COMPLETED": 1, "FAILED": 5}
     told = [
@@ -26,14 +26,16 @@ def test_each_end_has_its_class(yard: Yard, image: Image | None) -> None:
     assert yard.products(2) == {}
 
 
-def test_a_failure_that_may_pass_is_tried_again_and_a_permanent_one_is_not(yard: Yard) -> None:
+def test_a_failure_that_may_pass_is_tried_again_and_a_permanent_one_is_not(yard: BackEndWorld) -> None:
     yard.work("exit 3 first", "exit 75 first", "exit 65 first", retries={"science": 1, "infrastructure": 1})
     assert yard.until_ended() == {"COMPLETED": 2, "FAILED": 1}
     tries = sorted((attempt.run_id, attempt.number) for attempt in yard.attempts())
     assert tries == [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1)]
 
 
-def test_a_time_limit_ends_the_program_and_the_next_attempt_has_more_time(yard: Yard, image: Image | None) -> None:
+def test_a_time_limit_ends_the_program_and_the_next_attempt_has_more_time(
+    yard: BackEndWorld, image: Image | None
+) -> None:
     short = SMALL | {"time_hours": 1 / 3600}
     more = {"factor": 30, "max_time_hours": 1, "max_memory_gb": 1}
     yard.work("sleep 2", image=image, resources=short, escalation=more, retries={"timeout": 1})

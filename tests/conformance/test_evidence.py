@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from ccat_models.tables.execution import Attempt, AttemptState
-from tests.support.worlds.yard import SMALL, Yard, await_end, output_of
+from tests.support.worlds.back_ends import SMALL, BackEndWorld, await_end, output_of
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
 
@@ -20,7 +20,7 @@ def failure(attempt: Attempt) -> tuple[str, dict[str, str]]:
     return attempt.failure_class.value, attempt.evidence
 
 
-def test_a_job_that_was_cancelled_from_outside_says_so_and_is_tried_again(yard_on_slurm: Yard) -> None:
+def test_a_job_that_was_cancelled_from_outside_says_so_and_is_tried_again(yard_on_slurm: BackEndWorld) -> None:
     slurm = yard_on_slurm.slurm
     assert slurm is not None
     yard_on_slurm.work("sleep 300 first", retries={"infrastructure": 1})
@@ -35,7 +35,7 @@ def test_a_job_that_was_cancelled_from_outside_says_so_and_is_tried_again(yard_o
     assert second.failure_class is None
 
 
-def test_a_lost_node_is_named_and_the_next_attempt_runs_elsewhere(yard_on_slurm: Yard) -> None:
+def test_a_lost_node_is_named_and_the_next_attempt_runs_elsewhere(yard_on_slurm: BackEndWorld) -> None:
     slurm = yard_on_slurm.slurm
     assert slurm is not None
     yard_on_slurm.work("sleep 300 first", retries={"infrastructure": 1, "lost": 1})
@@ -53,7 +53,7 @@ def test_a_lost_node_is_named_and_the_next_attempt_runs_elsewhere(yard_on_slurm:
     await_end(first)
 
 
-def test_a_wrapper_that_was_killed_leaves_its_exit_code_with_slurm(yard_on_slurm: Yard) -> None:
+def test_a_wrapper_that_was_killed_leaves_its_exit_code_with_slurm(yard_on_slurm: BackEndWorld) -> None:
     yard_on_slurm.patient(lost_after=4)  # the accounts come a little later
     yard_on_slurm.work("sleep 300")
     yard_on_slurm.until_up(1)
@@ -71,7 +71,7 @@ def test_a_wrapper_that_was_killed_leaves_its_exit_code_with_slurm(yard_on_slurm
     await_end(attempt)
 
 
-def test_a_held_job_waits_and_says_why(yard_on_slurm: Yard) -> None:
+def test_a_held_job_waits_and_says_why(yard_on_slurm: BackEndWorld) -> None:
     slurm = yard_on_slurm.slurm
     assert slurm is not None
     crowded = SMALL | {"cpus": 8, "slurm": {"nodelist": "n1"}}
@@ -85,7 +85,7 @@ def test_a_held_job_waits_and_says_why(yard_on_slurm: Yard) -> None:
     assert yard_on_slurm.until_ended() == {"COMPLETED": 1, "CANCELLED": 1}
 
 
-def test_a_job_that_would_never_run_fails_for_good(yard_on_slurm: Yard) -> None:
+def test_a_job_that_would_never_run_fails_for_good(yard_on_slurm: BackEndWorld) -> None:
     never = SMALL | {"time_hours": 1, "slurm": {"partition": "short"}}
     yard_on_slurm.work("fine", resources=never, retries={"infrastructure": 3, "lost": 3})
     assert yard_on_slurm.until_ended() == {"FAILED": 1}
@@ -96,7 +96,7 @@ def test_a_job_that_would_never_run_fails_for_good(yard_on_slurm: Yard) -> None:
 
 
 @pytest.mark.slow
-def test_a_time_limit_that_slurm_kept_is_a_time_limit(yard_on_slurm: Yard) -> None:
+def test_a_time_limit_that_slurm_kept_is_a_time_limit(yard_on_slurm: BackEndWorld) -> None:
     slurm = yard_on_slurm.slurm
     assert slurm is not None
     yard_on_slurm.work("sleep 300")

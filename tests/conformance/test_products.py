@@ -19,8 +19,8 @@ from resources.run.preparation import prepare
 from resources.slurm.render import render
 from resources.workspace.store import AttemptStore
 from tests.support.parts.apptainer import Image
-from tests.support.worlds.works import step
-from tests.support.worlds.yard import SMALL, Yard, output_of
+from tests.support.worlds.back_ends import SMALL, BackEndWorld, output_of
+from tests.support.worlds.manual import step
 
 WORKFLOW = {
     "WORKFLOW_MANIFEST",
@@ -39,7 +39,7 @@ def science(attempt: Attempt, name: str) -> str:
     return (output_of(attempt) / "science" / name).read_text()
 
 
-def test_many_runs_of_two_shapes_are_two_batches_and_all_is_registered(yard: Yard) -> None:
+def test_many_runs_of_two_shapes_are_two_batches_and_all_is_registered(yard: BackEndWorld) -> None:
     steps = [
         step("read", resources=SMALL, parameters={}),
         step("weigh", ["source"], resources=SMALL | {"cpus": 2, "memory_gb": 0.2}, parameters={}),
@@ -66,7 +66,7 @@ def test_many_runs_of_two_shapes_are_two_batches_and_all_is_registered(yard: Yar
 
 
 def test_the_environment_is_what_the_contract_says(
-    yard: Yard, image: Image | None, monkeypatch: pytest.MonkeyPatch
+    yard: BackEndWorld, image: Image | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCAT_DATABASE_URL", "postgresql://secret@host/ops")
     for name in ("LD_PRELOAD_OF_THE_ORCHESTRATOR", "PYTHONPATH", "SSH_AUTH_SOCK"):
@@ -98,7 +98,7 @@ def test_the_environment_is_what_the_contract_says(
 
 @pytest.mark.real
 def test_in_a_container_what_is_read_cannot_be_written_and_no_other_run_is_seen(
-    yard: Yard, apptainer_image: Image
+    yard: BackEndWorld, apptainer_image: Image
 ) -> None:
     base, archive = yard.cluster.base, yard.works.observatory.base / "archive"
     hidden = [str(base), str(archive), str(base.parent), "/root/.ssh", "/workflow/input/scan-1"]
@@ -123,7 +123,7 @@ def test_in_a_container_what_is_read_cannot_be_written_and_no_other_run_is_seen(
     assert (archive / "scan-0" / "scan.dat").read_text() == "scan-0 look\n"
 
 
-def test_the_same_run_made_again_has_a_directory_of_its_own(yard: Yard) -> None:
+def test_the_same_run_made_again_has_a_directory_of_its_own(yard: BackEndWorld) -> None:
     yard.work("fine")
     yard.until_ended()
     yard.works.ask("read", force=True)
@@ -147,7 +147,7 @@ class Remembering:
         return self._ask(request)
 
 
-def rendered(yard: Yard) -> tuple[str, list[str], list[bytes]]:
+def rendered(yard: BackEndWorld) -> tuple[str, list[str], list[bytes]]:
     """Return the job script, what the store was asked to lay out, and the files that are there after it."""
     cluster = yard.another_process()
     voice = Remembering(cluster.store)
@@ -161,7 +161,7 @@ def rendered(yard: Yard) -> tuple[str, list[str], list[bytes]]:
     return script, voice.said, files
 
 
-def test_two_processes_render_the_same_rows_alike(yard: Yard) -> None:
+def test_two_processes_render_the_same_rows_alike(yard: BackEndWorld) -> None:
     yard.work("a", "b", parameters={"z": 1, "a": [1.5, {"y": None, "x": "ü"}]})
     with yard.cluster.ops_db.write() as session:
         take_up(session, 1, yard.cluster.backend.name, 10, yard.cluster.clock())

@@ -12,18 +12,18 @@ from ccat_models.tables.execution import Attempt, AttemptState, Purpose
 from resources.product.reproduction import Reproducer
 from resources.product.verification import Finding, Verification
 from tests.support.parts.apptainer import Image
-from tests.support.worlds.yard import Yard, output_of
+from tests.support.worlds.back_ends import BackEndWorld, output_of
 
 EVERYTHING = Selection(pipeline="letters")
 FIRST, SECOND = RunId(1), RunId(2)
 
 
-def executing(yard: Yard) -> list[Attempt]:
+def executing(yard: BackEndWorld) -> list[Attempt]:
     """Return the attempts that have executed runs, and not reproduced them."""
     return [attempt for attempt in yard.attempts() if attempt.purpose is Purpose.EXECUTE]
 
 
-def made_again(yard: Yard) -> list[dict[str, str]]:
+def made_again(yard: BackEndWorld) -> list[dict[str, str]]:
     """Return what became of each run's files, after nothing but them has changed."""
     found = Reproducer(yard.another_process(), 0.2).reproduce([FIRST, SECOND])
     for run in found:
@@ -38,7 +38,7 @@ def made_again(yard: Yard) -> list[dict[str, str]]:
     return [{file.path: file.finding.value for file in run.files} for run in found]
 
 
-def test_products_are_verified_and_made_again(yard: Yard) -> None:
+def test_products_are_verified_and_made_again(yard: BackEndWorld) -> None:
     yard.work("fine", "fine too")
     assert yard.until_ended() == {"COMPLETED": 2}
     verification = Verification(yard.cluster)
@@ -52,7 +52,7 @@ def test_products_are_verified_and_made_again(yard: Yard) -> None:
 
 @pytest.mark.real
 @pytest.mark.xdist_group("slurm")
-def test_in_a_container_products_are_made_again(yard_on_slurm: Yard, apptainer_image: Image) -> None:
+def test_in_a_container_products_are_made_again(yard_on_slurm: BackEndWorld, apptainer_image: Image) -> None:
     yard_on_slurm.work("fine", "fine too", image=apptainer_image)
     assert yard_on_slurm.until_ended() == {"COMPLETED": 2}
     for files in made_again(yard_on_slurm):
@@ -71,7 +71,7 @@ class _Interrupted:
         time.sleep(seconds)
 
 
-def test_an_interruption_ends_the_job(slurm_yard: Yard) -> None:
+def test_an_interruption_ends_the_job(slurm_yard: BackEndWorld) -> None:
     slurm_yard.work("sleep 2")
     assert slurm_yard.until_ended() == {"COMPLETED": 1}
     scratch, (attempt,) = slurm_yard.cluster.base / ".reproduce", slurm_yard.attempts()

@@ -7,7 +7,7 @@ import time
 
 from ccat_models.tables.execution import RunStatus
 from tests.support.parts.tree import PROGRAMS
-from tests.support.worlds.yard import Yard, is_up, output_of, wait
+from tests.support.worlds.back_ends import BackEndWorld, is_up, output_of, wait
 
 SUBMIT_AND_DIE = """
 import os, signal
@@ -25,7 +25,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_another_process_collects_what_one_that_was_killed_has_submitted(yard: Yard) -> None:
+def test_another_process_collects_what_one_that_was_killed_has_submitted(yard: BackEndWorld) -> None:
     yard.work("sleep 1", "sleep 1", "exit 65")
     environment = {"PATH": f"{PROGRAMS}:/usr/bin:/bin", **yard.settings}
     if yard.slurm is not None:
@@ -42,7 +42,7 @@ def test_another_process_collects_what_one_that_was_killed_has_submitted(yard: Y
         assert [a.job_id for a in yard.attempts()] == [a.job_id for a in sent]
 
 
-def test_while_the_scheduler_is_away_jobs_end_and_are_collected_and_none_fails(yard_on_slurm: Yard) -> None:
+def test_while_the_scheduler_is_away_jobs_end_and_are_collected_and_none_fails(yard_on_slurm: BackEndWorld) -> None:
     slurm = yard_on_slurm.slurm
     assert slurm is not None
     yard_on_slurm.work("sleep 2", "sleep 300", "exit 65")

@@ -13,7 +13,7 @@ from tests.support.parts.apptainer import Image
 from tests.support.parts.not_run import not_run
 from tests.support.parts.ops_db import empty
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.yard import SMALL, Yard
+from tests.support.worlds.back_ends import SMALL, BackEndWorld
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
 
@@ -45,15 +45,17 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strict]:
 
 
 @pytest.fixture
-def strict_yard(strict: Strict, one_ops_db: OpsDb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+def strict_yard(
+    strict: Strict, one_ops_db: OpsDb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[BackEndWorld]:
     empty(one_ops_db)
     monkeypatch.setenv("SLURM_CONF", strict.slurm.environment["SLURM_CONF"])
-    opened = Yard.open(one_ops_db, tmp_path, strict.slurm)
+    opened = BackEndWorld.open(one_ops_db, tmp_path, strict.slurm)
     yield opened
     opened.close()
 
 
-def test_out_of_memory_is_told_and_the_next_attempt_has_more(strict_yard: Yard, image: Image | None) -> None:
+def test_out_of_memory_is_told_and_the_next_attempt_has_more(strict_yard: BackEndWorld, image: Image | None) -> None:
     strict_yard.work("take 300", image=image, resources=SMALL, escalation=MORE, retries={"out_of_memory": 1})
     assert strict_yard.until_ended() == {"COMPLETED": 1}
     first, second = strict_yard.attempts()
@@ -64,7 +66,9 @@ def test_out_of_memory_is_told_and_the_next_attempt_has_more(strict_yard: Yard, 
     assert second.peak_memory_bytes > 300 << 20
 
 
-def test_a_node_that_refuses_to_begin_is_told_and_the_next_attempt_runs(strict: Strict, strict_yard: Yard) -> None:
+def test_a_node_that_refuses_to_begin_is_told_and_the_next_attempt_runs(
+    strict: Strict, strict_yard: BackEndWorld
+) -> None:
     strict.refusal.touch()
     strict_yard.work("fine", retries={"infrastructure": 1, "lost": 1})
     strict_yard.until(lambda: strict_yard.attempts()[0].failure_class is not None)

@@ -14,8 +14,8 @@ from tests.support.faults.fault_slurm import Fault
 from tests.support.faults.fault_table import FaultTable
 from tests.support.faults.moments import watched
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.faulty_lab import IMPATIENT, FaultyLab, look_for
-from tests.support.worlds.slurm_lab import SlurmLab
+from tests.support.worlds.faulty_slurm import IMPATIENT, FaultySlurmWorld, look_for
+from tests.support.worlds.on_slurm import SlurmWorld
 
 # Each test has a cluster of its own: a controller that is killed gives the ids of jobs it has forgotten once more, and
 # nodes that still know them do not run the new ones.
@@ -45,7 +45,7 @@ def test_a_controller_that_dies_having_accepted_loses_no_run(
             take_back_nodes(slurm)
 
     shell, limits = LocalShell(slurm.environment), Limits(largest_batch=2, timeout_seconds=20)
-    lab = SlurmLab.open(sqlite_ops_db, tmp_path / "lab", shell, limits=limits, timing=IMPATIENT)
+    lab = SlurmWorld.open(sqlite_ops_db, tmp_path / "lab", shell, limits=limits, timing=IMPATIENT)
     lab.works.cluster = watched(lab.cluster, passing)
     lab.declare(*(["a"] * RUNS), retries=PATIENT, seconds=0.3)
     trial = Trial.of_lab(lab, None)
@@ -58,7 +58,7 @@ def test_a_controller_that_dies_having_accepted_loses_no_run(
 def test_a_controller_that_is_down_while_jobs_run_loses_nothing(
     slurm: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, by: signal.Signals
 ) -> None:
-    lab = SlurmLab.open(sqlite_ops_db, tmp_path / "lab", LocalShell(slurm.environment), timing=IMPATIENT)
+    lab = SlurmWorld.open(sqlite_ops_db, tmp_path / "lab", LocalShell(slurm.environment), timing=IMPATIENT)
     lab.declare(*(["a"] * RUNS), seconds=2, retries=PATIENT)
     trial = Trial.of_lab(lab, None)
     lab.until(lambda: lab.statuses()["RUNNING"] == RUNS)
@@ -74,7 +74,7 @@ def test_a_controller_that_is_down_while_jobs_run_loses_nothing(
 def test_a_cluster_without_accounts_runs_everything_once(
     slurm: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable
 ) -> None:
-    world = FaultyLab(sqlite_ops_db, tmp_path, slurm, timing=IMPATIENT)
+    world = FaultySlurmWorld(sqlite_ops_db, tmp_path, slurm, timing=IMPATIENT)
     world.lab.declare(*(["a"] * 8), seconds=2, retries=PATIENT)
     trial = Trial.of_lab(world.lab, None)
     world.commands.inject("sbatch", Fault.LOSE_REPLY, calls=[1])

@@ -14,7 +14,7 @@ from ccat_models import migrations
 from resources.ops_db import OpsDb
 from tests.support.faults.fault_table import FaultTable
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.works import NO_RETRIES, Works, step
+from tests.support.worlds.manual import NO_RETRIES, ManualWorld, step
 
 # Leaves a trace of its execution in its own attempt's output, then does as its input says.
 PROGRAM = """
@@ -49,7 +49,7 @@ def template(base: Path, contents: list[str]) -> Path:
     path = base / "template.sqlite"
     ops_db = OpsDb(f"sqlite:///{path}")
     migrations.upgrade(ops_db.engine)
-    works = Works.open(ops_db, base)
+    works = ManualWorld.open(ops_db, base)
     (works.code / "reduce.py").write_text(PROGRAM)
     for number, content in enumerate(contents):
         works.observatory.scan(number, content)

@@ -15,8 +15,8 @@ from ccat_models.tables.products import DataProduct
 from resources.ops_db import OpsDb
 from tests.support.faults.fault_checks import Trial
 from tests.support.faults.fault_table import FaultTable
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import NO_RETRIES, Works
+from tests.support.worlds.manual import NO_RETRIES, ManualWorld
+from tests.support.worlds.ticked import TickedWorld
 
 TEXT = "output/science/text.txt"
 MANY = 10_000
@@ -162,16 +162,18 @@ CASES: Mapping[str, Case] = {
 
 
 @pytest.fixture
-def bench(sqlite_ops_db: OpsDb, tmp_path: Path) -> Bench:
-    works = Works.open(sqlite_ops_db, tmp_path / "lab")
+def bench(sqlite_ops_db: OpsDb, tmp_path: Path) -> TickedWorld:
+    works = ManualWorld.open(sqlite_ops_db, tmp_path / "lab")
     program = PROGRAM.replace("STRANGE", repr(STRANGE)).replace("MANY", str(MANY))
     (works.code / "reduce.py").write_text(program)
-    return Bench(works, slots=2)
+    return TickedWorld(works, slots=2)
 
 
 @pytest.mark.slow
-def test_whatever_is_left_behind_is_believed_only_as_far_as_it_can_be(bench: Bench, fault_table: FaultTable) -> None:
-    bench = Bench(bench.works, slots=len(CASES))
+def test_whatever_is_left_behind_is_believed_only_as_far_as_it_can_be(
+    bench: TickedWorld, fault_table: FaultTable
+) -> None:
+    bench = TickedWorld(bench.works, slots=len(CASES))
     bench.declare(*CASES, retries=NO_RETRIES)
     trial = Trial.of_bench(bench)
     directories = bench.until_written()
@@ -189,14 +191,14 @@ def test_whatever_is_left_behind_is_believed_only_as_far_as_it_can_be(bench: Ben
         assert case.says in (attempt.failure_message or ""), name
 
 
-def count_products(bench: Bench) -> dict[int, int]:
+def count_products(bench: TickedWorld) -> dict[int, int]:
     """Return how many products each run has."""
     query = sa.select(DataProduct.run_id, sa.func.count()).group_by(DataProduct.run_id)
     with bench.works.cluster.ops_db.read() as session:
         return {int(run): number for run, number in session.execute(query).tuples().all()}
 
 
-def test_a_name_of_an_output_is_kept_to_the_letter(bench: Bench) -> None:
+def test_a_name_of_an_output_is_kept_to_the_letter(bench: TickedWorld) -> None:
     bench.declare("strange")
     bench.works.request()
     assert bench.until_ended() == ["COMPLETED"]

@@ -10,7 +10,7 @@ from resources.ops_db import OpsDb
 from resources.request.ensure import RequestOptions, ensure
 from resources.run.executor import Executor
 from tests.support.faults.moments import MOMENTS, Moment, by_call, unwatched, watched
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 
 def by_name(name: str) -> Moment:
@@ -33,14 +33,14 @@ def test_a_moment_whose_call_is_no_longer_there_is_not_lost_in_silence(moved: Mo
         by_call([moved])
 
 
-def request(works: Works, hook: Callable[[str], None]) -> None:
+def request(works: ManualWorld, hook: Callable[[str], None]) -> None:
     works.observatory.scan(0)
     works.declare(step("read"))
     ensure(watched(works.cluster, hook), "letters", "read", None, RequestOptions("test"))
 
 
 def test_a_hook_is_called_after_the_commit_and_raises_where_it_is_called(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
-    works = Works.open(sqlite_ops_db, tmp_path)
+    works = ManualWorld.open(sqlite_ops_db, tmp_path)
     committed: list[tuple[str, int]] = []
 
     def hook(passed: str) -> None:
@@ -55,7 +55,7 @@ def test_a_hook_is_called_after_the_commit_and_raises_where_it_is_called(sqlite_
 def test_a_look_without_a_lease_does_not_pass_the_moment_at_which_it_is_taken(
     sqlite_ops_db: OpsDb, tmp_path: Path
 ) -> None:
-    works = Works.open(sqlite_ops_db, tmp_path)
+    works = ManualWorld.open(sqlite_ops_db, tmp_path)
     passed: list[str] = []
     assert Executor(works.cluster, holder="elsewhere:1:1:a").tick()
     assert not Executor(watched(works.cluster, passed.append), holder="elsewhere:2:2:b").tick()
@@ -68,7 +68,7 @@ def test_a_look_without_a_lease_does_not_pass_the_moment_at_which_it_is_taken(
 def test_a_cluster_calls_the_last_hook_alone_and_none_once_it_is_unwatched(
     sqlite_ops_db: OpsDb, tmp_path: Path
 ) -> None:
-    works = Works.open(sqlite_ops_db, tmp_path)
+    works = ManualWorld.open(sqlite_ops_db, tmp_path)
     first: list[str] = []
     second: list[str] = []
     twice = watched(watched(works.cluster, first.append), second.append)

@@ -14,8 +14,8 @@ from tests.support.faults.fault_slurm import Fault
 from tests.support.faults.fault_table import FaultTable
 from tests.support.parts.apptainer import Image, apptainer_image
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.faulty_lab import CALM, HASTY, IMPATIENT, FaultyLab, look_for
-from tests.support.worlds.slurm_lab import SlurmLab
+from tests.support.worlds.faulty_slurm import CALM, HASTY, IMPATIENT, FaultySlurmWorld, look_for
+from tests.support.worlds.on_slurm import SlurmWorld
 
 __all__ = ["apptainer_image", "nothing_left"]
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
@@ -32,21 +32,21 @@ LIES = [
 ]
 
 
-def some(status: str, lab: SlurmLab) -> Callable[[], bool]:
+def some(status: str, lab: SlurmWorld) -> Callable[[], bool]:
     """Return whether any run has this status now, as a condition."""
     return lambda: lab.statuses()[status] > 0
 
 
 @pytest.fixture
-def lab(slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path) -> SlurmLab:
-    return SlurmLab.open(sqlite_ops_db, tmp_path / "lab", LocalShell(slurm_cluster.environment), timing=IMPATIENT)
+def lab(slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path) -> SlurmWorld:
+    return SlurmWorld.open(sqlite_ops_db, tmp_path / "lab", LocalShell(slurm_cluster.environment), timing=IMPATIENT)
 
 
 @pytest.mark.parametrize("fault", LIES)
 def test_wrong_answers_while_jobs_wait_and_run_change_nothing(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, fault: Fault
 ) -> None:
-    world = FaultyLab(sqlite_ops_db, tmp_path, slurm_cluster, timing=CALM)
+    world = FaultySlurmWorld(sqlite_ops_db, tmp_path, slurm_cluster, timing=CALM)
     trial = world.trial(SLOTS + 4, seconds=1.5)
     world.lab.until(some("RUNNING", world.lab))
     for program in ("squeue", "sacct", "scontrol"):
@@ -63,7 +63,7 @@ def test_wrong_answers_while_jobs_wait_and_run_change_nothing(
 def test_wrong_answers_about_jobs_that_vanished_cost_no_more_than_their_attempts(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, fault: Fault
 ) -> None:
-    world = FaultyLab(sqlite_ops_db, tmp_path, slurm_cluster, timing=IMPATIENT)
+    world = FaultySlurmWorld(sqlite_ops_db, tmp_path, slurm_cluster, timing=IMPATIENT)
     trial = world.trial(8, seconds=8, retries=PATIENT)
     world.lab.until(lambda: len(trial.running_ids()) == 8)
     trial.kill_wrappers(2)
@@ -83,7 +83,7 @@ def test_wrong_answers_about_jobs_that_vanished_cost_no_more_than_their_attempts
 def test_jobs_that_are_given_up_too_early_never_run_beside_those_that_follow(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, fault: Fault
 ) -> None:
-    world = FaultyLab(sqlite_ops_db, tmp_path, slurm_cluster, timing=HASTY)
+    world = FaultySlurmWorld(sqlite_ops_db, tmp_path, slurm_cluster, timing=HASTY)
     trial = world.trial(SLOTS + 8, seconds=3, retries=PATIENT)
     world.lab.until(some("RUNNING", world.lab))
     for program in ("squeue", "sacct"):
@@ -101,7 +101,7 @@ def test_jobs_that_are_given_up_too_early_never_run_beside_those_that_follow(
 def test_looks_that_fail_now_and_then_change_nothing(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable
 ) -> None:
-    world = FaultyLab(sqlite_ops_db, tmp_path, slurm_cluster, timing=CALM)
+    world = FaultySlurmWorld(sqlite_ops_db, tmp_path, slurm_cluster, timing=CALM)
     trial = world.trial(SLOTS + 8, seconds=1)
     world.commands.inject("squeue", Fault.EMPTY, every=5)
     world.commands.inject("squeue", Fault.STALE, every=3)
@@ -112,7 +112,7 @@ def test_looks_that_fail_now_and_then_change_nothing(
 
 
 def test_without_slurmdbd_everything_goes_on_and_the_accounts_follow(
-    slurm_cluster: SlurmCluster, lab: SlurmLab, fault_table: FaultTable
+    slurm_cluster: SlurmCluster, lab: SlurmWorld, fault_table: FaultTable
 ) -> None:
     lab.declare(*(["a"] * SLOTS), seconds=2, retries=PATIENT)
     with slurm_cluster.without("slurmdbd"):
@@ -125,7 +125,7 @@ def test_without_slurmdbd_everything_goes_on_and_the_accounts_follow(
 
 
 def test_a_node_that_is_lost_costs_its_jobs_one_attempt(
-    slurm_cluster: SlurmCluster, lab: SlurmLab, fault_table: FaultTable, apptainer_image: Image
+    slurm_cluster: SlurmCluster, lab: SlurmWorld, fault_table: FaultTable, apptainer_image: Image
 ) -> None:
     in_image(lab, apptainer_image)
     lab.declare(*(["a"] * 12), seconds=4, retries=PATIENT)
@@ -175,7 +175,7 @@ DEEDS: Mapping[str, tuple[Callable[[SlurmCluster, Trial], None], int]] = {
 
 @pytest.mark.parametrize("deed", DEEDS)
 def test_what_befalls_a_job_from_outside_costs_at_most_an_attempt(
-    slurm_cluster: SlurmCluster, lab: SlurmLab, fault_table: FaultTable, deed: str
+    slurm_cluster: SlurmCluster, lab: SlurmWorld, fault_table: FaultTable, deed: str
 ) -> None:
     do, cost = DEEDS[deed]
     lab.declare(*(["a"] * 8), seconds=3, retries=PATIENT)
@@ -188,7 +188,7 @@ def test_what_befalls_a_job_from_outside_costs_at_most_an_attempt(
 
 
 def test_a_wrapper_that_is_killed_takes_its_container_with_it(
-    slurm_cluster: SlurmCluster, lab: SlurmLab, fault_table: FaultTable, apptainer_image: Image
+    slurm_cluster: SlurmCluster, lab: SlurmWorld, fault_table: FaultTable, apptainer_image: Image
 ) -> None:
     in_image(lab, apptainer_image)
     lab.declare(*(["a"] * 6), seconds=3, retries=PATIENT)
@@ -200,7 +200,7 @@ def test_a_wrapper_that_is_killed_takes_its_container_with_it(
 
 
 def test_jobs_that_are_held_wait_and_run_once_when_they_are_released(
-    slurm_cluster: SlurmCluster, lab: SlurmLab, fault_table: FaultTable
+    slurm_cluster: SlurmCluster, lab: SlurmWorld, fault_table: FaultTable
 ) -> None:
     lab.declare(*(["a"] * (SLOTS + 6)), seconds=1)
     trial = Trial.of_lab(lab, slurm_cluster)

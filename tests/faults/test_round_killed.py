@@ -23,7 +23,7 @@ from resources.ops_db import OpsDb
 from resources.request.ensure import RequestOptions, refresh_and_evaluate
 from resources.request.standing import run_round
 from tests.support.faults.round_kills import COMMIT
-from tests.support.worlds.works import Works, release, step
+from tests.support.worlds.manual import ManualWorld, release, step
 
 CONTINUOUS: dict[str, Any] = {"mode": "standing", "trigger": {"type": "continuous"}}
 READ = step("read", version_policy="latest")
@@ -58,7 +58,7 @@ while os.getppid() == parent and not (base / "stop").exists():
 
 
 @contextmanager
-def rivals(works: Works) -> Iterator[None]:
+def rivals(works: ManualWorld) -> Iterator[None]:
     """Let two go round and a third one ask for the pipeline while the block lasts."""
     base, url = works.observatory.base, works.cluster.ops_db.url.render_as_string(hide_password=False)
     kinds = enumerate(("round", "round", "ensure"))
@@ -76,7 +76,7 @@ def rivals(works: Works) -> Iterator[None]:
             process.wait()
 
 
-def have_all(works: Works, what: str) -> bool:
+def have_all(works: ManualWorld, what: str) -> bool:
     """Say whether each of the three has told this."""
     return all((works.observatory.base / f"{what}-{number}").exists() for number in range(3))
 
@@ -89,7 +89,7 @@ def until(condition: Any, processes: list[subprocess.Popen[bytes]]) -> None:
         time.sleep(0.02)
 
 
-def something_arrives(works: Works, chance: random.Random, number: int) -> None:
+def something_arrives(works: ManualWorld, chance: random.Random, number: int) -> None:
     """Let scans arrive, arrive again and go, and some of the runs on their way complete."""
     works.observatory.scan(chance.randrange(12), f"content {number}")
     if number % 7 == 6:
@@ -100,13 +100,13 @@ def something_arrives(works: Works, chance: random.Random, number: int) -> None:
     time.sleep(chance.uniform(0, 0.1))  # the rivals come by at another moment each time
 
 
-def newest_scan(works: Works) -> int:
+def newest_scan(works: ManualWorld) -> int:
     with works.cluster.ops_db.read() as session:
         key = session.scalar(sa.text("SELECT name FROM raw_data_package ORDER BY id DESC LIMIT 1"))
     return int(str(key).removeprefix("scan-"))
 
 
-def most_in_flight(works: Works) -> Counter[tuple[int, int]]:
+def most_in_flight(works: ManualWorld) -> Counter[tuple[int, int]]:
     """Return by step and sub-group how many of its runs were in flight at a time at most, as the history tells."""
     flying, most = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     in_flight = {status.value for status in IN_FLIGHT}
@@ -120,7 +120,7 @@ def most_in_flight(works: Works) -> Counter[tuple[int, int]]:
     return most
 
 
-def asked_for(works: Works) -> Counter[tuple[Any, ...]]:
+def asked_for(works: ManualWorld) -> Counter[tuple[Any, ...]]:
     """Return how often a run was created for each input set of a sub-group."""
     with works.cluster.ops_db.read() as session:
         runs = session.scalars(sa.select(Run)).all()
@@ -129,7 +129,7 @@ def asked_for(works: Works) -> Counter[tuple[Any, ...]]:
         )
 
 
-def assert_true_to_the_last_column(works: Works) -> None:
+def assert_true_to_the_last_column(works: ManualWorld) -> None:
     """Compare what stands with an evaluation of everything."""
     with works.cluster.ops_db.request() as session:
         stands = rows_of(session, sub_group_gap)
@@ -144,7 +144,7 @@ def rows_of(session: Session, table: sa.Table) -> list[tuple[Any, ...]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_three_who_fill_the_same_gaps_ask_for_nothing_twice(ops_db: OpsDb, tmp_path: Path, seed: int) -> None:
-    works, chance = Works.open(ops_db, tmp_path), random.Random(seed)
+    works, chance = ManualWorld.open(ops_db, tmp_path), random.Random(seed)
     works.declare(READ, JOIN, **CONTINUOUS)
     with rivals(works):
         for number in range(10 * ARRIVALS):
@@ -161,7 +161,7 @@ def test_three_who_fill_the_same_gaps_ask_for_nothing_twice(ops_db: OpsDb, tmp_p
 
 def interrupted_history(ops_db: OpsDb, base: Path) -> None:
     """Leave behind what a visit has much to do with: new, corrected and withdrawn data, runs that ended, a release."""
-    works = Works.open(ops_db, base)
+    works = ManualWorld.open(ops_db, base)
     works.declare(READ, JOIN, **CONTINUOUS)
     for number in range(6):
         works.observatory.scan(number)

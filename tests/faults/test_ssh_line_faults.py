@@ -16,8 +16,8 @@ from tests.support.faults.fault_table import FaultTable
 from tests.support.parts.login_node import LoginNode
 from tests.support.parts.relay import FlakyRelay
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.faulty_lab import CALM
-from tests.support.worlds.slurm_lab import SlurmLab
+from tests.support.worlds.faulty_slurm import CALM
+from tests.support.worlds.on_slurm import SlurmWorld
 
 __all__ = ["nothing_left"]
 # a cluster of their own: another worker may have them while the first one has the other faults
@@ -34,7 +34,7 @@ class Line:
         self.node, self.relay, self.slurm = node, relay, slurm
         target = node.target(relay.port, connect_timeout_seconds=1.0, idle_timeout_seconds=1.0)
         self.shell = SshShell(target, lambda: HURRY * time.monotonic(), jitter=lambda: 0.0)
-        self.lab = SlurmLab.open(ops_db, base / "lab", self.shell, timing=CALM, limits=Limits(timeout_seconds=5))
+        self.lab = SlurmWorld.open(ops_db, base / "lab", self.shell, timing=CALM, limits=Limits(timeout_seconds=5))
 
     def trial(self, runs: int = RUNS, seconds: float = 0) -> Trial:
         self.lab.declare(*(["a"] * runs), seconds=seconds)

@@ -11,8 +11,8 @@ from tests.support.faults.fault_slurm import Fault
 from tests.support.faults.fault_table import FaultTable
 from tests.support.parts.apptainer import Image, apptainer_image
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.faulty_lab import BUSY, FaultyLab
-from tests.support.worlds.works import NO_RETRIES
+from tests.support.worlds.faulty_slurm import BUSY, FaultySlurmWorld
+from tests.support.worlds.manual import NO_RETRIES
 
 __all__ = ["apptainer_image", "nothing_left"]
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
@@ -29,7 +29,7 @@ def test_an_accepted_submission_without_a_reply_is_not_repeated(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, fault: Fault
 ) -> None:
     limits = HASTY if fault is Fault.HANG_AFTER else SINGLY
-    world = FaultyLab(sqlite_ops_db, tmp_path, slurm_cluster, timing=BUSY, limits=limits)
+    world = FaultySlurmWorld(sqlite_ops_db, tmp_path, slurm_cluster, timing=BUSY, limits=limits)
     trial = world.trial(20)
     world.commands.inject("sbatch", fault, calls=STRUCK)
     world.lab.until_ended()
@@ -42,7 +42,7 @@ def test_an_accepted_submission_without_a_reply_is_not_repeated(
 def test_a_submission_that_was_not_taken_is_sent_again(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, fault: Fault
 ) -> None:
-    world = FaultyLab(
+    world = FaultySlurmWorld(
         sqlite_ops_db, tmp_path, slurm_cluster, timing=BUSY, limits=HASTY if fault is Fault.HANG else SINGLY
     )
     trial = world.trial(RUNS)
@@ -55,7 +55,7 @@ def test_a_submission_that_was_not_taken_is_sent_again(
 def test_a_submission_that_is_refused_for_good_fails_and_runs_nothing(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable
 ) -> None:
-    world = FaultyLab(sqlite_ops_db, tmp_path, slurm_cluster, timing=BUSY, limits=SINGLY)
+    world = FaultySlurmWorld(sqlite_ops_db, tmp_path, slurm_cluster, timing=BUSY, limits=SINGLY)
     trial = world.trial(20, retries=NO_RETRIES)
     world.commands.inject("sbatch", Fault.REFUSE, calls=STRUCK)
     world.lab.until_ended()
@@ -77,7 +77,7 @@ def test_a_reply_that_is_lost_does_not_start_a_container_twice(
     fault_table: FaultTable,
     apptainer_image: Image,
 ) -> None:
-    world = FaultyLab(sqlite_ops_db, tmp_path, slurm_cluster, timing=BUSY, limits=IN_PAIRS)
+    world = FaultySlurmWorld(sqlite_ops_db, tmp_path, slurm_cluster, timing=BUSY, limits=IN_PAIRS)
     in_image(world.lab, apptainer_image)
     trial = world.trial(RUNS, retries=PATIENT)
     world.commands.inject("sbatch", Fault.LOSE_REPLY, every=1)
@@ -91,7 +91,7 @@ def test_a_reply_that_is_lost_does_not_start_a_container_twice(
 def test_jobs_that_the_queue_hides_are_sent_again_and_run_once(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, empty_looks: int
 ) -> None:
-    world = FaultyLab(sqlite_ops_db, tmp_path, slurm_cluster, timing=BUSY, limits=IN_PAIRS)
+    world = FaultySlurmWorld(sqlite_ops_db, tmp_path, slurm_cluster, timing=BUSY, limits=IN_PAIRS)
     trial = world.trial(RUNS, seconds=0.5)
     world.commands.inject("sbatch", Fault.LOSE_REPLY, every=2)
     world.commands.inject("squeue", Fault.EMPTY, calls=range(1, empty_looks + 1))

@@ -12,7 +12,7 @@ from tests.support.faults.fault_checks import Trial, nothing_left
 from tests.support.faults.fault_table import FaultTable
 from tests.support.faults.rivals import Rivals
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.slurm_lab import SlurmLab
+from tests.support.worlds.on_slurm import SlurmWorld
 
 __all__ = ["nothing_left"]
 # a cluster of their own: another worker may have them while the first one has the other faults
@@ -32,7 +32,7 @@ BORDERS = (
 
 @pytest.fixture
 def rivals(slurm_cluster: SlurmCluster, tmp_path: Path, ops_db: OpsDb) -> Iterator[Rivals]:
-    lab = SlurmLab.open(ops_db, tmp_path / "lab", LocalShell(slurm_cluster.environment))
+    lab = SlurmWorld.open(ops_db, tmp_path / "lab", LocalShell(slurm_cluster.environment))
     rivals = Rivals(lab, slurm_cluster, tmp_path / "control")
     yield rivals
     rivals.end()

@@ -5,28 +5,28 @@ import dagster as dg
 import pytest
 
 from resources.ops_db import OpsDb
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 
 @pytest.fixture
-def lab(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[Lab]:
+def lab(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[DagsterWorld]:
     """Give an observatory with tiny programs, and Dagster beside it."""
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Lab.open(sqlite_ops_db, instance, tmp_path)
+        yield DagsterWorld.open(sqlite_ops_db, instance, tmp_path)
 
 
 @pytest.fixture
-def lab_on_each(ops_db: OpsDb, tmp_path: Path) -> Iterator[Lab]:
+def lab_on_each(ops_db: OpsDb, tmp_path: Path) -> Iterator[DagsterWorld]:
     """Give the same, once on each database."""
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Lab.open(ops_db, instance, tmp_path)
+        yield DagsterWorld.open(ops_db, instance, tmp_path)
 
 
 @pytest.fixture
-def lab_at_home(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[Lab]:
+def lab_at_home(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[DagsterWorld]:
     """Give the same with a Dagster that other processes can open, below `dagster`."""
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        yield Lab.open(sqlite_ops_db, instance, tmp_path)
+        yield DagsterWorld.open(sqlite_ops_db, instance, tmp_path)

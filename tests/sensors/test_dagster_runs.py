@@ -17,7 +17,7 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.request.ensure import RequestOptions, ensure_pipeline
 from sensors.dagster_runs import HOLDER_TAG
 from tests.support.hands.ticks import Ticks
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 ROOT = Path(__file__).parents[2]
 KEY = "executed_obs_unit=scan-0"
@@ -48,7 +48,7 @@ def until(condition: Callable[[], object], within_seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def materializing(lab: Lab) -> subprocess.Popen[bytes]:
+def materializing(lab: DagsterWorld) -> subprocess.Popen[bytes]:
     """Return a process that waits for a long job in a Dagster run, once the job is on its way."""
     lab.declare("a", seconds="300")
     lab.refresh()
@@ -60,30 +60,30 @@ def materializing(lab: Lab) -> subprocess.Popen[bytes]:
     return process
 
 
-def waiters(lab: Lab) -> list[str]:
+def waiters(lab: DagsterWorld) -> list[str]:
     with lab.application.ops_db.read() as session:
         return list(session.scalars(sa.select(RunWaiter.waiter)))
 
 
-def statuses(lab: Lab) -> list[RunStatus]:
+def statuses(lab: DagsterWorld) -> list[RunStatus]:
     with lab.application.ops_db.read() as session:
         return list(session.scalars(sa.select(Run.status).order_by(Run.id)))
 
 
-def status_of(lab: Lab, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+def status_of(lab: DagsterWorld, run: dg.DagsterRun) -> dg.DagsterRunStatus:
     found = lab.instance.get_run_by_id(run.run_id)
     assert found is not None
     return found.status
 
 
-def cancel_what_runs(lab: Lab) -> None:
+def cancel_what_runs(lab: DagsterWorld) -> None:
     """Leave no job behind."""
     with lab.application.ops_db.write() as session:
         session.execute(sa.update(Run).where(Run.status.in_(IN_FLIGHT)).values(cancel_requested_at=sa.func.now()))
     until(lambda: lab.application.executor.tick() and not set(statuses(lab)) & set(IN_FLIGHT))
 
 
-def test_a_run_whose_process_is_killed_fails_and_its_job_goes_on(lab_at_home: Lab) -> None:
+def test_a_run_whose_process_is_killed_fails_and_its_job_goes_on(lab_at_home: DagsterWorld) -> None:
     lab = lab_at_home
     watch = Ticks(lab, "dagster_runs")
     process = materializing(lab)
@@ -101,7 +101,7 @@ def test_a_run_whose_process_is_killed_fails_and_its_job_goes_on(lab_at_home: La
     cancel_what_runs(lab)
 
 
-def test_a_run_that_is_killed_while_it_is_cancelled_has_its_job_cancelled(lab_at_home: Lab) -> None:
+def test_a_run_that_is_killed_while_it_is_cancelled_has_its_job_cancelled(lab_at_home: DagsterWorld) -> None:
     lab = lab_at_home
     watch = Ticks(lab, "dagster_runs")
     process = materializing(lab)
@@ -115,7 +115,7 @@ def test_a_run_that_is_killed_while_it_is_cancelled_has_its_job_cancelled(lab_at
     assert (waiters(lab), watch.tick()) == ([], QUIET)
 
 
-def ended_run(lab: Lab, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+def ended_run(lab: DagsterWorld, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
     job = build(lab.snapshot(), lab.application).resolve_implicit_global_asset_job_def()
     selected = frozenset({step_key("letters", "read")})
     return lab.instance.create_run_for_job(job, status=status, asset_selection=selected, tags=tags)
@@ -131,7 +131,7 @@ def ended_run(lab: Lab, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterR
     ],
 )
 def test_what_a_run_leaves_behind_is_settled_as_it_ended(
-    lab_on_each: Lab, status: dg.DagsterRunStatus | None, cancelled: bool
+    lab_on_each: DagsterWorld, status: dg.DagsterRunStatus | None, cancelled: bool
 ) -> None:
     lab = lab_on_each
     lab.declare("a", "b")
@@ -148,7 +148,7 @@ def test_what_a_run_leaves_behind_is_settled_as_it_ended(
     assert (waiters(lab), watch.tick()) == (["somebody else"], QUIET)
 
 
-def test_runs_that_are_at_work_or_somewhere_else_are_left_alone(lab: Lab) -> None:
+def test_runs_that_are_at_work_or_somewhere_else_are_left_alone(lab: DagsterWorld) -> None:
     lab.declare("a")
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     started = dg.DagsterRunStatus.STARTED
@@ -165,7 +165,7 @@ def test_runs_that_are_at_work_or_somewhere_else_are_left_alone(lab: Lab) -> Non
     assert len(waiters(lab)) == 1
 
 
-def test_an_idle_tick_reads_once(lab: Lab) -> None:
+def test_an_idle_tick_reads_once(lab: DagsterWorld) -> None:
     lab.declare("a")
     watch = Ticks(lab, "dagster_runs")
     watch.tick()

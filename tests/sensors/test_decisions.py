@@ -6,14 +6,14 @@ from ccat_models.product.quality import waive
 from ccat_models.tables.base import RunId
 from sensors import decisions
 from tests.support.hands.ticks import Ticks
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 LIMITS = "[{metric: letters, maximum: 8, blocking: true}]"
 SCANS = tuple("abc")
 QUIET = "no new decisions"
 
 
-def opened(lab: Lab) -> Ticks:
+def opened(lab: DagsterWorld) -> Ticks:
     """Give three scans that were read, each with nine letters of which eight are too many."""
     lab.declare(*SCANS, quality=LIMITS)
     lab.refresh()
@@ -21,7 +21,7 @@ def opened(lab: Lab) -> Ticks:
     return Ticks(lab, "decisions")
 
 
-def results(lab: Lab, check: str) -> list[tuple[str | None, bool, str | None]]:
+def results(lab: DagsterWorld, check: str) -> list[tuple[str | None, bool, str | None]]:
     """Return what was shown of a check of `read`, the oldest first."""
     key = dg.AssetCheckKey(lab.name("read").asset_key, check)
     records = lab.instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
@@ -33,7 +33,7 @@ def results(lab: Lab, check: str) -> list[tuple[str | None, bool, str | None]]:
     return found
 
 
-def decide(lab: Lab, *lines: str) -> None:
+def decide(lab: DagsterWorld, *lines: str) -> None:
     with lab.application.ops_db.request() as session:
         now = lab.application.clock()
         for line in lines:
@@ -46,7 +46,7 @@ def decide(lab: Lab, *lines: str) -> None:
                 lift(session, [what], by="ben", now=now)
 
 
-def test_what_completes_is_shown_by_its_own_run_alone(lab_on_each: Lab) -> None:
+def test_what_completes_is_shown_by_its_own_run_alone(lab_on_each: DagsterWorld) -> None:
     watch = opened(lab_on_each)
     assert [(key, passed) for key, passed, _ in results(lab_on_each, "letters")] == [
         (f"executed_obs_unit=scan-{number}", False) for number in range(3)
@@ -56,7 +56,7 @@ def test_what_completes_is_shown_by_its_own_run_alone(lab_on_each: Lab) -> None:
     assert len(results(lab_on_each, "letters")) == 3
 
 
-def test_a_waiver_turns_its_check(lab_on_each: Lab) -> None:
+def test_a_waiver_turns_its_check(lab_on_each: DagsterWorld) -> None:
     watch = opened(lab_on_each)
     watch.tick()
     decide(lab_on_each, "waive 2")
@@ -68,7 +68,7 @@ def test_a_waiver_turns_its_check(lab_on_each: Lab) -> None:
     assert watch.tick() == QUIET
 
 
-def test_a_taint_and_its_lifting_are_shown(lab_on_each: Lab) -> None:
+def test_a_taint_and_its_lifting_are_shown(lab_on_each: DagsterWorld) -> None:
     watch = opened(lab_on_each)
     watch.tick()
     decide(lab_on_each, "taint scan-2")
@@ -82,7 +82,7 @@ def test_a_taint_and_its_lifting_are_shown(lab_on_each: Lab) -> None:
     assert watch.tick() == QUIET
 
 
-def test_limits_that_change_are_shown_on_what_had_completed(lab_on_each: Lab) -> None:
+def test_limits_that_change_are_shown_on_what_had_completed(lab_on_each: DagsterWorld) -> None:
     lab, watch = lab_on_each, opened(lab_on_each)
     watch.tick()
     lab.observatory.clock.pass_seconds(366 * 86400)  # which stands; the lab goes by the real one
@@ -91,7 +91,7 @@ def test_limits_that_change_are_shown_on_what_had_completed(lab_on_each: Lab) ->
     assert [passed for _, passed, _ in results(lab, "letters")] == [False] * 3 + [True] * 3
 
 
-def test_many_are_told_in_pages_over_ticks(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_are_told_in_pages_over_ticks(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = opened(lab)
     watch.tick()
     monkeypatch.setattr(decisions, "_PAGE", 1)

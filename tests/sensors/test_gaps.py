@@ -6,10 +6,10 @@ from ccat_models.tables.execution import ObserverLease, RunStatus
 from resources.run.executor import Executor
 from sensors.gaps import gaps_sensor
 from tests.support.hands.ticks import Ticks
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 
-def test_a_tick_requests_what_is_missing_and_sends_it(lab: Lab) -> None:
+def test_a_tick_requests_what_is_missing_and_sends_it(lab: DagsterWorld) -> None:
     lab.declare("one", "two", mode="standing", trigger="continuous")
     gaps = Ticks(lab, "gaps")
     assert gaps.tick().endswith(", 2 runs requested")
@@ -20,7 +20,7 @@ def test_a_tick_requests_what_is_missing_and_sends_it(lab: Lab) -> None:
     assert gaps.tick() == "nothing has changed"
 
 
-def test_a_tick_that_comes_while_another_is_at_work_passes(lab: Lab) -> None:
+def test_a_tick_that_comes_while_another_is_at_work_passes(lab: DagsterWorld) -> None:
     lab.declare("one")
     said: list[str] = []
 

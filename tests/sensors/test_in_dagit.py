@@ -14,8 +14,8 @@ from ccat_assets.dagit.names import raw_key
 from ccat_assets.dagit.publish import publish
 from resources.ops_db import OpsDb
 from tests.support.parts.dagit import Dagit
-from tests.support.worlds.lab import Lab
-from tests.support.worlds.served_lab import served_lab
+from tests.support.worlds.in_dagster import DagsterWorld
+from tests.support.worlds.served_dagster import served_lab
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -30,7 +30,7 @@ query ($sensor: String!) {
 
 
 @pytest.fixture
-def served(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[tuple[Lab, Dagit]]:
+def served(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[tuple[DagsterWorld, Dagit]]:
     """Give a lab of four scans, the second of which fails, and a Dagit with its daemon on it."""
     with served_lab(sqlite_ops_db, tmp_path, lambda lab: lab.declare("a", "exit 65", "c", "d")) as served:
         yield served
@@ -49,14 +49,14 @@ def ticks(running: Dagit, sensor: str) -> list[tuple[str, str]]:
     return [(tick["status"], tick["skipReason"] or (tick["error"] or {}).get("message", "")) for tick in state["ticks"]]
 
 
-def shown_once(lab: Lab) -> None:
+def shown_once(lab: DagsterWorld) -> None:
     assert lab.statuses("read") == dict.fromkeys(KEYS, "MATERIALIZED") | {KEYS[1]: "FAILED"}
     for step in ("read", "clean"):
         assert lab.shown(step) == {KEYS[0]: 1, KEYS[2]: 1, KEYS[3]: 1}
     assert lab.shown("join") == {"source=source-1": 1}
 
 
-def test_what_is_run_at_the_command_line_appears_by_itself(served: tuple[Lab, Dagit]) -> None:
+def test_what_is_run_at_the_command_line_appears_by_itself(served: tuple[DagsterWorld, Dagit]) -> None:
     lab, running = served
     lab.run_without_dagster()
     publish(lab.application, lab.instance)  # as a user may at the very same time
@@ -73,7 +73,7 @@ def test_what_is_run_at_the_command_line_appears_by_itself(served: tuple[Lab, Da
     assert any("runs were published" in said for _, said in ticks(running, "publishing"))
 
 
-def test_a_code_server_that_is_killed_while_it_publishes_is_gone_on_with(served: tuple[Lab, Dagit]) -> None:
+def test_a_code_server_that_is_killed_while_it_publishes_is_gone_on_with(served: tuple[DagsterWorld, Dagit]) -> None:
     lab, running = served
     lab.run_without_dagster()
     publishers: list[int] = []

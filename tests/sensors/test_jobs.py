@@ -5,10 +5,10 @@ import sqlalchemy as sa
 from ccat_models.tables.execution import ObserverLease
 from resources.request.ensure import RequestOptions, ensure_pipeline
 from tests.support.hands.ticks import Ticks
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 
-def test_detached_runs_are_carried_to_their_products_by_ticks_alone(lab: Lab) -> None:
+def test_detached_runs_are_carried_to_their_products_by_ticks_alone(lab: DagsterWorld) -> None:
     lab.declare("one", "two")
     jobs = Ticks(lab, "jobs")
     assert jobs.tick() == "no run is in flight"
@@ -21,7 +21,7 @@ def test_detached_runs_are_carried_to_their_products_by_ticks_alone(lab: Lab) ->
         assert session.scalars(sa.select(ObserverLease.holder)).all() == [None]
 
 
-def test_an_idle_tick_reads_once_and_writes_nothing(lab: Lab) -> None:
+def test_an_idle_tick_reads_once_and_writes_nothing(lab: DagsterWorld) -> None:
     lab.declare("one")
     statements: list[str] = []
     sa.event.listen(

@@ -20,7 +20,7 @@ from resources.ops_db import OpsDb
 from sensors.openlineage import Cursor, openlineage_sensor
 from tests.support.parts.openlineage import Receiver, receiver
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import NO_RETRIES, Works, step
+from tests.support.worlds.manual import NO_RETRIES, ManualWorld, step
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def received() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give three scans that can be read."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in range(3):
         works.observatory.scan(number)
     works.declare(step("read", retries={**NO_RETRIES, "infrastructure": 1}))
@@ -44,7 +44,7 @@ def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
 class Ticks:
     """The sensor with its cursor as the last tick that was not cut short left it."""
 
-    def __init__(self, works: Works, url: str, api_key: str | None = None) -> None:
+    def __init__(self, works: ManualWorld, url: str, api_key: str | None = None) -> None:
         events_of = partial(events_by_run, "ccat")
         there = OpenLineageReceiver(url, api_key)
         self._sensor = openlineage_sensor(lambda: works.cluster.ops_db, there, events_of, works.cluster.clock)
@@ -62,7 +62,7 @@ def ends(received: Receiver) -> list[tuple[str, str]]:
     return [(run, kind) for run, kind in received.ends if kind != "START"]
 
 
-def test_runs_are_told_of_in_the_order_in_which_they_ended(works: Works, received: Receiver) -> None:
+def test_runs_are_told_of_in_the_order_in_which_they_ended(works: ManualWorld, received: Receiver) -> None:
     first, second, third = works.in_flight()
     ticks = Ticks(works, f"{received.url}/ours", "sesame")
     assert ticks.tick() == "no run has ended"
@@ -77,7 +77,7 @@ def test_runs_are_told_of_in_the_order_in_which_they_ended(works: Works, receive
     assert ticks.tick() == "no run has ended"
 
 
-def test_a_failure_that_is_tried_again_is_no_end(works: Works, received: Receiver) -> None:
+def test_a_failure_that_is_tried_again_is_no_end(works: ManualWorld, received: Receiver) -> None:
     first = works.in_flight()[0]
     ticks = Ticks(works, received.url)
     works.fail(first, failure=FailureClass.INFRASTRUCTURE)
@@ -87,7 +87,7 @@ def test_a_failure_that_is_tried_again_is_no_end(works: Works, received: Receive
     assert ends(received) == [(uuid(first), "COMPLETE")]
 
 
-def test_what_was_sent_before_a_death_is_sent_again_and_nothing_is_lost(works: Works, received: Receiver) -> None:
+def test_what_was_sent_before_a_death_is_sent_again_and_nothing_is_lost(works: ManualWorld, received: Receiver) -> None:
     first, second, _ = works.in_flight()
     ticks = Ticks(works, received.url)
     works.complete(first)
@@ -98,7 +98,7 @@ def test_what_was_sent_before_a_death_is_sent_again_and_nothing_is_lost(works: W
     assert received.events[:2] == received.events[2:4], "the receiver can tell that it knows them"
 
 
-def test_a_receiver_that_is_away_holds_nothing_up(works: Works, received: Receiver) -> None:
+def test_a_receiver_that_is_away_holds_nothing_up(works: ManualWorld, received: Receiver) -> None:
     runs = works.in_flight()
     works.complete(*runs)
     ticks = Ticks(works, received.url)
@@ -115,7 +115,7 @@ def test_a_receiver_that_is_away_holds_nothing_up(works: Works, received: Receiv
     assert nobody.cursor is None
 
 
-def test_the_cursor_stays_short_and_forgets_nothing(works: Works, received: Receiver) -> None:
+def test_the_cursor_stays_short_and_forgets_nothing(works: ManualWorld, received: Receiver) -> None:
     ticks = Ticks(works, received.url)
     lengths = []
     for run in works.in_flight():
@@ -127,7 +127,7 @@ def test_the_cursor_stays_short_and_forgets_nothing(works: Works, received: Rece
     assert len(ends(received)) == 3
 
 
-def test_a_change_that_is_committed_late_is_told_of_too(works: Works, received: Receiver) -> None:
+def test_a_change_that_is_committed_late_is_told_of_too(works: ManualWorld, received: Receiver) -> None:
     first, second, _ = works.in_flight()
     works.complete(first, second)
     with works.cluster.ops_db.read() as session:
@@ -155,7 +155,7 @@ def test_an_address_that_cannot_be_one_or_holds_a_secret_is_refused(tmp_path: Pa
 
 
 def test_an_event_that_is_rejected_keeps_no_other_back(
-    works: Works, received: Receiver, caplog: pytest.LogCaptureFixture
+    works: ManualWorld, received: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second, third = works.in_flight()
     received.answers = {uuid(second): 422}
@@ -172,7 +172,7 @@ def test_an_event_that_is_rejected_keeps_no_other_back(
 
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 503])
 def test_a_refusal_that_is_not_for_the_event_s_sake_is_asked_again(
-    works: Works, received: Receiver, status: int
+    works: ManualWorld, received: Receiver, status: int
 ) -> None:
     first, second, _ = works.in_flight()
     works.complete(first, second)

@@ -7,14 +7,14 @@ from ccat_assets.dagit.build import build
 from ccat_assets.dagit.names import overview_key
 from resources.request.ensure import RequestOptions, ensure_pipeline
 from tests.support.hands.ticks import Ticks
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import FakeClock
 
 QUIET = "nothing has changed"
 PUBLISHED = "the overviews of 1 pipelines were published"
 
 
-def opened(lab: Lab) -> tuple[Ticks, FakeClock]:
+def opened(lab: DagsterWorld) -> tuple[Ticks, FakeClock]:
     """Give a standing pipeline on three scans of which one is bad, all of them run."""
     clock = FakeClock()
     lab.application = replace(lab.application, clock=clock)
@@ -22,7 +22,7 @@ def opened(lab: Lab) -> tuple[Ticks, FakeClock]:
     return Ticks(lab, "overview"), clock
 
 
-def shown(lab: Lab) -> list[dict[str, Any]]:
+def shown(lab: DagsterWorld) -> list[dict[str, Any]]:
     """Return what was published of the pipeline, the oldest first; a table as its rows."""
     page = lab.instance.fetch_materializations(overview_key("letters"), limit=100, ascending=True)
     events = [record.asset_materialization for record in page.records]
@@ -35,7 +35,7 @@ def plain(value: dg.MetadataValue[Any]) -> Any:
     return value.value
 
 
-def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Lab) -> None:
+def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     watch, clock = opened(lab)
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
@@ -61,7 +61,7 @@ def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Lab)
     assert shown(lab)[-1]["failed_in_7_days"] == 0, "what failed long ago is not counted"
 
 
-def test_an_overview_without_news_is_not_told_again(lab: Lab) -> None:
+def test_an_overview_without_news_is_not_told_again(lab: DagsterWorld) -> None:
     watch, _ = opened(lab)
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     watch.tick()
@@ -70,7 +70,7 @@ def test_an_overview_without_news_is_not_told_again(lab: Lab) -> None:
     assert len(shown(lab)) == 1
 
 
-def test_the_overview_is_an_asset_of_the_pipelines_group(lab: Lab) -> None:
+def test_the_overview_is_an_asset_of_the_pipelines_group(lab: DagsterWorld) -> None:
     lab.declare("a")
     graph = build(lab.snapshot(), lab.application).resolve_asset_graph()
     node = graph.get(overview_key("letters"))

@@ -25,7 +25,7 @@ from ccat_models.tables.execution import FailureClass, RunStatus
 from resources.request.ensure import RequestOptions, ensure_pipeline
 from sensors.publishing import publishing_sensor
 from tests.support.hands.ticks import Ticks
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import NOON, FakeClock
 
 ROOT = Path(__file__).parents[2]
@@ -68,12 +68,12 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
 """
 
 
-def environment(lab: Lab) -> dict[str, str]:
+def environment(lab: DagsterWorld) -> dict[str, str]:
     url = lab.application.ops_db.url.render_as_string(hide_password=False)
     return {"CCAT_HOME": str(lab.observatory.base), "CCAT_DATABASE_URL": url}
 
 
-def test_what_was_run_without_dagster_is_shown(lab_on_each: Lab) -> None:
+def test_what_was_run_without_dagster_is_shown(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     watch = Ticks(lab, "publishing")
     lab.declare("a", "exit 65", "c", "d")
@@ -85,7 +85,7 @@ def test_what_was_run_without_dagster_is_shown(lab_on_each: Lab) -> None:
     assert set(lab.called().values()) == {1}
 
 
-def test_an_idle_tick_reads_once_and_asks_dagster_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_tick_reads_once_and_asks_dagster_nothing(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Ticks(lab, "publishing")
     lab.declare("a")
     lab.run_without_dagster()
@@ -96,7 +96,7 @@ def test_an_idle_tick_reads_once_and_asks_dagster_nothing(lab: Lab, monkeypatch:
     assert (answers, watch.cursor) == ([NOTHING], None)
 
 
-def ended(lab: Lab, *, ago: float, count: int = 1) -> None:
+def ended(lab: DagsterWorld, *, ago: float, count: int = 1) -> None:
     """Let the first runs of a step have ended so many seconds ago, and the others be on their way."""
     with lab.application.ops_db.write() as session:
         done = sa.select(Run.id).order_by(Run.id).limit(count)
@@ -110,7 +110,7 @@ def ended(lab: Lab, *, ago: float, count: int = 1) -> None:
 
 
 @pytest.mark.parametrize(("ago", "count", "is_due"), [(19, 1, False), (20, 1, True), (0, 2, True), (0, 1, False)])
-def test_of_a_burst_many_are_shown_at_once(lab: Lab, ago: float, count: int, is_due: bool) -> None:
+def test_of_a_burst_many_are_shown_at_once(lab: DagsterWorld, ago: float, count: int, is_due: bool) -> None:
     lab.declare("a", "b")
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     ended(lab, ago=ago, count=count)
@@ -118,7 +118,7 @@ def test_of_a_burst_many_are_shown_at_once(lab: Lab, ago: float, count: int, is_
     assert bool(due(at_noon, lab.instance)) is is_due
 
 
-def test_a_full_dagster_run_is_not_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_dagster_run_is_not_waited_for(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.declare("a", "b", "c")
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     ended(lab, ago=0, count=2)
@@ -128,7 +128,7 @@ def test_a_full_dagster_run_is_not_waited_for(lab: Lab, monkeypatch: pytest.Monk
     assert due(at_noon, lab.instance)
 
 
-def test_what_a_dagster_run_is_about_to_tell_is_left_to_it(lab: Lab) -> None:
+def test_what_a_dagster_run_is_about_to_tell_is_left_to_it(lab: DagsterWorld) -> None:
     lab.declare("a")
     lab.run_without_dagster()
     job = build(lab.snapshot(), lab.application).resolve_implicit_global_asset_job_def()
@@ -139,11 +139,11 @@ def test_what_a_dagster_run_is_about_to_tell_is_left_to_it(lab: Lab) -> None:
     assert _is_due(lab, "read")
 
 
-def _is_due(lab: Lab, step: str) -> bool:
+def _is_due(lab: DagsterWorld, step: str) -> bool:
     return StepId(lab.name(step).step_id) in due(lab.application, lab.instance)
 
 
-def test_a_tick_ends_in_time_and_the_next_one_goes_on(lab: Lab) -> None:
+def test_a_tick_ends_in_time_and_the_next_one_goes_on(lab: DagsterWorld) -> None:
     lab.declare("a", "b")
     lab.run_without_dagster()
     seconds = iter([0.0, 0.0, 15.0])
@@ -153,7 +153,7 @@ def test_a_tick_ends_in_time_and_the_next_one_goes_on(lab: Lab) -> None:
 
 
 def test_what_cannot_be_shown_is_not_tried_each_time_and_holds_nothing_up(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock(system_clock())
     lab.application = replace(lab.application, clock=clock)
@@ -177,7 +177,7 @@ def test_what_cannot_be_shown_is_not_tried_each_time_and_holds_nothing_up(
     assert watch.tick() == NOTHING
 
 
-def test_one_tick_at_a_time_publishes(lab: Lab) -> None:
+def test_one_tick_at_a_time_publishes(lab: DagsterWorld) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def show(_instance: dg.DagsterInstance, steps: Collection[StepId]) -> int:
@@ -203,7 +203,7 @@ def test_one_tick_at_a_time_publishes(lab: Lab) -> None:
     assert answers == ["1 runs were published"]
 
 
-def test_a_user_and_the_sensor_may_publish_at_the_same_time(lab_at_home: Lab) -> None:
+def test_a_user_and_the_sensor_may_publish_at_the_same_time(lab_at_home: DagsterWorld) -> None:
     lab = lab_at_home
     lab.declare(*"abcdefgh")
     lab.run_without_dagster()
@@ -221,7 +221,7 @@ def test_a_user_and_the_sensor_may_publish_at_the_same_time(lab_at_home: Lab) ->
 
 
 @pytest.mark.parametrize("seen", [1, 3])
-def test_a_tick_that_is_killed_is_gone_on_with(lab_at_home: Lab, seen: int) -> None:
+def test_a_tick_that_is_killed_is_gone_on_with(lab_at_home: DagsterWorld, seen: int) -> None:
     lab = lab_at_home
     lab.declare("a", "b")
     lab.run_without_dagster()

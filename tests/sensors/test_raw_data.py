@@ -12,35 +12,35 @@ from ccat_models.tables.gaps import PackageChange
 from resources.request.ensure import RequestOptions, ensure_pipeline
 from sensors.raw_data import RawDataPublisher, raw_data_sensor
 from tests.support.hands.ticks import Ticks
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 OBSERVATIONS, SOURCES = "ccat_letters-data:executed_obs_unit", "ccat_letters-data:source"
 NOTHING, PUBLISHED, COMPARED = "nothing new has arrived", "new arrivals were published", "everything was compared"
 
 
 @pytest.fixture
-def lab(lab_on_each: Lab) -> Lab:
+def lab(lab_on_each: DagsterWorld) -> DagsterWorld:
     lab_on_each.application = replace(lab_on_each.application, clock=lab_on_each.observatory.clock)
     return lab_on_each
 
 
-def members_follow(lab: Lab) -> None:
+def members_follow(lab: DagsterWorld) -> None:
     """Do what the gaps sensor does."""
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     with lab.application.ops_db.write() as session:
         session.execute(sa.delete(PackageChange))
 
 
-def keys(lab: Lab, name: str = OBSERVATIONS) -> list[str]:
+def keys(lab: DagsterWorld, name: str = OBSERVATIONS) -> list[str]:
     return [key.rpartition("=")[2] for key in lab.instance.get_dynamic_partitions(name)]
 
 
-def observed(lab: Lab) -> list[str]:
+def observed(lab: DagsterWorld) -> list[str]:
     page = lab.instance.fetch_materializations(raw_key("letters-data"), limit=100, ascending=True)
     return [(record.partition_key or "").rpartition("=")[2] for record in page.records]
 
 
-def test_new_packages_become_partitions_and_observations(lab: Lab) -> None:
+def test_new_packages_become_partitions_and_observations(lab: DagsterWorld) -> None:
     watch = Ticks(lab, "raw_data")
     lab.declare("a", "b")
     members_follow(lab)
@@ -53,7 +53,7 @@ def test_new_packages_become_partitions_and_observations(lab: Lab) -> None:
     assert keys(lab) == observed(lab) == ["scan-0", "scan-1", "scan-2"]
 
 
-def test_a_package_is_observed_once_its_memberships_have_followed(lab: Lab) -> None:
+def test_a_package_is_observed_once_its_memberships_have_followed(lab: DagsterWorld) -> None:
     watch = Ticks(lab, "raw_data")
     lab.declare("a")
     members_follow(lab)
@@ -68,7 +68,7 @@ def test_a_package_is_observed_once_its_memberships_have_followed(lab: Lab) -> N
     assert observed(lab) == ["scan-0", "scan-0", "scan-1"]
 
 
-def test_an_idle_tick_reads_once_and_asks_dagster_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_tick_reads_once_and_asks_dagster_nothing(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Ticks(lab, "raw_data")
     lab.declare("a")
     members_follow(lab)
@@ -84,7 +84,7 @@ def test_an_idle_tick_reads_once_and_asks_dagster_nothing(lab: Lab, monkeypatch:
 
 
 @pytest.mark.parametrize("cursor", ["lost", "unreadable", "of another database", "of a newer one"])
-def test_a_cursor_that_cannot_be_trusted_leaves_no_partition_out(lab: Lab, cursor: str) -> None:
+def test_a_cursor_that_cannot_be_trusted_leaves_no_partition_out(lab: DagsterWorld, cursor: str) -> None:
     watch = Ticks(lab, "raw_data")
     lab.declare("a", "b")
     members_follow(lab)
@@ -101,7 +101,7 @@ def test_a_cursor_that_cannot_be_trusted_leaves_no_partition_out(lab: Lab, curso
     assert (watch.tick(), sorted(keys(lab))) == (COMPARED, ["scan-0", "scan-1"])
 
 
-def test_everything_is_compared_once_an_hour(lab: Lab) -> None:
+def test_everything_is_compared_once_an_hour(lab: DagsterWorld) -> None:
     watch = Ticks(lab, "raw_data")
     lab.declare("a", "b")
     members_follow(lab)
@@ -115,7 +115,7 @@ def test_everything_is_compared_once_an_hour(lab: Lab) -> None:
     assert sorted(keys(lab)) == ["scan-0", "scan-1"]
 
 
-def test_what_one_tick_has_no_time_for_the_next_one_does(lab: Lab) -> None:
+def test_what_one_tick_has_no_time_for_the_next_one_does(lab: DagsterWorld) -> None:
     lab.declare("a")
     members_follow(lab)
     left = [False, False, True, True, True]
@@ -139,7 +139,7 @@ def test_what_one_tick_has_no_time_for_the_next_one_does(lab: Lab) -> None:
     assert asked == [None] * 5
 
 
-def test_a_tick_that_dies_is_done_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tick_that_dies_is_done_again(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Ticks(lab, "raw_data")
     lab.declare("a", "b")
     members_follow(lab)

@@ -9,13 +9,13 @@ from ccat_models.tables.gaps import ReasonCount, SubGroupGap
 from ccat_models.tables.pipelines import SubGroup
 from resources.request.ensure import RequestOptions, ensure_pipeline
 from tests.support.hands.ticks import Ticks
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import FakeClock
 
 QUIET = "no reason has changed"
 
 
-def opened(lab: Lab, scans: int) -> tuple[Ticks, FakeClock]:
+def opened(lab: DagsterWorld, scans: int) -> tuple[Ticks, FakeClock]:
     """Give so many sub-groups, and nothing counted of them."""
     clock = FakeClock()
     lab.application = replace(lab.application, clock=clock)
@@ -27,7 +27,7 @@ def opened(lab: Lab, scans: int) -> tuple[Ticks, FakeClock]:
     return Ticks(lab, "reasons"), clock
 
 
-def count(lab: Lab, step: str, **reasons: int) -> None:
+def count(lab: DagsterWorld, step: str, **reasons: int) -> None:
     """Append counts as whoever looks for gaps does."""
     with lab.application.ops_db.write() as session:
         for reason, number in reasons.items():
@@ -35,7 +35,7 @@ def count(lab: Lab, step: str, **reasons: int) -> None:
             session.add(ReasonCount(step_id=step_id, reason=reason, count=number, at=lab.application.clock()))
 
 
-def gaps(lab: Lab, step: str, *reasons: str) -> None:
+def gaps(lab: DagsterWorld, step: str, *reasons: str) -> None:
     lanes = {"input_count": 1, "lane_0": 0, "lane_1": 0, "lane_2": 0}
     seen = {"alive": 1, "will_run": 0, "purged": 0, "latest_run_id": 7}
     with lab.application.ops_db.write() as session:
@@ -45,7 +45,7 @@ def gaps(lab: Lab, step: str, *reasons: str) -> None:
             session.add(SubGroupGap(step_id=step_id, sub_group_id=sub_group, reason=reason, **lanes, **seen))
 
 
-def observed(lab: Lab, step: str) -> list[dict[str, object]]:
+def observed(lab: DagsterWorld, step: str) -> list[dict[str, object]]:
     page = lab.instance.fetch_observations(lab.name(step).asset_key, limit=100, ascending=True)
     events = [record.asset_observation for record in page.records]
     return [
@@ -55,7 +55,7 @@ def observed(lab: Lab, step: str) -> list[dict[str, object]]:
     ]
 
 
-def test_numbers_that_changed_are_noted_once(lab_on_each: Lab) -> None:
+def test_numbers_that_changed_are_noted_once(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     watch, clock = opened(lab, 3)
     assert watch.tick() == QUIET
@@ -70,7 +70,7 @@ def test_numbers_that_changed_are_noted_once(lab_on_each: Lab) -> None:
     assert observed(lab, "clean") == [{"waiting_for_upstream": 3}]
 
 
-def test_a_count_that_changes_within_its_minute_is_seen(lab: Lab) -> None:
+def test_a_count_that_changes_within_its_minute_is_seen(lab: DagsterWorld) -> None:
     watch, clock = opened(lab, 1)
     count(lab, "read", missing=4)
     clock.pass_seconds(3600)
@@ -86,7 +86,7 @@ def test_a_count_that_changes_within_its_minute_is_seen(lab: Lab) -> None:
     assert observed(lab, "read") == [{"missing": 4}, {"missing": 3}, {"missing": 2}]
 
 
-def test_the_first_open_sub_groups_are_named(lab: Lab) -> None:
+def test_the_first_open_sub_groups_are_named(lab: DagsterWorld) -> None:
     watch, _ = opened(lab, 4)
     gaps(lab, "read", "up_to_date", "retries_exhausted", "in_flight", "cooling_down")
     count(lab, "read", up_to_date=1, retries_exhausted=1, in_flight=1, cooling_down=1)
@@ -101,7 +101,7 @@ def test_the_first_open_sub_groups_are_named(lab: Lab) -> None:
     ]
 
 
-def test_an_idle_tick_reads_one_row_and_writes_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_tick_reads_one_row_and_writes_nothing(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     watch, clock = opened(lab, 1)
     count(lab, "read", missing=3)
     clock.pass_seconds(600)
@@ -113,7 +113,7 @@ def test_an_idle_tick_reads_one_row_and_writes_nothing(lab: Lab, monkeypatch: py
     assert watch.cursor == cursor
 
 
-def test_a_cursor_of_another_database_tells_all_anew(lab: Lab) -> None:
+def test_a_cursor_of_another_database_tells_all_anew(lab: DagsterWorld) -> None:
     watch, clock = opened(lab, 1)
     count(lab, "read", missing=3)
     clock.pass_seconds(600)
@@ -125,7 +125,7 @@ def test_a_cursor_of_another_database_tells_all_anew(lab: Lab) -> None:
     assert watch.tick() == "the reasons of 1 steps were published"
 
 
-def test_what_was_told_when_the_tick_died_is_told_again(lab: Lab) -> None:
+def test_what_was_told_when_the_tick_died_is_told_again(lab: DagsterWorld) -> None:
     watch, _ = opened(lab, 1)
     count(lab, "read", missing=3)
     watch.tick()

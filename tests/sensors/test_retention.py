@@ -8,24 +8,24 @@ import pytest
 from ccat_assets.dagit.publish import publish
 from ccat_models.clock import system_clock
 from tests.support.hands.ticks import Ticks
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(4)]
 STEPS = ("read", "clean", "join")
 
 
-def later(lab: Lab, days: float) -> None:
+def later(lab: DagsterWorld, days: float) -> None:
     """Let all that follows happen so many days from now."""
     moment = system_clock() + timedelta(days=days)
     lab.application = replace(lab.application, clock=lambda: moment)
 
 
-def noted(lab: Lab) -> Mapping[str, Mapping[str, str | None]]:
+def noted(lab: DagsterWorld) -> Mapping[str, Mapping[str, str | None]]:
     """Return what Dagit shows, as Dagster has noted it."""
     return {step: lab.statuses(step) for step in STEPS}
 
 
-def found(lab: Lab) -> tuple[Mapping[str, Mapping[str, str | None]], Mapping[tuple[str, str | None], str]]:
+def found(lab: DagsterWorld) -> tuple[Mapping[str, Mapping[str, str | None]], Mapping[tuple[str, str | None], str]]:
     """Return what Dagit shows, as Dagster finds it out anew, and which run materialized each partition last."""
     for step in STEPS:
         lab.instance.wipe_asset_cached_status([lab.name(step).asset_key])
@@ -36,7 +36,7 @@ def found(lab: Lab) -> tuple[Mapping[str, Mapping[str, str | None]], Mapping[tup
     return noted(lab), newest
 
 
-def history(lab: Lab) -> None:
+def history(lab: DagsterWorld) -> None:
     """Make runs of which some are needed: materialized, failed, mended, failed again, cancelled."""
     lab.declare("a", "exit 65", "c", "d")
     lab.refresh()
@@ -57,7 +57,7 @@ def history(lab: Lab) -> None:
     lab.refresh()
 
 
-def test_what_is_shown_is_the_same_before_and_after(lab_at_home: Lab) -> None:
+def test_what_is_shown_is_the_same_before_and_after(lab_at_home: DagsterWorld) -> None:
     lab = lab_at_home
     history(lab)
     before, count = found(lab), len(lab.instance.get_runs())
@@ -76,7 +76,7 @@ def test_what_is_shown_is_the_same_before_and_after(lab_at_home: Lab) -> None:
         before = found(lab)
 
 
-def test_younger_runs_and_those_at_work_stay(lab: Lab) -> None:
+def test_younger_runs_and_those_at_work_stay(lab: DagsterWorld) -> None:
     history(lab)
     count = len(lab.instance.get_runs())
     later(lab, 89)
@@ -90,7 +90,7 @@ def test_younger_runs_and_those_at_work_stay(lab: Lab) -> None:
     assert lab.instance.has_run(started.run_id)
 
 
-def test_a_partition_that_is_gone_needs_no_run(lab: Lab) -> None:
+def test_a_partition_that_is_gone_needs_no_run(lab: DagsterWorld) -> None:
     lab.declare("a", "b")
     lab.refresh()
     for key in KEYS[:2]:
@@ -101,7 +101,7 @@ def test_a_partition_that_is_gone_needs_no_run(lab: Lab) -> None:
     assert lab.statuses("read") == {KEYS[1]: "MATERIALIZED"}
 
 
-def test_runs_are_kept_for_good_where_that_is_wanted(lab: Lab) -> None:
+def test_runs_are_kept_for_good_where_that_is_wanted(lab: DagsterWorld) -> None:
     history(lab)
     count = len(lab.instance.get_runs())
     later(lab, 10_000)
@@ -111,7 +111,9 @@ def test_runs_are_kept_for_good_where_that_is_wanted(lab: Lab) -> None:
     assert len(lab.instance.get_runs()) == count
 
 
-def test_many_runs_take_many_ticks_and_none_is_looked_at_twice(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_take_many_ticks_and_none_is_looked_at_twice(
+    lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sensors.retention.RUNS_PER_TICK", 2)
     lab.declare("a")
     lab.refresh()
@@ -143,7 +145,7 @@ def test_many_runs_take_many_ticks_and_none_is_looked_at_twice(lab: Lab, monkeyp
     assert watch.tick() == "0 runs deleted, 2 kept"
 
 
-def test_a_place_that_was_deleted_by_somebody_is_no_end(lab: Lab) -> None:
+def test_a_place_that_was_deleted_by_somebody_is_no_end(lab: DagsterWorld) -> None:
     lab.declare("a")
     lab.refresh()
     lab.materialize("read", keys=KEYS[:1])
@@ -158,7 +160,7 @@ def test_a_place_that_was_deleted_by_somebody_is_no_end(lab: Lab) -> None:
     assert watch.tick() == "1 runs deleted, 1 kept"
 
 
-def test_a_tick_that_rests_asks_nobody(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tick_that_rests_asks_nobody(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Ticks(lab, "retention")
     lab.declare("a")
     watch.tick()

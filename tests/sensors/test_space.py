@@ -14,14 +14,14 @@ from ccat_models.product.pins import unpin
 from resources.space.purging import pin, purge
 from tests.support.hands.ticks import Ticks
 from tests.support.programs.letters import pipeline_yaml, write_program
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import FakeClock
 
 QUIET = "nothing has changed"
 PUBLISHED = "the used space was published"
 
 
-def opened(lab: Lab, **settings: Any) -> tuple[Ticks, FakeClock]:
+def opened(lab: DagsterWorld, **settings: Any) -> tuple[Ticks, FakeClock]:
     """Give a pipeline that leaves intermediate products, run on two scans, and its sensor."""
     clock, kept = FakeClock(), lab.application.settings
     lab.application = replace(lab.application, clock=clock)
@@ -39,18 +39,18 @@ def numbers(event: dg.AssetMaterialization | dg.AssetObservation | None) -> dict
     return {name: entry.value for name, entry in event.metadata.items() if isinstance(entry.value, int)}
 
 
-def used(lab: Lab) -> list[dict[str, Any]]:
+def used(lab: DagsterWorld) -> list[dict[str, Any]]:
     """Return what was published of the location, the oldest first."""
     page = lab.instance.fetch_materializations(space_key("local"), limit=100, ascending=True)
     return [numbers(record.asset_materialization) for record in page.records]
 
 
-def observed(lab: Lab, step: str) -> list[dg.AssetObservation]:
+def observed(lab: DagsterWorld, step: str) -> list[dg.AssetObservation]:
     page = lab.instance.fetch_observations(step_key("letters", step), limit=100, ascending=True)
     return [record.asset_observation for record in page.records if record.asset_observation is not None]
 
 
-def test_what_is_used_and_what_was_purged_is_told_once(lab_on_each: Lab) -> None:
+def test_what_is_used_and_what_was_purged_is_told_once(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     watch, clock = opened(lab)
     assert [watch.tick(), watch.tick()] == [PUBLISHED, QUIET]
@@ -75,7 +75,7 @@ def test_what_is_used_and_what_was_purged_is_told_once(lab_on_each: Lab) -> None
     assert numbers(observed(lab, "clean")[-1])["purged_runs"] == 2
 
 
-def test_room_is_made_above_the_high_watermark(lab: Lab) -> None:
+def test_room_is_made_above_the_high_watermark(lab: DagsterWorld) -> None:
     watch, _ = opened(lab, space_limit="100 B", space_high="90 %", space_low="10 %")
     assert watch.tick().endswith(" bytes were freed")
     assert used(lab)[0]["removable_bytes"] == 0
@@ -83,7 +83,7 @@ def test_room_is_made_above_the_high_watermark(lab: Lab) -> None:
     assert [len(observed(lab, step)) for step in ("read", "clean", "join")] == [3, 3, 1]
 
 
-def test_where_nothing_may_go_that_is_tried_less_and_less_often(lab: Lab) -> None:
+def test_where_nothing_may_go_that_is_tried_less_and_less_often(lab: DagsterWorld) -> None:
     """Above the high watermark: what is decided each time holds up everybody who asks for runs."""
     watch, clock = opened(lab, space_limit="100 B", space_high="90 %")
     names = [f"letters/{step}/executed_obs_unit=scan-{number}" for step in ("read", "clean") for number in range(2)]
@@ -103,7 +103,7 @@ def test_where_nothing_may_go_that_is_tried_less_and_less_often(lab: Lab) -> Non
 
 
 @contextmanager
-def deciding(lab: Lab) -> Iterator[list[str]]:
+def deciding(lab: DagsterWorld) -> Iterator[list[str]]:
     """Collect the decisions about what is to be removed."""
     statements, engine = list[str](), lab.application.ops_db.engine
 
@@ -115,7 +115,7 @@ def deciding(lab: Lab) -> Iterator[list[str]]:
     sa.event.remove(engine, "before_cursor_execute", note)
 
 
-def test_the_location_is_an_asset(lab: Lab) -> None:
+def test_the_location_is_an_asset(lab: DagsterWorld) -> None:
     opened(lab)
     graph = build(lab.snapshot(), lab.application).resolve_asset_graph()
     node = graph.get(space_key("local"))

@@ -19,29 +19,29 @@ from ccat_models.tables.base import ProductId
 from ccat_models.tables.places import DataProductPhysicalCopy, DiskDataLocation, PhysicalCopyStatus
 from ccat_models.tables.products import DataProduct
 from tests.support.hands.attempts import eventually
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 
 @pytest.fixture
-def browser(lab: Lab) -> TestClient:
+def browser(lab: DagsterWorld) -> TestClient:
     lab.declare("a")
     lab.refresh()
     lab.run_without_dagster()
     return TestClient(product_server(lab.application.ops_db))
 
 
-def number_of(lab: Lab, path: str) -> int:
+def number_of(lab: DagsterWorld, path: str) -> int:
     with lab.application.ops_db.read() as session:
         query = sa.select(DataProduct.id).where(DataProduct.run_id == 1, DataProduct.path == path)
         return session.scalars(query).one()
 
 
-def file_of(lab: Lab) -> Path:
+def file_of(lab: DagsterWorld) -> Path:
     (found,) = (lab.observatory.base / "workspace").glob("letters/*scan-0/read/run-1/**/science/text.txt")
     return found
 
 
-def test_a_product_is_given_out_as_it_was_registered(lab: Lab, browser: TestClient) -> None:
+def test_a_product_is_given_out_as_it_was_registered(lab: DagsterWorld, browser: TestClient) -> None:
     number = number_of(lab, "science/text.txt")
     found = browser.get(f"/products/{number}/science/text.txt")
     assert (found.status_code, found.text) == (200, file_of(lab).read_text())
@@ -56,7 +56,7 @@ def test_a_product_is_given_out_as_it_was_registered(lab: Lab, browser: TestClie
 @pytest.mark.parametrize(
     ("name", "way"), [("page.html", "attachment"), ("cube.fits", "attachment"), ("a.png", "inline")]
 )
-def test_what_might_run_is_downloaded(lab: Lab, browser: TestClient, name: str, way: str) -> None:
+def test_what_might_run_is_downloaded(lab: DagsterWorld, browser: TestClient, name: str, way: str) -> None:
     file, number = file_of(lab), number_of(lab, "science/text.txt")
     with lab.application.ops_db.write() as session:
         registered = session.get_one(DataProduct, number)
@@ -92,7 +92,7 @@ def test_what_might_run_is_downloaded(lab: Lab, browser: TestClient, name: str, 
     assert found.headers["content-disposition"] == f"{way}; filename*=UTF-8''{name}"
 
 
-def test_what_is_not_as_registered_is_not_given_out(lab: Lab, browser: TestClient) -> None:
+def test_what_is_not_as_registered_is_not_given_out(lab: DagsterWorld, browser: TestClient) -> None:
     file, number = file_of(lab), number_of(lab, "science/text.txt")
     was = file.read_text()
     file.write_text("other, and longer than before")
@@ -112,7 +112,7 @@ def test_what_is_not_as_registered_is_not_given_out(lab: Lab, browser: TestClien
 
 
 @contextmanager
-def served(lab: Lab, small_bytes: int) -> Iterator[HTTPConnection]:
+def served(lab: DagsterWorld, small_bytes: int) -> Iterator[HTTPConnection]:
     """Give a connection to the server behind a real port."""
     config = uvicorn.Config(
         product_server(lab.application.ops_db, small_bytes=small_bytes), port=0, log_level="critical"
@@ -131,7 +131,7 @@ def served(lab: Lab, small_bytes: int) -> Iterator[HTTPConnection]:
 
 
 def test_a_large_file_that_is_another_one_is_never_sent_to_its_end(
-    lab: Lab, browser: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    lab: DagsterWorld, browser: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del browser
     monkeypatch.setattr("ccat_assets.api.product_server._BLOCK_BYTES", 4)
@@ -150,7 +150,7 @@ def test_a_large_file_that_is_another_one_is_never_sent_to_its_end(
     assert f"not sent to its end: `ccat verify {number}`" in caplog.text
 
 
-def test_what_is_purged_or_elsewhere_is_said_to_be_there(lab: Lab, browser: TestClient) -> None:
+def test_what_is_purged_or_elsewhere_is_said_to_be_there(lab: DagsterWorld, browser: TestClient) -> None:
     number = number_of(lab, "science/text.txt")
     with lab.application.ops_db.write() as session:
         session.execute(sa.update(DataProductPhysicalCopy).values(status=PhysicalCopyStatus.DELETED))

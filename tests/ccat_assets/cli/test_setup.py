@@ -158,7 +158,11 @@ WRONG = [
     ("CCAT_OPENLINEAGE_URL", "https://hidden-word@lineage.example.org", "https://products.example.org, got (secret)"),
     ("CCAT_OPENLINEAGE_URL", "nowhere", "got 'nowhere'"),
     ("CCAT_PRODUCTS_URL", "https://hidden-word@products.example.org/x", "products_url: Value error, must be a web "),
-    ("CCAT_OPENLINEAGE_API_KEY", "hidden-word\nx", "openlineage_api_key: Value error, must be ASCII letters, digits and "),
+    (
+        "CCAT_OPENLINEAGE_API_KEY",
+        "hidden-word\nx",
+        "openlineage_api_key: Value error, must be ASCII letters, digits and ",
+    ),
     ("CCAT_USER", "u" * 201, "environment CCAT_USER: user: String should have at most 200 characters, got 'uuu"),
     (DATABASE, "hidden-word", "environment CCAT_DATABASE_URL: database_url: Value error, must be a URL, e.g. "),
 ]

@@ -14,8 +14,8 @@ from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
 from tests.support.parts.dagit import Dagit
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.lab import Lab
-from tests.support.worlds.served_lab import served_lab
+from tests.support.worlds.in_dagster import DagsterWorld
+from tests.support.worlds.served_dagster import served_lab
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -39,10 +39,10 @@ STATUSES = """
 
 
 @pytest.fixture
-def server(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[tuple[Lab, Dagit]]:
+def server(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[tuple[DagsterWorld, Dagit]]:
     """Give a lab of 300 scans, nine of them broken, and a Dagit with its daemon on it."""
 
-    def fill(lab: Lab) -> None:
+    def fill(lab: DagsterWorld) -> None:
         for number in range(SCANS):
             lab.observatory.scan(number, "exit 65" if number in BROKEN else "a")
         declaration = pipeline_yaml(lab.calls).replace("    when:", "    circuit_threshold: 100\n    when:")
@@ -64,7 +64,7 @@ def until(condition: Callable[[], object], state: Callable[[], str]) -> None:
         time.sleep(0.5)
 
 
-def backfill(lab: Lab, running: Dagit, wanted: Sequence[str], *, runs: int) -> set[dg.DagsterRunStatus]:
+def backfill(lab: DagsterWorld, running: Dagit, wanted: Sequence[str], *, runs: int) -> set[dg.DagsterRunStatus]:
     """Launch a backfill and return how its runs ended; Dagster itself takes half a minute more to see that they have."""
     launched = running.graphql(LAUNCH, keys=wanted)["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
@@ -78,7 +78,7 @@ def backfill(lab: Lab, running: Dagit, wanted: Sequence[str], *, runs: int) -> s
     return {run.status for run in ended()}
 
 
-def what_goes_on(lab: Lab, running: Dagit, wanted: dg.RunsFilter) -> str:
+def what_goes_on(lab: DagsterWorld, running: Dagit, wanted: dg.RunsFilter) -> str:
     """Return how far a backfill is: its runs with their last events, the runs of ops-db, and the programs' last words."""
     lines = [f"not all runs of the backfill ended within {PATIENCE_SECONDS} s", f"ops-db: {dict(statuses(lab))}"]
     for run in lab.instance.get_runs(wanted):
@@ -99,17 +99,17 @@ def assert_shown(running: Dagit, failed: Collection[str]) -> None:
     assert found["partitionStats"] == numbers
 
 
-def executed(lab: Lab) -> Counter[str]:
+def executed(lab: DagsterWorld) -> Counter[str]:
     """Return how often each sub-group's program was executed, by its own trace."""
     return Counter({key: lab.calls.read_text().count(f"read {key} ") for key in keys(range(SCANS))})
 
 
-def statuses(lab: Lab) -> Counter[RunStatus]:
+def statuses(lab: DagsterWorld) -> Counter[RunStatus]:
     with lab.application.ops_db.read() as session:
         return Counter(session.scalars(sa.select(Run.status)))
 
 
-def test_what_failed_of_300_partitions_is_run_again_and_nothing_else(server: tuple[Lab, Dagit]) -> None:
+def test_what_failed_of_300_partitions_is_run_again_and_nothing_else(server: tuple[DagsterWorld, Dagit]) -> None:
     lab, running = server
     broken = keys(BROKEN)
     once, again = Counter(keys(range(SCANS))), Counter(broken)

@@ -1,19 +1,19 @@
 import dagster as dg
 
 from ccat_models.tables.execution import ExecutedReductionStep as Run
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 GOOD, BAD = ("a", "b", "c", "d", "e", "f", "g"), ("exit 65 1", "exit 65 2", "exit 65 3")
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(10)]
 FAILED = set(KEYS[7:])
 
 
-def open_ten(lab: Lab) -> None:
+def open_ten(lab: DagsterWorld) -> None:
     lab.declare(*GOOD, *BAD)
     lab.refresh()
 
 
-def test_a_range_shows_what_completed_and_names_what_failed(lab: Lab) -> None:
+def test_a_range_shows_what_completed_and_names_what_failed(lab: DagsterWorld) -> None:
     open_ten(lab)
     result = lab.materialize("read", between=(KEYS[0], KEYS[9]))
     assert not result.success
@@ -28,7 +28,7 @@ def test_a_range_shows_what_completed_and_names_what_failed(lab: Lab) -> None:
     assert lab.called() == {f"read {key} 1": 1 for key in KEYS}
 
 
-def test_any_list_of_sub_groups_is_shown_as_planned_and_ends_with_the_truth(lab: Lab) -> None:
+def test_any_list_of_sub_groups_is_shown_as_planned_and_ends_with_the_truth(lab: DagsterWorld) -> None:
     open_ten(lab)
     wanted = [KEYS[9], KEYS[0], KEYS[4], KEYS[7]]
     result = lab.materialize("read", keys=wanted)
@@ -42,7 +42,7 @@ def test_any_list_of_sub_groups_is_shown_as_planned_and_ends_with_the_truth(lab:
     assert {key for key, status in shown.items() if status is None} == set(KEYS) - set(wanted)
 
 
-def test_a_later_run_clears_what_failed(lab: Lab) -> None:
+def test_a_later_run_clears_what_failed(lab: DagsterWorld) -> None:
     open_ten(lab)
     lab.materialize("read", keys=[KEYS[0], KEYS[7]])
     lab.observatory.scan(7, "mended")
@@ -50,7 +50,7 @@ def test_a_later_run_clears_what_failed(lab: Lab) -> None:
     assert lab.statuses("read")[KEYS[7]] == "MATERIALIZED"
 
 
-def test_who_asks_again_is_shown_the_same_and_nothing_is_run(lab: Lab) -> None:
+def test_who_asks_again_is_shown_the_same_and_nothing_is_run(lab: DagsterWorld) -> None:
     open_ten(lab)
     assert lab.materialize("read", keys=[KEYS[0]]).success
     assert lab.materialize("read", keys=[KEYS[0]]).success
@@ -63,7 +63,7 @@ def test_who_asks_again_is_shown_the_same_and_nothing_is_run(lab: Lab) -> None:
     assert (third.tags or {})["ccat/run_id"] != (first.tags or {})["ccat/run_id"]
 
 
-def test_a_forced_run_that_dagster_repeats_is_not_forced_again(lab: Lab) -> None:
+def test_a_forced_run_that_dagster_repeats_is_not_forced_again(lab: DagsterWorld) -> None:
     open_ten(lab)
     first = lab.materialize("read", keys=[KEYS[0]], force=True)
     again = {"dagster/retry_number": "1", "dagster/root_run_id": first.run_id, "dagster/parent_run_id": first.run_id}
@@ -71,7 +71,7 @@ def test_a_forced_run_that_dagster_repeats_is_not_forced_again(lab: Lab) -> None
     assert lab.called()[f"read {KEYS[0]} 1"] == 1
 
 
-def test_spent_retries_are_renewed_unless_that_is_not_wanted(lab: Lab) -> None:
+def test_spent_retries_are_renewed_unless_that_is_not_wanted(lab: DagsterWorld) -> None:
     open_ten(lab)
     lab.materialize("read", keys=[KEYS[7]])
     said = lab.failure(lab.materialize("read", keys=[KEYS[7]], retry=False))
@@ -81,7 +81,7 @@ def test_spent_retries_are_renewed_unless_that_is_not_wanted(lab: Lab) -> None:
     assert lab.called()[f"read {KEYS[7]} 1"] == 2
 
 
-def test_a_person_does_not_wait_for_the_cooldown_and_a_sensor_may(lab: Lab) -> None:
+def test_a_person_does_not_wait_for_the_cooldown_and_a_sensor_may(lab: DagsterWorld) -> None:
     lab.declare("a", cooldown="86400")
     lab.refresh()
     assert lab.materialize("read", keys=[KEYS[0]]).success
@@ -91,13 +91,13 @@ def test_a_person_does_not_wait_for_the_cooldown_and_a_sensor_may(lab: Lab) -> N
     assert lab.called()[f"read {KEYS[0]} 1"] == 2
 
 
-def test_a_step_that_waits_says_so(lab: Lab) -> None:
+def test_a_step_that_waits_says_so(lab: DagsterWorld) -> None:
     open_ten(lab)
     assert "not run: waiting_for_upstream" in lab.failure(lab.materialize("clean", keys=[KEYS[0]]))
     assert lab.shown("clean") == {}
 
 
-def test_a_reversed_range_is_no_success(lab: Lab) -> None:
+def test_a_reversed_range_is_no_success(lab: DagsterWorld) -> None:
     open_ten(lab)
     said = lab.failure(lab.materialize("read", between=(KEYS[5], KEYS[2])))
     assert "is the range reversed?" in said
@@ -106,7 +106,7 @@ def test_a_reversed_range_is_no_success(lab: Lab) -> None:
     assert not lab.calls.exists()
 
 
-def test_an_unknown_key_changes_nothing(lab: Lab) -> None:
+def test_an_unknown_key_changes_nothing(lab: DagsterWorld) -> None:
     open_ten(lab)
     said = lab.failure(lab.materialize("read", keys=[KEYS[0], "executed_obs_unit=nothing"]))
     assert "no sub-group of step read 'executed_obs_unit=nothing'" in said

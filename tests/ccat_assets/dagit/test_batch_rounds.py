@@ -4,18 +4,18 @@ import sqlalchemy as sa
 
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RerunRequest, RunWaiter
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(8)]
 CAPPED = "max_in_flight: 2\n"
 
 
-def count(lab: Lab, table: type) -> int:
+def count(lab: DagsterWorld, table: type) -> int:
     with lab.application.ops_db.read() as session:
         return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
 
 
-def test_a_batch_beyond_the_cap_is_run_whole(lab_on_each: Lab) -> None:
+def test_a_batch_beyond_the_cap_is_run_whole(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare(*"abcdefg", "exit 65", extra=CAPPED)
     lab.refresh()
@@ -28,7 +28,7 @@ def test_a_batch_beyond_the_cap_is_run_whole(lab_on_each: Lab) -> None:
     assert (lab.unpublished(), count(lab, RunWaiter)) == (0, 0)
 
 
-def test_a_batch_that_is_forced_beyond_the_cap_is_run_once_more_each(lab: Lab) -> None:
+def test_a_batch_that_is_forced_beyond_the_cap_is_run_once_more_each(lab: DagsterWorld) -> None:
     lab.declare("a", "b", "c", extra=CAPPED)
     lab.refresh()
     assert lab.materialize("read", keys=KEYS[:3]).success
@@ -37,7 +37,7 @@ def test_a_batch_that_is_forced_beyond_the_cap_is_run_once_more_each(lab: Lab) -
     assert lab.shown("read") == dict.fromkeys(KEYS[:3], 2)
 
 
-def test_a_sub_group_that_lost_its_packages_before_its_first_run_fails_alone(lab_on_each: Lab) -> None:
+def test_a_sub_group_that_lost_its_packages_before_its_first_run_fails_alone(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare("a", "b")
     lab.refresh()
@@ -48,7 +48,7 @@ def test_a_sub_group_that_lost_its_packages_before_its_first_run_fails_alone(lab
     assert f"{KEYS[1]}: not run: inputs_withdrawn" in said
 
 
-def test_a_key_that_really_does_not_exist_still_refuses_the_whole_batch(lab_on_each: Lab) -> None:
+def test_a_key_that_really_does_not_exist_still_refuses_the_whole_batch(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare("a", "b")
     lab.refresh()
@@ -58,7 +58,7 @@ def test_a_key_that_really_does_not_exist_still_refuses_the_whole_batch(lab_on_e
     assert (count(lab, Run), lab.called()) == (0, {})
 
 
-def test_what_failed_in_a_batch_that_died_is_not_tried_again_when_dagster_repeats_it(lab: Lab) -> None:
+def test_what_failed_in_a_batch_that_died_is_not_tried_again_when_dagster_repeats_it(lab: DagsterWorld) -> None:
     lab.declare("exit 65", "b")
     lab.refresh()
     first = lab.materialize("read", keys=KEYS[:2])
@@ -71,7 +71,7 @@ def test_what_failed_in_a_batch_that_died_is_not_tried_again_when_dagster_repeat
     assert count(lab, RerunRequest) == 1, "of the spent one only"
 
 
-def test_a_repeated_batch_whose_first_run_did_nothing_renews_what_is_spent(lab: Lab) -> None:
+def test_a_repeated_batch_whose_first_run_did_nothing_renews_what_is_spent(lab: DagsterWorld) -> None:
     lab.declare("exit 65")
     lab.refresh()
     lab.materialize("read", keys=KEYS[:1])

@@ -10,13 +10,13 @@ from ccat_models.pipeline.values import RESERVED_CHECKS
 from ccat_models.tables.base import RunId
 from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, PhysicalCopyStatus
 from ccat_models.tables.products import QualityMetric
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(3)]
 
 
 @pytest.fixture
-def reduced(lab: Lab) -> Lab:
+def reduced(lab: DagsterWorld) -> DagsterWorld:
     """Give a lab with three runs, one of which keeps no limit."""
     lab.declare("a", "b", "c")
     lab.refresh()
@@ -24,18 +24,18 @@ def reduced(lab: Lab) -> Lab:
     return lab
 
 
-def checked(lab: Lab, run_id: int = 1) -> dict[str, dg.AssetCheckEvaluation]:
+def checked(lab: DagsterWorld, run_id: int = 1) -> dict[str, dg.AssetCheckEvaluation]:
     with lab.application.ops_db.read() as session:
         report = read_reports(session, [RunId(run_id)])[RunId(run_id)]
         return {evaluation.check_name: evaluation for evaluation in evaluations(report)}
 
 
-def product_file(lab: Lab) -> Path:
+def product_file(lab: DagsterWorld) -> Path:
     (found,) = (lab.observatory.base / "workspace").glob("letters/*scan-0/read/run-1/**/science/text.txt")
     return found
 
 
-def test_a_good_run_passes_all(reduced: Lab) -> None:
+def test_a_good_run_passes_all(reduced: DagsterWorld) -> None:
     found = checked(reduced)
     assert {name: one.passed for name, one in found.items()} == dict.fromkeys(RESERVED_CHECKS, True)
     assert {one.partition for one in found.values()} == {KEYS[0]}
@@ -43,7 +43,7 @@ def test_a_good_run_passes_all(reduced: Lab) -> None:
     assert "missing" not in found["products_present"].metadata
 
 
-def test_a_product_that_is_gone_or_changed_is_named(reduced: Lab) -> None:
+def test_a_product_that_is_gone_or_changed_is_named(reduced: DagsterWorld) -> None:
     file = product_file(reduced)
     file.write_text("longer than before")
     found = checked(reduced)["products_present"]
@@ -59,14 +59,14 @@ def test_a_product_that_is_gone_or_changed_is_named(reduced: Lab) -> None:
     assert not checked(reduced)["products_present"].passed
 
 
-def mark_copies(lab: Lab, status: PhysicalCopyStatus) -> None:
+def mark_copies(lab: DagsterWorld, status: PhysicalCopyStatus) -> None:
     with lab.application.ops_db.write() as session:
         copies = sa.update(DataProductPhysicalCopy).values(status=status)
         session.execute(copies.where(DataProductPhysicalCopy.path.contains("run-1/")))
 
 
 @pytest.mark.parametrize("status", [status for status in PhysicalCopyStatus if status not in READABLE])
-def test_a_product_that_is_purged_is_not_missed(reduced: Lab, status: PhysicalCopyStatus) -> None:
+def test_a_product_that_is_purged_is_not_missed(reduced: DagsterWorld, status: PhysicalCopyStatus) -> None:
     mark_copies(reduced, status)
     product_file(reduced).unlink()
     found = checked(reduced)["products_present"]
@@ -74,7 +74,7 @@ def test_a_product_that_is_purged_is_not_missed(reduced: Lab, status: PhysicalCo
 
 
 @pytest.mark.parametrize("status", READABLE)
-def test_a_product_that_can_be_read_is_looked_at(reduced: Lab, status: PhysicalCopyStatus) -> None:
+def test_a_product_that_can_be_read_is_looked_at(reduced: DagsterWorld, status: PhysicalCopyStatus) -> None:
     mark_copies(reduced, status)
     found = checked(reduced)["products_present"]
     assert (found.passed, found.metadata["products"].value, found.metadata["purged"].value) == (True, 2, 0)
@@ -82,7 +82,7 @@ def test_a_product_that_can_be_read_is_looked_at(reduced: Lab, status: PhysicalC
     assert not checked(reduced)["products_present"].passed
 
 
-def test_a_metric_beyond_its_limit_is_a_warning(reduced: Lab) -> None:
+def test_a_metric_beyond_its_limit_is_a_warning(reduced: DagsterWorld) -> None:
     with reduced.application.ops_db.write() as session:
         session.execute(sa.update(QualityMetric).where(QualityMetric.run_id == 1).values(maximum=1.0))
     found = checked(reduced)["qa_within_limits"]
@@ -95,7 +95,7 @@ def test_a_metric_beyond_its_limit_is_a_warning(reduced: Lab) -> None:
     assert limits.records[0].data == {"metric": "letters", "value": 9.0, "minimum": None, "maximum": 1.0, "kept": False}
 
 
-def test_every_sub_group_has_its_result_and_a_failed_check_holds_nothing_back(reduced: Lab) -> None:
+def test_every_sub_group_has_its_result_and_a_failed_check_holds_nothing_back(reduced: DagsterWorld) -> None:
     product_file(reduced).unlink()
     result = reduced.materialize("read", keys=KEYS)
     assert result.success

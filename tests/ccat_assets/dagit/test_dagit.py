@@ -11,8 +11,8 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
 from tests.support.parts.dagit import Dagit
-from tests.support.worlds.lab import Lab
-from tests.support.worlds.served_lab import served_lab
+from tests.support.worlds.in_dagster import DagsterWorld
+from tests.support.worlds.served_dagster import served_lab
 
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(6)]
 LAUNCH = """
@@ -40,10 +40,10 @@ mutation ($run: String!) { terminateRun(runId: $run) { __typename } }
 
 
 @pytest.fixture
-def server(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[tuple[Lab, Dagit]]:
+def server(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[tuple[DagsterWorld, Dagit]]:
     """Give a lab of six scans, the last of which fails, and a Dagit with its daemon on it."""
 
-    def fill(lab: Lab) -> None:
+    def fill(lab: DagsterWorld) -> None:
         lab.declare("a", "b", "c", "d", "exit 65", "exit 75", seconds="0")
         lab.refresh()
 
@@ -64,7 +64,7 @@ def asset(running: Dagit, step: str) -> dict[str, Any]:
     return found
 
 
-def finished(lab: Lab) -> list[dg.DagsterRun]:
+def finished(lab: DagsterWorld) -> list[dg.DagsterRun]:
     runs = list(lab.instance.get_runs())
     return runs if runs and all(run.is_finished for run in runs) else []
 
@@ -72,7 +72,7 @@ def finished(lab: Lab) -> list[dg.DagsterRun]:
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_backfill_shows_each_partition_as_it_ended(server: tuple[Lab, Dagit]) -> None:
+def test_a_backfill_shows_each_partition_as_it_ended(server: tuple[DagsterWorld, Dagit]) -> None:
     lab, running = server
     launched = running.graphql(LAUNCH, keys=KEYS[:5], asset=["letters", "read"])["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
@@ -94,7 +94,9 @@ def test_a_backfill_shows_each_partition_as_it_ended(server: tuple[Lab, Dagit]) 
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_run_that_is_cancelled_in_dagit_cancels_its_jobs(sqlite_ops_db: OpsDb, server: tuple[Lab, Dagit]) -> None:
+def test_a_run_that_is_cancelled_in_dagit_cancels_its_jobs(
+    sqlite_ops_db: OpsDb, server: tuple[DagsterWorld, Dagit]
+) -> None:
     lab, running = server
     lab.declare(seconds="300")
     running.graphql("mutation { reloadWorkspace { __typename } }")

@@ -12,18 +12,18 @@ from ccat_assets.dagit.snapshot import Snapshot
 from ccat_models.pipeline.values import RESERVED_CHECKS
 from tests.support.parts.tree import PROGRAMS
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 ROOT = Path(__file__).parents[3]
 READ, CLEAN, JOIN = (step_key("letters", step) for step in ("read", "clean", "join"))
 RAW = dg.AssetKey(["raw", "letters-data"])
 
 
-def definitions(lab: Lab) -> dg.Definitions:
+def definitions(lab: DagsterWorld) -> dg.Definitions:
     return build(lab.snapshot(), lab.application)
 
 
-def test_each_step_is_an_asset_with_its_edges(lab_on_each: Lab) -> None:
+def test_each_step_is_an_asset_with_its_edges(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare("a")
     graph = definitions(lab).resolve_asset_graph()
@@ -37,7 +37,7 @@ def test_each_step_is_an_asset_with_its_edges(lab_on_each: Lab) -> None:
     assert not graph.get(RAW).is_executable
 
 
-def test_steps_that_share_their_sub_groups_share_one_definition_of_partitions(lab: Lab) -> None:
+def test_steps_that_share_their_sub_groups_share_one_definition_of_partitions(lab: DagsterWorld) -> None:
     lab.declare("a")
     graph = definitions(lab).resolve_asset_graph()
     cuts = {key: graph.get(key).partitions_def for key in (RAW, READ, CLEAN, JOIN)}
@@ -47,7 +47,7 @@ def test_steps_that_share_their_sub_groups_share_one_definition_of_partitions(la
     assert names[JOIN] == "ccat_letters-data:source"
 
 
-def test_only_equal_granularities_are_mapped_one_to_one(lab: Lab) -> None:
+def test_only_equal_granularities_are_mapped_one_to_one(lab: DagsterWorld) -> None:
     lab.declare("a")
     specs = {spec.key: spec for spec in definitions(lab).resolve_all_asset_specs()}
     mappings = {key: [dep.partition_mapping for dep in specs[key].deps] for key in (READ, CLEAN, JOIN)}
@@ -55,7 +55,7 @@ def test_only_equal_granularities_are_mapped_one_to_one(lab: Lab) -> None:
     assert mappings[JOIN] == [dg.SpecificPartitionsPartitionMapping([])]
 
 
-def test_a_step_for_all_data_has_the_one_key_all(lab: Lab) -> None:
+def test_a_step_for_all_data_has_the_one_key_all(lab: DagsterWorld) -> None:
     lab.declare("a")
     text = pipeline_yaml(lab.calls, name="whole").replace("[executed_obs_unit]", "[]").replace("[source]", "[]")
     lab.observatory.declare(text, lab.code)
@@ -67,7 +67,7 @@ def test_a_step_for_all_data_has_the_one_key_all(lab: Lab) -> None:
     assert graph.get(dg.AssetKey(["raw", "whole-data"])).partitions_def is None
 
 
-def test_checks_have_a_result_for_each_sub_group(lab: Lab) -> None:
+def test_checks_have_a_result_for_each_sub_group(lab: DagsterWorld) -> None:
     lab.declare("a")
     graph = definitions(lab).resolve_asset_graph()
     specs = [spec for asset in graph.assets_defs for spec in asset.check_specs]
@@ -78,7 +78,7 @@ def test_checks_have_a_result_for_each_sub_group(lab: Lab) -> None:
     assert not any(spec.blocking for spec in specs)
 
 
-def test_an_asset_says_what_it_does(lab: Lab) -> None:
+def test_an_asset_says_what_it_does(lab: DagsterWorld) -> None:
     lab.declare("a", cooldown="5400")
     specs = {spec.key: spec for spec in definitions(lab).resolve_all_asset_specs()}
     text = specs[JOIN].description or ""
@@ -96,7 +96,7 @@ def test_an_asset_says_what_it_does(lab: Lab) -> None:
     assert "RawDataPackage.state eq `archived`" in (specs[RAW].description or "")
 
 
-def test_the_code_version_follows_version_code_and_parameters(lab: Lab) -> None:
+def test_the_code_version_follows_version_code_and_parameters(lab: DagsterWorld) -> None:
     lab.declare("a")
     before = {spec.key: spec.code_version for spec in definitions(lab).resolve_all_asset_specs()}
     lab.declare(seconds="1")
@@ -105,7 +105,7 @@ def test_the_code_version_follows_version_code_and_parameters(lab: Lab) -> None:
     assert before[READ] != after[READ]
 
 
-def test_names_that_dagster_cannot_tell_apart_are_told_apart(lab: Lab) -> None:
+def test_names_that_dagster_cannot_tell_apart_are_told_apart(lab: DagsterWorld) -> None:
     lab.declare("a")
     for name in ("a-b", "a_b", "a-b-2"):
         lab.observatory.declare(pipeline_yaml(lab.calls, name=name), lab.code)
@@ -116,14 +116,14 @@ def test_names_that_dagster_cannot_tell_apart_are_told_apart(lab: Lab) -> None:
     assert len(list(definitions(lab).resolve_all_asset_specs())) == 21
 
 
-def test_the_newest_run_says_which_metrics_there_are(lab: Lab) -> None:
+def test_the_newest_run_says_which_metrics_there_are(lab: DagsterWorld) -> None:
     lab.declare("a")
     lab.run_without_dagster()
     steps = {step.name: step.metrics for step in lab.snapshot().pipelines[0].steps}
     assert steps == {"read": ("letters",), "clean": ("letters",), "join": ("letters",)}
 
 
-def test_a_snapshot_is_plain_json_and_read_in_few_queries(lab_on_each: Lab) -> None:
+def test_a_snapshot_is_plain_json_and_read_in_few_queries(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare("a")
     count = lab.count_queries(lab.snapshot)
@@ -135,7 +135,7 @@ def test_a_snapshot_is_plain_json_and_read_in_few_queries(lab_on_each: Lab) -> N
 
 
 @pytest.mark.slow
-def test_dagster_finds_the_code_location_valid(lab: Lab) -> None:
+def test_dagster_finds_the_code_location_valid(lab: DagsterWorld) -> None:
     lab.declare("a")
     said = validate(lab.observatory.base, str(lab.application.ops_db.url))
     assert "All code locations passed validation" in said

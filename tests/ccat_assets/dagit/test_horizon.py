@@ -12,35 +12,35 @@ from ccat_models.tables.pipelines import SubGroup, SubGroupMember
 from resources.request.ensure import RequestOptions, ensure, ensure_pipeline
 from tests.support.hands.ticks import Ticks
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import NOON
 
 OBSERVATIONS, SOURCES = "ccat_letters-data:executed_obs_unit", "ccat_letters-data:source"
 DAYS = 86_400
 
 
-def declare(lab: Lab, days: int | None, name: str = "letters", **changes: str) -> None:
+def declare(lab: DagsterWorld, days: int | None, name: str = "letters", **changes: str) -> None:
     text = pipeline_yaml(lab.calls, **changes).replace("name: letters\ndes", f"name: {name}\ndes")
     text = text.replace("mode: ad_hoc\n", "mode: ad_hoc\n" + (f"partition_horizon_days: {days}\n" if days else ""))
     lab.observatory.declare(text, lab.code)
 
 
-def open_at_noon(lab: Lab, *scans: int) -> Ticks:
+def open_at_noon(lab: DagsterWorld, *scans: int) -> Ticks:
     lab.application = replace(lab.application, clock=lab.observatory.clock)
     for scan in scans:
         lab.observatory.scan(scan)
     return Ticks(lab, "raw_data")
 
 
-def request(lab: Lab) -> None:
+def request(lab: DagsterWorld) -> None:
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
 
 
-def keys(lab: Lab, name: str = OBSERVATIONS) -> set[str]:
+def keys(lab: DagsterWorld, name: str = OBSERVATIONS) -> set[str]:
     return {key.rpartition("=")[2] for key in lab.instance.get_dynamic_partitions(name)}
 
 
-def rows_of(lab: Lab) -> dict[str, int]:
+def rows_of(lab: DagsterWorld) -> dict[str, int]:
     tables = (SubGroup, SubGroupMember, Run)
     with lab.application.ops_db.read() as session:
         return {
@@ -48,7 +48,7 @@ def rows_of(lab: Lab) -> dict[str, int]:
         }
 
 
-def test_what_was_not_active_for_so_long_goes_out_of_sight_and_comes_back(lab_on_each: Lab) -> None:
+def test_what_was_not_active_for_so_long_goes_out_of_sight_and_comes_back(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     watch = open_at_noon(lab, 0, 1)
     declare(lab, 10)
@@ -68,7 +68,7 @@ def test_what_was_not_active_for_so_long_goes_out_of_sight_and_comes_back(lab_on
     assert (keys(lab), keys(lab, SOURCES)) == ({"scan-240"}, {"source-1"})
 
 
-def test_a_new_run_brings_its_sub_group_back(lab: Lab) -> None:
+def test_a_new_run_brings_its_sub_group_back(lab: DagsterWorld) -> None:
     watch = open_at_noon(lab, 0, 1)
     declare(lab, 10)
     lab.run_without_dagster()
@@ -87,7 +87,7 @@ def test_a_new_run_brings_its_sub_group_back(lab: Lab) -> None:
     assert keys(lab) == {"scan-1"}
 
 
-def test_a_sub_group_is_in_sight_before_its_run_is_shown(lab: Lab) -> None:
+def test_a_sub_group_is_in_sight_before_its_run_is_shown(lab: DagsterWorld) -> None:
     watch = open_at_noon(lab, 0, 1)
     declare(lab, 10)
     lab.run_without_dagster()
@@ -100,7 +100,7 @@ def test_a_sub_group_is_in_sight_before_its_run_is_shown(lab: Lab) -> None:
     )
 
 
-def test_the_widest_horizon_of_all_pipelines_counts(lab: Lab) -> None:
+def test_the_widest_horizon_of_all_pipelines_counts(lab: DagsterWorld) -> None:
     watch = open_at_noon(lab, 0)
     declare(lab, 10)
     declare(lab, 100, "wide")
@@ -118,7 +118,7 @@ def test_the_widest_horizon_of_all_pipelines_counts(lab: Lab) -> None:
     assert keys(lab) == set()
 
 
-def test_only_the_revision_in_force_counts(lab: Lab) -> None:
+def test_only_the_revision_in_force_counts(lab: DagsterWorld) -> None:
     watch = open_at_noon(lab, 0)
     declare(lab, 1)
     lab.run_without_dagster()
@@ -128,7 +128,7 @@ def test_only_the_revision_in_force_counts(lab: Lab) -> None:
     assert keys(lab) == {"scan-0"}
 
 
-def test_packages_beyond_the_horizon_are_not_observed(lab: Lab) -> None:
+def test_packages_beyond_the_horizon_are_not_observed(lab: DagsterWorld) -> None:
     watch = open_at_noon(lab, 0)
     declare(lab, 5)
     lab.observatory.clock.pass_seconds(12 * DAYS)
@@ -140,7 +140,7 @@ def test_packages_beyond_the_horizon_are_not_observed(lab: Lab) -> None:
     assert [record.partition_key for record in raw] == ["executed_obs_unit=scan-264"]
 
 
-def test_hiding_stops_in_time_and_goes_on(lab: Lab) -> None:
+def test_hiding_stops_in_time_and_goes_on(lab: DagsterWorld) -> None:
     open_at_noon(lab, 0, 1, 2)
     declare(lab, 1)
     lab.run_without_dagster()

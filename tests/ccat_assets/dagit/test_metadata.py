@@ -17,7 +17,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.products import DataProduct
 from resources.workspace.software import code_sha256
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 KEY = "executed_obs_unit=scan-0"
 # Leaves plots of noise, which no compression makes small, a long log, and links to where they do not belong.
@@ -39,7 +39,7 @@ print("\\033[31mred\\033[0m <script>alert(1)</script> ![x](y)", file=sys.stderr)
 
 
 @pytest.fixture
-def showy(lab: Lab) -> Lab:
+def showy(lab: DagsterWorld) -> DagsterWorld:
     """Give a lab whose one program leaves much to show."""
     (lab.code / "reduce.py").write_text(SHOWY)
     lab.declare("a")
@@ -48,7 +48,7 @@ def showy(lab: Lab) -> Lab:
     return lab
 
 
-def shown(lab: Lab, step: str = "read") -> dict[str, Any]:
+def shown(lab: DagsterWorld, step: str = "read") -> dict[str, Any]:
     return {name: value.value for name, value in lab.materializations(step)[0].metadata.items()}
 
 
@@ -57,7 +57,7 @@ def rows(value: dg.MetadataValue[Any], number: int = 0) -> dict[str, Any]:
     return dict(value.records[number].data)
 
 
-def test_an_event_tells_products_and_numbers(showy: Lab) -> None:
+def test_an_event_tells_products_and_numbers(showy: DagsterWorld) -> None:
     metadata = showy.materializations("read")[0].metadata
     products = metadata["products"]
     assert isinstance(products, dg.TableMetadataValue)
@@ -71,7 +71,7 @@ def test_an_event_tells_products_and_numbers(showy: Lab) -> None:
     assert all(isinstance(value, dg.FloatMetadataValue) for value in numbers.values())
 
 
-def test_plots_are_pictures_made_small(showy: Lab) -> None:
+def test_plots_are_pictures_made_small(showy: DagsterWorld) -> None:
     plots = {name: value for name, value in shown(showy).items() if name.startswith("plot/")}
     assert list(plots) == [f"plot/{name}" for name in "abc"]
     assert len(plots) == MOST_PLOTS
@@ -83,12 +83,12 @@ def test_plots_are_pictures_made_small(showy: Lab) -> None:
             assert 100 <= image.width < 1200
 
 
-def test_an_event_stays_small(showy: Lab) -> None:
+def test_an_event_stays_small(showy: DagsterWorld) -> None:
     text = json.dumps({name: str(value.value) for name, value in showy.materializations("read")[0].metadata.items()})
     assert 20_000 < len(text) < 100_000
 
 
-def test_the_end_of_the_log_is_shown_as_it_stands_and_does_nothing(showy: Lab) -> None:
+def test_the_end_of_the_log_is_shown_as_it_stands_and_does_nothing(showy: DagsterWorld) -> None:
     log = shown(showy)["log"]
     assert "    line 99\n" in log
     assert "line 60\n" in log
@@ -97,7 +97,7 @@ def test_the_end_of_the_log_is_shown_as_it_stands_and_does_nothing(showy: Lab) -
     assert all(line.startswith(("    ", "std")) or not line for line in log.splitlines())
 
 
-def test_an_event_tells_where_it_came_from(lab: Lab) -> None:
+def test_an_event_tells_where_it_came_from(lab: DagsterWorld) -> None:
     lab.declare("a", "b", "c")
     lab.refresh()
     for step, key in (("read", KEY), ("clean", KEY)):
@@ -126,7 +126,7 @@ def test_an_event_tells_where_it_came_from(lab: Lab) -> None:
     assert clean["fingerprint"].startswith("2-")
 
 
-def test_tags_are_words_that_dagster_takes(lab: Lab) -> None:
+def test_tags_are_words_that_dagster_takes(lab: DagsterWorld) -> None:
     lab.declare("a", "a other")
     lab.run_without_dagster()
     publish(lab.application, lab.instance)
@@ -140,7 +140,7 @@ def test_tags_are_words_that_dagster_takes(lab: Lab) -> None:
     }
 
 
-def test_many_inputs_are_counted_and_the_first_are_shown(lab_on_each: Lab) -> None:
+def test_many_inputs_are_counted_and_the_first_are_shown(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare(*["a"] * 3, when="any")
     lab.run_without_dagster()
@@ -158,7 +158,7 @@ def test_many_inputs_are_counted_and_the_first_are_shown(lab_on_each: Lab) -> No
         assert [up.sub_group for up in joined[0].upstream.shown] == [KEY, "executed_obs_unit=scan-2"]
 
 
-def test_a_batch_is_read_in_few_queries(lab: Lab) -> None:
+def test_a_batch_is_read_in_few_queries(lab: DagsterWorld) -> None:
     lab.declare(*["a"] * 4)
     other = pipeline_yaml(lab.calls, name="other", seconds="0.01").replace("- name: letters", "- name: other")
     lab.observatory.declare(other.replace("software: letters", "software: other"), lab.code)

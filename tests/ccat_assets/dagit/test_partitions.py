@@ -2,13 +2,13 @@ import sqlalchemy as sa
 
 from ccat_assets.dagit.partitions import KEYS_IN_ONE_CALL, sync_partitions
 from ccat_models.tables.pipelines import Partitioning, SubGroup
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import NOON
 
 OBSERVATIONS, SOURCES = "ccat_letters-data:executed_obs_unit", "ccat_letters-data:source"
 
 
-def test_dagster_gets_the_keys_it_lacks(lab_on_each: Lab) -> None:
+def test_dagster_gets_the_keys_it_lacks(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare("a", "b", "c")
     lab.run_without_dagster()
@@ -23,7 +23,7 @@ def test_dagster_gets_the_keys_it_lacks(lab_on_each: Lab) -> None:
         assert sync_partitions(lab.instance, session) == 1
 
 
-def test_keys_whose_packages_are_gone_stay(lab: Lab) -> None:
+def test_keys_whose_packages_are_gone_stay(lab: DagsterWorld) -> None:
     lab.declare("a", "b")
     lab.run_without_dagster()
     lab.refresh()
@@ -32,7 +32,7 @@ def test_keys_whose_packages_are_gone_stay(lab: Lab) -> None:
     assert len(lab.instance.get_dynamic_partitions(OBSERVATIONS)) == 2
 
 
-def test_more_keys_than_dagster_takes_at_once(lab: Lab) -> None:
+def test_more_keys_than_dagster_takes_at_once(lab: DagsterWorld) -> None:
     lab.declare("a")
     with lab.application.ops_db.write() as session:
         here = session.scalars(sa.select(Partitioning).where(Partitioning.group_by == "source")).one().id

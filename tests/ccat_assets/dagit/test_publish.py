@@ -13,7 +13,7 @@ from ccat_models.lineage.run_report import read_reports
 from ccat_models.run.cancel import wait_for
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 ROOT = Path(__file__).parents[3]
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(4)]
@@ -36,7 +36,7 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
 """
 
 
-def test_everything_that_has_ended_is_shown_once(lab_on_each: Lab) -> None:
+def test_everything_that_has_ended_is_shown_once(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare("a", "exit 65", "c", "d")
     lab.run_without_dagster()
@@ -53,7 +53,7 @@ def test_everything_that_has_ended_is_shown_once(lab_on_each: Lab) -> None:
     assert set(lab.called().values()) == {1}
 
 
-def test_a_failure_before_a_success_does_not_show_as_failed(lab: Lab) -> None:
+def test_a_failure_before_a_success_does_not_show_as_failed(lab: DagsterWorld) -> None:
     lab.declare("exit 65", "exit 65 2")
     lab.run_without_dagster()
     lab.observatory.scan(0, "mended")
@@ -67,7 +67,7 @@ def test_a_failure_before_a_success_does_not_show_as_failed(lab: Lab) -> None:
     assert lab.shown("read") == {KEYS[0]: 1}
 
 
-def test_every_run_of_a_sub_group_is_shown_in_order(lab: Lab) -> None:
+def test_every_run_of_a_sub_group_is_shown_in_order(lab: DagsterWorld) -> None:
     lab.declare("a")
     lab.run_without_dagster()
     lab.observatory.scan(0, "more")
@@ -78,7 +78,7 @@ def test_every_run_of_a_sub_group_is_shown_in_order(lab: Lab) -> None:
     assert shown == sorted(shown)
 
 
-def test_what_was_told_before_a_death_is_not_told_again(lab: Lab) -> None:
+def test_what_was_told_before_a_death_is_not_told_again(lab: DagsterWorld) -> None:
     lab.declare("a", "b", "c")
     lab.run_without_dagster()
     with lab.application.ops_db.read() as session:
@@ -93,7 +93,7 @@ def test_a_publisher_that_is_killed_leaves_nothing_that_runs_for_good(sqlite_ops
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        lab = Lab.open(sqlite_ops_db, instance, tmp_path)
+        lab = DagsterWorld.open(sqlite_ops_db, instance, tmp_path)
         lab.declare("a", "b")
         lab.run_without_dagster()
         environment = {"CCAT_HOME": str(tmp_path), "CCAT_DATABASE_URL": str(sqlite_ops_db.url)}
@@ -114,7 +114,7 @@ def test_a_publisher_that_is_killed_leaves_nothing_that_runs_for_good(sqlite_ops
         assert ended.status is dg.DagsterRunStatus.FAILURE
 
 
-def test_the_run_of_a_living_publisher_is_left_alone(lab: Lab) -> None:
+def test_the_run_of_a_living_publisher_is_left_alone(lab: DagsterWorld) -> None:
     lab.declare("a")
     run = lab.instance.create_run_for_job(
         dg.Definitions(jobs=[_job]).resolve_job_def("_job"),
@@ -127,7 +127,7 @@ def test_the_run_of_a_living_publisher_is_left_alone(lab: Lab) -> None:
     assert kept.status is dg.DagsterRunStatus.STARTED
 
 
-def test_what_a_dagster_run_waits_for_is_its_own_to_tell(lab: Lab) -> None:
+def test_what_a_dagster_run_waits_for_is_its_own_to_tell(lab: DagsterWorld) -> None:
     lab.declare("a")
     lab.run_without_dagster()
     with lab.application.ops_db.write() as session:
@@ -138,7 +138,7 @@ def test_what_a_dagster_run_waits_for_is_its_own_to_tell(lab: Lab) -> None:
     assert lab.shown("clean") == {KEYS[0]: 1}
 
 
-def test_what_cannot_be_shown_is_an_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_shown_is_an_error(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.declare("a")
     lab.run_without_dagster()
     monkeypatch.setattr("ccat_assets.dagit.step_assets.materialization", lambda report: report.nothing)

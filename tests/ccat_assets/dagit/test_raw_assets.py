@@ -7,22 +7,22 @@ from ccat_assets.dagit.names import raw_key
 from ccat_assets.dagit.raw_assets import publish_raw
 from ccat_models.tables.raw_data import RawDataPackage
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import NOON
 
 
-def observe(lab: Lab, *, everything: bool = False) -> int:
+def observe(lab: DagsterWorld, *, everything: bool = False) -> int:
     lab.refresh()
     with lab.application.ops_db.read() as session:
         return publish_raw(lab.instance, session, everything=everything)
 
 
-def observations(lab: Lab, grouping: str = "letters-data") -> list[dg.AssetMaterialization]:
+def observations(lab: DagsterWorld, grouping: str = "letters-data") -> list[dg.AssetMaterialization]:
     page = lab.instance.fetch_materializations(raw_key(grouping), limit=100, ascending=True)
     return [record.asset_materialization for record in page.records if record.asset_materialization is not None]
 
 
-def test_what_arrives_is_observed_once(lab_on_each: Lab) -> None:
+def test_what_arrives_is_observed_once(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare("a", "b", "c")
     assert (observe(lab), observe(lab), observe(lab, everything=True)) == (3, 0, 0)
@@ -38,7 +38,7 @@ def test_what_arrives_is_observed_once(lab_on_each: Lab) -> None:
     assert observations(lab)[-1].partition == "executed_obs_unit=scan-3"
 
 
-def test_only_what_came_lately_is_looked_at(lab: Lab) -> None:
+def test_only_what_came_lately_is_looked_at(lab: DagsterWorld) -> None:
     clock = lab.observatory.clock
     lab.declare("a")
     clock.pass_seconds(100 * 3600)
@@ -53,7 +53,7 @@ def test_only_what_came_lately_is_looked_at(lab: Lab) -> None:
     assert [one.partition for one in observations(lab)][2:] == [f"executed_obs_unit=scan-{n}" for n in (99, 0)]
 
 
-def test_a_package_that_came_again_is_observed_again(lab: Lab) -> None:
+def test_a_package_that_came_again_is_observed_again(lab: DagsterWorld) -> None:
     lab.declare("a", "b")
     assert observe(lab) == 2
     lab.observatory.scan(1, "other")
@@ -66,7 +66,7 @@ def test_a_package_that_came_again_is_observed_again(lab: Lab) -> None:
     assert len(set(versions)) == len(versions) == 2
 
 
-def test_whoever_dies_in_between_goes_on_where_it_was(lab: Lab) -> None:
+def test_whoever_dies_in_between_goes_on_where_it_was(lab: DagsterWorld) -> None:
     lab.declare("a", "b", "c")
     lab.refresh()
     with lab.application.ops_db.read() as session:
@@ -79,7 +79,7 @@ def test_whoever_dies_in_between_goes_on_where_it_was(lab: Lab) -> None:
         assert len(observations(lab)) == 3
 
 
-def test_a_grouping_that_is_not_cut_by_observation_has_one_observation(lab: Lab) -> None:
+def test_a_grouping_that_is_not_cut_by_observation_has_one_observation(lab: DagsterWorld) -> None:
     lab.declare("a")
     text = pipeline_yaml(lab.calls, name="whole").replace("[executed_obs_unit]", "[]")
     lab.observatory.scan(1)
@@ -92,7 +92,7 @@ def test_a_grouping_that_is_not_cut_by_observation_has_one_observation(lab: Lab)
     assert (observe(lab), observe(lab)) == (2, 0)
 
 
-def test_arrival_is_the_time_of_archiving_where_that_is_known(lab: Lab) -> None:
+def test_arrival_is_the_time_of_archiving_where_that_is_known(lab: DagsterWorld) -> None:
     lab.declare("a")
     with lab.application.ops_db.write() as session:
         session.execute(sa.update(RawDataPackage).values(archived_at=NOON.replace(year=2027)))

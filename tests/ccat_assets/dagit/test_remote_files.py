@@ -22,7 +22,7 @@ from resources.node.store import command
 from resources.workspace.store import AttemptStore
 from tests.support.parts.login_node import LoginNode
 from tests.support.programs.tiny import REDUCE
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 RUNS = 8  # of three scans of two sources
 TALK = """
@@ -34,7 +34,7 @@ print("reduced", len(text))
 
 
 @pytest.fixture
-def far(lab: Lab) -> Lab:
+def far(lab: DagsterWorld) -> DagsterWorld:
     """Give a lab with some runs whose products lie on the disk of another host."""
     (lab.code / "reduce.py").write_text(REDUCE + TALK)
     lab.declare("a", "b", "c")
@@ -44,7 +44,7 @@ def far(lab: Lab) -> Lab:
     return lab
 
 
-def behind(lab: Lab, node: LoginNode) -> Application:
+def behind(lab: DagsterWorld, node: LoginNode) -> Application:
     """Return the same installation with settings of a cluster behind a login node."""
     update: dict[str, Any] = {
         "hpc_backend": "slurm",
@@ -67,12 +67,12 @@ def counting(cluster: Cluster, asked: Counter[str]) -> Cluster:
     return replace(cluster, store=AttemptStore(cluster.base, ask))
 
 
-def reports_of(lab: Lab) -> list[RunReport]:
+def reports_of(lab: DagsterWorld) -> list[RunReport]:
     with lab.application.ops_db.read() as session:
         return list(read_reports(session, [RunId(n) for n in range(1, RUNS + 1)]).values())
 
 
-def checked(lab: Lab) -> list[tuple[bool, str | None]]:
+def checked(lab: DagsterWorld) -> list[tuple[bool, str | None]]:
     """Return of each check of products that Dagster has heard of whether it passed, and what it says."""
     found = []
     for run in lab.instance.get_runs():
@@ -84,7 +84,7 @@ def checked(lab: Lab) -> list[tuple[bool, str | None]]:
 
 
 @pytest.mark.real
-def test_logs_plots_and_products_are_read_over_one_connection(far: Lab, node: LoginNode) -> None:
+def test_logs_plots_and_products_are_read_over_one_connection(far: DagsterWorld, node: LoginNode) -> None:
     assert publish(behind(far, node), far.instance) == RUNS
     assert node.connections == 1
     assert checked(far) == [(True, None)] * RUNS
@@ -95,7 +95,7 @@ def test_logs_plots_and_products_are_read_over_one_connection(far: Lab, node: Lo
 
 
 @pytest.mark.real
-def test_what_cannot_be_reached_is_told_in_words_and_fails_nothing(far: Lab, node: LoginNode) -> None:
+def test_what_cannot_be_reached_is_told_in_words_and_fails_nothing(far: DagsterWorld, node: LoginNode) -> None:
     node.stop()
     assert publish(behind(far, node), far.instance) == RUNS
     found = checked(far)
@@ -106,7 +106,7 @@ def test_what_cannot_be_reached_is_told_in_words_and_fails_nothing(far: Lab, nod
             assert str(event.metadata[name].value).startswith("not shown, as it could not be read: 127.0.0.1: ")
 
 
-def test_the_files_of_a_batch_are_read_in_one_call(far: Lab) -> None:
+def test_the_files_of_a_batch_are_read_in_one_call(far: DagsterWorld) -> None:
     reports, asked = reports_of(far), Counter[str]()
     wanted = (one for report in reports for one in (*metadata.files_shown(report), *checks.files_checked(report)))
     files = Files(counting(far.application.cluster, asked), wanted)
@@ -116,7 +116,7 @@ def test_the_files_of_a_batch_are_read_in_one_call(far: Lab) -> None:
     assert asked == {"read": 1}
 
 
-def test_what_was_not_foreseen_is_read_when_it_is_asked_for(far: Lab, tmp_path: Path) -> None:
+def test_what_was_not_foreseen_is_read_when_it_is_asked_for(far: DagsterWorld, tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).write_text(name)
     asked = Counter[str]()
@@ -130,7 +130,7 @@ def test_what_was_not_foreseen_is_read_when_it_is_asked_for(far: Lab, tmp_path: 
     assert asked == {"read": 3}
 
 
-def test_another_clusters_disk_is_not_looked_for_here(far: Lab) -> None:
+def test_another_clusters_disk_is_not_looked_for_here(far: DagsterWorld) -> None:
     cluster = replace(far.application.cluster, location_id=2)
     with pytest.raises(ShellUnavailable, match="far: data location 1 is not the one that is served here"):
         Files(cluster).at(1, "far")

@@ -6,11 +6,11 @@ import pytest
 
 from ccat_models.lineage.record import ProvenanceRecord
 from resources.ops_db import OpsDb
-from tests.support.worlds.provenance import Eventful, eventful
+from tests.support.worlds.provenance import EventfulWorld, eventful
 
 
 @pytest.fixture(scope="session")
-def happened(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Eventful]:
+def happened(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[EventfulWorld]:
     """Give a history in which everything happened; to look at, not to change."""
     base = tmp_path_factory.mktemp("eventful")
     database = OpsDb(f"sqlite:///{shutil.copyfile(sqlite_template, base / 'ops.sqlite')}")
@@ -19,6 +19,6 @@ def happened(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) ->
 
 
 @pytest.fixture(scope="session")
-def record(happened: Eventful) -> ProvenanceRecord:
+def record(happened: EventfulWorld) -> ProvenanceRecord:
     """Give the record of the map."""
     return happened.record("letters/map/all")

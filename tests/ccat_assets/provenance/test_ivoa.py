@@ -26,8 +26,8 @@ from ccat_models.lineage.record_scope import find_scope
 from ccat_models.lineage.taint import taint
 from ccat_models.tables.execution import FailureClass
 from resources.ops_db import OpsDb
-from tests.support.worlds.provenance import SECRET, Eventful
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
+from tests.support.worlds.provenance import SECRET, EventfulWorld
 
 pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
 
@@ -186,7 +186,7 @@ def test_an_entity_is_invalidated_after_it_was_generated(model: Model, sqlite_op
 
 def tainted_on_its_way(ops_db: OpsDb, base: Path) -> ProvenanceRecord:
     """Return the record of a run that ended an hour after its raw data was tainted."""
-    works = Works.open(ops_db, base)
+    works = ManualWorld.open(ops_db, base)
     works.observatory.scan(0)
     works.declare(step("read"))
     works.request()
@@ -248,7 +248,7 @@ def test_fields_are_known_by_utype_and_times_by_xtype(record: ProvenanceRecord, 
     assert len(identifiers) == len(set(identifiers)) > 100
 
 
-def test_all_that_happened_is_told(happened: Eventful, record: ProvenanceRecord, model: Model) -> None:
+def test_all_that_happened_is_told(happened: EventfulWorld, record: ProvenanceRecord, model: Model) -> None:
     run_id, number = happened.failed_attempt
     activities = {row["id"]: row for row in model["Activity"]}
     assert "infrastructure: no file {local}/x" in activities[f"urn:ccat:attempt-{run_id}-{number}"]["comment"]

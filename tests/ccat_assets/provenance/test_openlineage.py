@@ -15,7 +15,7 @@ from ccat_assets.provenance.openlineage import openlineage_lines, run_uuid
 from ccat_models.lineage.record import CheckRecord, ProvenanceRecord
 from ccat_models.tables.base import RunId
 from tests.support.parts.openlineage import RUN_EVENT
-from tests.support.worlds.provenance import SECRET, Eventful
+from tests.support.worlds.provenance import SECRET, EventfulWorld
 
 pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
 
@@ -70,12 +70,14 @@ def test_each_run_begins_and_ends_once(record: ProvenanceRecord, events: list[Ev
     assert Counter(ends[-1] for ends in kinds.values()) == {"COMPLETE": 5, "FAIL": 1, "ABORT": 1}
 
 
-def test_the_same_run_has_the_same_uuid_whenever_it_is_told_of(happened: Eventful, record: ProvenanceRecord) -> None:
+def test_the_same_run_has_the_same_uuid_whenever_it_is_told_of(
+    happened: EventfulWorld, record: ProvenanceRecord
+) -> None:
     assert list(openlineage_lines(happened.record("letters/map/all"))) == list(openlineage_lines(record))
     assert len({run_uuid("ccat", 1), run_uuid("ccat", 2), run_uuid("chai", 1)}) == 3
 
 
-def test_all_that_happened_is_told(happened: Eventful, record: ProvenanceRecord, events: list[Event]) -> None:
+def test_all_that_happened_is_told(happened: EventfulWorld, record: ProvenanceRecord, events: list[Event]) -> None:
     ends = {event["run"]["runId"]: event for event in events if event["eventType"] != "START"}
     run_id, number = happened.failed_attempt
     retried = ends[run_uuid("ccat", run_id)]
@@ -115,7 +117,7 @@ def quality_of(record: ProvenanceRecord, run_id: RunId, checks: tuple[CheckRecor
     return facets.get("ccat_quality")
 
 
-def test_inputs_and_outputs_meet_by_name(happened: Eventful, events: list[Event]) -> None:
+def test_inputs_and_outputs_meet_by_name(happened: EventfulWorld, events: list[Event]) -> None:
     ends = {event["run"]["runId"]: event for event in events if event["eventType"] == "COMPLETE"}
     made = {(one["name"], version(one)) for event in ends.values() for one in event["outputs"]}
     newest = ends[run_uuid("ccat", happened.newest)]

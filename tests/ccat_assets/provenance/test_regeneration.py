@@ -20,8 +20,8 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.space import SpaceState
 from resources.ops_db import OpsDb
 from tests.support.hands.ro_crates import problems, validator_cache
+from tests.support.worlds.manual import ManualWorld, step
 from tests.support.worlds.observatory import NOON
-from tests.support.worlds.works import Works, step
 
 pytestmark = pytest.mark.xdist_group("provenance")
 
@@ -31,11 +31,11 @@ PAIRS = ((RESTORING, FIRST), (REPLACING, SECOND), (FAILED, RunId(3)))
 
 
 @pytest.fixture(scope="module")
-def works(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Works]:
+def works(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[ManualWorld]:
     """Give three scans that were read, purged, and read again: one the same, one differently, one in vain."""
     base = tmp_path_factory.mktemp("regenerated")
     database = OpsDb(f"sqlite:///{shutil.copyfile(sqlite_template, base / 'ops.sqlite')}")
-    works = Works.open(database, base)
+    works = ManualWorld.open(database, base)
     for number in range(3):
         works.observatory.scan(number)
     works.declare(step("read"), step("join", [], depends_on=["read"]))
@@ -51,7 +51,7 @@ def works(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
 
 
 @pytest.fixture(scope="module")
-def record(works: Works) -> ProvenanceRecord:
+def record(works: ManualWorld) -> ProvenanceRecord:
     """Give the record of what was made of all of them before they were purged."""
     with works.cluster.ops_db.read() as session:
         return read_record(session, find_scope(session, "letters/join/all"))
@@ -104,7 +104,7 @@ def test_openlineage(record: ProvenanceRecord) -> None:
     assert [(one["regenerates"], one["restored"]) for one in facets if one] == [(1, True), (2, False), (3, False)]
 
 
-def test_ro_crate(works: Works, record: ProvenanceRecord, tmp_path: Path) -> None:
+def test_ro_crate(works: ManualWorld, record: ProvenanceRecord, tmp_path: Path) -> None:
     with works.cluster.ops_db.read() as session:
         declaration = declaration_of(session, record)
     crate_of(record, CrateContent(declaration, NOON, "CC0", {})).crate.write(tmp_path / "crate")

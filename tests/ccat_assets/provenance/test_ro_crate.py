@@ -14,7 +14,7 @@ from ccat_models.errors import Refused
 from ccat_models.lineage.record import ProvenanceRecord
 from tests.support.hands.ro_crates import problems, validator_cache
 from tests.support.worlds.observatory import NOON
-from tests.support.worlds.provenance import SECRET, Eventful
+from tests.support.worlds.provenance import SECRET, EventfulWorld
 
 pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
 
@@ -27,7 +27,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def crate(happened: Eventful, record: ProvenanceRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def crate(happened: EventfulWorld, record: ProvenanceRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("crate")
     write(happened, record, directory)
     return directory
@@ -79,7 +79,7 @@ def test_a_broken_crate_is_seen(
 
 
 def test_runs_are_actions_with_their_instruments_inputs_and_results(
-    happened: Eventful, record: ProvenanceRecord, read: ROCrate
+    happened: EventfulWorld, record: ProvenanceRecord, read: ROCrate
 ) -> None:
     newest = read.get(f"#run-{happened.newest}")
     assert newest["actionStatus"].endswith("CompletedActionStatus")
@@ -95,13 +95,15 @@ def test_runs_are_actions_with_their_instruments_inputs_and_results(
     assert read.mainEntity["hasPart"] == [newest["instrument"]]
 
 
-def test_the_workflow_is_the_declaration(happened: Eventful, crate: Path, read: ROCrate) -> None:
+def test_the_workflow_is_the_declaration(happened: EventfulWorld, crate: Path, read: ROCrate) -> None:
     with happened.works.cluster.ops_db.read() as session:
         assert (crate / "pipeline.yaml").read_text() == declaration_of(session, happened.record("pipeline:letters"))
     assert [step["name"] for step in read.mainEntity["step"]] == ["letters/read, revision 1", "letters/map, revision 1"]
 
 
-def test_all_that_happened_is_told(happened: Eventful, record: ProvenanceRecord, crate: Path, read: ROCrate) -> None:
+def test_all_that_happened_is_told(
+    happened: EventfulWorld, record: ProvenanceRecord, crate: Path, read: ROCrate
+) -> None:
     run_id, number = happened.failed_attempt
     attempt = read.get(f"#attempt-{run_id}-{number}")
     assert attempt["error"] == "infrastructure: no file {local}/x; https://host/path"
@@ -141,7 +143,7 @@ def test_a_crate_of_no_runs_is_refused(record: ProvenanceRecord) -> None:
         crate_of(nothing, CrateContent("", NOON))
 
 
-def write(happened: Eventful, record: ProvenanceRecord, directory: Path) -> None:
+def write(happened: EventfulWorld, record: ProvenanceRecord, directory: Path) -> None:
     with happened.works.cluster.ops_db.read() as session:
         declaration = declaration_of(session, record)
     crate_of(record, CrateContent(declaration, NOON)).crate.write(directory)

@@ -26,7 +26,7 @@ from prov.model import ProvDocument, ProvRecord
 from ccat_assets.provenance import names
 from ccat_assets.provenance.w3c import document_of, prov_json, prov_n
 from ccat_models.lineage.record import ProvenanceRecord
-from tests.support.worlds.provenance import SECRET, Eventful
+from tests.support.worlds.provenance import SECRET, EventfulWorld
 
 pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
 
@@ -42,7 +42,7 @@ def test_the_text_is_read_back_as_it_was_meant(record: ProvenanceRecord, documen
     assert len(list(document.get_records())) > 100
 
 
-def test_the_same_history_gives_the_same_bytes(happened: Eventful, record: ProvenanceRecord) -> None:
+def test_the_same_history_gives_the_same_bytes(happened: EventfulWorld, record: ProvenanceRecord) -> None:
     again = happened.record("letters/map/all")
     assert prov_json(again) == prov_json(record)
     assert prov_n(again) == prov_n(record)
@@ -56,7 +56,7 @@ def test_every_reference_is_declared(document: ProvDocument) -> None:
             assert ends <= declared, relation
 
 
-def test_failed_attempts_cancelled_and_failed_runs(happened: Eventful, document: ProvDocument) -> None:
+def test_failed_attempts_cancelled_and_failed_runs(happened: EventfulWorld, document: ProvDocument) -> None:
     run_id, number = happened.failed_attempt
     attempt = element(document, f"attempt-{run_id}-{number}")
     assert said(attempt, "failureClass") == "infrastructure"
@@ -67,14 +67,16 @@ def test_failed_attempts_cancelled_and_failed_runs(happened: Eventful, document:
     assert said(element(document, f"run-{happened.failed}"), "failureMessage") == "made up"
 
 
-def test_superseded_products_are_revised(happened: Eventful, record: ProvenanceRecord, document: ProvDocument) -> None:
+def test_superseded_products_are_revised(
+    happened: EventfulWorld, record: ProvenanceRecord, document: ProvDocument
+) -> None:
     (old,) = record.made_by(happened.superseded)
     derived = relations(document, PROV_DERIVATION, PROV_ATTR_USED_ENTITY, f"product-{old.id}")
     revisions = [one for one in derived if "prov:Revision" in map(str, one.get_attribute(PROV_TYPE))]
     assert [end(one, PROV_ATTR_GENERATED_ENTITY) for one in revisions] == [f"product-{old.superseded_by}"]
 
 
-def test_waivers_and_taints(happened: Eventful, record: ProvenanceRecord, document: ProvDocument) -> None:
+def test_waivers_and_taints(happened: EventfulWorld, record: ProvenanceRecord, document: ProvDocument) -> None:
     (waiver,) = [one.waiver for run in record.runs.values() for one in run.checks if one.waiver]
     assert said(element(document, f"waiver-{waiver.id}"), "reason") == "a bright line"
     reviewers = relations(document, PROV_ASSOCIATION, PROV_ATTR_ACTIVITY, f"review-{waiver.id}")
@@ -90,7 +92,7 @@ def test_waivers_and_taints(happened: Eventful, record: ProvenanceRecord, docume
 
 
 def test_the_plan_the_software_and_the_raw_files(
-    happened: Eventful, record: ProvenanceRecord, document: ProvDocument
+    happened: EventfulWorld, record: ProvenanceRecord, document: ProvDocument
 ) -> None:
     run = f"run-{happened.failed_attempt[0]}"
     plans = [end(one, PROV_ATTR_PLAN) for one in relations(document, PROV_ASSOCIATION, PROV_ATTR_ACTIVITY, run)]

@@ -4,11 +4,11 @@ import pytest
 
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works
+from tests.support.worlds.manual import ManualWorld
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give an observatory without scans and pipelines, whose runs are ended by hand."""
     empty(shared_ops_db)
-    return Works.open(shared_ops_db, tmp_path)
+    return ManualWorld.open(shared_ops_db, tmp_path)

@@ -4,7 +4,7 @@ import pytest
 
 from ccat_models.gap.reasons import Reason
 from resources.request.ensure import RequestOptions, ensure_pipeline
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 READ = step("read")
 
@@ -13,12 +13,12 @@ def joined(when: str) -> dict[str, object]:
     return step("join", ["source"], depends_on=["read"], when=when)
 
 
-def with_scans(works: Works, *numbers: int) -> None:
+def with_scans(works: ManualWorld, *numbers: int) -> None:
     for number in numbers:
         works.observatory.scan(number)
 
 
-def test_all_waits_for_every_scan(works: Works) -> None:
+def test_all_waits_for_every_scan(works: ManualWorld) -> None:
     with_scans(works, 0, 2, 1)
     works.declare(READ, joined("all"))
     works.request()
@@ -27,7 +27,7 @@ def test_all_waits_for_every_scan(works: Works) -> None:
     assert works.reasons("join") == {"source-1": "missing", "source-2": "waiting_for_upstream"}
 
 
-def test_all_holds_back_what_an_exhausted_scan_lacks_and_keeps_what_was_made_before(works: Works) -> None:
+def test_all_holds_back_what_an_exhausted_scan_lacks_and_keeps_what_was_made_before(works: ManualWorld) -> None:
     with_scans(works, 0, 2)
     works.declare(READ, joined("all"))
     works.run_all()
@@ -39,7 +39,7 @@ def test_all_holds_back_what_an_exhausted_scan_lacks_and_keeps_what_was_made_bef
     assert works.reasons("join") == {"source-1": "up_to_date"}
 
 
-def test_any_takes_what_is_complete_and_the_patient_wait_for_what_is_coming(works: Works) -> None:
+def test_any_takes_what_is_complete_and_the_patient_wait_for_what_is_coming(works: ManualWorld) -> None:
     with_scans(works, 0, 2, 4)
     works.declare(READ, joined("any"))
     works.request()
@@ -58,7 +58,7 @@ def test_any_takes_what_is_complete_and_the_patient_wait_for_what_is_coming(work
     assert works.reasons("join") == {"source-1": "new_inputs"}
 
 
-def test_the_patient_wait_for_what_a_limit_holds_back(works: Works) -> None:
+def test_the_patient_wait_for_what_a_limit_holds_back(works: ManualWorld) -> None:
     with_scans(works, 0, 2)
     works.declare(step("read", max_in_flight=1), joined("any"))
     works.request(patient=True)
@@ -68,7 +68,7 @@ def test_the_patient_wait_for_what_a_limit_holds_back(works: Works) -> None:
     assert works.reasons("join", patient=True) == {"source-1": "up_to_date"}
 
 
-def test_an_upstream_of_finer_granularity_that_changes_reopens_its_group_alone(works: Works) -> None:
+def test_an_upstream_of_finer_granularity_that_changes_reopens_its_group_alone(works: ManualWorld) -> None:
     with_scans(works, 0, 2, 1)
     works.declare(READ, joined("all"))
     works.run_all()
@@ -78,7 +78,7 @@ def test_an_upstream_of_finer_granularity_that_changes_reopens_its_group_alone(w
 
 
 @pytest.mark.parametrize("group_by", [["source"], []])
-def test_an_upstream_of_coarser_granularity_feeds_all_scans_below_it(works: Works, group_by: list[str]) -> None:
+def test_an_upstream_of_coarser_granularity_feeds_all_scans_below_it(works: ManualWorld, group_by: list[str]) -> None:
     with_scans(works, 0, 2, 1)
     works.declare(step("model", group_by), step("apply", depends_on=["model"]))
     assert set(works.reasons("apply").values()) == {"waiting_for_upstream"}
@@ -95,7 +95,7 @@ def test_an_upstream_of_coarser_granularity_feeds_all_scans_below_it(works: Work
     assert works.reasons("apply") == expected
 
 
-def test_everything_at_once(works: Works) -> None:
+def test_everything_at_once(works: ManualWorld) -> None:
     with_scans(works, 0, 1)
     works.declare(READ, step("map", [], depends_on=["read"]))
     works.run_all()
@@ -108,7 +108,7 @@ def test_everything_at_once(works: Works) -> None:
 
 
 @pytest.mark.parametrize("when", ["any", "all"])
-def test_two_upstreams_are_both_needed(works: Works, when: str) -> None:
+def test_two_upstreams_are_both_needed(works: ManualWorld, when: str) -> None:
     with_scans(works, 0)
     first, second = step("first"), step("second", ["source"])
     works.declare(first, second, step("both", depends_on=["first", "second"], when=when))
@@ -125,7 +125,7 @@ def test_two_upstreams_are_both_needed(works: Works, when: str) -> None:
     assert works.reasons("both") == {"scan-0": "new_inputs"}
 
 
-def test_an_upstream_without_products_is_complete_all_the_same(works: Works) -> None:
+def test_an_upstream_without_products_is_complete_all_the_same(works: ManualWorld) -> None:
     with_scans(works, 0)
     works.declare(READ, step("clean", depends_on=["read"]))
     works.request()
@@ -136,7 +136,7 @@ def test_an_upstream_without_products_is_complete_all_the_same(works: Works) -> 
     assert works.reasons("clean") == {"scan-0": "up_to_date"}
 
 
-def test_a_new_configuration_runs_down_the_pipeline(works: Works) -> None:
+def test_a_new_configuration_runs_down_the_pipeline(works: ManualWorld) -> None:
     with_scans(works, 0)
     clean = step("clean", depends_on=["read"])
     works.declare(READ, clean)
@@ -149,7 +149,7 @@ def test_a_new_configuration_runs_down_the_pipeline(works: Works) -> None:
     assert works.reasons("clean") == {"scan-0": "new_inputs"}
 
 
-def test_a_pipeline_that_is_up_to_date_asks_for_nothing(works: Works) -> None:
+def test_a_pipeline_that_is_up_to_date_asks_for_nothing(works: ManualWorld) -> None:
     with_scans(works, 0, 1, 2)
     works.declare(READ, joined("all"), step("map", [], depends_on=["join", "read"]))
     works.run_all()

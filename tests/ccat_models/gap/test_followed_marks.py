@@ -6,13 +6,13 @@ from ccat_models.lineage.taint import lift, taint
 from ccat_models.product.quality import waive
 from ccat_models.tables.base import RunId
 from tests.ccat_models.gap.test_properties import check_look
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 LIMIT = {"metric": "rms", "maximum": 0.5, "blocking": True}
 
 
 @pytest.fixture
-def bench(works: Works) -> Works:
+def bench(works: ManualWorld) -> ManualWorld:
     for number in range(2):
         works.observatory.scan(number)
     works.declare(
@@ -22,7 +22,7 @@ def bench(works: Works) -> Works:
     return works
 
 
-def test_a_waiver_is_followed(bench: Works) -> None:
+def test_a_waiver_is_followed(bench: ManualWorld) -> None:
     bench.request()
     bench.complete(numbers={"rms": 0.7})
     check_look(bench, many=100)
@@ -32,7 +32,7 @@ def test_a_waiver_is_followed(bench: Works) -> None:
     assert set(bench.reasons("read").values()) == {"up_to_date"}
 
 
-def test_a_taint_of_what_is_no_member_any_more_is_followed_and_its_lifting_too(bench: Works) -> None:
+def test_a_taint_of_what_is_no_member_any_more_is_followed_and_its_lifting_too(bench: ManualWorld) -> None:
     bench.run_all({"rms": 0.1})
     bench.observatory.withdraw(1)
     bench.ask("read")

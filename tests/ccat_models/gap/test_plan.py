@@ -22,8 +22,8 @@ from resources.errors import BackEndUnavailable
 from resources.local.backend import LocalBackEnd
 from resources.request.ensure import RequestOptions, refresh_and_evaluate
 from resources.request.plan_ahead import Plan, foresee
-from tests.support.worlds.pipeline_world import dump
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
+from tests.support.worlds.pipeline import dump
 
 WISH = RequestOptions("test", patient=True)
 # Only `read` follows releases; what is downstream changes because its inputs will.
@@ -47,7 +47,9 @@ def foretold(plan: Plan) -> Foretold:
     }
 
 
-def look(works: Works, change: Callable[[Session], object] = nothing, name: str = "letters", **options: Any) -> Plan:
+def look(
+    works: ManualWorld, change: Callable[[Session], object] = nothing, name: str = "letters", **options: Any
+) -> Plan:
     """Look ahead; whatever is found, every table is as it was."""
     before = dump(works.cluster.ops_db)
     plan, _ = foresee(options.pop("cluster", works.cluster), name, WISH, suppose=change, **options)
@@ -55,11 +57,11 @@ def look(works: Works, change: Callable[[Session], object] = nothing, name: str 
     return plan
 
 
-def released(works: Works, version: str, **flags: Any) -> Callable[[Session], object]:
+def released(works: ManualWorld, version: str, **flags: Any) -> Callable[[Session], object]:
     return lambda session: suppose(session, "letters", {"version": version, **flags}, works.cluster.clock())
 
 
-def applied(works: Works, text: str) -> Callable[[Session], object]:
+def applied(works: ManualWorld, text: str) -> Callable[[Session], object]:
     declaration = parse(text, file="test.yaml")
     digests = {("letters", "1.0.0"): CodeDigest(str(works.code), "c" * 64)}
     return lambda session: apply(
@@ -80,13 +82,13 @@ def pipeline_text(name: str, *steps: dict[str, Any], grouping: Any) -> str:
     return json.dumps(document)
 
 
-def chain(works: Works, scans: int = 4) -> None:
+def chain(works: ManualWorld, scans: int = 4) -> None:
     for number in range(scans):
         works.observatory.scan(number)
     works.declare(*CHAIN)
 
 
-def test_packages_that_nobody_has_followed_yet_are_foreseen_and_stay_unfollowed(works: Works) -> None:
+def test_packages_that_nobody_has_followed_yet_are_foreseen_and_stay_unfollowed(works: ManualWorld) -> None:
     chain(works)
     with works.cluster.ops_db.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(PackageChange))
@@ -98,7 +100,7 @@ def test_packages_that_nobody_has_followed_yet_are_foreseen_and_stay_unfollowed(
     }
 
 
-def test_a_release_makes_runs_downstream_of_those_that_it_makes(works: Works) -> None:
+def test_a_release_makes_runs_downstream_of_those_that_it_makes(works: ManualWorld) -> None:
     chain(works)
     works.run_all()
     plan = look(works, released(works, "1.1.0", reprocess_from="1.1.0"))
@@ -111,7 +113,7 @@ def test_a_release_makes_runs_downstream_of_those_that_it_makes(works: Works) ->
 
 
 @pytest.mark.parametrize("fan_in", ["any", "all"])
-def test_what_is_foreseen_of_a_release_is_what_then_happens(works: Works, fan_in: str) -> None:
+def test_what_is_foreseen_of_a_release_is_what_then_happens(works: ManualWorld, fan_in: str) -> None:
     for number in range(4):
         works.observatory.scan(number)
     works.declare(*({**one, "when": fan_in} for one in CHAIN))
@@ -131,7 +133,7 @@ def test_what_is_foreseen_of_a_release_is_what_then_happens(works: Works, fan_in
 
 
 @pytest.mark.parametrize("flags", [{"cosmetic": True}, {}])
-def test_a_release_that_makes_nothing_stale_costs_nothing(works: Works, flags: dict[str, Any]) -> None:
+def test_a_release_that_makes_nothing_stale_costs_nothing(works: ManualWorld, flags: dict[str, Any]) -> None:
     chain(works)
     works.run_all()
     plan = look(works, released(works, "1.1.0", **flags))
@@ -139,7 +141,7 @@ def test_a_release_that_makes_nothing_stale_costs_nothing(works: Works, flags: d
     assert (plan.cost.runs, plan.cost.wall_seconds) == (0, 0.0)
 
 
-def test_a_declaration_is_foreseen(works: Works) -> None:
+def test_a_declaration_is_foreseen(works: ManualWorld) -> None:
     chain(works)
     works.run_all()
     rule = {"table": "RawDataPackage", "column": "state", "operator": "eq", "value": "archived"}
@@ -157,7 +159,7 @@ def test_a_declaration_is_foreseen(works: Works) -> None:
 
 
 @pytest.mark.parametrize("known_grouping", [True, False])
-def test_a_pipeline_that_does_not_exist_yet_is_foreseen(works: Works, known_grouping: bool) -> None:
+def test_a_pipeline_that_does_not_exist_yet_is_foreseen(works: ManualWorld, known_grouping: bool) -> None:
     chain(works)
     rule = {"table": "ExecutedObsUnit", "column": "name", "operator": "in", "value": ["scan-0", "scan-2"]}
     grouping = "all-data" if known_grouping else {"name": "two-scans", "rules": [rule]}
@@ -172,7 +174,7 @@ def test_a_pipeline_that_does_not_exist_yet_is_foreseen(works: Works, known_grou
         load_pipeline(session, "new")
 
 
-def test_sub_groups_are_listed_as_they_would_be(works: Works) -> None:
+def test_sub_groups_are_listed_as_they_would_be(works: ManualWorld) -> None:
     chain(works)
     assert look(works).listed == {}
     listed = look(works, limit=3).listed
@@ -182,12 +184,12 @@ def test_sub_groups_are_listed_as_they_would_be(works: Works) -> None:
     assert [len(gaps) for gaps in listed.values()] == [3, 3, 2]
 
 
-def test_what_the_change_returns_is_handed_on(works: Works) -> None:
+def test_what_the_change_returns_is_handed_on(works: ManualWorld) -> None:
     chain(works)
     assert foresee(works.cluster, "letters", WISH, suppose=lambda _: "supposed")[1] == "supposed"
 
 
-def test_what_is_refused_changes_nothing(works: Works) -> None:
+def test_what_is_refused_changes_nothing(works: ManualWorld) -> None:
     chain(works)
     before = dump(works.cluster.ops_db)
     with pytest.raises(Refused, match="cosmetic: false → true"):
@@ -197,7 +199,7 @@ def test_what_is_refused_changes_nothing(works: Works) -> None:
     assert dump(works.cluster.ops_db) == before
 
 
-def test_the_location_caps_what_it_runs(works: Works) -> None:
+def test_the_location_caps_what_it_runs(works: ManualWorld) -> None:
     chain(works)
     plan = look(works)
     read = plan.cost.steps["read"]
@@ -208,7 +210,7 @@ def test_the_location_caps_what_it_runs(works: Works) -> None:
 
 
 @pytest.mark.parametrize(("most", "cap"), [(2, 2), (80, 50), (None, 50)])
-def test_so_many_runs_at_a_time_as_the_location_allows(works: Works, most: int | None, cap: int) -> None:
+def test_so_many_runs_at_a_time_as_the_location_allows(works: ManualWorld, most: int | None, cap: int) -> None:
     chain(works)
     roomy = LocalBackEnd(works.cluster.base, 50, works.cluster.backend.node.python)
     plan = look(works, cluster=replace(works.cluster, backend=roomy, max_in_flight=most))
@@ -224,13 +226,13 @@ class Silent(LocalBackEnd):
         raise BackEndUnavailable("squeue: no answer")
 
 
-def test_a_back_end_that_does_not_answer_leaves_its_cap_out(works: Works) -> None:
+def test_a_back_end_that_does_not_answer_leaves_its_cap_out(works: ManualWorld) -> None:
     chain(works)
     silent = replace(works.cluster, backend=Silent(works.cluster.base, 1, works.cluster.backend.node.python))
     plan = look(works, cluster=silent)
     assert (plan.capacity, plan.capacity_unknown, plan.cost.steps["read"].cap) == (None, "squeue: no answer", None)
 
 
-def load(works: Works) -> Any:
+def load(works: ManualWorld) -> Any:
     with works.cluster.ops_db.read() as session:
         return load_pipeline(session, "letters")

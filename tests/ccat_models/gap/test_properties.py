@@ -34,7 +34,7 @@ from ccat_models.tables.taints import PackageTaint
 from resources.ops_db import OpsDb
 from resources.request.ensure import RequestOptions, refresh_and_evaluate
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works, release, step
+from tests.support.worlds.manual import ManualWorld, release, step
 
 COOLDOWN_SECONDS = 30
 THRESHOLD = 3
@@ -230,7 +230,7 @@ class Naive:
         return target.id, {version.id for version in self.versions if version.rank >= barrier}
 
 
-def declare(works: Works, cell: int, most: float = 2.0) -> None:
+def declare(works: ManualWorld, cell: int, most: float = 2.0) -> None:
     limit = {"metric": "rms", "maximum": most, "blocking": True}
     works.declare(
         step(
@@ -245,7 +245,7 @@ def declare(works: Works, cell: int, most: float = 2.0) -> None:
     )
 
 
-def happen(works: Works, event: tuple[Any, ...]) -> None:
+def happen(works: ManualWorld, event: tuple[Any, ...]) -> None:
     name, *values = event
     acts: dict[str, Callable[..., Any]] = {
         "scan": works.observatory.scan,
@@ -268,25 +268,25 @@ def happen(works: Works, event: tuple[Any, ...]) -> None:
     acts[name](*values)
 
 
-def _withdraw(works: Works, number: int) -> None:
+def _withdraw(works: ManualWorld, number: int) -> None:
     with works.cluster.ops_db.read() as session:
         there = session.scalar(sa.select(RawDataPackage.id).where(RawDataPackage.name == f"scan-{number}"))
     if there:
         works.observatory.withdraw(number)
 
 
-def _end(works: Works, number: int, how: Callable[..., None]) -> None:
+def _end(works: ManualWorld, number: int, how: Callable[..., None]) -> None:
     runs = works.in_flight()
     if runs:
         how(runs[number % len(runs)])
 
 
-def _mark(works: Works, number: int, how: Callable[..., Any], **said: str) -> None:
+def _mark(works: ManualWorld, number: int, how: Callable[..., Any], **said: str) -> None:
     with contextlib.suppress(Refused, NotFound), works.cluster.ops_db.request() as session:
         how(session, [f"scan-{number}"], by="test", now=works.cluster.clock(), **said)
 
 
-def _waive(works: Works, number: int) -> None:
+def _waive(works: ManualWorld, number: int) -> None:
     with works.cluster.ops_db.request() as session:
         runs = session.scalars(sa.select(QualityCheck.run_id).where(sa.not_(QualityCheck.passed))).all()
         if runs:
@@ -294,14 +294,14 @@ def _waive(works: Works, number: int) -> None:
                 waive(session, runs[number % len(runs)], "rms", by="test", reason="fine", now=works.cluster.clock())
 
 
-def _release(works: Works, kind: str) -> None:
+def _release(works: ManualWorld, kind: str) -> None:
     number = f"1.0.{len(works.releases)}"
     flags: dict[str, dict[str, Any]] = {"cosmetic": {"cosmetic": True}, "reprocess": {"reprocess_from": number}}
     works.releases.append(release(number, **flags.get(kind, {})))
     declare(works, 0)
 
 
-def check_reasons(works: Works) -> None:
+def check_reasons(works: ManualWorld) -> None:
     with works.cluster.ops_db.request() as session:
         view = load_pipeline(session, "letters")
         refresh_and_evaluate(session, works.cluster, view, RequestOptions("test"))
@@ -314,7 +314,7 @@ def check_reasons(works: Works) -> None:
         assert {cell for cell, gap in found.items() if gap.actionable} == wanted
 
 
-def check_look(works: Works, many: int) -> None:
+def check_look(works: ManualWorld, many: int) -> None:
     """What stands after a look at what was touched is what an evaluation of everything finds, to the last column."""
     with works.cluster.ops_db.request() as session:
         view = load_pipeline(session, "letters")
@@ -343,7 +343,7 @@ def last_counts(session: Session) -> set[tuple[int, str, int]]:
     return {(*cell, count) for cell, count in counts.items() if count}
 
 
-def check_runs(works: Works) -> None:
+def check_runs(works: ManualWorld) -> None:
     with works.cluster.ops_db.read() as session:
         runs = list(session.scalars(sa.select(Run)))
         flying = [(run.step_id, run.sub_group_id) for run in runs if run.status in IN_FLIGHT]
@@ -379,7 +379,7 @@ def test_random_histories(shared_ops_db: OpsDb, tmp_path: Path) -> None:
     )
     def check(events: list[tuple[Any, ...]], greedy: bool, begun: bool, looks_first: bool, many: int) -> None:
         empty(shared_ops_db)
-        works = Works.open(shared_ops_db, tmp_path)
+        works = ManualWorld.open(shared_ops_db, tmp_path)
         for number in range(2):
             works.observatory.scan(number)
         declare(works, 0)

@@ -8,12 +8,12 @@ from ccat_models.gap.reasons import MEANING, Reason
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.raw_data import PackageState
-from tests.support.worlds.works import Works, release, step
+from tests.support.worlds.manual import ManualWorld, release, step
 
 READ = step("read")
 
 
-def scans(works: Works, *numbers: int) -> None:
+def scans(works: ManualWorld, *numbers: int) -> None:
     for number in numbers:
         works.observatory.scan(number)
 
@@ -22,7 +22,7 @@ def test_every_reason_is_explained() -> None:
     assert set(MEANING) == set(Reason)
 
 
-def test_from_missing_over_in_flight_to_up_to_date(works: Works) -> None:
+def test_from_missing_over_in_flight_to_up_to_date(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.observatory.scan(2, state=PackageState.TRANSFERRING)
     works.declare(READ)
@@ -43,7 +43,7 @@ def test_from_missing_over_in_flight_to_up_to_date(works: Works) -> None:
         (False, True, True, "new_inputs"),
     ],
 )
-def test_inputs_that_come_change_or_go(works: Works, came: bool, changed: bool, went: bool, reason: str) -> None:
+def test_inputs_that_come_change_or_go(works: ManualWorld, came: bool, changed: bool, went: bool, reason: str) -> None:
     scans(works, 0, 2, 4, 1)
     works.declare(step("read", ["source"]))
     works.run_all()
@@ -58,7 +58,7 @@ def test_inputs_that_come_change_or_go(works: Works, came: bool, changed: bool, 
     assert works.reasons("read") == {"source-1": "up_to_date", "source-2": "up_to_date"}
 
 
-def test_a_package_that_goes_and_comes_back_unchanged_is_up_to_date_again(works: Works) -> None:
+def test_a_package_that_goes_and_comes_back_unchanged_is_up_to_date_again(works: ManualWorld) -> None:
     scans(works, 0, 2)
     works.declare(step("read", ["source"]))
     works.run_all()
@@ -70,7 +70,7 @@ def test_a_package_that_goes_and_comes_back_unchanged_is_up_to_date_again(works:
     assert (gap.reason, gap.acceptable_run_id) == (Reason.UP_TO_DATE, 1)
 
 
-def test_a_sub_group_without_packages_is_no_gap(works: Works) -> None:
+def test_a_sub_group_without_packages_is_no_gap(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(READ, step("join", ["source"], depends_on=["read"]))
     works.run_all()
@@ -84,7 +84,7 @@ def test_a_sub_group_without_packages_is_no_gap(works: Works) -> None:
     assert works.reasons("read") == {"scan-0": "up_to_date", "scan-1": "forced"}, "the wish is kept for its return"
 
 
-def test_a_run_in_flight_is_joined_even_when_its_packages_were_withdrawn(works: Works) -> None:
+def test_a_run_in_flight_is_joined_even_when_its_packages_were_withdrawn(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(READ)
     works.request()
@@ -95,7 +95,7 @@ def test_a_run_in_flight_is_joined_even_when_its_packages_were_withdrawn(works: 
     assert works.reasons("read") == {"scan-0": "inputs_withdrawn"}
 
 
-def test_a_run_in_flight_that_missed_a_package_is_followed_by_another(works: Works) -> None:
+def test_a_run_in_flight_that_missed_a_package_is_followed_by_another(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(step("read", ["source"]))
     works.request()
@@ -105,7 +105,7 @@ def test_a_run_in_flight_that_missed_a_package_is_followed_by_another(works: Wor
     assert works.reasons("read") == {"source-1": "new_inputs"}
 
 
-def test_other_parameters(works: Works) -> None:
+def test_other_parameters(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(step("read", parameters={"cell": 6}))
     works.run_all()
@@ -119,7 +119,7 @@ def test_other_parameters(works: Works) -> None:
     assert works.reasons("read") == {"scan-0": "up_to_date", "scan-2": "up_to_date"}
 
 
-def test_new_inputs_come_before_new_parameters(works: Works) -> None:
+def test_new_inputs_come_before_new_parameters(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(step("read", ["source"], parameters={"cell": 6}))
     works.run_all()
@@ -146,7 +146,7 @@ def test_new_inputs_come_before_new_parameters(works: Works) -> None:
         ("latest", "1.0.0", [release("1.0.1", withdrawn=True)], "up_to_date"),
     ],
 )
-def test_releases(works: Works, policy: str, pinned: str, releases: list[dict[str, object]], reason: str) -> None:
+def test_releases(works: ManualWorld, policy: str, pinned: str, releases: list[dict[str, object]], reason: str) -> None:
     scans(works, 0)
     works.declare(step("read", version_policy=policy))
     works.run_all()
@@ -157,7 +157,7 @@ def test_releases(works: Works, policy: str, pinned: str, releases: list[dict[st
     assert works.reasons("read") == {"scan-0": "up_to_date"}, "the version that is run must be acceptable"
 
 
-def test_cooldown_ends_at_its_second_or_when_it_is_ignored(works: Works) -> None:
+def test_cooldown_ends_at_its_second_or_when_it_is_ignored(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(step("read", ["source"], cooldown_seconds=60))
     works.run_all()
@@ -170,7 +170,7 @@ def test_cooldown_ends_at_its_second_or_when_it_is_ignored(works: Works) -> None
     assert works.reasons("read") == {"source-1": "new_inputs"}
 
 
-def test_forced_until_a_run_was_made_for_it(works: Works) -> None:
+def test_forced_until_a_run_was_made_for_it(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(READ)
     works.run_all()
@@ -181,7 +181,7 @@ def test_forced_until_a_run_was_made_for_it(works: Works) -> None:
     assert works.reasons("read") == {"scan-0": "up_to_date", "scan-1": "up_to_date"}, "its old products stay good"
 
 
-def test_forced_while_cooling_down_waits(works: Works) -> None:
+def test_forced_while_cooling_down_waits(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(step("read", cooldown_seconds=60))
     works.run_all()
@@ -191,7 +191,7 @@ def test_forced_while_cooling_down_waits(works: Works) -> None:
 
 
 @pytest.mark.parametrize("how", ["fail", "cancel"])
-def test_a_spent_budget_is_renewed_by_asking_or_by_other_inputs(works: Works, how: str) -> None:
+def test_a_spent_budget_is_renewed_by_asking_or_by_other_inputs(works: ManualWorld, how: str) -> None:
     scans(works, 0, 1)
     works.declare(step("read", ["source"]))
     works.request()
@@ -205,7 +205,7 @@ def test_a_spent_budget_is_renewed_by_asking_or_by_other_inputs(works: Works, ho
     assert works.reasons("read") == {"source-1": "retries_exhausted", "source-2": "missing"}
 
 
-def test_a_spent_budget_is_renewed_by_another_version_or_configuration(works: Works) -> None:
+def test_a_spent_budget_is_renewed_by_another_version_or_configuration(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(READ)
     works.request()
@@ -218,13 +218,13 @@ def test_a_spent_budget_is_renewed_by_another_version_or_configuration(works: Wo
     assert works.reasons("read") == {"scan-0": "missing"}
 
 
-def failures_in_a_row(works: Works, count: int, failure: FailureClass = FailureClass.SCIENCE) -> None:
+def failures_in_a_row(works: ManualWorld, count: int, failure: FailureClass = FailureClass.SCIENCE) -> None:
     for number in range(count):
         works.ask("read", f"scan-{number}")
         works.fail(failure=failure)
 
 
-def test_the_circuit_opens_after_failures_across_sub_groups_and_is_reset(works: Works) -> None:
+def test_the_circuit_opens_after_failures_across_sub_groups_and_is_reset(works: ManualWorld) -> None:
     scans(works, *range(4))
     view = works.declare(step("read", circuit_threshold=3))
     failures_in_a_row(works, 2)
@@ -237,7 +237,7 @@ def test_the_circuit_opens_after_failures_across_sub_groups_and_is_reset(works: 
     assert works.reasons("read") == spent | {"scan-3": "missing"}
 
 
-def test_the_circuit_counts_from_the_last_good_run(works: Works) -> None:
+def test_the_circuit_counts_from_the_last_good_run(works: ManualWorld) -> None:
     scans(works, *range(6))
     works.declare(step("read", circuit_threshold=2))
     failures_in_a_row(works, 1)
@@ -254,7 +254,7 @@ def test_the_circuit_counts_from_the_last_good_run(works: Works) -> None:
     assert works.reasons("read")["scan-5"] == "missing", "a good run that was on its way closes it"
 
 
-def test_the_circuit_ignores_what_is_not_the_programs_fault(works: Works) -> None:
+def test_the_circuit_ignores_what_is_not_the_programs_fault(works: ManualWorld) -> None:
     scans(works, *range(4))
     works.declare(step("read", circuit_threshold=1))
     for number, failure in enumerate((FailureClass.LOST, FailureClass.TIMEOUT, FailureClass.INFRASTRUCTURE)):
@@ -263,7 +263,7 @@ def test_the_circuit_ignores_what_is_not_the_programs_fault(works: Works) -> Non
     assert works.reasons("read")["scan-3"] == "missing"
 
 
-def test_disabled_says_so_of_gaps_only(works: Works) -> None:
+def test_disabled_says_so_of_gaps_only(works: ManualWorld) -> None:
     scans(works, 0, 1, 2)
     works.declare(READ)
     works.ask("read", "scan-0")
@@ -275,7 +275,7 @@ def test_disabled_says_so_of_gaps_only(works: Works) -> None:
     assert works.reasons("read")["scan-2"] == "missing"
 
 
-def test_max_in_flight_leaves_the_others_gaps(works: Works) -> None:
+def test_max_in_flight_leaves_the_others_gaps(works: ManualWorld) -> None:
     scans(works, *range(5))
     works.declare(step("read", max_in_flight=2))
     first = works.request()["read"]

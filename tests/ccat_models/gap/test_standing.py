@@ -18,32 +18,32 @@ from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.gaps import PipelineRound, SubGroupChange
 from resources.request.standing import run_round
 from tests.support.faults.moments import watched
-from tests.support.worlds.works import Works, release, short, step
+from tests.support.worlds.manual import ManualWorld, release, short, step
 
 CONTINUOUS: dict[str, Any] = {"mode": "standing", "trigger": {"type": "continuous"}}
 DAILY: dict[str, Any] = {"mode": "standing", "trigger": {"type": "cron", "expression": "0 18 * * *"}}
 READ, JOIN = step("read"), step("join", ["source"], depends_on=["read"])
 
 
-def created(works: Works) -> dict[str, int]:
+def created(works: ManualWorld) -> dict[str, int]:
     """Visit the pipelines and return how many runs they asked for, by step."""
     found = run_round(works.cluster)
     return {} if found is None else {name.partition("/")[2]: count for name, count in found.created.items()}
 
 
-def stands(works: Works, step_name: str) -> dict[str, str]:
+def stands(works: ManualWorld, step_name: str) -> dict[str, str]:
     """Return the reasons as they were seen last."""
     with works.cluster.ops_db.read() as session:
         view = load_pipeline(session, "letters")
         return {short(gap.key): gap.reason.value for gap in gaps(session, view.step(step_name), known=sub_group_gap)}
 
 
-def scans(works: Works, *numbers: int) -> None:
+def scans(works: ManualWorld, *numbers: int) -> None:
     for number in numbers:
         works.observatory.scan(number)
 
 
-def until_idle(works: Works) -> None:
+def until_idle(works: ManualWorld) -> None:
     """Visit, and let what is asked for complete, until nothing is."""
     while run_round(works.cluster) is not None or works.in_flight():
         works.complete()
@@ -61,7 +61,7 @@ def stumble_at(border: str) -> Callable[[str], None]:
     return passing
 
 
-def test_new_packages_are_followed_to_the_last_step_without_a_hand(works: Works) -> None:
+def test_new_packages_are_followed_to_the_last_step_without_a_hand(works: ManualWorld) -> None:
     scans(works, 0, 1, 2)
     works.declare(READ, JOIN, **CONTINUOUS)
     assert created(works) == {"read": 3}
@@ -78,7 +78,7 @@ def test_new_packages_are_followed_to_the_last_step_without_a_hand(works: Works)
     assert stands(works, "join") == {"source-1": "up_to_date", "source-2": "in_flight"}
 
 
-def test_only_what_was_touched_is_judged_again(works: Works) -> None:
+def test_only_what_was_touched_is_judged_again(works: ManualWorld) -> None:
     scans(works, *range(8))
     works.declare(READ, JOIN, **CONTINUOUS)
     until_idle(works)
@@ -89,7 +89,7 @@ def test_only_what_was_touched_is_judged_again(works: Works) -> None:
     assert found.judged == {"letters/read": 2, "letters/join": 2}, "as they are, and as they are with the new run"
 
 
-def test_an_idle_visit_reads_once(works: Works) -> None:
+def test_an_idle_visit_reads_once(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(READ, JOIN, **CONTINUOUS)
     until_idle(works)
@@ -105,7 +105,7 @@ def test_an_idle_visit_reads_once(works: Works) -> None:
     assert [one.split()[0] for one in statements if not one.startswith("BEGIN")] == ["SELECT"]
 
 
-def test_a_manual_pipeline_asks_for_nothing_until_somebody_does(works: Works) -> None:
+def test_a_manual_pipeline_asks_for_nothing_until_somebody_does(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(READ, step("join", ["source"], depends_on=["read"], when="any"))
     assert created(works) == {}
@@ -126,7 +126,7 @@ def test_a_manual_pipeline_asks_for_nothing_until_somebody_does(works: Works) ->
     assert created(works) == {}
 
 
-def test_cron_runs_missed_ticks_once_and_later_steps_follow(works: Works) -> None:
+def test_cron_runs_missed_ticks_once_and_later_steps_follow(works: ManualWorld) -> None:
     works.declare(READ, JOIN, **DAILY)
     assert created(works) == {}
     scans(works, 0, 1)
@@ -152,7 +152,7 @@ def test_cron_runs_missed_ticks_once_and_later_steps_follow(works: Works) -> Non
     assert row.ended_at == works.cluster.clock()
 
 
-def test_a_tick_that_passes_before_anybody_comes_is_run_once(works: Works) -> None:
+def test_a_tick_that_passes_before_anybody_comes_is_run_once(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(READ, **DAILY)
     works.observatory.clock.pass_seconds(8 * 3600)  # the daemon is down, and comes at eight in the evening
@@ -164,7 +164,7 @@ def test_a_tick_that_passes_before_anybody_comes_is_run_once(works: Works) -> No
 
 
 @pytest.mark.parametrize("expression", ["0 19 * * *", "0  18 * * *", "0 6 * * *"])
-def test_what_is_overdue_fires_although_the_trigger_was_changed(works: Works, expression: str) -> None:
+def test_what_is_overdue_fires_although_the_trigger_was_changed(works: ManualWorld, expression: str) -> None:
     scans(works, 0)
     works.declare(READ, **DAILY)
     assert created(works) == {}
@@ -177,7 +177,7 @@ def test_what_is_overdue_fires_although_the_trigger_was_changed(works: Works, ex
     assert created(works) == {}, "once"
 
 
-def test_a_pipeline_that_cannot_be_visited_holds_up_no_other(works: Works) -> None:
+def test_a_pipeline_that_cannot_be_visited_holds_up_no_other(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(READ, **CONTINUOUS)
     works.declare(step("see"), name="alpha", data_grouping="all-data", priority=5, **CONTINUOUS)
@@ -189,7 +189,7 @@ def test_a_pipeline_that_cannot_be_visited_holds_up_no_other(works: Works) -> No
     assert run_round(works.cluster) is not None
 
 
-def test_a_round_waits_for_cooldowns_and_an_edit_keeps_it(works: Works) -> None:
+def test_a_round_waits_for_cooldowns_and_an_edit_keeps_it(works: ManualWorld) -> None:
     steps = (READ, step("join", ["source"], depends_on=["read"], cooldown_seconds=600))
     scans(works, 0)
     works.declare(*steps, **DAILY)
@@ -220,7 +220,7 @@ def test_a_round_waits_for_cooldowns_and_an_edit_keeps_it(works: Works) -> None:
     assert created(works) == {"join": 1}
 
 
-def test_inputs_settle_before_they_are_run(works: Works) -> None:
+def test_inputs_settle_before_they_are_run(works: ManualWorld) -> None:
     works.declare(READ, step("join", ["source"], depends_on=["read"], settle_seconds=60, when="any"), **CONTINUOUS)
     scans(works, 0, 2)
     assert created(works) == {"read": 2}
@@ -237,7 +237,7 @@ def test_inputs_settle_before_they_are_run(works: Works) -> None:
     assert created(works) == {"join": 1}
 
 
-def test_caps_hold_what_is_too_much_and_the_important_go_first(works: Works) -> None:
+def test_caps_hold_what_is_too_much_and_the_important_go_first(works: ManualWorld) -> None:
     scans(works, *range(6))
     works.declare(step("read", max_in_flight=4), step("see"), max_in_flight=7, **CONTINUOUS)
     works.cluster = replace(works.cluster, max_in_flight=6)
@@ -250,7 +250,7 @@ def test_caps_hold_what_is_too_much_and_the_important_go_first(works: Works) -> 
     assert created(works) == {}
 
 
-def test_what_was_begun_is_ended_before_more_is_begun(works: Works) -> None:
+def test_what_was_begun_is_ended_before_more_is_begun(works: ManualWorld) -> None:
     scans(works, *range(6))
     works.declare(READ, step("clean", depends_on=["read"]), max_in_flight=2, **CONTINUOUS)
     rounds = []
@@ -260,7 +260,7 @@ def test_what_was_begun_is_ended_before_more_is_begun(works: Works) -> None:
     assert rounds == [{"read": 2}, {"clean": 2}] * 3
 
 
-def test_a_sub_group_that_changes_all_the_time_starves_no_other(works: Works) -> None:
+def test_a_sub_group_that_changes_all_the_time_starves_no_other(works: ManualWorld) -> None:
     scans(works, *range(3))
     works.declare(step("read", max_in_flight=1), **CONTINUOUS)
     for number in range(6):
@@ -272,7 +272,7 @@ def test_a_sub_group_that_changes_all_the_time_starves_no_other(works: Works) ->
     assert sorted(count for _, count in runs) == [1, 1, 4]
 
 
-def test_an_open_circuit_stops_a_step_until_it_is_reset(works: Works) -> None:
+def test_an_open_circuit_stops_a_step_until_it_is_reset(works: ManualWorld) -> None:
     scans(works, *range(6))
     works.declare(step("read", circuit_threshold=2, max_in_flight=2), **CONTINUOUS)
     assert created(works) == {"read": 2}
@@ -288,7 +288,7 @@ def test_an_open_circuit_stops_a_step_until_it_is_reset(works: Works) -> None:
     assert sorted(stands(works, "read").values()) == ["in_flight"] * 2 + ["missing"] * 3 + ["retries_exhausted"] * 2
 
 
-def test_a_release_is_followed_by_a_standing_pipeline_and_waits_in_an_ad_hoc_one(works: Works) -> None:
+def test_a_release_is_followed_by_a_standing_pipeline_and_waits_in_an_ad_hoc_one(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(step("read", version_policy="latest"), **CONTINUOUS)
     until_idle(works)
@@ -309,7 +309,7 @@ def test_a_release_is_followed_by_a_standing_pipeline_and_waits_in_an_ad_hoc_one
     assert created(works) == {"read": 2}
 
 
-def test_what_an_ad_hoc_pipeline_has_done_counts_when_it_becomes_a_standing_one(works: Works) -> None:
+def test_what_an_ad_hoc_pipeline_has_done_counts_when_it_becomes_a_standing_one(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(READ, JOIN, mode="ad_hoc")
     works.run_all()
@@ -319,7 +319,7 @@ def test_what_an_ad_hoc_pipeline_has_done_counts_when_it_becomes_a_standing_one(
     assert created(works) == {"read": 1}
 
 
-def test_a_pipeline_that_is_disabled_or_edited_while_jobs_run_loses_nothing(works: Works) -> None:
+def test_a_pipeline_that_is_disabled_or_edited_while_jobs_run_loses_nothing(works: ManualWorld) -> None:
     scans(works, 0, 1, 2)
     works.declare(READ, JOIN, **CONTINUOUS)
     assert created(works) == {"read": 3}
@@ -340,7 +340,7 @@ def test_a_pipeline_that_is_disabled_or_edited_while_jobs_run_loses_nothing(work
 
 
 @pytest.mark.parametrize("border", ["packages followed", "some runs requested", "pipeline visited"])
-def test_a_visit_that_dies_at_any_border_is_taken_up_by_the_next(works: Works, border: str) -> None:
+def test_a_visit_that_dies_at_any_border_is_taken_up_by_the_next(works: ManualWorld, border: str) -> None:
     scans(works, 0, 1)
     works.declare(READ, JOIN, **CONTINUOUS)
 
@@ -362,7 +362,7 @@ def test_a_visit_that_dies_at_any_border_is_taken_up_by_the_next(works: Works, b
     assert stands(works, "join") == {"source-1": "up_to_date", "source-2": "up_to_date"}
 
 
-def test_what_fails_for_good_is_not_asked_for_again_until_its_inputs_change(works: Works) -> None:
+def test_what_fails_for_good_is_not_asked_for_again_until_its_inputs_change(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(READ, **CONTINUOUS)
     created(works)
@@ -375,7 +375,7 @@ def test_what_fails_for_good_is_not_asked_for_again_until_its_inputs_change(work
     assert stands(works, "read") == {"scan-0": "retries_exhausted"}
 
 
-def test_nothing_that_was_noted_is_left_behind(works: Works) -> None:
+def test_nothing_that_was_noted_is_left_behind(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(READ, JOIN, **CONTINUOUS)
     run_round(works.cluster)
@@ -387,7 +387,7 @@ def test_nothing_that_was_noted_is_left_behind(works: Works) -> None:
     assert steps == {1}
 
 
-def test_what_is_not_asked_about_any_more_is_counted_no_longer(works: Works) -> None:
+def test_what_is_not_asked_about_any_more_is_counted_no_longer(works: ManualWorld) -> None:
     def counted() -> list[Mapping[str, int]]:
         with works.cluster.ops_db.read() as session:
             return [counts for _, counts in sorted(newest_counts(session).items())]
@@ -410,7 +410,7 @@ def test_what_is_not_asked_about_any_more_is_counted_no_longer(works: Works) -> 
     assert counted() == [{"missing": 1}] * 2, "it is back, and the rules choose fewer"
 
 
-def test_a_round_ends_where_what_was_purged_was_made_again_in_vain(works: Works) -> None:
+def test_a_round_ends_where_what_was_purged_was_made_again_in_vain(works: ManualWorld) -> None:
     def has_ended() -> bool:
         created(works)
         with works.cluster.ops_db.read() as session:

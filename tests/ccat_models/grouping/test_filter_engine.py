@@ -11,7 +11,7 @@ from ccat_models.grouping.rules import validate_rules
 from ccat_models.tables.observation import Source
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
 from resources.ops_db import OpsDb
-from tests.support.worlds.grouping_world import execution, observatory, package
+from tests.support.worlds.grouping import execution, observatory, package
 
 CHAI = [
     {"table": "Source", "column": "name", "operator": "eq", "value": "NGC253"},

@@ -2,7 +2,7 @@ from ccat_models.grouping.preview import Preview, PreviewMember, preview
 from ccat_models.grouping.rules import validate_rules
 from ccat_models.tables.raw_data import PackageState
 from resources.ops_db import OpsDb
-from tests.support.worlds.grouping_world import execution, observatory, package
+from tests.support.worlds.grouping import execution, observatory, package
 
 
 def test_a_preview_counts_all_and_shows_the_first_by_name(ops_db: OpsDb) -> None:

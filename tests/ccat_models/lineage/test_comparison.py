@@ -12,15 +12,15 @@ from ccat_models.lineage.upstream import PackagePair, StepCompared
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
 from tests.support.worlds.lineages import Drawn, fill
-from tests.support.worlds.works import Works, release, step
+from tests.support.worlds.manual import ManualWorld, release, step
 
 STEPS = (step("read"), step("join", ["source"], depends_on=["read"]))
 
 
 @pytest.fixture
-def works(ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give two scans of source 1, read and joined."""
-    works = Works.open(ops_db, tmp_path)
+    works = ManualWorld.open(ops_db, tmp_path)
     for number in (0, 2):
         works.observatory.scan(number)
     works.declare(*STEPS)
@@ -29,7 +29,7 @@ def works(ops_db: OpsDb, tmp_path: Path) -> Works:
 
 
 @contextmanager
-def compared(works: Works, left: RunId, right: RunId, most: int | None = None) -> Iterator[Comparison]:
+def compared(works: ManualWorld, left: RunId, right: RunId, most: int | None = None) -> Iterator[Comparison]:
     with works.cluster.ops_db.read() as session:
         yield compare(session, left, right, most=most)
 
@@ -39,7 +39,7 @@ def upstream(**counts: int) -> tuple[StepCompared, ...]:
     return (StepCompared("letters", "read", *(counts.get(name, 0) for name in names)),)
 
 
-def test_a_product_is_the_same_as_itself(works: Works) -> None:
+def test_a_product_is_the_same_as_itself(works: ManualWorld) -> None:
     join = works.run_of("join", "source-1")
     with compared(works, join, join) as found:
         assert found.same
@@ -48,7 +48,7 @@ def test_a_product_is_the_same_as_itself(works: Works) -> None:
         assert (found.software, found.parameters, found.environment, found.execution, found.outputs) == ((),) * 5
 
 
-def test_a_repeated_run_with_the_same_result_is_the_same(works: Works) -> None:
+def test_a_repeated_run_with_the_same_result_is_the_same(works: ManualWorld) -> None:
     before = works.run_of("join", "source-1")
     works.ask("read", "scan-0", force=True)
     works.complete()
@@ -60,7 +60,7 @@ def test_a_repeated_run_with_the_same_result_is_the_same(works: Works) -> None:
         assert found.same
 
 
-def test_packages_that_came_changed_and_went_are_named(works: Works) -> None:
+def test_packages_that_came_changed_and_went_are_named(works: ManualWorld) -> None:
     before = works.run_of("join", "source-1")
     works.observatory.scan(0, "other counts")
     works.observatory.withdraw(2)
@@ -81,7 +81,7 @@ def test_packages_that_came_changed_and_went_are_named(works: Works) -> None:
         assert turned.inputs.differing == 3
 
 
-def test_software_parameters_and_results_are_compared_all_the_way_up(works: Works) -> None:
+def test_software_parameters_and_results_are_compared_all_the_way_up(works: ManualWorld) -> None:
     before = works.run_of("join", "source-1")
     works.releases.append(release("1.1.0"))
     changed: dict[str, Any] = {"version": "1.1.0", "version_policy": "pinned", "parameters": {"cell_arcsec": 6}}
@@ -99,7 +99,7 @@ def test_software_parameters_and_results_are_compared_all_the_way_up(works: Work
         assert found.outputs == ()
 
 
-def test_files_of_either_run_and_those_that_differ_are_listed(works: Works) -> None:
+def test_files_of_either_run_and_those_that_differ_are_listed(works: ManualWorld) -> None:
     before = works.run_of("join", "source-1")
     works.ask("join", "source-1", force=True)
     works.complete(outputs={"science/text.txt": "longer text", "plots/map.png": "png"})

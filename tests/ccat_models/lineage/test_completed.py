@@ -10,16 +10,16 @@ from ccat_models.tables.places import DataProductPhysicalCopy, PhysicalCopyStatu
 from ccat_models.tables.products import QualityMetric
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import NO_RETRIES, Works, step
+from tests.support.worlds.manual import NO_RETRIES, ManualWorld, step
 
 READ, READ_TOO, JOIN, AGAIN = map(RunId, range(1, 5))
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give two runs that completed, the second at its second attempt, one that read their products, and a re-run."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in (0, 1):
         works.observatory.scan(number)
     works.declare(step("read", retries={**NO_RETRIES, "lost": 1}), step("join", [], depends_on=["read"]))
@@ -33,7 +33,7 @@ def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
     return works
 
 
-def test_the_attempt_that_completed_and_what_it_made(works: Works) -> None:
+def test_the_attempt_that_completed_and_what_it_made(works: ManualWorld) -> None:
     with works.cluster.ops_db.write() as session:
         session.add(QualityMetric(run_id=READ_TOO, data_product_id=2, name="letters", value=4.0))
     with works.cluster.ops_db.read() as session:
@@ -45,7 +45,7 @@ def test_the_attempt_that_completed_and_what_it_made(works: Works) -> None:
     assert [record.changed_inputs for record in found.values()] == [[]] * 3
 
 
-def test_what_is_no_longer_as_it_was_read(works: Works) -> None:
+def test_what_is_no_longer_as_it_was_read(works: ManualWorld) -> None:
     works.observatory.withdraw(0)
     works.observatory.scan(1, "other counts")
     copy = DataProductPhysicalCopy
@@ -59,7 +59,7 @@ def test_what_is_no_longer_as_it_was_read(works: Works) -> None:
     assert found[JOIN] == ["product 2 (science/text.txt of run 2): purged"]
 
 
-def test_the_current_run_of_a_sub_group_is_the_newest(works: Works) -> None:
+def test_the_current_run_of_a_sub_group_is_the_newest(works: ManualWorld) -> None:
     with works.cluster.ops_db.read() as session:
         assert current_runs(session, "letters") == [READ_TOO, JOIN, AGAIN]
         assert current_runs(session, "other") == []

@@ -15,7 +15,7 @@ from ccat_models.lineage.validity import Validity
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 FIRST, SECOND = RunId(1), RunId(2)
 MADE = {"text.txt": "text", "plots/text.png": "drawn"}
@@ -26,10 +26,10 @@ SUPERSEDED = Validity.SUPERSEDED
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give a scan that was read, and another step of what that makes, so that it is no final one."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     works.observatory.scan(0)
     works.declare(
         step("read", quality=[{"metric": "rms", "maximum": 0.5, "blocking": True}]),
@@ -41,7 +41,7 @@ def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
     return works
 
 
-def found(works: Works) -> dict[RunId, Validity]:
+def found(works: ManualWorld) -> dict[RunId, Validity]:
     """Return what counts of what the step `read` has made of the scan, compared with the sums."""
     with works.cluster.ops_db.read() as session:
         start = find_start(session, "scan-0")
@@ -56,7 +56,7 @@ def found(works: Works) -> dict[RunId, Validity]:
     return by_run
 
 
-def followed(works: Works) -> dict[RunId, RunId]:
+def followed(works: ManualWorld) -> dict[RunId, RunId]:
     """Return of the runs of `read` by which one's product their text is superseded, as every export says it."""
     with works.cluster.ops_db.read() as session:
         record = read_record(session, find_scope(session, "pipeline:letters"))
@@ -64,7 +64,7 @@ def followed(works: Works) -> dict[RunId, RunId]:
     return {one.run_id: texts[one.superseded_by].run_id for one in texts.values() if one.superseded_by}
 
 
-def test_a_newer_run_that_is_blocked_supersedes_nothing(works: Works) -> None:
+def test_a_newer_run_that_is_blocked_supersedes_nothing(works: ManualWorld) -> None:
     works.ask("read", force=True)
     (blocked,) = works.in_flight()
     works.complete(outputs=MADE, numbers={"rms": 0.7})
@@ -77,13 +77,13 @@ def test_a_newer_run_that_is_blocked_supersedes_nothing(works: Works) -> None:
     assert followed(works) == {FIRST: newest, blocked: newest}
 
 
-def test_what_is_tainted_does_not_count(works: Works) -> None:
+def test_what_is_tainted_does_not_count(works: ManualWorld) -> None:
     with works.cluster.ops_db.request() as session:
         taint(session, ["scan-0"], reason="hot load was off", by="ada", now=works.cluster.clock())
     assert found(works) == {FIRST: BLOCKED}
 
 
-def test_what_is_purged_counts_and_so_it_does_once_it_is_made_again(works: Works) -> None:
+def test_what_is_purged_counts_and_so_it_does_once_it_is_made_again(works: ManualWorld) -> None:
     assert works.purge() == 1
     assert found(works) == {FIRST: CURRENT}
     works.make_again(FIRST, outputs=MADE, numbers=GOOD)
@@ -91,7 +91,7 @@ def test_what_is_purged_counts_and_so_it_does_once_it_is_made_again(works: Works
     assert followed(works) == {}
 
 
-def test_what_has_become_something_else_is_gone_for_that(works: Works) -> None:
+def test_what_has_become_something_else_is_gone_for_that(works: ManualWorld) -> None:
     works.purge()
     works.make_again(FIRST, outputs=OTHER, numbers=GOOD)
     assert found(works) == {FIRST: GONE, RunId(3): CURRENT}
@@ -101,14 +101,14 @@ def test_what_has_become_something_else_is_gone_for_that(works: Works) -> None:
     assert followed(works) == {FIRST: 4, RunId(3): 4}
 
 
-def test_what_is_lost_does_not_count(works: Works) -> None:
+def test_what_is_lost_does_not_count(works: ManualWorld) -> None:
     works.purge()
     works.ask("join", force=True)
     works.fail()
     assert found(works) == {FIRST: GONE}
 
 
-def test_what_was_made_again_differently_for_an_older_run_is_no_newer_one(works: Works) -> None:
+def test_what_was_made_again_differently_for_an_older_run_is_no_newer_one(works: ManualWorld) -> None:
     works.purge()
     works.ask("read", force=True)
     (newest,) = works.in_flight()

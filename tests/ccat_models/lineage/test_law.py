@@ -13,7 +13,7 @@ from ccat_models.tables.lineage import RunInputPackage, RunInputProduct
 from ccat_models.tables.products import DataProduct
 from resources.ops_db import OpsDb
 from tests.support.hands import rows
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def test_what_the_database_refuses(ops_db: OpsDb) -> None:
 
 
 def test_a_diamond_is_followed_once_on_each_side(ops_db: OpsDb, tmp_path: Path) -> None:
-    works = Works.open(ops_db, tmp_path)
+    works = ManualWorld.open(ops_db, tmp_path)
     works.observatory.scan(0)
     works.declare(
         step("read"),

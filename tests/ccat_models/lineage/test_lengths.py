@@ -25,7 +25,7 @@ from ccat_models.tables.base import RunId, SubGroupId
 from resources.ops_db import OpsDb
 from resources.request.ensure import RequestOptions, ensure
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 SOMEBODY, WHY = "s" * 200, "w" * 1000
 ALL = Selection(run_ids=(RunId(1),))
@@ -46,10 +46,10 @@ WITH_REASON = ["taint", "waive", "pin"]
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give three scans: one whose check fails, one that is tainted and pinned, and one on its way."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in range(3):
         works.observatory.scan(number)
     works.declare(step("read", quality=[{"metric": "rms_k", "maximum": 0.5, "blocking": True}]))
@@ -61,7 +61,7 @@ def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
     return works
 
 
-def rows(works: Works) -> Mapping[str, list[Any]]:
+def rows(works: ManualWorld) -> Mapping[str, list[Any]]:
     with works.cluster.ops_db.read() as session:
         return {
             table.name: sorted(map(tuple, session.execute(sa.select(table))), key=repr)
@@ -69,13 +69,13 @@ def rows(works: Works) -> Mapping[str, list[Any]]:
         }
 
 
-def decide(works: Works, what: str, by: str, why: str) -> None:
+def decide(works: ManualWorld, what: str, by: str, why: str) -> None:
     with works.cluster.ops_db.request() as session:
         DECISIONS[what](session, by, why, works.cluster.clock())
 
 
 @pytest.mark.parametrize("what", DECISIONS)
-def test_who_decides_may_have_a_long_name_but_not_a_longer_one(works: Works, what: str) -> None:
+def test_who_decides_may_have_a_long_name_but_not_a_longer_one(works: ManualWorld, what: str) -> None:
     before = rows(works)
     with pytest.raises(InvalidDeclaration, match=r"^by: has 201 characters, at most 200 are allowed: 'ss*'…$"):
         decide(works, what, f"{SOMEBODY}s", WHY)
@@ -85,7 +85,7 @@ def test_who_decides_may_have_a_long_name_but_not_a_longer_one(works: Works, wha
 
 
 @pytest.mark.parametrize("what", WITH_REASON)
-def test_a_reason_may_be_long_but_not_longer(works: Works, what: str) -> None:
+def test_a_reason_may_be_long_but_not_longer(works: ManualWorld, what: str) -> None:
     before = rows(works)
     with pytest.raises(InvalidDeclaration, match=r"^reason: has 2000 characters, at most 1000 are allowed: 'ww*'…$"):
         decide(works, what, SOMEBODY, "w" * 2000)
@@ -94,7 +94,7 @@ def test_a_reason_may_be_long_but_not_longer(works: Works, what: str) -> None:
     assert WHY in str(rows(works))
 
 
-def test_runs_revisions_and_purges_are_refused_likewise(works: Works) -> None:
+def test_runs_revisions_and_purges_are_refused_likewise(works: ManualWorld) -> None:
     works.observatory.scan(3)
     before = rows(works)
     with pytest.raises(InvalidDeclaration, match=r"^requested_by: has 201 characters, at most 200 are allowed"):

@@ -19,18 +19,18 @@ from ccat_models.tables.execution import FailureClass, RunStatus
 from ccat_models.tables.places import DataProductPhysicalCopy, PhysicalCopyStatus
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.provenance import SECRET, Eventful, eventful
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
+from tests.support.worlds.provenance import SECRET, EventfulWorld, eventful
 
 
 @pytest.fixture(scope="module")
-def happened(shared_ops_db: OpsDb, tmp_path_factory: pytest.TempPathFactory) -> Eventful:
+def happened(shared_ops_db: OpsDb, tmp_path_factory: pytest.TempPathFactory) -> EventfulWorld:
     """Give a history in which everything happened; to look at, not to change."""
     empty(shared_ops_db)
     return eventful(shared_ops_db, tmp_path_factory.mktemp("eventful"))
 
 
-def test_a_products_record_tells_all_that_happened_on_its_way(happened: Eventful) -> None:
+def test_a_products_record_tells_all_that_happened_on_its_way(happened: EventfulWorld) -> None:
     record = happened.record("letters/map/all")
     statuses = {run.id: run.status for run in record.runs.values()}
     assert statuses[happened.cancelled] is RunStatus.CANCELLED
@@ -59,7 +59,7 @@ def test_a_products_record_tells_all_that_happened_on_its_way(happened: Eventful
     assert (newest.name, newest.location, newest.purged) == ("letters/map/all/science/text.txt", "local", False)
 
 
-def test_reviews_and_their_people_are_in_the_record(happened: Eventful) -> None:
+def test_reviews_and_their_people_are_in_the_record(happened: EventfulWorld) -> None:
     record = happened.record("letters/map/all")
     checks = [check for run in record.runs.values() for check in run.checks]
     assert {(check.value, check.passed) for check in checks} == {(0.5, True), (2.0, False), (0.25, True)}
@@ -72,7 +72,7 @@ def test_reviews_and_their_people_are_in_the_record(happened: Eventful) -> None:
     assert record.people == ("ada", "ben", "cleo", "test")
 
 
-def test_what_was_done_with_is_in_the_record(happened: Eventful) -> None:
+def test_what_was_done_with_is_in_the_record(happened: EventfulWorld) -> None:
     record = happened.record("letters/map/all")
     (read,) = [one for one in record.steps.values() if one.step == "read"]
     assert (read.pipeline, read.revision, read.applied_by, read.upstreams) == ("letters", 1, "test", ())
@@ -95,7 +95,7 @@ def test_what_was_done_with_is_in_the_record(happened: Eventful) -> None:
     }
 
 
-def test_secrets_and_paths_stay_in_the_house(happened: Eventful) -> None:
+def test_secrets_and_paths_stay_in_the_house(happened: EventfulWorld) -> None:
     told = repr(happened.record("pipeline:letters"))
     assert SECRET not in told
     assert str(happened.works.cluster.base) not in told
@@ -108,7 +108,7 @@ def test_discretion_replaces_the_longest_path_first() -> None:
     assert redaction.of("docker://ada:sesame@registry/image") == "docker://registry/image"
 
 
-def test_a_run_alone_and_a_pipeline(happened: Eventful) -> None:
+def test_a_run_alone_and_a_pipeline(happened: EventfulWorld) -> None:
     alone = happened.record(f"run:{happened.newest}")
     assert list(alone.runs) == [happened.newest]
     assert alone.scope.kind is ScopeKind.RUN
@@ -118,7 +118,7 @@ def test_a_run_alone_and_a_pipeline(happened: Eventful) -> None:
     assert happened.record(str(product.id)).scope.product_id == product.id
 
 
-def test_a_pipeline_can_be_read_in_parts(happened: Eventful) -> None:
+def test_a_pipeline_can_be_read_in_parts(happened: EventfulWorld) -> None:
     with happened.works.cluster.ops_db.read() as session:
         scope = find_scope(session, "pipeline:letters")
         parts = list(read_in_chunks(session, scope, 2))
@@ -128,14 +128,14 @@ def test_a_pipeline_can_be_read_in_parts(happened: Eventful) -> None:
     assert {number: one for part in parts for number, one in part.products.items()} == whole.products
 
 
-def test_too_many_runs_for_a_document_are_refused(happened: Eventful, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_runs_for_a_document_are_refused(happened: EventfulWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_reading, "MOST_RUNS", 6)
     with pytest.raises(Refused, match=r"pipeline letters: has more than 6 runs.*openlineage"):
         happened.record("pipeline:letters")
 
 
 def test_too_many_things_for_a_document_are_counted_before_they_are_read(
-    happened: Eventful, monkeypatch: pytest.MonkeyPatch
+    happened: EventfulWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ops_db = happened.works.cluster.ops_db
     record = read(ops_db, "letters/map/all")
@@ -171,12 +171,14 @@ def test_too_many_things_for_a_document_are_counted_before_they_are_read(
         ("999", NotFound, "no product '999'"),
     ],
 )
-def test_a_name_that_nothing_answers_to(happened: Eventful, text: str, error: type[Exception], message: str) -> None:
+def test_a_name_that_nothing_answers_to(
+    happened: EventfulWorld, text: str, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         happened.record(text)
 
 
-def test_purged_files_are_told(happened: Eventful) -> None:
+def test_purged_files_are_told(happened: EventfulWorld) -> None:
     (product,) = happened.record("letters/map/all").made_by(happened.superseded)
     with happened.works.cluster.ops_db.read() as session:  # which forgets this change
         gone = sa.update(DataProductPhysicalCopy).where(DataProductPhysicalCopy.data_product_id == product.id)
@@ -186,7 +188,7 @@ def test_purged_files_are_told(happened: Eventful) -> None:
 
 
 def test_a_larger_lineage_takes_no_more_statements(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
-    works = Works.open(sqlite_ops_db, tmp_path)
+    works = ManualWorld.open(sqlite_ops_db, tmp_path)
     works.declare(step("read"), step("map", [], depends_on=["read"]))
     counts = []
     for scans in (range(2), range(2, 12)):
@@ -205,7 +207,7 @@ def read(ops_db: OpsDb, text: str) -> ProvenanceRecord:
         return read_record(session, find_scope(session, text))
 
 
-def all_runs(happened: Eventful) -> set[int]:
+def all_runs(happened: EventfulWorld) -> set[int]:
     return set(range(1, happened.newest + 1))
 
 

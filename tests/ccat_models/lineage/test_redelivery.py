@@ -14,17 +14,17 @@ from ccat_models.run.briefing import brief
 from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 CONTENTS = ("first", "second", "first", "third")
 READ = ("first", "second", "third")  # what was there before is up to date when it comes again
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give an observatory that has delivered one scan in several contents, each of which was read by one run."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     works.declare(step("read"))
     for content in CONTENTS:
         works.observatory.scan(0, content)
@@ -36,14 +36,14 @@ def sha256_of(content: str) -> str:
     return hashlib.sha256(f"scan-0 {content}\n".encode()).hexdigest()
 
 
-def runs(works: Works) -> Sequence[RunId]:
+def runs(works: ManualWorld) -> Sequence[RunId]:
     with works.cluster.ops_db.read() as session:
         return [
             RunId(number) for number in session.scalars(sa.text("SELECT id FROM executed_reduction_step ORDER BY id"))
         ]
 
 
-def test_each_run_tells_the_files_that_it_has_read(works: Works) -> None:
+def test_each_run_tells_the_files_that_it_has_read(works: ManualWorld) -> None:
     with works.cluster.ops_db.read() as session:
         whole = [lineage_of(session, run).packages[run] for run in runs(works)]
         streamed = [list(packages_read(session, run)) for run in runs(works)]
@@ -57,7 +57,7 @@ def test_each_run_tells_the_files_that_it_has_read(works: Works) -> None:
     assert [(one.replaced, one.directory is None) for (one,) in briefed] == [(True, True)] * 2 + [(False, False)]
 
 
-def test_rules_look_at_the_files_of_today(works: Works) -> None:
+def test_rules_look_at_the_files_of_today(works: ManualWorld) -> None:
     def chosen(content: str) -> int:
         rule = {"table": "RawDataFile", "column": "sha256", "operator": "eq", "value": sha256_of(content)}
         with works.cluster.ops_db.read() as session:

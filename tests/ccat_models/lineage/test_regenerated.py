@@ -11,7 +11,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.space import SpaceState
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 NUMBERS = {"rms": 0.1}
 SAME, OTHER = {"text.txt": "text"}, {"text.txt": "other text"}
@@ -19,10 +19,10 @@ JOIN, RESTORING, REPLACING, FAILED = map(RunId, (5, 6, 7, 8))
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give four scans that were read and purged; one was made again, one differently, one in vain, one not."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in range(4):
         works.observatory.scan(number)
     works.declare(step("read"), step("join", [], depends_on=["read"]))
@@ -36,7 +36,7 @@ def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
     return works
 
 
-def test_a_lineage_says_what_is_there_and_who_made_it_again(works: Works) -> None:
+def test_a_lineage_says_what_is_there_and_who_made_it_again(works: ManualWorld) -> None:
     with works.cluster.ops_db.read() as session:
         runs = {**lineage_of(session, JOIN).runs, **lineage_of(session, RESTORING).runs}
         removed = {
@@ -54,7 +54,7 @@ def test_a_lineage_says_what_is_there_and_who_made_it_again(works: Works) -> Non
     assert removed == states | {4: (SpaceState.PURGED, None), REPLACING: (None, None)}
 
 
-def test_a_run_that_has_restored_products_has_made_these(works: Works) -> None:
+def test_a_run_that_has_restored_products_has_made_these(works: ManualWorld) -> None:
     with works.cluster.ops_db.read() as session:
         found = completed_runs(session, [RESTORING, REPLACING])
     made = {run: {path: product.run_id for path, product in one.products.items()} for run, one in found.items()}

@@ -13,40 +13,40 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give three scans, each read and joined alone, and one map of all."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in range(3):
         works.observatory.scan(number)
     works.declare(step("read", ["obs_mode"]), step("clean", depends_on=["read"]), step("map", [], depends_on=["clean"]))
     return works
 
 
-def mark(works: Works, *names: str) -> list[TouchedStep]:
+def mark(works: ManualWorld, *names: str) -> list[TouchedStep]:
     with works.cluster.ops_db.request() as session:
         return list(taint(session, names, reason="hot load was off", by="ada", now=works.cluster.clock()))
 
 
-def unmark(works: Works, *names: str) -> list[TouchedStep]:
+def unmark(works: ManualWorld, *names: str) -> list[TouchedStep]:
     with works.cluster.ops_db.request() as session:
         return list(lift(session, names, by="ben", now=works.cluster.clock()))
 
 
-def all_reasons(works: Works) -> dict[str, dict[str, str]]:
+def all_reasons(works: ManualWorld) -> dict[str, dict[str, str]]:
     return {name: works.reasons(name) for name in ("read", "clean", "map")}
 
 
-def runs(works: Works) -> int:
+def runs(works: ManualWorld) -> int:
     with works.cluster.ops_db.read() as session:
         return session.scalar(sa.select(sa.func.count()).select_from(Run)) or 0
 
 
-def test_what_was_made_from_a_tainted_package_is_made_again_without_it(works: Works) -> None:
+def test_what_was_made_from_a_tainted_package_is_made_again_without_it(works: ManualWorld) -> None:
     works.run_all()
     assert runs(works) == 1 + 3 + 1
     assert mark(works, "scan-1") == [
@@ -63,7 +63,7 @@ def test_what_was_made_from_a_tainted_package_is_made_again_without_it(works: Wo
     assert set(works.reasons("map").values()) == {"up_to_date"}
 
 
-def test_a_lifted_taint_gives_back_what_there_was(works: Works) -> None:
+def test_a_lifted_taint_gives_back_what_there_was(works: ManualWorld) -> None:
     works.run_all()
     before = all_reasons(works), runs(works)
     mark(works, "scan-1")
@@ -73,7 +73,7 @@ def test_a_lifted_taint_gives_back_what_there_was(works: Works) -> None:
     mark(works, "scan-1")  # a second time is possible
 
 
-def test_a_run_on_its_way_is_marked_and_its_products_are_no_result(works: Works) -> None:
+def test_a_run_on_its_way_is_marked_and_its_products_are_no_result(works: ManualWorld) -> None:
     works.request()
     (run,) = works.in_flight()
     assert mark(works, "scan-0") == [TouchedStep("letters", "read", 1, 0, 1)]
@@ -86,7 +86,7 @@ def test_a_run_on_its_way_is_marked_and_its_products_are_no_result(works: Works)
         assert not taints_of(session, [RunId(run + 1)])[RunId(run + 1)]
 
 
-def test_several_packages_mark_a_run_once_each(works: Works) -> None:
+def test_several_packages_mark_a_run_once_each(works: ManualWorld) -> None:
     works.run_all()
     assert [one.runs for one in mark(works, "scan-0", "scan-1")] == [1, 3, 1]
     with works.cluster.ops_db.read() as session:
@@ -111,7 +111,7 @@ def test_several_packages_mark_a_run_once_each(works: Works) -> None:
     ],
 )
 def test_what_cannot_be_tainted_changes_nothing(
-    works: Works, names: list[str], reason: str, error: type[CcatError], text: str
+    works: ManualWorld, names: list[str], reason: str, error: type[CcatError], text: str
 ) -> None:
     mark(works, "scan-2")
     with pytest.raises(error, match=text), works.cluster.ops_db.request() as session:
@@ -122,7 +122,7 @@ def test_what_cannot_be_tainted_changes_nothing(
         assert [row.package for row in list_taints(session)] == ["scan-2"]
 
 
-def test_a_lineage_says_what_was_said_of_its_runs(works: Works) -> None:
+def test_a_lineage_says_what_was_said_of_its_runs(works: ManualWorld) -> None:
     works.declare(
         step("read", ["obs_mode"], quality=[{"metric": "rms", "maximum": 0.5}]),
         step("clean", depends_on=["read"], quality=[{"metric": "rms", "maximum": 0.5, "blocking": True}]),

@@ -1,7 +1,7 @@
 import pytest
 
 from resources.ops_db import OpsDb
-from tests.support.worlds.pipeline_world import refurnish
+from tests.support.worlds.pipeline import refurnish
 
 
 @pytest.fixture

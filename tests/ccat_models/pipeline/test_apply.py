@@ -19,7 +19,7 @@ from ccat_models.tables.pipelines import (
     SubGroupMember,
 )
 from resources.ops_db import OpsDb
-from tests.support.worlds.pipeline_world import (
+from tests.support.worlds.pipeline import (
     ARCHIVED,
     CO43,
     DIGESTS,

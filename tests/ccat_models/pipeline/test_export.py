@@ -11,7 +11,7 @@ from ccat_models.pipeline.digests import CodeDigest
 from ccat_models.pipeline.export import export
 from ccat_models.pipeline.yaml_source import parse
 from resources.ops_db import OpsDb
-from tests.support.worlds.pipeline_world import (
+from tests.support.worlds.pipeline import (
     ARCHIVED,
     CO43,
     DIGESTS,

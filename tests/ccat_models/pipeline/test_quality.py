@@ -12,9 +12,9 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.quality import QualityCheck
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.pipeline_world import declared, step
-from tests.support.worlds.works import Works
-from tests.support.worlds.works import step as works_step
+from tests.support.worlds.manual import ManualWorld
+from tests.support.worlds.manual import step as works_step
+from tests.support.worlds.pipeline import declared, step
 
 Limit = dict[str, Any]
 RMS: Limit = {"metric": "rms_k", "maximum": 0.5, "blocking": True}
@@ -22,30 +22,30 @@ FLAGGED: Limit = {"metric": "flagged fraction", "minimum": 0.0, "maximum": 0.25}
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Any) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Any) -> ManualWorld:
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     works.observatory.scan(0)
     return works
 
 
-def declare(works: Works, *limits: Limit) -> None:
+def declare(works: ManualWorld, *limits: Limit) -> None:
     works.declare(works_step("read", quality=list(limits)))
 
 
-def completed(works: Works, **numbers: float) -> RunId:
+def completed(works: ManualWorld, **numbers: float) -> RunId:
     works.request()
     (run,) = works.in_flight()
     works.complete(run, numbers=numbers)
     return run
 
 
-def checks(works: Works, run: RunId) -> dict[str, CheckRow]:
+def checks(works: ManualWorld, run: RunId) -> dict[str, CheckRow]:
     with works.cluster.ops_db.read() as session:
         return {row.name: row for row in checks_of(session, [run])[run]}
 
 
-def passed(works: Works, run: RunId) -> dict[str, bool]:
+def passed(works: ManualWorld, run: RunId) -> dict[str, bool]:
     return {name: row.passed for name, row in checks(works, run).items()}
 
 
@@ -71,20 +71,20 @@ def test_a_check_is_named_for_its_metric() -> None:
 
 
 @pytest.mark.parametrize(("value", "keeps"), [(0.0, True), (0.25, True), (0.2501, False), (-0.1, False)])
-def test_both_limits_are_included(works: Works, value: float, keeps: bool) -> None:
+def test_both_limits_are_included(works: ManualWorld, value: float, keeps: bool) -> None:
     declare(works, FLAGGED)
     run = completed(works, **{"flagged fraction": value})
     assert passed(works, run) == {"flagged_fraction": keeps}
 
 
-def test_a_number_that_is_missing_keeps_no_limit(works: Works) -> None:
+def test_a_number_that_is_missing_keeps_no_limit(works: ManualWorld) -> None:
     declare(works, RMS)
     (row,) = checks(works, completed(works, other=1.0)).values()
     assert (row.passed, row.value, row.blocks) == (False, None, True)
     assert row.finding == "the program gave no number rms_k"
 
 
-def test_runs_are_judged_anew_when_limits_change(works: Works) -> None:
+def test_runs_are_judged_anew_when_limits_change(works: ManualWorld) -> None:
     declare(works, RMS, FLAGGED)
     run = completed(works, **{"rms_k": 0.4, "flagged fraction": 0.5})
     before = checks(works, run)
@@ -106,7 +106,7 @@ def test_runs_are_judged_anew_when_limits_change(works: Works) -> None:
         assert session.scalar(rows) == 4, "what was said once stays on record"
 
 
-def test_a_run_in_flight_is_judged_by_the_limits_in_force_when_it_completes(works: Works) -> None:
+def test_a_run_in_flight_is_judged_by_the_limits_in_force_when_it_completes(works: ManualWorld) -> None:
     declare(works, RMS)
     works.request()
     declare(works, {**RMS, "maximum": 0.1})
@@ -115,7 +115,7 @@ def test_a_run_in_flight_is_judged_by_the_limits_in_force_when_it_completes(work
     assert passed(works, run) == {"rms_k": False}
 
 
-def test_a_run_of_a_step_that_is_gone_is_judged_by_its_last_limits(works: Works) -> None:
+def test_a_run_of_a_step_that_is_gone_is_judged_by_its_last_limits(works: ManualWorld) -> None:
     declare(works, RMS)
     works.request()
     works.declare(works_step("other"))

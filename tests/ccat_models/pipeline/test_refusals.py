@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from ccat_models.errors import Refused
 from ccat_models.tables.execution import ExecutedReductionStep, RunStatus
 from resources.ops_db import OpsDb
-from tests.support.worlds.pipeline_world import (
+from tests.support.worlds.pipeline import (
     ARCHIVED,
     CO43,
     LATER,

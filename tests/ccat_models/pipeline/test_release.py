@@ -14,21 +14,21 @@ from ccat_models.tables.gaps import SubGroupChange
 from ccat_models.tables.pipelines import ReductionSoftware, ReductionSoftwareVersion
 from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.pipeline_world import NOON, dump
-from tests.support.worlds.works import Works, step
-from tests.support.worlds.works import release as declared_release
+from tests.support.worlds.manual import ManualWorld, step
+from tests.support.worlds.manual import release as declared_release
+from tests.support.worlds.pipeline import NOON, dump
 
 OTHER, IMAGE = "d" * 64, {"image": "docker://registry/letters", "sha256": "e" * 64}
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give an observatory whose pipeline `letters` is to be declared."""
     empty(shared_ops_db)
-    return Works.open(shared_ops_db, tmp_path)
+    return ManualWorld.open(shared_ops_db, tmp_path)
 
 
-def put(works: Works, number: str, code_sha256: str = OTHER, **fields: Any) -> Released:
+def put(works: ManualWorld, number: str, code_sha256: str = OTHER, **fields: Any) -> Released:
     """Release a version of `letters`."""
     with works.cluster.ops_db.request() as session:
         declared = complete(session, "letters", {"version": number, **fields})
@@ -36,18 +36,18 @@ def put(works: Works, number: str, code_sha256: str = OTHER, **fields: Any) -> R
         return release(session, "letters", declared, code, works.cluster.clock())
 
 
-def take_back(works: Works, number: str) -> Released:
+def take_back(works: ManualWorld, number: str) -> Released:
     with works.cluster.ops_db.request() as session:
         return withdraw(session, "letters", number)
 
 
-def stored(works: Works, number: str) -> ReductionSoftwareVersion:
+def stored(works: ManualWorld, number: str) -> ReductionSoftwareVersion:
     with works.cluster.ops_db.read() as session:
         query = sa.select(ReductionSoftwareVersion).where(ReductionSoftwareVersion.version == number)
         return session.scalars(query).one()
 
 
-def done(works: Works, *policies: str) -> None:
+def done(works: ManualWorld, *policies: str) -> None:
     """Let one step of each policy complete on three scans."""
     for number in range(3):
         works.observatory.scan(number)
@@ -62,7 +62,7 @@ def follows(released: Released) -> Mapping[str, tuple[str, str, tuple[str, ...],
     }
 
 
-def test_a_new_version_takes_what_the_newest_one_runs(works: Works) -> None:
+def test_a_new_version_takes_what_the_newest_one_runs(works: ManualWorld) -> None:
     done(works, "compatible")
     released = put(works, "1.1.0")
     found = stored(works, "1.1.0")
@@ -78,7 +78,7 @@ def test_a_new_version_takes_what_the_newest_one_runs(works: Works) -> None:
     assert (released.changed, released.run_by) == (True, ("letters/compatible",))
 
 
-def test_an_image_a_command_and_flags_are_kept(works: Works) -> None:
+def test_an_image_a_command_and_flags_are_kept(works: ManualWorld) -> None:
     done(works, "compatible")
     put(works, "1.1.0", **IMAGE, reprocess_from="1.0.1")
     found = stored(works, "1.1.0")
@@ -89,7 +89,7 @@ def test_an_image_a_command_and_flags_are_kept(works: Works) -> None:
     assert (found.command, found.code, found.code_directory, found.cosmetic) == (["run"], ["run"], "/programs", True)
 
 
-def test_what_follows_for_each_policy(works: Works) -> None:
+def test_what_follows_for_each_policy(works: ManualWorld) -> None:
     done(works, "pinned", "compatible", "latest")
     assert follows(put(works, "1.1.0", cosmetic=True)) == {
         "compatible": ("1.0.0", "1.1.0", (), 0),
@@ -105,7 +105,7 @@ def test_what_follows_for_each_policy(works: Works) -> None:
     }
 
 
-def test_the_sub_groups_are_counted_that_become_gaps(works: Works) -> None:
+def test_the_sub_groups_are_counted_that_become_gaps(works: ManualWorld) -> None:
     done(works, "compatible")
     released = put(works, "1.1.0", reprocess_from="1.1.0")
     reasons = works.reasons("compatible")
@@ -118,7 +118,7 @@ def test_the_sub_groups_are_counted_that_become_gaps(works: Works) -> None:
     assert follows(again) == {"compatible": ("1.1.0", "1.2.0", ("1.1.0",), 1)}, "scan-0 was lost before"
 
 
-def test_only_sub_groups_with_packages_and_products_of_the_step_are_counted(works: Works) -> None:
+def test_only_sub_groups_with_packages_and_products_of_the_step_are_counted(works: ManualWorld) -> None:
     done(works, "compatible", "pinned")
     works.observatory.scan(3)
     works.ask("compatible", "scan-3")
@@ -132,13 +132,13 @@ def test_only_sub_groups_with_packages_and_products_of_the_step_are_counted(work
     }
 
 
-def test_a_version_that_no_step_may_run_is_allowed_and_nothing_follows(works: Works) -> None:
+def test_a_version_that_no_step_may_run_is_allowed_and_nothing_follows(works: ManualWorld) -> None:
     done(works, "pinned", "compatible")
     released = put(works, "2.0.0", reprocess_from="2.0.0")
     assert (released.changed, released.consequences, released.run_by, released.accepted_by) == (True, (), (), ())
 
 
-def test_the_steps_that_use_it_are_marked(works: Works) -> None:
+def test_the_steps_that_use_it_are_marked(works: ManualWorld) -> None:
     works.declare(step("read"))
     with works.cluster.ops_db.write() as session:
         session.execute(sa.delete(SubGroupChange))
@@ -147,7 +147,7 @@ def test_the_steps_that_use_it_are_marked(works: Works) -> None:
         assert [(row.step_id, row.sub_group_id) for row in session.scalars(sa.select(SubGroupChange))] == [(1, None)]
 
 
-def test_the_same_again_changes_nothing(works: Works) -> None:
+def test_the_same_again_changes_nothing(works: ManualWorld) -> None:
     done(works, "compatible")
     put(works, "1.1.0", reprocess_from="1.0.1")
     put(works, "1.2.0", command=["other"], code=["other"], code_directory="/programs")
@@ -157,7 +157,7 @@ def test_the_same_again_changes_nothing(works: Works) -> None:
     assert dump(works.cluster.ops_db) == before
 
 
-def test_what_was_registered_and_not_released_is_released_with_its_flags(works: Works) -> None:
+def test_what_was_registered_and_not_released_is_released_with_its_flags(works: ManualWorld) -> None:
     works.releases.append(declared_release("1.1.0", released=False, cosmetic=True))
     done(works, "latest")
     sha256 = stored(works, "1.1.0").code_sha256 or ""
@@ -189,7 +189,7 @@ REFUSED: list[tuple[dict[str, Any], type[CcatError], str]] = [
 
 @pytest.mark.parametrize(("fields", "error", "message"), REFUSED, ids=[message for _, _, message in REFUSED])
 def test_refused_with_nothing_changed(
-    works: Works, fields: dict[str, Any], error: type[CcatError], message: str
+    works: ManualWorld, fields: dict[str, Any], error: type[CcatError], message: str
 ) -> None:
     works.declare(step("read"))
     before = dump(works.cluster.ops_db)
@@ -198,7 +198,7 @@ def test_refused_with_nothing_changed(
     assert dump(works.cluster.ops_db) == before
 
 
-def test_after_an_image_the_next_one_must_be_named(works: Works) -> None:
+def test_after_an_image_the_next_one_must_be_named(works: ManualWorld) -> None:
     works.declare(step("read"))
     put(works, "1.1.0", **IMAGE)
     with pytest.raises(InvalidDeclaration, match=r"image: required: the newest version, 1.1.0, is an image"):
@@ -216,14 +216,14 @@ CALLS: dict[str, Callable[[Session], object]] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_an_unknown_program_is_answered_with_the_known_ones(works: Works, name: str) -> None:
+def test_an_unknown_program_is_answered_with_the_known_ones(works: ManualWorld, name: str) -> None:
     works.declare(step("read"))
     with works.cluster.ops_db.request() as session:
         with pytest.raises(NotFound, match="no software 'lettres'; known: letters"):
             CALLS[name](session)
 
 
-def test_a_digest_of_the_code_is_needed(works: Works) -> None:
+def test_a_digest_of_the_code_is_needed(works: ManualWorld) -> None:
     works.declare(step("read"))
     with works.cluster.ops_db.request() as session:
         declared = complete(session, "letters", {"version": "1.1.0"})
@@ -231,7 +231,7 @@ def test_a_digest_of_the_code_is_needed(works: Works) -> None:
             release(session, "letters", declared, None, works.cluster.clock())
 
 
-def test_withdrawing_keeps_the_products(works: Works) -> None:
+def test_withdrawing_keeps_the_products(works: ManualWorld) -> None:
     done(works, "latest")
     put(works, "1.1.0")
     works.run_all()
@@ -246,7 +246,7 @@ def test_withdrawing_keeps_the_products(works: Works) -> None:
         put(works, "1.1.0")
 
 
-def test_the_last_version_is_run_even_when_it_is_withdrawn(works: Works) -> None:
+def test_the_last_version_is_run_even_when_it_is_withdrawn(works: ManualWorld) -> None:
     done(works, "compatible")
     back = take_back(works, "1.0.0")
     assert (back.changed, back.consequences, back.run_by) == (True, (), ("letters/compatible",))
@@ -255,7 +255,7 @@ def test_the_last_version_is_run_even_when_it_is_withdrawn(works: Works) -> None
 
 
 @pytest.mark.parametrize("base", [{}, IMAGE])
-def test_a_supposed_release_needs_no_content(works: Works, base: dict[str, Any]) -> None:
+def test_a_supposed_release_needs_no_content(works: ManualWorld, base: dict[str, Any]) -> None:
     done(works, "latest")
     if base:
         put(works, "1.0.1", **base)
@@ -270,7 +270,7 @@ def test_a_supposed_release_needs_no_content(works: Works, base: dict[str, Any])
     assert dump(works.cluster.ops_db) == before
 
 
-def test_a_supposed_release_is_refused_as_a_real_one(works: Works) -> None:
+def test_a_supposed_release_is_refused_as_a_real_one(works: ManualWorld) -> None:
     works.declare(step("read"))
     now = works.cluster.clock()
     with works.cluster.ops_db.request() as session:
@@ -280,7 +280,7 @@ def test_a_supposed_release_is_refused_as_a_real_one(works: Works) -> None:
             suppose(session, "letters", {"version": "1.0.0", "cosmetic": True}, now)
 
 
-def test_other_programs_and_earlier_revisions_are_left_out(works: Works) -> None:
+def test_other_programs_and_earlier_revisions_are_left_out(works: ManualWorld) -> None:
     works.declare(step("read"), step("gone"))
     works.declare(step("read", version_policy="pinned"))
     with works.cluster.ops_db.write() as session:
@@ -297,7 +297,7 @@ def test_other_programs_and_earlier_revisions_are_left_out(works: Works) -> None
         assert applied_policies(session, other.id) == ()
 
 
-def test_the_steps_that_run_or_accept_each_version(works: Works) -> None:
+def test_the_steps_that_run_or_accept_each_version(works: ManualWorld) -> None:
     done(works, "pinned", "compatible", "latest")
     put(works, "1.1.0", cosmetic=True)
     put(works, "2.0.0")

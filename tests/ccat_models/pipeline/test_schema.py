@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from ccat_models.pipeline.schema import main, render_schema
-from tests.support.worlds.pipeline_world import document, step, version
+from tests.support.worlds.pipeline import document, step, version
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted(ROOT.glob("examples/*/pipeline.yaml"))

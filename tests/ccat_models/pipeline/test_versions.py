@@ -20,7 +20,7 @@ from ccat_models.tables.pipelines import (
     VersionPolicy,
 )
 from resources.ops_db import OpsDb
-from tests.support.worlds.pipeline_world import NOON, declared, put, step, version
+from tests.support.worlds.pipeline import NOON, declared, put, step, version
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ccat_models.pipeline.view import PipelineView, StepView, list_pipelines, lo
 from ccat_models.tables.execution import FailureClass
 from ccat_models.tables.pipelines import FanIn, Keep, PipelineMode, TriggerType, VersionPolicy
 from resources.ops_db import OpsDb
-from tests.support.worlds.pipeline_world import NOON, declared, grouping, put, step
+from tests.support.worlds.pipeline import NOON, declared, grouping, put, step
 
 LAST = {
     "description": "the map",

@@ -11,12 +11,14 @@ from ccat_models.product.estimate import Cost, Estimate, cost, estimates, newest
 from ccat_models.run.attempt import cancelled, failed
 from ccat_models.tables.base import StepId
 from ccat_models.tables.execution import FailureClass
-from tests.support.worlds.works import Works, made_up, release, start, step
+from tests.support.worlds.manual import ManualWorld, made_up, release, start, step
 
 HISTORY = {"science/a.txt": "x" * 100, "plots/b.png": "y" * 20}
 
 
-def complete(works: Works, step_name: str, key: str, wall_seconds: float, outputs: dict[str, str] = HISTORY) -> None:
+def complete(
+    works: ManualWorld, step_name: str, key: str, wall_seconds: float, outputs: dict[str, str] = HISTORY
+) -> None:
     """Let a sub-group's run complete after so many seconds."""
     (run,) = works.ask(step_name, key).created.values()
     with works.cluster.ops_db.write() as session:
@@ -26,13 +28,13 @@ def complete(works: Works, step_name: str, key: str, wall_seconds: float, output
         assert register(session, attempt, run, replace(collected, result=result), works.cluster.clock())
 
 
-def estimated(works: Works, view: PipelineView) -> dict[str, Estimate]:
+def estimated(works: ManualWorld, view: PipelineView) -> dict[str, Estimate]:
     with works.cluster.ops_db.read() as session:
         found = estimates(session, view)
     return {one.name: found[one.step_id] for one in view.steps}
 
 
-def test_the_mean_of_what_was_completed(works: Works) -> None:
+def test_the_mean_of_what_was_completed(works: ManualWorld) -> None:
     view = works.declare(step("read", resources={"cpus": 4}))
     complete(works, "read", "scan-0", 30.0)
     assert estimated(works, view) == {"read": Estimate(120.0, 30.0, 120.0, "from 1 run")}
@@ -40,7 +42,7 @@ def test_the_mean_of_what_was_completed(works: Works) -> None:
     assert estimated(works, view) == {"read": Estimate(240.0, 60.0, 60.0, "from 2 runs")}
 
 
-def test_each_run_counts_with_the_cpus_that_it_had(works: Works) -> None:
+def test_each_run_counts_with_the_cpus_that_it_had(works: ManualWorld) -> None:
     works.declare(step("read", resources={"cpus": 4}))
     complete(works, "read", "scan-0", 30.0)
     view = works.declare(step("read", resources={"cpus": 2}))
@@ -48,7 +50,7 @@ def test_each_run_counts_with_the_cpus_that_it_had(works: Works) -> None:
     assert estimated(works, view)["read"].core_seconds == (4 + 2) * 30 / 2
 
 
-def test_only_attempts_that_completed_are_measured(works: Works) -> None:
+def test_only_attempts_that_completed_are_measured(works: ManualWorld) -> None:
     view = works.declare(step("read", retries={"science": 1}))
     now = works.cluster.clock()
     for number in range(2):
@@ -67,7 +69,7 @@ def test_only_attempts_that_completed_are_measured(works: Works) -> None:
     assert estimated(works, view) == {"read": Estimate(0.0, 0.0, 4.0, "from 1 run")}
 
 
-def test_the_newest_runs_are_measured(works: Works) -> None:
+def test_the_newest_runs_are_measured(works: ManualWorld) -> None:
     view = works.declare(step("read"))
     for number in range(4):
         complete(works, "read", f"scan-{number}", 10.0 * number)
@@ -76,7 +78,7 @@ def test_the_newest_runs_are_measured(works: Works) -> None:
     assert estimated(works, view)["read"].wall_seconds == 15.0
 
 
-def test_a_step_without_history_is_like_others_of_its_software(works: Works) -> None:
+def test_a_step_without_history_is_like_others_of_its_software(works: ManualWorld) -> None:
     works.declare(step("read", resources={"cpus": 2}))
     complete(works, "read", "scan-0", 50.0)
     works.releases.append(release("2.0.0"))
@@ -87,13 +89,17 @@ def test_a_step_without_history_is_like_others_of_its_software(works: Works) -> 
     }
 
 
-def test_without_any_history_what_is_declared_counts(works: Works) -> None:
+def test_without_any_history_what_is_declared_counts(works: ManualWorld) -> None:
     view = works.declare(step("read", resources={"cpus": 2, "time_hours": 0.5}))
     assert estimated(works, view) == {"read": Estimate(3600.0, 1800.0, None, "declared resources, no history")}
 
 
 def reckoned(
-    works: Works, *steps: dict[str, Any], runs: dict[str, tuple[int, int]], capacity: int | None = None, **caps: Any
+    works: ManualWorld,
+    *steps: dict[str, Any],
+    runs: dict[str, tuple[int, int]],
+    capacity: int | None = None,
+    **caps: Any,
 ) -> Cost:
     """Return the cost of runs, now and afterwards, of steps of which each run takes 10 s on 2 CPUs and writes 5 B."""
     view = replace(works.declare(*steps), **caps)
@@ -104,7 +110,7 @@ def reckoned(
     return cost(view, counts, each, capacity)
 
 
-def test_all_runs_are_paid_now_and_afterwards(works: Works) -> None:
+def test_all_runs_are_paid_now_and_afterwards(works: ManualWorld) -> None:
     found = reckoned(works, step("read"), runs={"read": (2, 3)})
     assert (found.runs, found.core_hours, found.wall_seconds, found.written_bytes) == (5, 100 / 3600, 10.0, 25.0)
     read = found.steps["read"]
@@ -126,7 +132,7 @@ def test_all_runs_are_paid_now_and_afterwards(works: Works) -> None:
     ],
 )
 def test_the_smallest_cap_binds(
-    works: Works,
+    works: ManualWorld,
     step_cap: int | None,
     pipeline_cap: int | None,
     capacity: int | None,
@@ -139,7 +145,7 @@ def test_the_smallest_cap_binds(
     assert (found.steps["read"].cap, found.steps["read"].capped_by, found.wall_seconds) == (cap, who, seconds)
 
 
-def test_the_longest_path_decides(works: Works) -> None:
+def test_the_longest_path_decides(works: ManualWorld) -> None:
     steps = [
         step("a"),
         step("b", depends_on=["a"]),
@@ -154,12 +160,12 @@ def test_the_longest_path_decides(works: Works) -> None:
     assert (found.wall_seconds, found.longest_path) == (10.0, ("e",))
 
 
-def test_where_nothing_is_wanted_nothing_is_paid(works: Works) -> None:
+def test_where_nothing_is_wanted_nothing_is_paid(works: ManualWorld) -> None:
     found = reckoned(works, step("read"), runs={})
     assert (found.runs, found.core_hours, found.wall_seconds, found.longest_path) == (0, 0.0, 0.0, ())
 
 
-def test_bytes_that_nobody_knows_are_named(works: Works) -> None:
+def test_bytes_that_nobody_knows_are_named(works: ManualWorld) -> None:
     view = works.declare(step("read"), step("clean", depends_on=["read"]), step("join", depends_on=["read"]))
     read, clean, join = (one.step_id for one in view.steps)
     known, unknown = Estimate(1.0, 1.0, 7.0, "from 1 run"), Estimate(1.0, 1.0, None, "declared resources, no history")

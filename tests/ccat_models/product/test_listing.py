@@ -9,14 +9,14 @@ from ccat_models.product.listing import find_run_of
 from resources.ops_db import OpsDb
 from tests.ccat_models.gap.test_properties import check_look
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give one step that has read two scans together, and again one of them alone as the other one was tainted."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in range(2):
         works.observatory.scan(number)
     works.declare(step("read", []))
@@ -26,7 +26,7 @@ def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
     return works
 
 
-def mark(works: Works, **said: str) -> None:
+def mark(works: ManualWorld, **said: str) -> None:
     with works.cluster.ops_db.request() as session:
         now = works.cluster.clock()
         if said:
@@ -35,12 +35,12 @@ def mark(works: Works, **said: str) -> None:
             lift(session, ["scan-1"], by="ada", now=now)
 
 
-def meant(works: Works, text: str = "letters/read/all") -> int:
+def meant(works: ManualWorld, text: str = "letters/read/all") -> int:
     with works.cluster.ops_db.read() as session:
         return find_run_of(session, text)
 
 
-def test_the_newest_that_is_not_blocked_is_meant(works: Works) -> None:
+def test_the_newest_that_is_not_blocked_is_meant(works: ManualWorld) -> None:
     assert meant(works) == 2
     mark(works)
     with works.cluster.ops_db.request() as session:
@@ -48,7 +48,7 @@ def test_the_newest_that_is_not_blocked_is_meant(works: Works) -> None:
     assert meant(works) == 2, "all are blocked: the newest"
 
 
-def test_what_a_look_found_current_is_meant_until_something_happens(works: Works) -> None:
+def test_what_a_look_found_current_is_meant_until_something_happens(works: ManualWorld) -> None:
     mark(works)
     assert meant(works) == 2, "nobody has looked"
     check_look(works, many=100)

@@ -18,22 +18,22 @@ from ccat_models.tables import Base
 from ccat_models.tables.base import AttemptId, RunId
 from ccat_models.tables.execution import Attempt, AttemptState, FailureClass, Purpose
 from resources.ops_db import OpsDb
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 SOON = FORGOTTEN_AFTER.total_seconds()
 
 
 @pytest.fixture
-def works(ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give one run that has completed."""
-    works = Works.open(ops_db, tmp_path)
+    works = ManualWorld.open(ops_db, tmp_path)
     works.observatory.scan(0)
     works.declare(step("read"))
     works.run_all()
     return works
 
 
-def again(works: Works, *run_ids: int) -> list[AttemptId]:
+def again(works: ManualWorld, *run_ids: int) -> list[AttemptId]:
     """Add attempts that reproduce runs and say that they are laid out."""
     runs = [Reproducing(RunId(run), secrets.token_hex(16), f"/scratch/{run}", {"cpus": 1}) for run in run_ids]
     with works.cluster.ops_db.write() as session:
@@ -43,13 +43,13 @@ def again(works: Works, *run_ids: int) -> list[AttemptId]:
     return added
 
 
-def opened(works: Works) -> Sequence[work.OpenAttempt]:
+def opened(works: ManualWorld) -> Sequence[work.OpenAttempt]:
     with works.cluster.ops_db.read() as session:
         where = works.cluster.location_id, works.cluster.backend.name
         return work.open_reproductions(session, *where, works.cluster.clock())
 
 
-def rows(works: Works) -> Mapping[str, list[str]]:
+def rows(works: ManualWorld) -> Mapping[str, list[str]]:
     """Return all rows but the attempts that reproduce."""
     with works.cluster.ops_db.read() as session:
         of_runs = {"attempt": Attempt.purpose == Purpose.EXECUTE}
@@ -59,7 +59,7 @@ def rows(works: Works) -> Mapping[str, list[str]]:
         return {name: sorted(repr(tuple(row)) for row in session.execute(query)) for name, query in tables.items()}
 
 
-def test_whatever_becomes_of_a_reproduction_changes_nothing_else(works: Works) -> None:
+def test_whatever_becomes_of_a_reproduction_changes_nothing_else(works: ManualWorld) -> None:
     before, now = rows(works), works.cluster.clock()
     one, other = [*again(works, 1), *again(works, 1)]
     with works.cluster.ops_db.write() as session:
@@ -83,7 +83,7 @@ def test_whatever_becomes_of_a_reproduction_changes_nothing_else(works: Works) -
     assert rows(works) == before
 
 
-def test_no_answer_takes_a_reproduction_into_account(works: Works) -> None:
+def test_no_answer_takes_a_reproduction_into_account(works: ManualWorld) -> None:
     (attempt,) = again(works, 1)
     with works.cluster.ops_db.read() as session:
         pipeline = load_pipeline(session, "letters")
@@ -98,7 +98,7 @@ def test_no_answer_takes_a_reproduction_into_account(works: Works) -> None:
             find_start(session, "node:elsewhere")
 
 
-def test_only_a_run_that_has_completed_is_reproduced(works: Works) -> None:
+def test_only_a_run_that_has_completed_is_reproduced(works: ManualWorld) -> None:
     works.observatory.scan(1)
     works.request()
     assert again(works, 2) == []
@@ -106,7 +106,7 @@ def test_only_a_run_that_has_completed_is_reproduced(works: Works) -> None:
     assert len(again(works, 1, 2)) == 2
 
 
-def test_what_nobody_waits_for_is_cancelled_and_later_removed(works: Works) -> None:
+def test_what_nobody_waits_for_is_cancelled_and_later_removed(works: ManualWorld) -> None:
     cluster, location = works.cluster, works.cluster.location_id
     given_up, forgotten, waited_for = [*again(works, 1), *again(works, 1), *again(works, 1)]
     with cluster.ops_db.read() as session:
@@ -141,7 +141,7 @@ def test_what_nobody_waits_for_is_cancelled_and_later_removed(works: Works) -> N
         assert not work.anything_to_do(session, location)
 
 
-def test_what_is_not_laid_out_is_not_moved(works: Works) -> None:
+def test_what_is_not_laid_out_is_not_moved(works: ManualWorld) -> None:
     run = Reproducing(RunId(1), "0" * 32, "/scratch/1", {})
     with works.cluster.ops_db.write() as session:
         reproducing.add_reproductions(session, [run], works.cluster.backend.name, works.cluster.clock())

@@ -11,7 +11,7 @@ from ccat_models.tables.observation import ExecutedObsUnit, Source
 from ccat_models.tables.observatory import Instrument
 from ccat_models.tables.raw_data import RawDataPackage
 from resources.ops_db import OpsDb
-from tests.support.worlds.grouping_world import execution, observatory, package
+from tests.support.worlds.grouping import execution, observatory, package
 
 TABLE_COLUMN = "or name Table.column"
 KINDS = "choose a column of whole numbers, true or false, times, or text of limited length"

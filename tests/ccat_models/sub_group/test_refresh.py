@@ -18,7 +18,7 @@ from ccat_models.tables.observatory import Instrument, InstrumentModule
 from ccat_models.tables.pipelines import DataGrouping, Partitioning, SubGroup, SubGroupMember
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
 from resources.ops_db import OpsDb
-from tests.support.worlds.grouping_world import START, execution, observatory, package
+from tests.support.worlds.grouping import START, execution, observatory, package
 
 LATER = START + timedelta(days=1)
 IDLE = RefreshReport(0, 0, 0)

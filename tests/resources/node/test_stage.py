@@ -31,7 +31,7 @@ SIGNATURE = "?X-Amz-Signature=c0ffee"
 
 
 @dataclass
-class Yard:
+class BackEndWorld:
     """A directory of staged packages, and what is asked of the program that fills it."""
 
     root: Path
@@ -94,8 +94,8 @@ def laid(folder: Path, content: bytes) -> str:
 
 
 @pytest.fixture
-def yard(tmp_path: Path) -> Yard:
-    return Yard(tmp_path / "staged")
+def yard(tmp_path: Path) -> BackEndWorld:
+    return BackEndWorld(tmp_path / "staged")
 
 
 class Server(ThreadingHTTPServer):
@@ -154,7 +154,7 @@ def server() -> Iterator[Server]:
         running.shutdown()
 
 
-def test_tar_is_unpacked_verified_and_appears_whole(yard: Yard, tmp_path: Path) -> None:
+def test_tar_is_unpacked_verified_and_appears_whole(yard: BackEndWorld, tmp_path: Path) -> None:
     item = item_of(laid(tmp_path, tar_of(FILES)))
     assert yard.ask({"name": "scan-1", "job": 1}) == {"packages": {"scan-1": {"state": "absent"}}, "free": 4}
     assert yard.ask(item)["packages"]["scan-1"]["state"] == "fetching"
@@ -168,7 +168,7 @@ def test_tar_is_unpacked_verified_and_appears_whole(yard: Yard, tmp_path: Path) 
     assert yard.bring({"name": "scan-1", "job": 1}) == ready, "it does not need its source any more"
 
 
-def test_compressed_tar_and_a_directory_are_brought_alike(yard: Yard, tmp_path: Path) -> None:
+def test_compressed_tar_and_a_directory_are_brought_alike(yard: BackEndWorld, tmp_path: Path) -> None:
     packed = tmp_path / "package.tgz"
     packed.write_bytes(gzip.compress(tar_of({f"./{path}": content for path, content in FILES.items()})))
     assert yard.bring(item_of(str(packed)))["state"] == "ready"
@@ -238,7 +238,7 @@ def tar_with(*members: tuple[str, bytes], **odd: Any) -> bytes:
     ],
 )
 def test_bad_tar_leaves_nothing_and_is_told_once(
-    yard: Yard, tmp_path: Path, content: bytes, kind: str, message: str
+    yard: BackEndWorld, tmp_path: Path, content: bytes, kind: str, message: str
 ) -> None:
     item = item_of(laid(tmp_path, content))
     found = yard.bring(item)
@@ -253,7 +253,7 @@ def test_bad_tar_leaves_nothing_and_is_told_once(
     assert yard.shown() == FILES
 
 
-def test_line_that_breaks_is_gone_on_with(yard: Yard, server: Server) -> None:
+def test_line_that_breaks_is_gone_on_with(yard: BackEndWorld, server: Server) -> None:
     server.content = tar_of(FILES)
     server.break_after = [10000, 10000]
     assert yard.bring(item_of(server.address))["transferred"] == len(server.content)
@@ -261,7 +261,7 @@ def test_line_that_breaks_is_gone_on_with(yard: Yard, server: Server) -> None:
     assert yard.shown() == FILES
 
 
-def test_server_that_is_gone_too_long_leaves_the_part_for_the_next_attempt(yard: Yard, server: Server) -> None:
+def test_server_that_is_gone_too_long_leaves_the_part_for_the_next_attempt(yard: BackEndWorld, server: Server) -> None:
     server.content = tar_of(FILES)
     server.break_after = [10000, 0, 0]
     found = yard.bring(item_of(server.address))
@@ -275,7 +275,7 @@ def test_server_that_is_gone_too_long_leaves_the_part_for_the_next_attempt(yard:
 
 
 def test_server_that_is_gone_is_waited_for_as_long_as_wanted_and_others_come_meanwhile(
-    yard: Yard, server: Server, tmp_path: Path
+    yard: BackEndWorld, server: Server, tmp_path: Path
 ) -> None:
     server.content, server.refuse = tar_of(FILES), (503, b"")
     item, other = item_of(server.address), item_of(laid(tmp_path, tar_of(FILES)), name="scan-2")
@@ -292,7 +292,7 @@ def test_server_that_is_gone_is_waited_for_as_long_as_wanted_and_others_come_mea
     assert yard.shown() == FILES
 
 
-def test_object_that_changed_meanwhile_is_brought_from_its_start(yard: Yard, server: Server) -> None:
+def test_object_that_changed_meanwhile_is_brought_from_its_start(yard: BackEndWorld, server: Server) -> None:
     server.content = b"x" * 40000
     server.break_after = [10000, 0, 0]
     assert yard.bring(item_of(server.address))["kind"] == "unreachable"
@@ -313,7 +313,7 @@ def test_object_that_changed_meanwhile_is_brought_from_its_start(yard: Yard, ser
     ],
 )
 def test_answers_of_a_server_are_told_apart_and_no_signature_is_told(
-    yard: Yard, server: Server, answer: tuple[int, bytes], kind: str, words: str
+    yard: BackEndWorld, server: Server, answer: tuple[int, bytes], kind: str, words: str
 ) -> None:
     server.refuse = answer
     found = yard.bring(item_of(server.address))
@@ -327,7 +327,7 @@ def everything_below(root: Path) -> str:
     return " ".join(path.read_text(errors="replace") for path in root.rglob("*") if path.is_file())
 
 
-def test_worker_that_is_killed_is_followed_by_one_that_goes_on(yard: Yard, server: Server) -> None:
+def test_worker_that_is_killed_is_followed_by_one_that_goes_on(yard: BackEndWorld, server: Server) -> None:
     content = {"scan.fits": os.urandom(3 << 20)}
     server.content = tar_of(content)
     item = item_of(server.address, content)
@@ -350,7 +350,7 @@ def test_worker_that_is_killed_is_followed_by_one_that_goes_on(yard: Yard, serve
 
 
 def test_file_that_was_not_compared_when_its_worker_was_killed_is_no_part_of_the_package(
-    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    yard: BackEndWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item = item_of(laid(tmp_path, tar_of({"scan.fits": b"COUNTS" * 5000})), {"scan.fits": FILES["scan.fits"]})
     package = Package(os.fsencode(yard.root), "scan-1")
@@ -367,7 +367,9 @@ def test_file_that_was_not_compared_when_its_worker_was_killed_is_no_part_of_the
     assert yard.shown() == {"scan.fits": FILES["scan.fits"]}
 
 
-def test_worker_that_is_killed_every_time_is_told_in_the_end(yard: Yard, server: Server, tmp_path: Path) -> None:
+def test_worker_that_is_killed_every_time_is_told_in_the_end(
+    yard: BackEndWorld, server: Server, tmp_path: Path
+) -> None:
     server.content = tar_of(FILES)
     mover = tmp_path / "mover"
     mover.write_text("#!/bin/sh\nkill -9 $PPID\n")
@@ -383,7 +385,9 @@ def test_worker_that_is_killed_every_time_is_told_in_the_end(yard: Yard, server:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_what_is_larger_than_what_is_registered_is_not_fetched(yard: Yard, tmp_path: Path, packed: bool) -> None:
+def test_what_is_larger_than_what_is_registered_is_not_fetched(
+    yard: BackEndWorld, tmp_path: Path, packed: bool
+) -> None:
     place = tmp_path / "package.tar"
     with place.open("wb") as file:
         file.truncate(1 << 30 if packed else 11)
@@ -412,13 +416,13 @@ def member_of(size: int, kind: bytes) -> bytes:
         ),
     ],
 )
-def test_tar_that_would_take_up_memory_or_time_is_refused(yard: Yard, tmp_path: Path, content: bytes) -> None:
+def test_tar_that_would_take_up_memory_or_time_is_refused(yard: BackEndWorld, tmp_path: Path, content: bytes) -> None:
     found = yard.bring(item_of(laid(tmp_path, gzip.compress(content))))
     assert (found["kind"], yard.names()) == ("unsafe", [".work"])
     assert "tar" in found["message"]
 
 
-def workers(yard: Yard) -> list[psutil.Process]:
+def workers(yard: BackEndWorld) -> list[psutil.Process]:
     """Return the processes that hold a lock of the yard's."""
     found = []
     for process in psutil.process_iter():
@@ -439,7 +443,7 @@ def is_free(lock: Path) -> bool:
     return True
 
 
-def test_no_more_than_so_many_are_brought_at_a_time_and_no_faster(yard: Yard, server: Server) -> None:
+def test_no_more_than_so_many_are_brought_at_a_time_and_no_faster(yard: BackEndWorld, server: Server) -> None:
     content = {"scan.fits": os.urandom(1 << 20)}
     server.content = tar_of(content)
     items = [item_of(server.address, content, name=f"scan-{number}", job=number) for number in range(3)]
@@ -452,7 +456,7 @@ def test_no_more_than_so_many_are_brought_at_a_time_and_no_faster(yard: Yard, se
     assert time.monotonic() - begun > 3 * (1 << 20) / 2e6 - 0.5, "the limit is one of all together"
 
 
-def test_disk_that_is_too_small_is_told_before_and_while_it_fills(yard: Yard, server: Server) -> None:
+def test_disk_that_is_too_small_is_told_before_and_while_it_fills(yard: BackEndWorld, server: Server) -> None:
     server.content = tar_of(FILES)
     huge = item_of(server.address)
     huge["source"]["files"][0][1] = 1 << 60
@@ -469,7 +473,7 @@ def test_disk_that_is_too_small_is_told_before_and_while_it_fills(yard: Yard, se
 
 
 def test_disk_that_somebody_else_fills_meanwhile_is_told_and_made_good(small_disk: Path, server: Server) -> None:
-    yard, content = Yard(small_disk / "staged"), {"scan.fits": os.urandom(300_000)}
+    yard, content = BackEndWorld(small_disk / "staged"), {"scan.fits": os.urandom(300_000)}
     server.content = tar_of(content)
     item, bulk = item_of(server.address, content), small_disk / "bulk"
     yard.ask(item, mb_per_second=0.2)
@@ -486,7 +490,9 @@ def test_disk_that_somebody_else_fills_meanwhile_is_told_and_made_good(small_dis
     assert yard.shown() == content
 
 
-def test_mover_puts_the_work_where_it_wants_and_its_failure_is_told(yard: Yard, server: Server, tmp_path: Path) -> None:
+def test_mover_puts_the_work_where_it_wants_and_its_failure_is_told(
+    yard: BackEndWorld, server: Server, tmp_path: Path
+) -> None:
     server.content = tar_of(FILES)
     mover = tmp_path / "mover"
     mover.write_text(
@@ -504,7 +510,7 @@ def test_mover_puts_the_work_where_it_wants_and_its_failure_is_told(yard: Yard, 
     assert (found["kind"], found["message"][-23:]) == ("broken", ": exit code 3: srun: no")
 
 
-def test_mover_is_given_a_program_that_was_sent(yard: Yard, tmp_path: Path) -> None:
+def test_mover_is_given_a_program_that_was_sent(yard: BackEndWorld, tmp_path: Path) -> None:
     mover = tmp_path / "mover"
     mover.write_text('#!/bin/sh\necho "$@" >"$0.called"\nexec "$@"\n')
     mover.chmod(0o755)
@@ -515,7 +521,7 @@ def test_mover_is_given_a_program_that_was_sent(yard: Yard, tmp_path: Path) -> N
     assert (" -I -S -c " in called, called.endswith(f" stage {yard.root} work\n")) == (True, True)
 
 
-def test_letting_go_removes_what_a_job_brought_and_not_what_came_since(yard: Yard, tmp_path: Path) -> None:
+def test_letting_go_removes_what_a_job_brought_and_not_what_came_since(yard: BackEndWorld, tmp_path: Path) -> None:
     item = item_of(laid(tmp_path, tar_of(FILES)), job=7)
     yard.bring(item)
     request: Callable[[int], dict[str, Any]] = lambda job: {"do": "let_go", "packages": [["scan-1", job]]}  # noqa: E731
@@ -533,7 +539,9 @@ def test_letting_go_removes_what_a_job_brought_and_not_what_came_since(yard: Yar
     assert yard.shown() == FILES, "whoever asked last has it"
 
 
-def test_what_is_left_of_packages_that_nobody_brings_is_swept(yard: Yard, server: Server, tmp_path: Path) -> None:
+def test_what_is_left_of_packages_that_nobody_brings_is_swept(
+    yard: BackEndWorld, server: Server, tmp_path: Path
+) -> None:
     server.content, server.break_after = tar_of(FILES), [10000, 0, 0]
     assert yard.bring(item_of(server.address))["kind"] == "unreachable"
     yard.bring(item_of(laid(tmp_path, tar_of(FILES)), name="scan-2"))
@@ -546,10 +554,10 @@ def test_what_is_left_of_packages_that_nobody_brings_is_swept(yard: Yard, server
 
 
 def test_names_that_leave_the_directory_and_directories_that_cannot_be_made_are_told(
-    yard: Yard, tmp_path: Path
+    yard: BackEndWorld, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    found = Yard(tmp_path / "file" / "staged").ask({"name": "scan-1", "job": 1})
+    found = BackEndWorld(tmp_path / "file" / "staged").ask({"name": "scan-1", "job": 1})
     assert found["problem"]["kind"] == "broken"
     assert "Not a directory" in found["problem"]["message"]
     with pytest.raises(subprocess.CalledProcessError):

@@ -43,8 +43,8 @@ from resources.run.executor import Executor
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
 from tests.support.hands.attempts import eventually
 from tests.support.parts.clusters import local_cluster
-from tests.support.worlds.slurm_lab import QUICK
-from tests.support.worlds.works import Works, release, step
+from tests.support.worlds.manual import ManualWorld, release, step
+from tests.support.worlds.on_slurm import QUICK
 
 # Does the second time what its scan says; the first time it leaves what every program of that kind leaves.
 PROGRAM = """
@@ -75,20 +75,20 @@ RESOURCES = {"cpus": 1, "memory_gb": 0.1, "time_hours": 0.02}
 
 
 @dataclass
-class Bench:
+class TickedWorld:
     """Runs that have completed: one of each scan, and one of all of them."""
 
-    works: Works
+    works: ManualWorld
     calls: Path
     given: Counter[str] = field(default_factory=Counter)
 
     @staticmethod
-    def open(base: Path, template: Path) -> "Bench":
+    def open(base: Path, template: Path) -> "TickedWorld":
         """Open the observatory below a directory, with a local back end of four places."""
         ops_db = OpsDb(f"sqlite:///{shutil.copyfile(template, base / 'ops.sqlite')}")
-        works = Works.open(ops_db, base)
+        works = ManualWorld.open(ops_db, base)
         works.cluster = local_cluster(ops_db, base / "workspace", slots=4, timing=QUICK)
-        return Bench(works, base / "calls")
+        return TickedWorld(works, base / "calls")
 
     def complete(self, *contents: str) -> list[RunId]:
         """Let a run of each content complete, and one that reads the products of all."""
@@ -165,16 +165,16 @@ SAME, RANDOM, FAIL, VANISH, SLEEP, SLEEP_TOO, LAST, JOIN = range(1, 9)
 
 
 @pytest.fixture(scope="module")
-def done(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def done(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TickedWorld]:
     """Give an observatory whose runs have completed, to look at and not to change."""
-    bench = Bench.open(tmp_path_factory.mktemp("reproduction"), sqlite_template)
+    bench = TickedWorld.open(tmp_path_factory.mktemp("reproduction"), sqlite_template)
     assert bench.complete(*SCANS) == [SAME, RANDOM, FAIL, VANISH, SLEEP, SLEEP_TOO, LAST, JOIN]
     yield bench
     bench.works.cluster.ops_db.close()
 
 
 @pytest.fixture
-def bench(done: Bench) -> Iterator[Bench]:
+def bench(done: TickedWorld) -> Iterator[TickedWorld]:
     """Give the same, without what other tests have kept."""
     yield done
     shutil.rmtree(done.works.cluster.base / ".reproduce", ignore_errors=True)
@@ -191,7 +191,7 @@ def said(found: list[Reproduction]) -> str:
     return one.message
 
 
-def test_what_is_the_same_again_is_said_to_be_identical_and_leaves_nothing(bench: Bench) -> None:
+def test_what_is_the_same_again_is_said_to_be_identical_and_leaves_nothing(bench: TickedWorld) -> None:
     on_progress: list[tuple[int, int]] = []
     before = len(bench.reproductions(LAST))
     found = bench.reproduce(LAST, SAME, on_progress=lambda ended, running: on_progress.append((ended, running)))
@@ -214,7 +214,7 @@ def test_what_is_the_same_again_is_said_to_be_identical_and_leaves_nothing(bench
     assert now.command[1].startswith(program)
 
 
-def test_a_program_is_told_what_it_was_told_though_ops_db_has_changed(bench: Bench) -> None:
+def test_a_program_is_told_what_it_was_told_though_ops_db_has_changed(bench: TickedWorld) -> None:
     package = sa.update(RawDataPackage).where(RawDataPackage.name == "scan-0")
     bench.change(package.values(metadata_={"number": 7}))
     (found,) = bench.reproduce(SAME, keep=True)
@@ -229,7 +229,7 @@ def test_a_program_is_told_what_it_was_told_though_ops_db_has_changed(bench: Ben
     assert json.dumps(jobs[1]) == json.dumps(jobs[0]).replace(str(first), str(found.kept))
 
 
-def test_every_file_and_number_that_differs_is_named_and_kept(bench: Bench) -> None:
+def test_every_file_and_number_that_differs_is_named_and_kept(bench: TickedWorld) -> None:
     same, random = found = bench.reproduce(SAME, RANDOM)
     assert outcomes(found) == ["identical", "differs"]
     compared = {file.path: file for file in random.files}
@@ -244,7 +244,7 @@ def test_every_file_and_number_that_differs_is_named_and_kept(bench: Bench) -> N
 
 
 def test_inputs_that_are_not_what_was_read_are_named(tmp_path: Path, sqlite_template: Path) -> None:
-    bench = Bench.open(tmp_path, sqlite_template)
+    bench = TickedWorld.open(tmp_path, sqlite_template)
     read, changed, other, join = bench.complete("a", "b", "c")
     raw = bench.works.observatory.base / "archive" / "scan-0" / "scan.dat"
     raw.write_text("scan-0 x\n")
@@ -271,7 +271,7 @@ def test_inputs_that_are_not_what_was_read_are_named(tmp_path: Path, sqlite_temp
 
 
 def test_a_run_that_has_not_completed_is_told(tmp_path: Path, sqlite_template: Path) -> None:
-    works = Bench.open(tmp_path, sqlite_template).works
+    works = TickedWorld.open(tmp_path, sqlite_template).works
     works.observatory.scan(0)
     works.declare(step("read"))
     works.request()
@@ -280,7 +280,7 @@ def test_a_run_that_has_not_completed_is_told(tmp_path: Path, sqlite_template: P
 
 
 def test_an_image_that_is_gone_is_told(tmp_path: Path, sqlite_template: Path) -> None:
-    works = Bench.open(tmp_path, sqlite_template).works
+    works = TickedWorld.open(tmp_path, sqlite_template).works
     works.releases = [release("1.0.0", image="/nowhere/gone.sif", sha256="0" * 64)]
     works.observatory.scan(0)
     works.declare(step("read"))
@@ -299,7 +299,7 @@ def test_an_image_that_is_gone_is_told(tmp_path: Path, sqlite_template: Path) ->
         (VANISH, "lost: not in the queue and without a result for N s; it had begun"),
     ],
 )
-def test_a_second_execution_that_fails_or_is_lost_is_told_and_kept(bench: Bench, run: int, message: str) -> None:
+def test_a_second_execution_that_fails_or_is_lost_is_told_and_kept(bench: TickedWorld, run: int, message: str) -> None:
     (found,) = bench.reproduce(run)
     assert (found.outcome, re.sub(r"for \d+ s", "for N s", found.message)) == (Outcome.FAILED, message)
     assert found.kept is not None
@@ -329,7 +329,7 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_an_interruption_ends_the_jobs_and_removes_all(bench: Bench) -> None:
+def test_an_interruption_ends_the_jobs_and_removes_all(bench: TickedWorld) -> None:
     base = bench.works.cluster.base
     with pytest.raises(KeyboardInterrupt):
         bench.reproduce(SLEEP, SLEEP_TOO, SAME, sleep=_Interrupted(lambda: len(bench.executed()) == 3))
@@ -350,7 +350,7 @@ def tick(cluster: Cluster) -> bool:
     return acted
 
 
-def test_what_is_left_of_a_killed_process_is_ended_and_removed_by_the_executor(bench: Bench) -> None:
+def test_what_is_left_of_a_killed_process_is_ended_and_removed_by_the_executor(bench: TickedWorld) -> None:
     cluster, before, reproduced, child = bench.works.cluster, bench.everything(), bench.reproductions(SLEEP), os.fork()
     if child == 0:
         try:
@@ -380,7 +380,7 @@ def test_what_is_left_of_a_killed_process_is_ended_and_removed_by_the_executor(b
     assert bench.everything() == before
 
 
-def test_what_a_killed_process_had_not_laid_out_is_never_sent(bench: Bench) -> None:
+def test_what_a_killed_process_had_not_laid_out_is_never_sent(bench: TickedWorld) -> None:
     cluster, directory = bench.works.cluster, bench.works.cluster.base / ".reproduce" / "killed" / "attempt-1"
     waiting = ScratchAttempts(Executor(cluster), 0.02)
     waiting.add([Reproducing(RunId(SAME), "0" * 32, str(directory), RESOURCES)])
@@ -393,13 +393,13 @@ def test_what_a_killed_process_had_not_laid_out_is_never_sent(bench: Bench) -> N
     assert (bench.scratch(), bench.everything(), bench.executions()) == ([], before, given)
 
 
-def doubtful(bench: Bench, slots: int = 4, **fields: Any) -> tuple[Cluster, FakeDoubtfulBackEnd]:
+def doubtful(bench: TickedWorld, slots: int = 4, **fields: Any) -> tuple[Cluster, FakeDoubtfulBackEnd]:
     backend = FakeDoubtfulBackEnd(LocalBackEnd(bench.works.cluster.base, slots, python=sys.executable), **fields)
     return replace(bench.works.cluster, backend=backend), backend
 
 
 @pytest.mark.parametrize("arrives", [True, False])
-def test_a_submission_in_doubt_is_looked_for_and_never_executed_twice(bench: Bench, *, arrives: bool) -> None:
+def test_a_submission_in_doubt_is_looked_for_and_never_executed_twice(bench: TickedWorld, *, arrives: bool) -> None:
     cluster, backend = doubtful(bench, doubts=1, arrives=arrives, silences=2)
     assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
     assert sorted(Counter(backend.sent).values()) == ([1, 1] if arrives else [2, 2])
@@ -424,7 +424,7 @@ class Narrow(FakeDoubtfulBackEnd):
 
 
 @pytest.mark.parametrize("kind", [Crowded, Narrow])
-def test_what_there_is_no_place_for_now_is_sent_later(bench: Bench, kind: type[FakeDoubtfulBackEnd]) -> None:
+def test_what_there_is_no_place_for_now_is_sent_later(bench: TickedWorld, kind: type[FakeDoubtfulBackEnd]) -> None:
     backend = kind(LocalBackEnd(bench.works.cluster.base, slots=1, python=sys.executable))
     cluster = replace(bench.works.cluster, backend=backend)
     assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
@@ -433,34 +433,34 @@ def test_what_there_is_no_place_for_now_is_sent_later(bench: Bench, kind: type[F
     assert [bench.reproductions(run)[0].sends for run in (SAME, LAST)] == [1, 1], "what was put off was never sent"
 
 
-def test_nothing_is_sent_while_something_is_in_doubt(bench: Bench) -> None:
+def test_nothing_is_sent_while_something_is_in_doubt(bench: TickedWorld) -> None:
     cluster, backend = doubtful(bench, slots=1, doubts=1, arrives=False)
     assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
     first, again, other = backend.sent
     assert first == again != other
 
 
-def test_a_submission_that_is_refused_is_told(bench: Bench) -> None:
+def test_a_submission_that_is_refused_is_told(bench: TickedWorld) -> None:
     cluster, _ = doubtful(bench, refusals=1)
     found = bench.reproduce(SAME, LAST, cluster=cluster)
     assert [(one.outcome, one.message) for one in found] == [(Outcome.FAILED, "the account has expired")] * 2
 
 
-def test_a_job_that_will_never_run_is_ended(bench: Bench) -> None:
+def test_a_job_that_will_never_run_is_ended(bench: TickedWorld) -> None:
     cluster, backend = doubtful(bench, queued=[], never=True)
     (found,) = bench.reproduce(SAME, cluster=cluster)
     assert found.message == "bad constraints; it never began"
     assert len(backend.cancelled) == 1
 
 
-def test_more_runs_than_there_is_room_for_take_turns(bench: Bench) -> None:
+def test_more_runs_than_there_is_room_for_take_turns(bench: TickedWorld) -> None:
     cluster, backend = doubtful(bench, slots=1)
     assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
     assert len(backend.sent) == 2
 
 
 def test_runs_that_wait_are_sent_before_reproductions(tmp_path: Path, sqlite_template: Path) -> None:
-    bench = Bench.open(tmp_path, sqlite_template)
+    bench = TickedWorld.open(tmp_path, sqlite_template)
     bench.complete("a", "b")
     bench.works.observatory.scan(2, "c")
     bench.works.request()
@@ -473,7 +473,7 @@ def test_runs_that_wait_are_sent_before_reproductions(tmp_path: Path, sqlite_tem
     assert [len(batch.requests) for batch in backend.batches] == [1, 1], "neither was put off"
 
 
-def test_another_process_may_move_what_is_reproduced(bench: Bench) -> None:
+def test_another_process_may_move_what_is_reproduced(bench: TickedWorld) -> None:
     other = Executor(bench.works.cluster)
     assert other.tick()
     moved: list[bool] = []

@@ -24,20 +24,20 @@ from resources.shell.local import LocalShell
 from resources.shell.remote_program import RemoteProgram
 from resources.workspace.store import Actual, AttemptStore, Expected
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 EVERYTHING = Selection(pipeline="letters")
 TEXT = "science/text.txt"
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give an observatory in which nothing has been observed."""
     empty(shared_ops_db)
-    return Works.open(shared_ops_db, tmp_path)
+    return ManualWorld.open(shared_ops_db, tmp_path)
 
 
-def complete(works: Works, scans: int) -> list[Path]:
+def complete(works: ManualWorld, scans: int) -> list[Path]:
     """Let a run of each scan complete, and one of all of them; return the files of the former's products."""
     for number in range(scans):
         works.observatory.scan(number)
@@ -56,18 +56,18 @@ def complete(works: Works, scans: int) -> list[Path]:
     return files[:-1]
 
 
-def verified_at(works: Works, column: sa.orm.InstrumentedAttribute[int | None]) -> dict[int, datetime | None]:
+def verified_at(works: ManualWorld, column: sa.orm.InstrumentedAttribute[int | None]) -> dict[int, datetime | None]:
     with works.cluster.ops_db.read() as session:
         query = sa.select(column, PhysicalCopy.checksum_verified_at).where(column.is_not(None))
         return {owner: at for owner, at in session.execute(query).tuples() if owner is not None}
 
 
-def set_copy(works: Works, product: int, **values: object) -> None:
+def set_copy(works: ManualWorld, product: int, **values: object) -> None:
     with works.cluster.ops_db.write() as session:
         session.execute(sa.update(PhysicalCopy).where(PhysicalCopy.data_product_id == product).values(**values))
 
 
-def test_every_finding_and_only_what_is_good_is_noted(works: Works, tmp_path: Path) -> None:
+def test_every_finding_and_only_what_is_good_is_noted(works: ManualWorld, tmp_path: Path) -> None:
     files = complete(works, 7)
     files[1].unlink()
     files[2].write_text("longer text")
@@ -108,7 +108,7 @@ def test_every_finding_and_only_what_is_good_is_noted(works: Works, tmp_path: Pa
     assert verified_at(works, PhysicalCopy.data_product_id) == before | bad | {1: works.cluster.clock(), 8: now}
 
 
-def test_what_was_purged_is_told_from_what_is_lost_or_replaced(works: Works) -> None:
+def test_what_was_purged_is_told_from_what_is_lost_or_replaced(works: ManualWorld) -> None:
     for number in range(3):
         works.observatory.scan(number)
     works.declare(step("read"), step("join", [], depends_on=["read"]))
@@ -133,7 +133,7 @@ def test_what_was_purged_is_told_from_what_is_lost_or_replaced(works: Works) -> 
     assert [finding.value for finding in FINE] == ["ok", "purged", "replaced"], "what is lost is not fine"
 
 
-def test_pages_and_selections(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_and_selections(works: ManualWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     complete(works, 5)
     monkeypatch.setattr(verification, "_PAGE", 2)
     monkeypatch.setattr(verification, "_ASKED_AT_A_TIME", 1)
@@ -153,7 +153,7 @@ def test_pages_and_selections(works: Works, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_raw_packages_are_found_however_far_back_and_good_if_all_their_files_are(
-    works: Works, monkeypatch: pytest.MonkeyPatch
+    works: ManualWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete(works, 3)
     monkeypatch.setattr(verification, "_PAGE", 1)
@@ -174,7 +174,7 @@ def test_raw_packages_are_found_however_far_back_and_good_if_all_their_files_are
     assert [one.owner for one in checking.raw(Selection(product_ids=(ProductId(2),)))] == ["scan-1"]
 
 
-def test_raw_files_that_were_replaced_since_are_told_and_others_not_looked_at(works: Works) -> None:
+def test_raw_files_that_were_replaced_since_are_told_and_others_not_looked_at(works: ManualWorld) -> None:
     complete(works, 2)
     scan = works.observatory.base / "archive" / "scan-0" / "scan.dat"
     read, size_bytes = scan.read_bytes(), scan.stat().st_size

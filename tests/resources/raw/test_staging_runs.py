@@ -22,9 +22,9 @@ from resources.shell.local import LocalShell
 from tests.support.faults.moments import Hook
 from tests.support.hands.attempts import eventually
 from tests.support.parts.archives import tar_of
-from tests.support.worlds.slurm_lab import RealLab
-from tests.support.worlds.staging_lab import ARCHIVE, COLOGNE, LOCAL, STAGED, Held, StagingLab
-from tests.support.worlds.works import NO_RETRIES, Works, step
+from tests.support.worlds.manual import NO_RETRIES, ManualWorld, step
+from tests.support.worlds.on_slurm import RealWorld
+from tests.support.worlds.staging import ARCHIVE, COLOGNE, LOCAL, STAGED, Held, StagingWorld
 
 PRESENT = PhysicalCopyStatus.PRESENT
 NOW = timedelta(0)
@@ -35,16 +35,16 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def lab(sqlite_ops_db: OpsDb, tmp_path: Path) -> StagingLab:
-    return StagingLab(RealLab(Works.open(sqlite_ops_db, tmp_path)), LocalShell())
+def lab(sqlite_ops_db: OpsDb, tmp_path: Path) -> StagingWorld:
+    return StagingWorld(RealWorld(ManualWorld.open(sqlite_ops_db, tmp_path)), LocalShell())
 
 
 @pytest.fixture
-def each_lab(ops_db: OpsDb, tmp_path: Path) -> StagingLab:
-    return StagingLab(RealLab(Works.open(ops_db, tmp_path)), LocalShell())
+def each_lab(ops_db: OpsDb, tmp_path: Path) -> StagingWorld:
+    return StagingWorld(RealWorld(ManualWorld.open(ops_db, tmp_path)), LocalShell())
 
 
-def observe(lab: StagingLab, *contents: str, **fields: Any) -> list[Path]:
+def observe(lab: StagingWorld, *contents: str, **fields: Any) -> list[Path]:
     """Let scans lie packed in the archive, and request their runs."""
     lab.lab.declare(*contents, **fields)
     tars = [lab.pack(number) for number, _ in enumerate(contents)]
@@ -60,7 +60,7 @@ def killed_at(border: str) -> Hook:
     return passing
 
 
-def test_package_is_brought_once_for_all_who_read_it(each_lab: StagingLab) -> None:
+def test_package_is_brought_once_for_all_who_read_it(each_lab: StagingWorld) -> None:
     lab = each_lab
     lab.lab.declare("a", "exit 65")
     works = lab.lab.works
@@ -89,7 +89,7 @@ def test_package_is_brought_once_for_all_who_read_it(each_lab: StagingLab) -> No
     assert len(lab.jobs()) == 2, "what is staged is read again"
 
 
-def test_what_cannot_be_brought_fails_with_a_remedy_and_a_retry_after_mending_completes(lab: StagingLab) -> None:
+def test_what_cannot_be_brought_fails_with_a_remedy_and_a_retry_after_mending_completes(lab: StagingWorld) -> None:
     (tar,) = observe(lab, "a")
     content = tar.read_bytes()
     tar.write_bytes(content.replace(b"scan-0 a", b"scan-0 A"))
@@ -110,7 +110,7 @@ def test_what_cannot_be_brought_fails_with_a_remedy_and_a_retry_after_mending_co
     assert list(lab.products()) == ["scan-0 a\n"]
 
 
-def test_failure_to_stage_has_a_budget_of_its_own(lab: StagingLab) -> None:
+def test_failure_to_stage_has_a_budget_of_its_own(lab: StagingWorld) -> None:
     (tar,) = observe(lab, "a", retries={**NO_RETRIES, "staging": 1})
     content = tar.read_bytes()
     tar.write_bytes(tar_of({"other": b"x"}))
@@ -121,7 +121,7 @@ def test_failure_to_stage_has_a_budget_of_its_own(lab: StagingLab) -> None:
 
 
 @pytest.mark.parametrize("border", ["staging asked", "staging recorded"])
-def test_orchestrator_that_dies_at_any_border_leaves_nothing_half_done(lab: StagingLab, border: str) -> None:
+def test_orchestrator_that_dies_at_any_border_leaves_nothing_half_done(lab: StagingWorld, border: str) -> None:
     observe(lab, "a")
     deaths = 0
     for _ in range(3):
@@ -137,7 +137,7 @@ def test_orchestrator_that_dies_at_any_border_leaves_nothing_half_done(lab: Stag
     assert len(lab.copies(0)) == 2
 
 
-def test_staged_copy_that_somebody_else_has_removed_is_brought_again(each_lab: StagingLab) -> None:
+def test_staged_copy_that_somebody_else_has_removed_is_brought_again(each_lab: StagingWorld) -> None:
     lab = each_lab
     observe(lab, "a", "b")
     assert lab.lab.until_ended() == {"COMPLETED": 2}
@@ -155,7 +155,7 @@ def test_staged_copy_that_somebody_else_has_removed_is_brought_again(each_lab: S
     assert lab.lab.until_ended() == {"COMPLETED": 5}
 
 
-def test_another_archive_is_tried_where_one_fails(each_lab: StagingLab) -> None:
+def test_another_archive_is_tried_where_one_fails(each_lab: StagingWorld) -> None:
     lab = each_lab
     (tar,) = observe(lab, "a", retries={**NO_RETRIES, "staging": 1})
     with lab.cluster.ops_db.write() as session:
@@ -181,7 +181,7 @@ def test_another_archive_is_tried_where_one_fails(each_lab: StagingLab) -> None:
     assert [copy.location.id for copy in copies.values()] == [COLOGNE], "what is past counts no more"
 
 
-def test_no_archive_no_run(lab: StagingLab) -> None:
+def test_no_archive_no_run(lab: StagingWorld) -> None:
     lab.lab.declare("a", "b")
     lab.pack(1)
     with lab.cluster.ops_db.write() as session:
@@ -193,7 +193,7 @@ def test_no_archive_no_run(lab: StagingLab) -> None:
     assert lab.jobs() == []
 
 
-def test_location_and_workspace_that_differ_are_told(lab: StagingLab) -> None:
+def test_location_and_workspace_that_differ_are_told(lab: StagingWorld) -> None:
     observe(lab, "a")
     with lab.cluster.ops_db.write() as session:
         session.execute(sa.text("UPDATE disk_data_location SET path = '/elsewhere' WHERE id = 1"))
@@ -208,12 +208,12 @@ def gap_of(sub_group_id: int, reason: str) -> SubGroupGap:
     return SubGroupGap(step_id=step_id, sub_group_id=sub_group, reason=reason, alive=1, **numbers)
 
 
-def free(lab: StagingLab, keep: timedelta = NOW) -> Sequence[str]:
+def free(lab: StagingWorld, keep: timedelta = NOW) -> Sequence[str]:
     with lab.cluster.ops_db.read() as session:
         return [copy.name for copy in unneeded_copies(session, LOCAL, lab.cluster.clock(), keep)]
 
 
-def test_only_what_nobody_needs_and_an_archive_has_may_go_oldest_use_first(each_lab: StagingLab) -> None:
+def test_only_what_nobody_needs_and_an_archive_has_may_go_oldest_use_first(each_lab: StagingWorld) -> None:
     lab = each_lab
     tars = observe(lab, "a", "b", "c")
     lab.lab.until_ended()
@@ -247,7 +247,7 @@ def test_only_what_nobody_needs_and_an_archive_has_may_go_oldest_use_first(each_
     assert len(lab.jobs()) == 4, "it was brought anew"
 
 
-def test_package_ingested_in_place_is_never_released(lab: StagingLab) -> None:
+def test_package_ingested_in_place_is_never_released(lab: StagingWorld) -> None:
     lab.lab.declare("a")
     place = lab.cluster.base / "ingested" / "scan-0"
     place.parent.mkdir()
@@ -265,7 +265,7 @@ def test_package_ingested_in_place_is_never_released(lab: StagingLab) -> None:
     assert lab.copies(0)[0].status is STAGED
 
 
-def test_package_that_comes_after_its_run_was_cancelled_is_taken_in_and_may_go(each_lab: StagingLab) -> None:
+def test_package_that_comes_after_its_run_was_cancelled_is_taken_in_and_may_go(each_lab: StagingWorld) -> None:
     lab = each_lab
     observe(lab, "a")
     lab.lab.tick()
@@ -280,7 +280,7 @@ def test_package_that_comes_after_its_run_was_cancelled_is_taken_in_and_may_go(e
     assert lab.staged() == []
 
 
-def test_package_that_nobody_brings_and_nobody_waits_for_is_given_up(lab: StagingLab) -> None:
+def test_package_that_nobody_brings_and_nobody_waits_for_is_given_up(lab: StagingWorld) -> None:
     observe(lab, "a")
     with lab.cluster.ops_db.read() as session:
         package = session.scalars(sa.select(Copy.raw_data_package_id)).one()
@@ -306,7 +306,7 @@ def test_package_that_nobody_brings_and_nobody_waits_for_is_given_up(lab: Stagin
         ("staged copies removed", "released again"),
     ],
 )
-def test_release_that_was_cut_off_is_ended_or_taken_back(lab: StagingLab, border: str, then: str) -> None:
+def test_release_that_was_cut_off_is_ended_or_taken_back(lab: StagingWorld, border: str, then: str) -> None:
     observe(lab, "a")
     lab.lab.until_ended()
     lab.lab.works.request()
@@ -326,7 +326,7 @@ def test_release_that_was_cut_off_is_ended_or_taken_back(lab: StagingLab, border
     assert len(lab.jobs()) == (1 if border == "staged copies marked" else 2)
 
 
-def test_run_that_comes_between_the_mark_and_the_removal_keeps_the_copy(each_lab: StagingLab) -> None:
+def test_run_that_comes_between_the_mark_and_the_removal_keeps_the_copy(each_lab: StagingWorld) -> None:
     lab = each_lab
     observe(lab, "a")
     lab.lab.until_ended()

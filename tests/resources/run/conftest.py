@@ -12,17 +12,17 @@ from tests.support.parts.apptainer import apptainer_image
 from tests.support.parts.clusters import local_cluster
 from tests.support.parts.ops_db import empty
 from tests.support.programs.tiny import write_programs
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.observatory import SmallObservatory
-from tests.support.worlds.works import Works
+from tests.support.worlds.manual import ManualWorld
+from tests.support.worlds.observatory import ObservatoryWorld
+from tests.support.worlds.ticked import TickedWorld
 
 __all__ = ["apptainer_image"]  # pytest finds fixtures by their names
 
 
 @pytest.fixture
-def observatory(ops_db: OpsDb, tmp_path: Path) -> SmallObservatory:
+def observatory(ops_db: OpsDb, tmp_path: Path) -> ObservatoryWorld:
     """Give an observatory with no scans yet."""
-    observatory = SmallObservatory(ops_db, tmp_path)
+    observatory = ObservatoryWorld(ops_db, tmp_path)
     observatory.open()
     return observatory
 
@@ -34,7 +34,7 @@ def code(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cluster(observatory: SmallObservatory) -> Cluster:
+def cluster(observatory: ObservatoryWorld) -> Cluster:
     """Give the local back end on the observatory's processing location."""
     timing = Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=1))
     base = observatory.base / "workspace"
@@ -42,7 +42,7 @@ def cluster(observatory: SmallObservatory) -> Cluster:
 
 
 @pytest.fixture
-def attached(cluster: Cluster, observatory: SmallObservatory) -> Attached:
+def attached(cluster: Cluster, observatory: ObservatoryWorld) -> Attached:
     """Give somebody who waits, for whom one look takes a tenth of a second of the observatory's time."""
 
     def sleep(seconds: float) -> None:
@@ -55,7 +55,7 @@ def attached(cluster: Cluster, observatory: SmallObservatory) -> Attached:
 
 
 @pytest.fixture
-def bench(shared_ops_db: OpsDb, tmp_path: Path) -> Bench:
+def bench(shared_ops_db: OpsDb, tmp_path: Path) -> TickedWorld:
     """Give an observatory whose step `read` is moved on tick by tick."""
     empty(shared_ops_db)
-    return Bench(Works.open(shared_ops_db, tmp_path))
+    return TickedWorld(ManualWorld.open(shared_ops_db, tmp_path))

@@ -7,7 +7,7 @@ from ccat_models.tables.execution import Attempt
 from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from tests.support.parts.apptainer import Image
-from tests.support.worlds.observatory import SmallObservatory
+from tests.support.worlds.observatory import ObservatoryWorld
 
 # The whole program: the image has Python and nothing of ours.
 PROGRAM = (
@@ -38,7 +38,7 @@ steps:
 
 @pytest.mark.real
 def test_a_step_is_run_in_its_image_and_says_so(
-    observatory: SmallObservatory, attached: Attached, apptainer_image: Image
+    observatory: ObservatoryWorld, attached: Attached, apptainer_image: Image
 ) -> None:
     observatory.scan(0, "photons")
     observatory.declare(yaml(apptainer_image))
@@ -53,7 +53,7 @@ def test_a_step_is_run_in_its_image_and_says_so(
 
 @pytest.mark.real
 def test_another_image_than_the_declared_one_is_not_run(
-    observatory: SmallObservatory, attached: Attached, apptainer_image: Image
+    observatory: ObservatoryWorld, attached: Attached, apptainer_image: Image
 ) -> None:
     observatory.scan(0)
     observatory.declare(yaml(apptainer_image).replace(apptainer_image.sha256, "0" * 64))

@@ -9,7 +9,7 @@ from ccat_models.run.lease import record_observed
 from ccat_models.tables.base import RunId
 from resources.backend import Job, Sent
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
-from tests.support.worlds.bench import Bench
+from tests.support.worlds.ticked import TickedWorld
 
 AHEAD = timedelta(minutes=5)
 
@@ -26,7 +26,7 @@ class FakeCountingBackEnd(FakeDoubtfulBackEnd):
         return super().find(sent)
 
 
-def asked_once_a_minute(bench: Bench) -> FakeCountingBackEnd:
+def asked_once_a_minute(bench: TickedWorld) -> FakeCountingBackEnd:
     bench.declare("a", "b")
     bench.behind(fake := FakeCountingBackEnd(bench.local, queued=[], deaf=True))
     timing = replace(bench.works.cluster.timing, observe_every=timedelta(seconds=60), lease=timedelta(hours=9))
@@ -38,12 +38,12 @@ def asked_once_a_minute(bench: Bench) -> FakeCountingBackEnd:
     return fake
 
 
-def cancel(bench: Bench, run: int, ahead: timedelta = timedelta(0)) -> None:
+def cancel(bench: TickedWorld, run: int, ahead: timedelta = timedelta(0)) -> None:
     with bench.works.cluster.ops_db.write() as session:
         request_cancel(session, [RunId(run)], by="ada", now=bench.works.cluster.clock() + ahead)
 
 
-def test_a_wish_by_a_clock_that_is_ahead_does_not_ask_at_every_look(bench: Bench) -> None:
+def test_a_wish_by_a_clock_that_is_ahead_does_not_ask_at_every_look(bench: TickedWorld) -> None:
     fake = asked_once_a_minute(bench)
     cancel(bench, 1, AHEAD)
     for _ in range(50):
@@ -58,7 +58,7 @@ def test_a_wish_by_a_clock_that_is_ahead_does_not_ask_at_every_look(bench: Bench
     assert len(fake.cancelled) == 2, "the other one is seen when the interval is over"
 
 
-def test_a_note_by_a_clock_that_is_ahead_does_not_keep_anybody_from_asking(bench: Bench) -> None:
+def test_a_note_by_a_clock_that_is_ahead_does_not_keep_anybody_from_asking(bench: TickedWorld) -> None:
     fake = asked_once_a_minute(bench)
     cluster = bench.works.cluster
     with cluster.ops_db.write() as session:

@@ -14,11 +14,11 @@ from ccat_models.tables.execution import Attempt, AttemptState
 from resources.node.store import command
 from resources.workspace.store import AttemptStore
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import NO_RETRIES
+from tests.support.worlds.manual import NO_RETRIES
+from tests.support.worlds.ticked import TickedWorld
 
 
-def in_a_blind_queue(bench: Bench) -> FakeDoubtfulBackEnd:
+def in_a_blind_queue(bench: TickedWorld) -> FakeDoubtfulBackEnd:
     """Let the one attempt be accepted without a reply, and wait in a queue that does not show it."""
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, doubts=1, queued=[]))
     bench.works.request()
@@ -27,7 +27,7 @@ def in_a_blind_queue(bench: Bench) -> FakeDoubtfulBackEnd:
     return fake
 
 
-def beginning_after_the_look(bench: Bench, fake: FakeDoubtfulBackEnd) -> None:
+def beginning_after_the_look(bench: TickedWorld, fake: FakeDoubtfulBackEnd) -> None:
     """Let what is queued begin as soon as somebody has looked for signs of it."""
 
     def ask(request: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def beginning_after_the_look(bench: Bench, fake: FakeDoubtfulBackEnd) -> None:
     bench.works.cluster = replace(bench.works.cluster, store=AttemptStore(bench.works.cluster.base, ask))
 
 
-def test_a_second_sending_that_is_refused_leaves_the_first_one_nothing_to_run(bench: Bench) -> None:
+def test_a_second_sending_that_is_refused_leaves_the_first_one_nothing_to_run(bench: TickedWorld) -> None:
     bench.declare("a", retries={**NO_RETRIES, "infrastructure": 1})
     fake = in_a_blind_queue(bench)
     fake.refusals = 1
@@ -55,7 +55,7 @@ def test_a_second_sending_that_is_refused_leaves_the_first_one_nothing_to_run(be
     assert bench.called() == {"scan-0 2": 1}
 
 
-def test_an_attempt_that_cannot_be_prepared_again_leaves_its_first_job_nothing_to_run(bench: Bench) -> None:
+def test_an_attempt_that_cannot_be_prepared_again_leaves_its_first_job_nothing_to_run(bench: TickedWorld) -> None:
     bench.declare("a", retries=NO_RETRIES)
     fake = in_a_blind_queue(bench)
     (bench.works.code / "reduce.py").write_text("changed = 1\n")
@@ -68,7 +68,7 @@ def test_an_attempt_that_cannot_be_prepared_again_leaves_its_first_job_nothing_t
 
 
 @pytest.mark.parametrize("trouble", ["refused", "cannot be prepared"])
-def test_an_attempt_that_begins_before_its_second_sending_fails_is_accepted(bench: Bench, trouble: str) -> None:
+def test_an_attempt_that_begins_before_its_second_sending_fails_is_accepted(bench: TickedWorld, trouble: str) -> None:
     bench.declare("a", retries=NO_RETRIES)
     fake = in_a_blind_queue(bench)
     fake.refusals = 1
@@ -81,7 +81,9 @@ def test_an_attempt_that_begins_before_its_second_sending_fails_is_accepted(benc
     assert bench.called() == {"scan-0 1": 1}
 
 
-def test_an_attempt_that_begins_when_it_is_about_to_be_cancelled_is_ended_like_any_other_job(bench: Bench) -> None:
+def test_an_attempt_that_begins_when_it_is_about_to_be_cancelled_is_ended_like_any_other_job(
+    bench: TickedWorld,
+) -> None:
     bench.declare("a", seconds=60, retries=NO_RETRIES)
     fake = in_a_blind_queue(bench)
     beginning_after_the_look(bench, fake)
@@ -95,7 +97,7 @@ def test_an_attempt_that_begins_when_it_is_about_to_be_cancelled_is_ended_like_a
     assert fake.real.capacity() == bench.slots, "nothing runs any more"
 
 
-def test_an_attempt_that_begins_when_it_is_about_to_be_given_up_is_accepted(bench: Bench) -> None:
+def test_an_attempt_that_begins_when_it_is_about_to_be_given_up_is_accepted(bench: TickedWorld) -> None:
     bench.declare("a", retries=NO_RETRIES)
     fake = in_a_blind_queue(bench)
     beginning_after_the_look(bench, fake)
@@ -107,7 +109,7 @@ def test_an_attempt_that_begins_when_it_is_about_to_be_given_up_is_accepted(benc
     assert bench.called() == {"scan-0 1": 1}
 
 
-def test_a_job_that_will_never_run_and_begins_all_the_same_is_not_lost(bench: Bench) -> None:
+def test_a_job_that_will_never_run_and_begins_all_the_same_is_not_lost(bench: TickedWorld) -> None:
     bench.declare("a", retries=NO_RETRIES)
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, queued=[], deaf=True))
     bench.works.request()

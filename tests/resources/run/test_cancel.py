@@ -12,15 +12,15 @@ from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
 from tests.support.faults.moments import watched
-from tests.support.worlds.bench import Bench
+from tests.support.worlds.ticked import TickedWorld
 
 
-def cancel(bench: Bench, *runs: int) -> None:
+def cancel(bench: TickedWorld, *runs: int) -> None:
     with bench.works.cluster.ops_db.write() as session:
         request_cancel(session, [RunId(run) for run in runs], by="ada", now=bench.works.cluster.clock())
 
 
-def test_what_is_pending_is_cancelled_at_once_and_stays_a_closed_gap(bench: Bench) -> None:
+def test_what_is_pending_is_cancelled_at_once_and_stays_a_closed_gap(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
     cancel(bench, 1)
@@ -30,7 +30,7 @@ def test_what_is_pending_is_cancelled_at_once_and_stays_a_closed_gap(bench: Benc
     assert bench.works.reasons("read") == {"scan-0": "retries_exhausted"}
 
 
-def test_a_running_program_is_ended(bench: Bench) -> None:
+def test_a_running_program_is_ended(bench: TickedWorld) -> None:
     bench.declare("a", seconds=60)
     bench.works.request()
     bench.until(lambda: bool(bench.called()))
@@ -42,7 +42,7 @@ def test_a_running_program_is_ended(bench: Bench) -> None:
     assert bench.attempts()[0].finished_at is not None
 
 
-def test_a_job_that_was_done_before_stays_completed(bench: Bench) -> None:
+def test_a_job_that_was_done_before_stays_completed(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
     bench.until_written()
@@ -50,7 +50,7 @@ def test_a_job_that_was_done_before_stays_completed(bench: Bench) -> None:
     assert bench.until_ended() == ["COMPLETED"]
 
 
-def test_a_job_that_failed_before_is_not_tried_again(bench: Bench) -> None:
+def test_a_job_that_failed_before_is_not_tried_again(bench: TickedWorld) -> None:
     bench.declare("exit 3", retries={"science": 5})
     bench.works.request()
     bench.until_written()
@@ -59,17 +59,17 @@ def test_a_job_that_failed_before_is_not_tried_again(bench: Bench) -> None:
     assert len(bench.attempts()) == 1
 
 
-def note(bench: Bench, waiter: str, *runs: int) -> None:
+def note(bench: TickedWorld, waiter: str, *runs: int) -> None:
     with bench.works.cluster.ops_db.write() as session:
         wait_for(session, [RunId(run) for run in runs], waiter, bench.works.cluster.clock())
 
 
-def abandon_all_of(bench: Bench, waiter: str) -> list[int]:
+def abandon_all_of(bench: TickedWorld, waiter: str) -> list[int]:
     with bench.works.cluster.ops_db.write() as session:
         return sorted(abandon(session, waiter, by=waiter, now=bench.works.cluster.clock()))
 
 
-def test_only_what_nobody_else_waits_for_is_abandoned(bench: Bench) -> None:
+def test_only_what_nobody_else_waits_for_is_abandoned(bench: TickedWorld) -> None:
     bench.declare("a", "b", "c")
     bench.works.request()
     note(bench, "ada", 1, 2)
@@ -82,7 +82,7 @@ def test_only_what_nobody_else_waits_for_is_abandoned(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("silent_seconds", "abandoned"), [(59.9, []), (60, [1])])
 def test_who_was_not_heard_of_for_a_minute_holds_nothing(
-    bench: Bench, silent_seconds: float, abandoned: list[int]
+    bench: TickedWorld, silent_seconds: float, abandoned: list[int]
 ) -> None:
     bench.declare("a")
     bench.works.request()
@@ -95,7 +95,7 @@ def test_who_was_not_heard_of_for_a_minute_holds_nothing(
 class Interruption:
     """A sleep that is interrupted at its n-th call."""
 
-    def __init__(self, bench: Bench, after: int) -> None:
+    def __init__(self, bench: TickedWorld, after: int) -> None:
         self._bench, self._left = bench, after
 
     def __call__(self, seconds: float) -> None:
@@ -106,7 +106,7 @@ class Interruption:
             raise KeyboardInterrupt
 
 
-def test_an_interruption_ends_what_this_one_waited_for(bench: Bench) -> None:
+def test_an_interruption_ends_what_this_one_waited_for(bench: TickedWorld) -> None:
     bench.declare("a", seconds=60)
     attached = Attached(bench.executor, "ada", 0.1, sleep=Interruption(bench, 1))
     with pytest.raises(KeyboardInterrupt):
@@ -115,7 +115,7 @@ def test_an_interruption_ends_what_this_one_waited_for(bench: Bench) -> None:
     assert bench.until_ended() == ["CANCELLED"], "the lease was given back"
 
 
-def test_an_interruption_leaves_what_somebody_else_waits_for(bench: Bench) -> None:
+def test_an_interruption_leaves_what_somebody_else_waits_for(bench: TickedWorld) -> None:
     bench.declare("a", seconds=0.5)
     run = next(iter(bench.works.request()["read"].created.values()))
     note(bench, "bob", run)
@@ -125,7 +125,7 @@ def test_an_interruption_leaves_what_somebody_else_waits_for(bench: Bench) -> No
     assert bench.until_ended() == ["COMPLETED"]
 
 
-def test_an_interruption_of_the_first_look_ends_what_was_just_created(bench: Bench) -> None:
+def test_an_interruption_of_the_first_look_ends_what_was_just_created(bench: TickedWorld) -> None:
     bench.declare("a")
 
     def interrupt(border: str) -> None:
@@ -139,7 +139,7 @@ def test_an_interruption_of_the_first_look_ends_what_was_just_created(bench: Ben
     assert bench.statuses() == ["CANCELLED"]
 
 
-def test_a_job_that_cannot_be_cancelled_keeps_nobody_from_being_collected(bench: Bench) -> None:
+def test_a_job_that_cannot_be_cancelled_keeps_nobody_from_being_collected(bench: TickedWorld) -> None:
     bench.declare("a", "b", seconds=1)
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
     bench.works.request()
@@ -151,7 +151,9 @@ def test_a_job_that_cannot_be_cancelled_keeps_nobody_from_being_collected(bench:
     assert bench.until_ended()[1] == "COMPLETED"
 
 
-def test_a_job_that_will_never_run_fails_at_once_in_the_back_ends_words_and_leaves_the_queue(bench: Bench) -> None:
+def test_a_job_that_will_never_run_fails_at_once_in_the_back_ends_words_and_leaves_the_queue(
+    bench: TickedWorld,
+) -> None:
     bench.declare("a")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, queued=[], never=True))
     bench.works.request()

@@ -18,14 +18,14 @@ from ccat_models.product.collect import register
 from ccat_models.tables.execution import AttemptState, FailureClass, RunStatus
 from ccat_models.tables.places import DataProductPhysicalCopy
 from ccat_models.tables.products import DataProduct, QualityMetric
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import NO_RETRIES, made_up, start
+from tests.support.worlds.manual import NO_RETRIES, made_up, start
+from tests.support.worlds.ticked import TickedWorld
 
 TEXT = "output/science/text.txt"
 NUMBERS = "output/qa/numbers.json"
 
 
-def count(bench: Bench, *tables: type) -> list[int]:
+def count(bench: TickedWorld, *tables: type) -> list[int]:
     with bench.works.cluster.ops_db.read() as session:
         return [session.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in tables]
 
@@ -137,8 +137,8 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-def test_what_cannot_be_believed_is_not_registered(bench: Bench) -> None:
-    bench = Bench(bench.works, slots=len(BAD) + 1)
+def test_what_cannot_be_believed_is_not_registered(bench: TickedWorld) -> None:
+    bench = TickedWorld(bench.works, slots=len(BAD) + 1)
     bench.declare(*BAD, "a good one")
     bench.works.request()
     directories = bench.until_written()
@@ -155,7 +155,7 @@ def test_what_cannot_be_believed_is_not_registered(bench: Bench) -> None:
     assert count(bench, DataProduct, DataProductPhysicalCopy, QualityMetric) == [2, 2, 1]
 
 
-def test_what_is_whole_is_registered_with_its_numbers(bench: Bench) -> None:
+def test_what_is_whole_is_registered_with_its_numbers(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
     (directory,) = bench.until_written()
@@ -178,7 +178,7 @@ def test_what_is_whole_is_registered_with_its_numbers(bench: Bench) -> None:
     assert all((base / path).is_file() for path in paths)
 
 
-def test_registering_again_changes_nothing(bench: Bench) -> None:
+def test_registering_again_changes_nothing(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
     with bench.works.cluster.ops_db.write() as session:
@@ -194,7 +194,7 @@ def test_registering_again_changes_nothing(bench: Bench) -> None:
     assert bench.run().status_changed_at == bench.works.observatory.clock() - timedelta(seconds=1)
 
 
-def test_what_text_columns_do_not_hold_is_replaced(bench: Bench) -> None:
+def test_what_text_columns_do_not_hold_is_replaced(bench: TickedWorld) -> None:
     bench.declare("a", retries=NO_RETRIES)
     bench.works.request()
     (directory,) = bench.until_written()
@@ -205,7 +205,7 @@ def test_what_text_columns_do_not_hold_is_replaced(bench: Bench) -> None:
     assert attempt.host == "no\N{REPLACEMENT CHARACTER}de"
 
 
-def test_what_ops_db_cannot_hold_fails_its_attempt_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ops_db_cannot_hold_fails_its_attempt_alone(bench: TickedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.declare("a", "b", retries=NO_RETRIES)
     bench.works.request()
     bench.until_written()
@@ -236,7 +236,7 @@ def refuse_to_open(patch: pytest.MonkeyPatch, directory: Path) -> None:
 
 
 def test_what_the_disk_does_not_give_now_is_waited_for_and_holds_up_no_other(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: TickedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.declare("a", "b", retries=NO_RETRIES)
     bench.works.request()
@@ -251,7 +251,9 @@ def test_what_the_disk_does_not_give_now_is_waited_for_and_holds_up_no_other(
     assert bench.statuses() == ["COMPLETED", "COMPLETED"]
 
 
-def test_what_the_disk_does_not_give_for_an_hour_has_failed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_disk_does_not_give_for_an_hour_has_failed(
+    bench: TickedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.declare("a", retries=NO_RETRIES)
     bench.works.request()
     (bad,) = bench.until_written()
@@ -265,7 +267,7 @@ def test_what_the_disk_does_not_give_for_an_hour_has_failed(bench: Bench, monkey
 
 @pytest.mark.parametrize("place", ["_insert_copies", "_insert_metrics", "ended_well"])
 def test_a_death_while_registering_registers_nothing_and_the_next_tick_everything(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str
+    bench: TickedWorld, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     bench.declare("a")
     bench.works.request()

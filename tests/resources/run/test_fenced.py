@@ -9,13 +9,13 @@ from ccat_models.tables.execution import AttemptState, ObserverLease
 from resources.run.executor import Executor
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
 from tests.support.faults.moments import watched
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import NO_RETRIES
+from tests.support.worlds.manual import NO_RETRIES
+from tests.support.worlds.ticked import TickedWorld
 
 BORDERS = ("lease taken", "taken up", "directories laid out")
 
 
-def stand_still(bench: Bench, border: str, *, cancel: bool) -> bool:
+def stand_still(bench: TickedWorld, border: str, *, cancel: bool) -> bool:
     """Let one stand still at a border while another one acts; say whether the first one came to its end."""
     cluster, waiting = bench.works.cluster, [border]
 
@@ -34,7 +34,7 @@ def stand_still(bench: Bench, border: str, *, cancel: bool) -> bool:
 
 
 @pytest.mark.parametrize("border", BORDERS[1:])
-def test_a_run_that_was_cancelled_meanwhile_is_not_sent(bench: Bench, border: str) -> None:
+def test_a_run_that_was_cancelled_meanwhile_is_not_sent(bench: TickedWorld, border: str) -> None:
     bench.declare("a", retries=NO_RETRIES)
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
     bench.works.request()
@@ -44,7 +44,7 @@ def test_a_run_that_was_cancelled_meanwhile_is_not_sent(bench: Bench, border: st
 
 
 @pytest.mark.parametrize("border", BORDERS)
-def test_what_another_one_sent_meanwhile_is_not_sent_under_another_key(bench: Bench, border: str) -> None:
+def test_what_another_one_sent_meanwhile_is_not_sent_under_another_key(bench: TickedWorld, border: str) -> None:
     bench.declare("a", "b")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
     bench.works.request()
@@ -54,7 +54,7 @@ def test_what_another_one_sent_meanwhile_is_not_sent_under_another_key(bench: Be
     assert bench.until_ended() == ["COMPLETED", "COMPLETED"]
 
 
-def test_the_lease_is_renewed_before_each_batch(bench: Bench) -> None:
+def test_the_lease_is_renewed_before_each_batch(bench: TickedWorld) -> None:
     bench.declare(*"abc")
     bench.behind(FakeDoubtfulBackEnd(bench.local, largest=1, seconds_a_call=20, clock=bench.works.observatory.clock))
     bench.works.request()
@@ -71,7 +71,7 @@ def test_the_lease_is_renewed_before_each_batch(bench: Bench) -> None:
     assert {attempt.state for attempt in bench.attempts()} == {AttemptState.SENT}
 
 
-def test_a_run_that_is_cancelled_while_it_is_laid_out_is_not_sent(bench: Bench) -> None:
+def test_a_run_that_is_cancelled_while_it_is_laid_out_is_not_sent(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
     bench.works.request()
@@ -86,7 +86,7 @@ def test_a_run_that_is_cancelled_while_it_is_laid_out_is_not_sent(bench: Bench) 
     assert bench.until_ended() == ["CANCELLED", "COMPLETED"]
 
 
-def test_who_has_lost_its_lease_says_that_it_was_not_its_turn(bench: Bench) -> None:
+def test_who_has_lost_its_lease_says_that_it_was_not_its_turn(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
     assert not stand_still(bench, "directories laid out", cancel=False)

@@ -9,18 +9,18 @@ from ccat_models.errors import NotFound
 from ccat_models.tables.gaps import PipelineRound
 from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions, ensure, ensure_pipeline
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import step
+from tests.support.worlds.manual import step
+from tests.support.worlds.ticked import TickedWorld
 
 
-def rounds(bench: Bench) -> list[tuple[int, datetime | None, str | None, datetime | None]]:
+def rounds(bench: TickedWorld) -> list[tuple[int, datetime | None, str | None, datetime | None]]:
     begun = PipelineRound
     query = sa.select(begun.pipeline_id, begun.begun_at, begun.begun_by, begun.ended_at)
     with bench.works.cluster.ops_db.read() as session:
         return list(session.execute(query).tuples())
 
 
-def test_a_wish_to_follow_begins_a_round_with_its_first_runs(bench: Bench) -> None:
+def test_a_wish_to_follow_begins_a_round_with_its_first_runs(bench: TickedWorld) -> None:
     bench.works.observatory.scan(0)
     view = bench.works.declare(step("read"), step("clean", depends_on=["read"]))
     answers = ensure_pipeline(bench.works.cluster, "letters", RequestOptions("ada", follow=True))
@@ -28,7 +28,7 @@ def test_a_wish_to_follow_begins_a_round_with_its_first_runs(bench: Bench) -> No
     assert rounds(bench) == [(view.pipeline_id, bench.works.cluster.clock(), "ada", None)]
 
 
-def test_who_does_not_wish_that_begins_none(bench: Bench) -> None:
+def test_who_does_not_wish_that_begins_none(bench: TickedWorld) -> None:
     bench.declare("a")
     ensure_pipeline(bench.works.cluster, "letters", RequestOptions("ada"))
     ensure(bench.works.cluster, "letters", "read", None, RequestOptions("ada", follow=True))

@@ -10,7 +10,7 @@ import pytest
 
 from resources.ops_db import OpsDb
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.observatory import SmallObservatory
+from tests.support.worlds.observatory import ObservatoryWorld
 
 BORDERS = (
     "lease taken",
@@ -59,7 +59,7 @@ def run_victim(ops_db: OpsDb, base: Path, border: str, count: int) -> int:
 
 @pytest.mark.parametrize("border", BORDERS)
 def test_a_kill_at_any_border_loses_nothing_and_runs_nothing_twice(
-    border: str, observatory: SmallObservatory, code: Path, tmp_path: Path
+    border: str, observatory: ObservatoryWorld, code: Path, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"
     observatory.scan(0, "exit 3 once")

@@ -6,11 +6,11 @@ from ccat_models.run.work import left_behind
 from ccat_models.tables.execution import MAY_LEAVE_JOB, AttemptState, FailureClass, RunStatus
 from resources.backend import JobState, Sent
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import NO_RETRIES
+from tests.support.worlds.manual import NO_RETRIES
+from tests.support.worlds.ticked import TickedWorld
 
 
-def test_the_second_job_of_an_attempt_that_has_ended_leaves_the_queue(bench: Bench) -> None:
+def test_the_second_job_of_an_attempt_that_has_ended_leaves_the_queue(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, doubts=1, arrives=False))
     bench.works.request()
@@ -27,7 +27,7 @@ def test_the_second_job_of_an_attempt_that_has_ended_leaves_the_queue(bench: Ben
     assert fake.cancelled == both
 
 
-def test_nothing_of_an_attempt_that_goes_on_or_was_sent_once_is_cancelled(bench: Bench) -> None:
+def test_nothing_of_an_attempt_that_goes_on_or_was_sent_once_is_cancelled(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, queued=[]))
     bench.works.request()
@@ -41,7 +41,7 @@ def test_nothing_of_an_attempt_that_goes_on_or_was_sent_once_is_cancelled(bench:
     assert fake.cancelled == []
 
 
-def test_a_lost_job_that_turns_up_again_is_ended(bench: Bench) -> None:
+def test_a_lost_job_that_turns_up_again_is_ended(bench: TickedWorld) -> None:
     bench.declare("a", seconds=60, retries=NO_RETRIES)
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
     bench.works.request()
@@ -56,7 +56,7 @@ def test_a_lost_job_that_turns_up_again_is_ended(bench: Bench) -> None:
     assert bench.statuses() == ["FAILED"]
 
 
-def test_attempts_that_may_have_left_a_job_are_found_by_their_index(bench: Bench) -> None:
+def test_attempts_that_may_have_left_a_job_are_found_by_their_index(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
     statements: list[tuple[str, object]] = []

@@ -11,11 +11,11 @@ from ccat_models.tables.execution import AttemptState, FailureClass
 from resources.backend import Sent
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
 from tests.support.faults.moments import watched
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import NO_RETRIES
+from tests.support.worlds.manual import NO_RETRIES
+from tests.support.worlds.ticked import TickedWorld
 
 
-def kill_wrappers(bench: Bench) -> None:
+def kill_wrappers(bench: TickedWorld) -> None:
     keys = [Sent(attempt.submission_key) for attempt in bench.attempts()]
     for job in bench.local.find(keys).values():
         process = psutil.Process(int(job.job_id))
@@ -24,7 +24,7 @@ def kill_wrappers(bench: Bench) -> None:
         pass
 
 
-def test_a_lost_job_is_tried_again_in_a_directory_of_its_own(bench: Bench) -> None:
+def test_a_lost_job_is_tried_again_in_a_directory_of_its_own(bench: TickedWorld) -> None:
     bench.declare("a", seconds=1, retries={**NO_RETRIES, "lost": 1})
     bench.works.request()
     bench.until(lambda: bool(bench.called()))
@@ -47,7 +47,7 @@ def test_a_lost_job_is_tried_again_in_a_directory_of_its_own(bench: Bench) -> No
     assert bench.directories()[1] != first
 
 
-def test_a_job_that_vanishes_for_a_moment_is_not_lost_later(bench: Bench) -> None:
+def test_a_job_that_vanishes_for_a_moment_is_not_lost_later(bench: TickedWorld) -> None:
     bench.declare("a", seconds=60, retries=NO_RETRIES)
     bench.works.request()
     bench.until(lambda: bench.attempts()[0].state is AttemptState.RUNNING)
@@ -65,7 +65,7 @@ def test_a_job_that_vanishes_for_a_moment_is_not_lost_later(bench: Bench) -> Non
     kill_wrappers(bench)
 
 
-def test_a_job_that_begins_at_the_moment_it_is_given_up_is_not_lost(bench: Bench) -> None:
+def test_a_job_that_begins_at_the_moment_it_is_given_up_is_not_lost(bench: TickedWorld) -> None:
     bench.declare("a", retries=NO_RETRIES)
     real = bench.local
     bench.behind(fake := FakeDoubtfulBackEnd(real, queued=[]))
@@ -89,7 +89,7 @@ def test_a_job_that_begins_at_the_moment_it_is_given_up_is_not_lost(bench: Bench
 
 
 @pytest.mark.parametrize("left", ["a result", "nothing"])
-def test_a_job_that_had_begun_and_is_held_in_the_queue_again(bench: Bench, left: str) -> None:
+def test_a_job_that_had_begun_and_is_held_in_the_queue_again(bench: TickedWorld, left: str) -> None:
     bench.declare("a", retries=NO_RETRIES)
     bench.behind(fake := FakeDoubtfulBackEnd(real := bench.local, queued=[]))
     bench.works.request()
@@ -110,8 +110,8 @@ def test_a_job_that_had_begun_and_is_held_in_the_queue_again(bench: Bench, left:
     )
 
 
-def test_many_jobs_lost_at_once_are_asked_about_a_hundred_at_a_time(bench: Bench) -> None:
-    bench = Bench(bench.works, slots=200)
+def test_many_jobs_lost_at_once_are_asked_about_a_hundred_at_a_time(bench: TickedWorld) -> None:
+    bench = TickedWorld(bench.works, slots=200)
     bench.declare(*(["a"] * 120), retries=NO_RETRIES)
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, queued=[]))
     bench.works.request()
@@ -125,7 +125,7 @@ def test_many_jobs_lost_at_once_are_asked_about_a_hundred_at_a_time(bench: Bench
     assert (fake.asked, bench.statuses().count("FAILED")) == ([100, 20], 120)
 
 
-def test_timeouts_ask_for_more_time_up_to_a_maximum(bench: Bench) -> None:
+def test_timeouts_ask_for_more_time_up_to_a_maximum(bench: TickedWorld) -> None:
     bench.declare(
         "a",
         seconds=60,
@@ -141,7 +141,7 @@ def test_timeouts_ask_for_more_time_up_to_a_maximum(bench: Bench) -> None:
     assert {attempt.resources["memory_gb"] for attempt in bench.attempts()} == {1.0}
 
 
-def test_without_escalation_a_retry_asks_for_the_same(bench: Bench) -> None:
+def test_without_escalation_a_retry_asks_for_the_same(bench: TickedWorld) -> None:
     bench.declare("a", seconds=60, retries={**NO_RETRIES, "timeout": 1}, resources={"time_hours": 0.2 / 3600})
     bench.works.request()
     assert bench.until_ended() == ["FAILED"]
@@ -168,7 +168,7 @@ def test_only_what_was_too_little_is_raised(failure: FailureClass, changed: dict
 
 
 @pytest.mark.parametrize("failure", [failure for failure in FailureClass if failure is not FailureClass.PERMANENT])
-def test_each_class_has_a_budget_of_its_own(bench: Bench, failure: FailureClass) -> None:
+def test_each_class_has_a_budget_of_its_own(bench: TickedWorld, failure: FailureClass) -> None:
     other = FailureClass.LOST if failure is not FailureClass.LOST else FailureClass.STAGING
     bench.declare("a", retries={**NO_RETRIES, failure.value: 2, other.value: 1})
     bench.works.request()
@@ -178,7 +178,7 @@ def test_each_class_has_a_budget_of_its_own(bench: Bench, failure: FailureClass)
     assert [attempt.failure_class for attempt in bench.attempts()] == [failure, other, failure, failure]
 
 
-def test_a_permanent_failure_is_never_tried_again(bench: Bench) -> None:
+def test_a_permanent_failure_is_never_tried_again(bench: TickedWorld) -> None:
     bench.declare("a", retries={"science": 9})
     bench.works.request()
     bench.works.fail(failure=FailureClass.PERMANENT)

@@ -4,13 +4,13 @@ from ccat_models.run.briefing import brief
 from ccat_models.run.work import open_attempts, take_up
 from resources.ops_db import OpsDb
 from resources.run.staging import Software, attempt_plan
-from tests.support.worlds.works import Works, short, step
+from tests.support.worlds.manual import ManualWorld, short, step
 
 
 def test_upstream_products_stand_in_the_order_of_their_keys_whichever_ended_first(
     sqlite_ops_db: OpsDb, tmp_path: Path
 ) -> None:
-    works = Works.open(sqlite_ops_db, tmp_path)
+    works = ManualWorld.open(sqlite_ops_db, tmp_path)
     for number in range(3):
         works.observatory.scan(number, f"{number}")
     works.declare(step("read"), step("join", (), depends_on=["read"]))

@@ -6,11 +6,11 @@ from ccat_models.run.listing import list_runs
 from ccat_models.tables.execution import AttemptState
 from resources.errors import SubmissionDoubtful, SubmissionPostponed
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import NO_RETRIES, step
+from tests.support.worlds.manual import NO_RETRIES, step
+from tests.support.worlds.ticked import TickedWorld
 
 
-def declare_two_shapes(bench: Bench) -> None:
+def declare_two_shapes(bench: TickedWorld) -> None:
     for number in range(2):
         bench.works.observatory.scan(number, "a")
     steps = [
@@ -25,13 +25,13 @@ def sizes(fake: FakeDoubtfulBackEnd) -> list[int]:
     return [len(batch.requests) for batch in fake.batches]
 
 
-def waits(bench: Bench) -> set[str | None]:
+def waits(bench: TickedWorld) -> set[str | None]:
     with bench.works.cluster.ops_db.read() as session:
         return {row.waits for row in list_runs(session)}
 
 
 @pytest.mark.parametrize("error", [SubmissionPostponed, SubmissionDoubtful])
-def test_a_batch_that_is_not_taken_holds_up_no_other(bench: Bench, error: type[Exception]) -> None:
+def test_a_batch_that_is_not_taken_holds_up_no_other(bench: TickedWorld, error: type[Exception]) -> None:
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, trouble={2: error("Partition in DOWN state")}))
     declare_two_shapes(bench)
     bench.tick()
@@ -47,7 +47,7 @@ def test_a_batch_that_is_not_taken_holds_up_no_other(bench: Bench, error: type[E
     assert waits(bench) == {None}
 
 
-def test_a_back_end_that_does_not_answer_is_not_asked_for_ever(bench: Bench) -> None:
+def test_a_back_end_that_does_not_answer_is_not_asked_for_ever(bench: TickedWorld) -> None:
     bench.declare(*"abcdef")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, largest=1, doubts=99, arrives=False))
     bench.works.request()
@@ -58,7 +58,7 @@ def test_a_back_end_that_does_not_answer_is_not_asked_for_ever(bench: Bench) -> 
     assert len({key for batch in fake.batches for key in [batch.requests[0].submission_key]}) == 4, "the others first"
 
 
-def test_a_batch_above_a_limit_is_sent_in_parts(bench: Bench) -> None:
+def test_a_batch_above_a_limit_is_sent_in_parts(bench: TickedWorld) -> None:
     bench.declare(*"abcd")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, most=2))
     bench.works.request()
@@ -69,7 +69,7 @@ def test_a_batch_above_a_limit_is_sent_in_parts(bench: Bench) -> None:
     assert set(bench.called().values()) == {1}
 
 
-def test_a_queue_that_is_full_takes_as_many_as_there_is_room_for_and_is_asked_again_later(bench: Bench) -> None:
+def test_a_queue_that_is_full_takes_as_many_as_there_is_room_for_and_is_asked_again_later(bench: TickedWorld) -> None:
     bench.declare(*"abcd")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, room=1))
     bench.works.request()
@@ -85,7 +85,7 @@ def test_a_queue_that_is_full_takes_as_many_as_there_is_room_for_and_is_asked_ag
     assert set(bench.until_ended()) == {"COMPLETED"}
 
 
-def test_parts_of_a_batch_in_doubt_keep_its_key_and_their_places(bench: Bench) -> None:
+def test_parts_of_a_batch_in_doubt_keep_its_key_and_their_places(bench: TickedWorld) -> None:
     bench.declare(*"abcd")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, doubts=1, arrives=False))
     bench.works.request()
@@ -98,7 +98,7 @@ def test_parts_of_a_batch_in_doubt_keep_its_key_and_their_places(bench: Bench) -
     assert set(bench.until_ended()) == {"COMPLETED"}
 
 
-def test_a_doubt_lasts_from_when_it_arose(bench: Bench) -> None:
+def test_a_doubt_lasts_from_when_it_arose(bench: TickedWorld) -> None:
     bench.declare("a", retries=NO_RETRIES)
     clock = bench.works.observatory.clock
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, doubts=1, arrives=False, seconds_a_call=25, clock=clock))

@@ -1,11 +1,11 @@
 """Runs whose package is delivered again with other content before they have read it."""
 
 from ccat_models.tables.execution import FailureClass
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import NO_RETRIES
+from tests.support.worlds.manual import NO_RETRIES
+from tests.support.worlds.ticked import TickedWorld
 
 
-def test_a_run_does_not_read_what_it_was_not_requested_for(bench: Bench) -> None:
+def test_a_run_does_not_read_what_it_was_not_requested_for(bench: TickedWorld) -> None:
     bench.declare("early", "other", retries=NO_RETRIES)
     bench.works.request()
     bench.works.observatory.scan(0, "late")

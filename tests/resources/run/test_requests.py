@@ -11,12 +11,12 @@ from ccat_models.run.request import free_places
 from ccat_models.tables.execution import RerunRequest
 from resources.request.ensure import RequestOptions, ensure, ensure_pipeline
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import step
+from tests.support.worlds.manual import step
+from tests.support.worlds.ticked import TickedWorld
 
 
 @pytest.fixture
-def bench_of_four(bench: Bench) -> Bench:
+def bench_of_four(bench: TickedWorld) -> TickedWorld:
     """Give scans of which 0 completed, 1 failed for good, 2 is in flight and 3 was never run."""
     bench.declare("a", "b", "c", "d")
     bench.works.ask("read", "scan-0")
@@ -29,34 +29,34 @@ def bench_of_four(bench: Bench) -> Bench:
     return bench
 
 
-def asked_again(bench: Bench) -> list[tuple[int, bool, int | None, str]]:
+def asked_again(bench: TickedWorld) -> list[tuple[int, bool, int | None, str]]:
     request = RerunRequest
     query = sa.select(request.sub_group_id, request.force, request.last_run_id, request.requested_by)
     with bench.works.cluster.ops_db.read() as session:
         return [tuple(row) for row in session.execute(query.order_by(request.id))]
 
 
-def test_retry_renews_only_what_is_spent(bench_of_four: Bench) -> None:
+def test_retry_renews_only_what_is_spent(bench_of_four: TickedWorld) -> None:
     spent = bench_of_four.works.gaps("read")["scan-1"]
     answer = bench_of_four.works.ask("read", retry=True)
     assert asked_again(bench_of_four) == [(spent.sub_group_id, False, spent.latest_run_id, "test")]
     assert set(answer.created) == {"executed_obs_unit=scan-1", "executed_obs_unit=scan-3"}
 
 
-def test_retry_of_what_is_not_spent_writes_nothing(bench_of_four: Bench) -> None:
+def test_retry_of_what_is_not_spent_writes_nothing(bench_of_four: TickedWorld) -> None:
     bench_of_four.works.ask("read", "scan-0", "scan-2", "scan-3", retry=True)
     assert asked_again(bench_of_four) == []
 
 
 @pytest.mark.parametrize("retry", [True, False])
-def test_force_is_kept_for_all_that_are_named(bench_of_four: Bench, retry: bool) -> None:
+def test_force_is_kept_for_all_that_are_named(bench_of_four: TickedWorld, retry: bool) -> None:
     gaps = bench_of_four.works.gaps("read")
     named = [gaps[name] for name in ("scan-0", "scan-2", "scan-3")]
     bench_of_four.works.ask("read", "scan-0", "scan-2", "scan-3", force=True, retry=retry)
     assert asked_again(bench_of_four) == [(gap.sub_group_id, True, gap.latest_run_id, "test") for gap in named]
 
 
-def test_a_brief_answer_tells_what_is_held_only_when_nothing_is_on_its_way(bench_of_four: Bench) -> None:
+def test_a_brief_answer_tells_what_is_held_only_when_nothing_is_on_its_way(bench_of_four: TickedWorld) -> None:
     cluster = bench_of_four.works.cluster
     answer = ensure(cluster, "letters", "read", None, RequestOptions("test"), brief=True)
     keys = [f"executed_obs_unit=scan-{number}" for number in range(4)]
@@ -70,7 +70,7 @@ def test_a_brief_answer_tells_what_is_held_only_when_nothing_is_on_its_way(bench
 
 
 @pytest.fixture
-def view_of_busy(bench: Bench) -> PipelineView:
+def view_of_busy(bench: TickedWorld) -> PipelineView:
     """Give a pipeline that has two runs on their way in `read`, one in `clean`, while another pipeline has one."""
     for number in (0, 1):
         bench.works.observatory.scan(number)
@@ -97,7 +97,7 @@ def view_of_busy(bench: Bench) -> PipelineView:
     ],
 )
 def test_the_smallest_of_three_caps_counts_in_one_query(
-    bench: Bench,
+    bench: TickedWorld,
     view_of_busy: PipelineView,
     of_step: int | None,
     of_pipeline: int | None,

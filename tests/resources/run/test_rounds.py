@@ -18,7 +18,7 @@ from resources.request.attached import Attached, Outcome
 from resources.request.ensure import Ensured, RequestOptions, ensure
 from tests.support.faults.moments import watched
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.bench import Bench
+from tests.support.worlds.ticked import TickedWorld
 
 EIGHT = [f"executed_obs_unit=scan-{number}" for number in range(8)]
 ONCE_EACH = {f"scan-{number} 1": 1 for number in range(8)}
@@ -54,7 +54,7 @@ print(json.dumps([outcome.created["read"], max(seen), sorted(outcome.last["read"
 class Somebody:
     """Somebody who stays, and what was in flight each time that runs had been requested."""
 
-    def __init__(self, bench: Bench, between: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, bench: TickedWorld, between: Callable[[], object] = lambda: None) -> None:
         self.bench = bench
         self.in_flight: list[int] = []
         self._between = between
@@ -79,7 +79,7 @@ class Somebody:
 
 
 @pytest.mark.parametrize("keys", [None, EIGHT])
-def test_beyond_the_cap_of_a_step_everything_is_run_in_its_turn(bench: Bench, keys: list[str] | None) -> None:
+def test_beyond_the_cap_of_a_step_everything_is_run_in_its_turn(bench: TickedWorld, keys: list[str] | None) -> None:
     bench.declare(*"abcdefgh", max_in_flight=2)
     somebody = Somebody(bench)
     outcome = somebody.run_step(keys)
@@ -92,7 +92,7 @@ def test_beyond_the_cap_of_a_step_everything_is_run_in_its_turn(bench: Bench, ke
     assert set(outcome.statuses.values()) == {RunStatus.COMPLETED}
 
 
-def test_only_what_was_named_has_a_turn(bench: Bench) -> None:
+def test_only_what_was_named_has_a_turn(bench: TickedWorld) -> None:
     bench.declare(*"abcdefgh", max_in_flight=1)
     outcome = Somebody(bench).run_step(EIGHT[2:5])
     assert outcome.created == {"read": 3}
@@ -100,7 +100,7 @@ def test_only_what_was_named_has_a_turn(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("of", ["pipeline", "location"])
-def test_all_steps_of_a_pipeline_share_its_cap_and_that_of_the_location(bench: Bench, of: str) -> None:
+def test_all_steps_of_a_pipeline_share_its_cap_and_that_of_the_location(bench: TickedWorld, of: str) -> None:
     for number in range(3):
         bench.works.observatory.scan(number)
     extra = "max_in_flight: 2\n" if of == "pipeline" else ""
@@ -115,7 +115,7 @@ def test_all_steps_of_a_pipeline_share_its_cap_and_that_of_the_location(bench: B
     assert outcome.failed == []
 
 
-def test_what_failed_is_not_tried_a_second_time_and_is_told_at_the_end(bench: Bench) -> None:
+def test_what_failed_is_not_tried_a_second_time_and_is_told_at_the_end(bench: TickedWorld) -> None:
     bench.declare("exit 3", "b", "exit 3", "d", max_in_flight=1)
     somebody = Somebody(bench)
     somebody.run_step()
@@ -128,7 +128,7 @@ def test_what_failed_is_not_tried_a_second_time_and_is_told_at_the_end(bench: Be
     assert len(outcome.failed) == 2
 
 
-def test_what_is_forced_is_run_once_each(bench: Bench) -> None:
+def test_what_is_forced_is_run_once_each(bench: TickedWorld) -> None:
     bench.declare("a", "b", "c", max_in_flight=1)
     somebody = Somebody(bench)
     somebody.run_step()
@@ -138,7 +138,7 @@ def test_what_is_forced_is_run_once_each(bench: Bench) -> None:
     assert somebody.run_step().created == {"read": 0}
 
 
-def test_what_changes_after_its_turn_is_left_for_the_next_call(bench: Bench) -> None:
+def test_what_changes_after_its_turn_is_left_for_the_next_call(bench: TickedWorld) -> None:
     bench.declare("a", "b", "c", max_in_flight=1)
 
     def change() -> None:
@@ -165,7 +165,7 @@ def test_what_this_one_has_created_is_not_joined_in_a_later_round() -> None:
     assert outcome.runs == {"read": {"a": 1, "b": 2, "c": 3}}
 
 
-def test_two_callers_share_the_cap_and_nothing_is_run_twice(bench: Bench) -> None:
+def test_two_callers_share_the_cap_and_nothing_is_run_twice(bench: TickedWorld) -> None:
     bench.declare(*"abcdefgh", seconds=0.05, max_in_flight=2)
     url = bench.works.cluster.ops_db.url.render_as_string(hide_password=False)
     words = [sys.executable, "-c", CALLER, url, str(bench.works.cluster.base)]
@@ -183,7 +183,7 @@ def test_two_callers_share_the_cap_and_nothing_is_run_twice(bench: Bench) -> Non
     assert [published for _, _, published in said] == [EIGHT, EIGHT]
 
 
-def fill_the_location(bench: Bench, seconds: float) -> None:
+def fill_the_location(bench: TickedWorld, seconds: float) -> None:
     """Let a pipeline that nobody waits for take the only place that there is."""
     bench.declare("a", "b")
     calls = bench.works.observatory.base / "calls-of-others"
@@ -193,7 +193,7 @@ def fill_the_location(bench: Bench, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_cap_that_another_pipeline_fills_is_waited_for(bench: Bench, whole: bool) -> None:
+def test_a_cap_that_another_pipeline_fills_is_waited_for(bench: TickedWorld, whole: bool) -> None:
     fill_the_location(bench, 0.3)
     somebody = Somebody(bench)
     outcome = somebody.attached().run_pipeline("letters", RequestOptions("ada")) if whole else somebody.run_step()
@@ -204,7 +204,7 @@ def test_a_cap_that_another_pipeline_fills_is_waited_for(bench: Bench, whole: bo
     assert bench.called() == {"scan-0 1": 1, "scan-1 1": 1}
 
 
-def test_who_is_interrupted_while_waiting_for_a_place_ends_nothing_of_others(bench: Bench) -> None:
+def test_who_is_interrupted_while_waiting_for_a_place_ends_nothing_of_others(bench: TickedWorld) -> None:
     fill_the_location(bench, 0.3)
 
     def interrupt() -> None:
@@ -216,7 +216,7 @@ def test_who_is_interrupted_while_waiting_for_a_place_ends_nothing_of_others(ben
     assert bench.until_ended() == ["COMPLETED"]
 
 
-def test_an_unknown_key_is_refused_and_nothing_is_begun(bench: Bench) -> None:
+def test_an_unknown_key_is_refused_and_nothing_is_begun(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     with pytest.raises(NotFound, match=r"no sub-group of step read 'executed_obs_unit=nothing'.*scan-0"):
         Somebody(bench).run_step([EIGHT[0], "executed_obs_unit=nothing"])
@@ -225,7 +225,7 @@ def test_an_unknown_key_is_refused_and_nothing_is_begun(bench: Bench) -> None:
     assert (bench.statuses(), bench.called()) == ([], Counter())
 
 
-def test_a_sub_group_whose_packages_went_before_it_was_ever_run_is_known_and_held(bench: Bench) -> None:
+def test_a_sub_group_whose_packages_went_before_it_was_ever_run_is_known_and_held(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     assert set(bench.works.reasons("read")) == {"scan-0", "scan-1"}
     bench.works.observatory.withdraw(1)

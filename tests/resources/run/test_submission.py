@@ -7,17 +7,17 @@ from ccat_models.tables import Base
 from ccat_models.tables.execution import AttemptState, FailureClass
 from resources.backend import Batch, JobRequest, Shape
 from tests.support.faults.doubtful import FakeDoubtfulBackEnd
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.works import NO_RETRIES
+from tests.support.worlds.manual import NO_RETRIES
+from tests.support.worlds.ticked import TickedWorld
 
 
-def rows(bench: Bench) -> dict[str, list[object]]:
+def rows(bench: TickedWorld) -> dict[str, list[object]]:
     with bench.works.cluster.ops_db.read() as session:
         tables = [table for table in Base.metadata.sorted_tables if table.name != "observer_lease"]
         return {table.name: [tuple(row) for row in session.execute(sa.select(table))] for table in tables}
 
 
-def test_a_lost_reply_to_an_accepted_submission_runs_it_once(bench: Bench) -> None:
+def test_a_lost_reply_to_an_accepted_submission_runs_it_once(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, doubts=1))
     bench.works.request()
@@ -28,7 +28,7 @@ def test_a_lost_reply_to_an_accepted_submission_runs_it_once(bench: Bench) -> No
     assert bench.called() == {"scan-0 1": 1, "scan-1 1": 1}
 
 
-def test_a_lost_reply_to_a_submission_that_waits_in_the_queue_sends_nothing_again(bench: Bench) -> None:
+def test_a_lost_reply_to_a_submission_that_waits_in_the_queue_sends_nothing_again(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, doubts=1, queued=[]))
     bench.works.request()
@@ -40,7 +40,7 @@ def test_a_lost_reply_to_a_submission_that_waits_in_the_queue_sends_nothing_agai
     assert bench.called() == {"scan-0 1": 1}
 
 
-def test_a_lost_submission_is_sent_again_once_the_doubt_has_lasted(bench: Bench) -> None:
+def test_a_lost_submission_is_sent_again_once_the_doubt_has_lasted(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, doubts=1, arrives=False))
     bench.works.request()
@@ -53,7 +53,7 @@ def test_a_lost_submission_is_sent_again_once_the_doubt_has_lasted(bench: Bench)
     assert bench.called() == {"scan-0 1": 1}
 
 
-def test_a_job_that_arrives_after_it_was_sent_again_finds_the_claim(bench: Bench) -> None:
+def test_a_job_that_arrives_after_it_was_sent_again_finds_the_claim(bench: TickedWorld) -> None:
     bench.declare("a")
     local = bench.local
     bench.behind(FakeDoubtfulBackEnd(local, doubts=1, arrives=False))
@@ -69,7 +69,7 @@ def test_a_job_that_arrives_after_it_was_sent_again_finds_the_claim(bench: Bench
     assert bench.called() == {"scan-0 1": 1}
 
 
-def test_refusals_spend_the_budget_of_infrastructure(bench: Bench) -> None:
+def test_refusals_spend_the_budget_of_infrastructure(bench: TickedWorld) -> None:
     bench.declare("a", retries={**NO_RETRIES, "infrastructure": 1})
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, refusals=5))
     bench.works.request()
@@ -86,7 +86,7 @@ def test_refusals_spend_the_budget_of_infrastructure(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("in_doubt", [True, False])
-def test_no_answer_changes_nothing(bench: Bench, in_doubt: bool) -> None:
+def test_no_answer_changes_nothing(bench: TickedWorld, in_doubt: bool) -> None:
     bench.declare("a", seconds=0 if in_doubt else 1)
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, doubts=1 if in_doubt else 0))
     bench.works.request()
@@ -99,7 +99,7 @@ def test_no_answer_changes_nothing(bench: Bench, in_doubt: bool) -> None:
     assert bench.until_ended() == ["COMPLETED"]
 
 
-def test_jobs_in_doubt_keep_their_places(bench: Bench) -> None:
+def test_jobs_in_doubt_keep_their_places(bench: TickedWorld) -> None:
     bench.declare(*"abcdef")
     bench.behind(FakeDoubtfulBackEnd(bench.local, doubts=1, arrives=False))
     bench.works.request()

@@ -9,11 +9,11 @@ from ccat_models.tables.execution import ObserverLease
 from resources.ops_db import OpsDb
 from resources.run.executor import Executor
 from tests.support.faults.moments import watched
-from tests.support.worlds.works import Works
+from tests.support.worlds.manual import ManualWorld
 
 
 def test_a_thread_that_comes_while_another_acts_does_nothing(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
-    works = Works.open(sqlite_ops_db, tmp_path)
+    works = ManualWorld.open(sqlite_ops_db, tmp_path)
     begun: list[str] = []
     answers: list[bool] = []
     holders: list[str | None] = []

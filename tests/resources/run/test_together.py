@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import ObserverLease
 from resources.run.executor import Executor
-from tests.support.worlds.bench import Bench
+from tests.support.worlds.ticked import TickedWorld
 
 ASK = """
 import sys
@@ -33,7 +33,7 @@ for line in sys.stdin:
 """
 
 
-def open_processes(bench: Bench, what: str) -> "list[subprocess.Popen[str]]":
+def open_processes(bench: TickedWorld, what: str) -> "list[subprocess.Popen[str]]":
     url = bench.works.cluster.ops_db.url.render_as_string(hide_password=False)
     command = [sys.executable, "-c", ASK, url, str(bench.works.cluster.base), what]
     processes = [subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
@@ -57,7 +57,7 @@ def close(processes: "list[subprocess.Popen[str]]") -> None:
         process.communicate(timeout=30)
 
 
-def test_two_who_ask_at_the_same_moment_create_each_run_once(bench: Bench) -> None:
+def test_two_who_ask_at_the_same_moment_create_each_run_once(bench: TickedWorld) -> None:
     bench.declare(*"abcdef")
     processes = open_processes(bench, "ensure")
     for turn in range(1, 6):
@@ -73,7 +73,7 @@ def test_two_who_ask_at_the_same_moment_create_each_run_once(bench: Bench) -> No
     close(processes)
 
 
-def test_of_two_who_tick_one_acts_and_the_other_takes_over_when_it_is_killed(bench: Bench) -> None:
+def test_of_two_who_tick_one_acts_and_the_other_takes_over_when_it_is_killed(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     bench.works.request()
     processes = open_processes(bench, "tick")
@@ -93,7 +93,7 @@ def test_of_two_who_tick_one_acts_and_the_other_takes_over_when_it_is_killed(ben
 
 
 @pytest.mark.parametrize(("seconds", "taken"), [(29.9, False), (30, True)])
-def test_the_lease_of_another_host_is_over_when_its_time_is(bench: Bench, seconds: float, taken: bool) -> None:
+def test_the_lease_of_another_host_is_over_when_its_time_is(bench: TickedWorld, seconds: float, taken: bool) -> None:
     bench.declare("a")
     cluster = bench.works.cluster
     assert Executor(cluster, holder="elsewhere:1:1:x").tick()

@@ -20,8 +20,8 @@ from resources.request.ensure import RequestOptions, ensure
 from tests.resources.run.test_killed import run_victim
 from tests.support.faults.moments import watched
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.observatory import SmallObservatory
+from tests.support.worlds.observatory import ObservatoryWorld
+from tests.support.worlds.ticked import TickedWorld
 
 
 def waiters(ops_db: OpsDb) -> dict[int, list[str]]:
@@ -36,7 +36,7 @@ def waiters(ops_db: OpsDb) -> dict[int, list[str]]:
 
 @pytest.mark.parametrize(("later", "given_up"), [(timedelta(0), False), (FORGOTTEN_AFTER, True)])
 def test_who_is_killed_right_after_asking_is_known_to_wait_and_soon_forgotten(
-    observatory: SmallObservatory, code: Path, tmp_path: Path, later: timedelta, given_up: bool
+    observatory: ObservatoryWorld, code: Path, tmp_path: Path, later: timedelta, given_up: bool
 ) -> None:
     calls = tmp_path / "calls"
     observatory.scan(0)
@@ -58,7 +58,7 @@ def test_who_is_killed_right_after_asking_is_known_to_wait_and_soon_forgotten(
         assert Counter(read) == {f"read executed_obs_unit=scan-{number} 1": 1 for number in (0, 1)}
 
 
-def interrupted(bench: Bench, border: str) -> Attached:
+def interrupted(bench: TickedWorld, border: str) -> Attached:
     def interrupt(passed: str) -> None:
         if passed == border:
             raise KeyboardInterrupt
@@ -75,7 +75,7 @@ ASKING: list[Callable[[Attached], object]] = [
 
 @pytest.mark.parametrize("ask", ASKING, ids=["pipeline", "step"])
 def test_an_interruption_right_after_asking_cancels_what_was_asked_for(
-    bench: Bench, ask: Callable[[Attached], object]
+    bench: TickedWorld, ask: Callable[[Attached], object]
 ) -> None:
     bench.declare("a", "b")
     with pytest.raises(KeyboardInterrupt):
@@ -85,7 +85,7 @@ def test_an_interruption_right_after_asking_cancels_what_was_asked_for(
     assert bench.called() == {}
 
 
-def test_what_is_joined_is_waited_for_from_the_same_moment(bench: Bench) -> None:
+def test_what_is_joined_is_waited_for_from_the_same_moment(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     assert bench.works.ask("read", "scan-0").created
     assert waiters(bench.works.cluster.ops_db) == {1: []}, "who does not stay does not wait"
@@ -94,7 +94,7 @@ def test_what_is_joined_is_waited_for_from_the_same_moment(bench: Bench) -> None
     assert waiters(bench.works.cluster.ops_db) == {1: ["ada"], 2: ["ada"]}
 
 
-def test_an_interruption_leaves_what_it_joined_to_the_one_who_still_waits(bench: Bench) -> None:
+def test_an_interruption_leaves_what_it_joined_to_the_one_who_still_waits(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     bench.works.ask("read", "scan-0")
     with bench.works.cluster.ops_db.write() as session:
@@ -105,7 +105,7 @@ def test_an_interruption_leaves_what_it_joined_to_the_one_who_still_waits(bench:
     assert bench.until_ended() == ["COMPLETED", "CANCELLED"]
 
 
-def test_who_has_seen_the_end_waits_no_more(bench: Bench) -> None:
+def test_who_has_seen_the_end_waits_no_more(bench: TickedWorld) -> None:
     bench.declare("a", "b")
 
     def sleep(seconds: float) -> None:

@@ -8,7 +8,7 @@ from ccat_models.run.listing import history_of
 from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from tests.support.programs.tiny import pipeline_yaml
-from tests.support.worlds.observatory import SmallObservatory
+from tests.support.worlds.observatory import ObservatoryWorld
 
 WISH = RequestOptions(by="test", patient=True)
 
@@ -18,7 +18,7 @@ def calls_of(path: Path) -> Counter[str]:
 
 
 def test_from_archived_packages_to_products_with_lineage(
-    observatory: SmallObservatory, attached: Attached, code: Path, tmp_path: Path
+    observatory: ObservatoryWorld, attached: Attached, code: Path, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"
     for number in range(4):
@@ -52,7 +52,7 @@ def test_from_archived_packages_to_products_with_lineage(
 
 
 def test_only_what_new_scans_touch_is_run(
-    observatory: SmallObservatory, attached: Attached, code: Path, tmp_path: Path
+    observatory: ObservatoryWorld, attached: Attached, code: Path, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"
     for number in range(4):
@@ -71,7 +71,7 @@ def test_only_what_new_scans_touch_is_run(
 
 
 def test_failures_are_retried_within_their_class_and_then_held(
-    observatory: SmallObservatory, attached: Attached, code: Path, tmp_path: Path
+    observatory: ObservatoryWorld, attached: Attached, code: Path, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"
     observatory.scan(0, "exit 3 once")

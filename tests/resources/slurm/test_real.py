@@ -26,7 +26,7 @@ ASLEEP = python("import time; time.sleep(300)")
 SHAPE = Shape(1, 0.1, None)
 
 
-class Bench:
+class TickedWorld:
     """A back end at work: batches of attempts whose directories lie below one base."""
 
     def __init__(self, base: Path, cluster: SlurmCluster) -> None:
@@ -78,8 +78,8 @@ def sent(batch: Batch, job_id: str | None = None) -> list[Sent]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, slurm_cluster: SlurmCluster) -> Iterator[Bench]:
-    yield Bench(tmp_path, slurm_cluster)
+def bench(tmp_path: Path, slurm_cluster: SlurmCluster) -> Iterator[TickedWorld]:
+    yield TickedWorld(tmp_path, slurm_cluster)
     slurm_cluster.clear()
 
 
@@ -89,7 +89,7 @@ def only(jobs: list[Job | None]) -> Job:
     return job
 
 
-def test_the_tasks_of_a_batch_run_each_in_its_own_directory(bench: Bench) -> None:
+def test_the_tasks_of_a_batch_run_each_in_its_own_directory(bench: TickedWorld) -> None:
     batch = bench.batch(DONE, python("raise SystemExit(3)"), DONE)
     job_id = bench.back_end.submit(batch)
     assert [only([job]).job_id for job in bench.find(batch)] == [f"{job_id}_{index}" for index in range(3)]
@@ -98,7 +98,7 @@ def test_the_tasks_of_a_batch_run_each_in_its_own_directory(bench: Bench) -> Non
     assert all((request.attempt_directory / "logs" / "wrapper.log").exists() for request in batch.requests)
 
 
-def test_looking_for_many_jobs_is_one_call(bench: Bench) -> None:
+def test_looking_for_many_jobs_is_one_call(bench: TickedWorld) -> None:
     batches = [bench.batch(ASLEEP, ASLEEP), bench.batch(ASLEEP)]
     for batch in batches:
         bench.back_end.submit(batch)
@@ -107,7 +107,7 @@ def test_looking_for_many_jobs_is_one_call(bench: Bench) -> None:
     assert bench.faulty.count() == {"sbatch": 2, "squeue": 1} == bench.back_end.calls
 
 
-def test_the_users_environment_reaches_neither_sbatch_nor_the_job(bench: Bench) -> None:
+def test_the_users_environment_reaches_neither_sbatch_nor_the_job(bench: TickedWorld) -> None:
     environment = bench.cluster.environment | {
         "SBATCH_PARTITION": "nowhere",
         "SQUEUE_PARTITION": "short",
@@ -124,7 +124,7 @@ def test_the_users_environment_reaches_neither_sbatch_nor_the_job(bench: Bench) 
     assert "SECRET" not in (batch.requests[0].attempt_directory / "output" / "environment").read_text()
 
 
-def test_one_task_is_cancelled_and_its_neighbours_go_on(bench: Bench) -> None:
+def test_one_task_is_cancelled_and_its_neighbours_go_on(bench: TickedWorld) -> None:
     batch = bench.batch(ASLEEP, ASLEEP, ASLEEP)
     job_id = bench.back_end.submit(batch)
     bench.await_states(batch, JobState.RUNNING, JobState.RUNNING, JobState.RUNNING)
@@ -142,7 +142,7 @@ def test_one_task_is_cancelled_and_its_neighbours_go_on(bench: Bench) -> None:
     assert endings[key].evidence["state"].startswith("CANCELLED by")
 
 
-def test_all_tasks_of_several_batches_are_cancelled_at_once(bench: Bench) -> None:
+def test_all_tasks_of_several_batches_are_cancelled_at_once(bench: TickedWorld) -> None:
     batches = [bench.batch(ASLEEP, ASLEEP), bench.batch(ASLEEP)]
     for batch in batches:
         bench.back_end.submit(batch)
@@ -154,19 +154,19 @@ def test_all_tasks_of_several_batches_are_cancelled_at_once(bench: Bench) -> Non
     assert bench.back_end.calls["scancel"] == 2
 
 
-def test_a_refused_batch_leaves_no_job(bench: Bench) -> None:
+def test_a_refused_batch_leaves_no_job(bench: TickedWorld) -> None:
     batch = bench.batch(DONE, shape=replace(SHAPE, options={"partition": "nowhere"}))
     with pytest.raises(SubmissionRefused, match="Invalid partition name specified"):
         bench.back_end.submit(batch)
     assert bench.find(batch) == [None]
 
 
-def test_a_batch_that_asks_for_too_much_is_refused(bench: Bench) -> None:
+def test_a_batch_that_asks_for_too_much_is_refused(bench: TickedWorld) -> None:
     with pytest.raises(SubmissionRefused, match="Requested node configuration is not available"):
         bench.back_end.submit(bench.batch(DONE, shape=replace(SHAPE, memory_gb=1000.0)))
 
 
-def test_a_job_that_will_never_run_has_ended_and_lingers(bench: Bench) -> None:
+def test_a_job_that_will_never_run_has_ended_and_lingers(bench: TickedWorld) -> None:
     batch = bench.batch(DONE, shape=Shape(1, 0.1, 3600.0, options={"partition": "short"}))
     bench.back_end.submit(batch)
     bench.await_states(batch, JobState.ENDED)
@@ -180,7 +180,7 @@ def test_a_job_that_will_never_run_has_ended_and_lingers(bench: Bench) -> None:
     assert (job.ending.failure, job.ending.lingers) == (FailureClass.INFRASTRUCTURE, False)
 
 
-def test_a_task_that_was_cancelled_before_it_started_vanishes_until_its_array_has_ended(bench: Bench) -> None:
+def test_a_task_that_was_cancelled_before_it_started_vanishes_until_its_array_has_ended(bench: TickedWorld) -> None:
     batch = bench.batch(DONE, DONE, DONE, shape=Shape(1, 0.1, 3600.0, options={"partition": "short"}))
     job_id = bench.back_end.submit(batch)
     bench.cluster.run("scancel", f"{job_id}_1")
@@ -191,7 +191,7 @@ def test_a_task_that_was_cancelled_before_it_started_vanishes_until_its_array_ha
     assert {job.ending and job.ending.failure for job in jobs} == {FailureClass.INFRASTRUCTURE}
 
 
-def test_a_held_job_waits(bench: Bench) -> None:
+def test_a_held_job_waits(bench: TickedWorld) -> None:
     batch = bench.batch(DONE, shape=replace(SHAPE, cpus=8, options={"nodelist": "n1"}))
     bench.back_end.submit(bench.batch(ASLEEP, shape=replace(SHAPE, options={"nodelist": "n1"})))
     job_id = bench.back_end.submit(batch)
@@ -200,7 +200,7 @@ def test_a_held_job_waits(bench: Bench) -> None:
     assert (job.state, job.reason, job.ending) == (JobState.QUEUED, "JobHeldAdmin", None)
 
 
-def test_a_lost_node_is_told_and_the_job_is_not_run_again(bench: Bench) -> None:
+def test_a_lost_node_is_told_and_the_job_is_not_run_again(bench: TickedWorld) -> None:
     batch = bench.batch(ASLEEP, shape=replace(SHAPE, options={"nodelist": "n2"}))
     bench.back_end.submit(batch)
     bench.await_states(batch, JobState.RUNNING)
@@ -216,7 +216,7 @@ def test_a_lost_node_is_told_and_the_job_is_not_run_again(bench: Bench) -> None:
     assert (ending.failure, ending.evidence["state"]) == (FailureClass.INFRASTRUCTURE, "NODE_FAIL")
 
 
-def test_limits_are_those_of_the_cluster_and_of_the_settings(bench: Bench) -> None:
+def test_limits_are_those_of_the_cluster_and_of_the_settings(bench: TickedWorld) -> None:
     assert bench.another(Limits(largest_batch=100_000)).largest_batch == 10_001
     back_end = bench.another(Limits(largest_batch=50, jobs_in_queue=10))
     assert (back_end.largest_batch, back_end.largest_batch, back_end.capacity(), back_end.capacity()) == (
@@ -230,7 +230,7 @@ def test_limits_are_those_of_the_cluster_and_of_the_settings(bench: Bench) -> No
     assert back_end.calls == {"scontrol": 1, "squeue": 1, "sbatch": 1}
 
 
-def test_a_controller_that_is_down_is_no_answer_and_its_jobs_are_found_again(bench: Bench) -> None:
+def test_a_controller_that_is_down_is_no_answer_and_its_jobs_are_found_again(bench: TickedWorld) -> None:
     back_end = bench.another(Limits(timeout_seconds=3))
     batch, other = bench.batch(ASLEEP), bench.batch(ASLEEP)
     back_end.submit(batch)
@@ -246,7 +246,7 @@ def test_a_controller_that_is_down_is_no_answer_and_its_jobs_are_found_again(ben
     assert bench.find(other) == [None]
 
 
-def test_a_controller_that_hangs_is_no_answer(bench: Bench) -> None:
+def test_a_controller_that_hangs_is_no_answer(bench: TickedWorld) -> None:
     back_end = bench.another(Limits(timeout_seconds=2))
     batch = bench.batch(ASLEEP)
     bench.cluster.freeze("slurmctld")
@@ -261,7 +261,7 @@ def test_a_controller_that_hangs_is_no_answer(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.LOSE_REPLY, Fault.GARBLE, Fault.TRUNCATE, Fault.HANG_AFTER])
-def test_a_job_whose_acceptance_was_not_heard_is_found_by_its_name(bench: Bench, fault: Fault) -> None:
+def test_a_job_whose_acceptance_was_not_heard_is_found_by_its_name(bench: TickedWorld, fault: Fault) -> None:
     back_end = bench.another(Limits(timeout_seconds=2))
     batch = bench.batch(ASLEEP)
     bench.faulty.inject("sbatch", fault, calls=[1])
@@ -270,14 +270,14 @@ def test_a_job_whose_acceptance_was_not_heard_is_found_by_its_name(bench: Bench,
     assert only(bench.find(batch)).state in (JobState.QUEUED, JobState.RUNNING)
 
 
-def test_what_is_postponed_is_not_in_doubt(bench: Bench) -> None:
+def test_what_is_postponed_is_not_in_doubt(bench: TickedWorld) -> None:
     bench.faulty.inject("sbatch", Fault.POSTPONE, calls=[1])
     with pytest.raises(SubmissionPostponed):
         bench.back_end.submit(bench.batch(DONE))
 
 
 @pytest.mark.parametrize("fault", [Fault.FAIL, Fault.GARBLE, Fault.TRUNCATE])
-def test_a_spoilt_queue_is_no_answer(bench: Bench, fault: Fault) -> None:
+def test_a_spoilt_queue_is_no_answer(bench: TickedWorld, fault: Fault) -> None:
     batch = bench.batch(ASLEEP)
     bench.back_end.submit(batch)
     bench.faulty.inject("squeue", fault, calls=[1])
@@ -286,7 +286,7 @@ def test_a_spoilt_queue_is_no_answer(bench: Bench, fault: Fault) -> None:
     assert len(bench.back_end.find(sent(batch))) == 1
 
 
-def test_another_clusters_empty_queue_says_nothing_of_our_jobs(bench: Bench) -> None:
+def test_another_clusters_empty_queue_says_nothing_of_our_jobs(bench: TickedWorld) -> None:
     back_end = bench.another(Limits(cluster="ccattest"))
     batch = bench.batch(ASLEEP)
     back_end.submit(batch)
@@ -299,13 +299,13 @@ def test_another_clusters_empty_queue_says_nothing_of_our_jobs(bench: Bench) -> 
     assert len(back_end.find(sent(batch))) == 1
 
 
-def test_missing_jobs_make_a_check_each_time(bench: Bench) -> None:
+def test_missing_jobs_make_a_check_each_time(bench: TickedWorld) -> None:
     batch = bench.batch(DONE)
     assert [bench.find(batch) for _ in range(3)] == [[None]] * 3
     assert bench.back_end.calls == {"squeue": 3, "scontrol": 3}
 
 
-def test_an_empty_queue_of_another_cluster_is_no_answer_however_lately_ours_has_answered(bench: Bench) -> None:
+def test_an_empty_queue_of_another_cluster_is_no_answer_however_lately_ours_has_answered(bench: TickedWorld) -> None:
     batch = bench.batch(DONE)
     assert bench.find(batch) == [None]
     for program in ("squeue", "scontrol"):
@@ -314,7 +314,7 @@ def test_an_empty_queue_of_another_cluster_is_no_answer_however_lately_ours_has_
         bench.find(batch)
 
 
-def test_nothing_is_sent_to_another_cluster(bench: Bench) -> None:
+def test_nothing_is_sent_to_another_cluster(bench: TickedWorld) -> None:
     now_seconds = [0.0]
     shell = LocalShell(bench.cluster.environment | {"PATH": bench.faulty.path})
     back_end = SlurmBackEnd(shell, bench.site, clock=lambda: now_seconds[0])
@@ -328,7 +328,7 @@ def test_nothing_is_sent_to_another_cluster(bench: Bench) -> None:
     assert back_end.calls["sbatch"] == 1
 
 
-def test_of_a_batch_that_was_sent_twice_the_living_job_is_the_one(bench: Bench) -> None:
+def test_of_a_batch_that_was_sent_twice_the_living_job_is_the_one(bench: TickedWorld) -> None:
     batch = bench.batch(ASLEEP)
     first = bench.back_end.submit(batch)
     for request in batch.requests:  # a job that runs has not claimed at once, and the second one would
@@ -340,7 +340,7 @@ def test_of_a_batch_that_was_sent_twice_the_living_job_is_the_one(bench: Bench) 
     assert job.job_id.startswith(f"{first}_")
 
 
-def test_while_the_accounting_is_down_nothing_is_told_and_nothing_fails(bench: Bench) -> None:
+def test_while_the_accounting_is_down_nothing_is_told_and_nothing_fails(bench: TickedWorld) -> None:
     batch = bench.batch(DONE)
     job_id = bench.back_end.submit(batch)
     with bench.cluster.without("slurmdbd"):
@@ -348,7 +348,7 @@ def test_while_the_accounting_is_down_nothing_is_told_and_nothing_fails(bench: B
     assert bench.back_end.calls["sacct"] == 1
 
 
-def test_accounts_of_another_cluster_or_name_are_not_ours(bench: Bench) -> None:
+def test_accounts_of_another_cluster_or_name_are_not_ours(bench: TickedWorld) -> None:
     batch = bench.batch(DONE)
     job_id = bench.back_end.submit(batch)
     eventually(partial(bench.back_end.endings, sent(batch, job_id)))
@@ -363,7 +363,7 @@ def test_a_cluster_without_accounting_says_so_quietly(tmp_path: Path, caplog: py
     cluster = SlurmCluster(nodes=1, accounting=False)
     try:
         cluster.start()
-        bench = Bench(tmp_path, cluster)
+        bench = TickedWorld(tmp_path, cluster)
         batch = bench.batch(DONE)
         job_id = bench.back_end.submit(batch)
         assert bench.back_end.endings(sent(batch, job_id)) == {}

@@ -28,8 +28,8 @@ from resources.space.purging import Freed, finish, purge
 from resources.workspace.store import AttemptStore
 from tests.resources.space.model_program import Reading
 from tests.support.faults.moments import watched
-from tests.support.worlds.tiny import ALL, Died
-from tests.support.worlds.works import NO_RETRIES, Works, made_up, start, step
+from tests.support.worlds.letters import ALL, Died
+from tests.support.worlds.manual import NO_RETRIES, ManualWorld, made_up, start, step
 
 HERE, ELSEWHERE = 1, 2
 BORDERS = ("purge marked", "half removed", "purged files removed", "purge confirmed")
@@ -73,7 +73,7 @@ class HalfStore(AttemptStore):
 class World:
     """The pipeline, its runs in flight, and what the programs have read so far."""
 
-    works: Works
+    works: ManualWorld
     graph: str
     cells: dict[str, int] = field(default_factory=dict)
     retentions: dict[str, str] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class World:
     salt: int = 0
 
     @staticmethod
-    def open(works: Works, graph: str) -> "World":
+    def open(works: ManualWorld, graph: str) -> "World":
         """Begin with four scans and the pipeline declared."""
         shutil.rmtree(works.cluster.base, ignore_errors=True)
         world = World(works, graph)

@@ -17,7 +17,7 @@ from resources.request.ensure import RequestOptions, ensure
 from resources.space.check import Discrepancy, SpaceCheck
 from resources.space.judgement import Wrong
 from tests.resources.space.test_retention import copy_elsewhere
-from tests.support.worlds.tiny import Died, Tiny
+from tests.support.worlds.letters import Died, LettersWorld
 
 NOW = timedelta(0)
 P, G = SpaceState.PRESENT, SpaceState.PURGED
@@ -26,11 +26,11 @@ P, G = SpaceState.PRESENT, SpaceState.PURGED
 ON_SQLITE = pytest.mark.parametrize("shared_ops_db", ["sqlite"], indirect=True)
 
 
-def found(tiny: Tiny, *, repair: bool = False, settled_after: timedelta = NOW) -> list[Discrepancy]:
+def found(tiny: LettersWorld, *, repair: bool = False, settled_after: timedelta = NOW) -> list[Discrepancy]:
     return list(SpaceCheck(tiny.cluster, repair, settled_after).discrepancies())
 
 
-def told(tiny: Tiny, *, repair: bool = False) -> dict[tuple[Wrong, bool], list[str]]:
+def told(tiny: LettersWorld, *, repair: bool = False) -> dict[tuple[Wrong, bool], list[str]]:
     """Return the names of what is wrong, by how and whether it was repaired."""
     names: dict[tuple[Wrong, bool], list[str]] = {}
     for one in found(tiny, repair=repair):
@@ -38,7 +38,7 @@ def told(tiny: Tiny, *, repair: bool = False) -> dict[tuple[Wrong, bool], list[s
     return {key: sorted(of) for key, of in names.items()}
 
 
-def output(tiny: Tiny, step: str, name: str = "text.txt") -> Path:
+def output(tiny: LettersWorld, step: str, name: str = "text.txt") -> Path:
     """Return the file of a step's product on the first scan or source."""
     return min((tiny.cluster.base / "letters").glob(f"*/{step}/run-*/attempt-*/*/**/{name}"))
 
@@ -50,7 +50,7 @@ def lay(path: Path, text: str = "stray") -> Path:
 
 
 @ON_SQLITE
-def test_a_workspace_that_is_used_is_as_rows_say(tiny: Tiny) -> None:
+def test_a_workspace_that_is_used_is_as_rows_say(tiny: LettersWorld) -> None:
     tiny.declare(0, 1, 2)
     tiny.run()
     assert found(tiny) == []
@@ -62,7 +62,7 @@ def test_a_workspace_that_is_used_is_as_rows_say(tiny: Tiny) -> None:
 
 
 @ON_SQLITE
-def test_orphans_go_and_what_belongs_to_runs_stays(tiny: Tiny) -> None:
+def test_orphans_go_and_what_belongs_to_runs_stays(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     base, kept = tiny.cluster.base, set(tiny.cluster.base.rglob("*"))
@@ -85,7 +85,7 @@ def test_orphans_go_and_what_belongs_to_runs_stays(tiny: Tiny) -> None:
 
 
 @ON_SQLITE
-def test_what_lies_where_no_run_leaves_files_is_foreign_and_left_alone(tiny: Tiny) -> None:
+def test_what_lies_where_no_run_leaves_files_is_foreign_and_left_alone(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     names = (
@@ -103,7 +103,7 @@ def test_what_lies_where_no_run_leaves_files_is_foreign_and_left_alone(tiny: Tin
 
 
 @ON_SQLITE
-def test_what_failed_attempts_left_is_told_apart_and_kept(tiny: Tiny) -> None:
+def test_what_failed_attempts_left_is_told_apart_and_kept(tiny: LettersWorld) -> None:
     tiny.observatory.scan(0, "broken")
     tiny.declare()
     assert len(tiny.run().failed) == 1
@@ -115,7 +115,7 @@ def test_what_failed_attempts_left_is_told_apart_and_kept(tiny: Tiny) -> None:
 
 
 @ON_SQLITE
-def test_files_of_purged_runs_are_removed_at_last(tiny: Tiny) -> None:
+def test_files_of_purged_runs_are_removed_at_last(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     path = output(tiny, "read")
@@ -128,7 +128,7 @@ def test_files_of_purged_runs_are_removed_at_last(tiny: Tiny) -> None:
 
 
 @ON_SQLITE
-def test_a_purge_that_died_is_seen_and_ended(tiny: Tiny) -> None:
+def test_a_purge_that_died_is_seen_and_ended(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     try:
@@ -140,7 +140,7 @@ def test_a_purge_that_died_is_seen_and_ended(tiny: Tiny) -> None:
     tiny.check_disk()
 
 
-def test_what_is_missing_is_purged_and_made_again_when_it_is_needed(tiny: Tiny) -> None:
+def test_what_is_missing_is_purged_and_made_again_when_it_is_needed(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     output(tiny, "read").unlink()
@@ -159,7 +159,7 @@ def test_what_is_missing_is_purged_and_made_again_when_it_is_needed(tiny: Tiny) 
 
 
 @ON_SQLITE
-def test_what_cannot_be_made_again_is_given_up_alone(tiny: Tiny) -> None:
+def test_what_cannot_be_made_again_is_given_up_alone(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     output(tiny, "clean", "numbers.json").unlink()
@@ -182,7 +182,7 @@ def test_what_cannot_be_made_again_is_given_up_alone(tiny: Tiny) -> None:
     assert told(tiny, repair=True) == {(Wrong.DIFFERENT, False): ["text.txt"]}
 
 
-def test_what_a_purge_would_keep_is_not_removed_for_a_file_that_is_missing(tiny: Tiny) -> None:
+def test_what_a_purge_would_keep_is_not_removed_for_a_file_that_is_missing(tiny: LettersWorld) -> None:
     tiny.declare(0, 2, bulk="clean: 100000, join: 100000", end="    retention: {keep: always}\n")
     tiny.run()
     ensure(tiny.cluster, "letters", "join", None, RequestOptions("test", force=True))
@@ -197,7 +197,7 @@ def test_what_a_purge_would_keep_is_not_removed_for_a_file_that_is_missing(tiny:
 
 
 @ON_SQLITE
-def test_nothing_is_given_up_where_the_disk_is_not_mounted(tiny: Tiny) -> None:
+def test_nothing_is_given_up_where_the_disk_is_not_mounted(tiny: LettersWorld) -> None:
     tiny.declare(0, 2, 4)
     tiny.run()
     base = tiny.cluster.base
@@ -216,7 +216,7 @@ def test_nothing_is_given_up_where_the_disk_is_not_mounted(tiny: Tiny) -> None:
 
 
 @ON_SQLITE
-def test_what_the_disk_does_not_tell_is_told_and_changes_nothing(tiny: Tiny) -> None:
+def test_what_the_disk_does_not_tell_is_told_and_changes_nothing(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     step = output(tiny, "read").parents[4]
@@ -230,7 +230,7 @@ def test_what_the_disk_does_not_tell_is_told_and_changes_nothing(tiny: Tiny) -> 
     assert tiny.state("read") == [P]
 
 
-def test_what_was_given_up_while_it_was_pinned_is_made_again_afterwards(tiny: Tiny) -> None:
+def test_what_was_given_up_while_it_was_pinned_is_made_again_afterwards(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     missing, back = output(tiny, "clean"), output(tiny, "read")
@@ -257,7 +257,7 @@ def test_what_was_given_up_while_it_was_pinned_is_made_again_afterwards(tiny: Ti
     assert tiny.called()["clean scan-0"] == 1
 
 
-def test_accounts_are_set_right(tiny: Tiny) -> None:
+def test_accounts_are_set_right(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     with tiny.cluster.ops_db.write() as session:
@@ -276,7 +276,7 @@ def test_accounts_are_set_right(tiny: Tiny) -> None:
         assert (again.size_bytes, again.removable_bytes) == sizes
 
 
-def test_accounts_of_another_location_are_left_alone(tiny: Tiny) -> None:
+def test_accounts_of_another_location_are_left_alone(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     copy_elsewhere(tiny)
@@ -289,12 +289,12 @@ def test_accounts_of_another_location_are_left_alone(tiny: Tiny) -> None:
     assert found(tiny) == []
 
 
-def accounts(tiny: Tiny) -> dict[RunId, int]:
+def accounts(tiny: LettersWorld) -> dict[RunId, int]:
     with tiny.cluster.ops_db.read() as session:
         return dict(session.execute(sa.select(RunSpace.run_id, RunSpace.size_bytes)).tuples().all())
 
 
-def test_staged_raw_data_is_looked_for(tiny: Tiny) -> None:
+def test_staged_raw_data_is_looked_for(tiny: LettersWorld) -> None:
     tiny.declare(0, 1, 2)
     with tiny.cluster.ops_db.write() as session:
         packages = session.scalars(sa.select(RawDataPackage.id))

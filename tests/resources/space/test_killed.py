@@ -13,13 +13,13 @@ from resources.errors import DiskNotThere
 from resources.request.ensure import RequestOptions
 from resources.space.purging import finish, unlink
 from tests.support.faults.moments import watched
-from tests.support.worlds.tiny import Died, Tiny
+from tests.support.worlds.letters import Died, LettersWorld
 
 BORDERS = ("purge marked", "purged files removed", "purge confirmed")
 
 
 @pytest.mark.parametrize("border", BORDERS)
-def test_a_purge_that_dies_is_finished_by_whoever_comes_next(embedded: Tiny, border: str) -> None:
+def test_a_purge_that_dies_is_finished_by_whoever_comes_next(embedded: LettersWorld, border: str) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.called()
@@ -34,7 +34,7 @@ def test_a_purge_that_dies_is_finished_by_whoever_comes_next(embedded: Tiny, bor
     assert embedded.called() == Counter()
 
 
-def test_nothing_is_taken_for_removed_while_the_disk_is_not_there(tiny: Tiny) -> None:
+def test_nothing_is_taken_for_removed_while_the_disk_is_not_there(tiny: LettersWorld) -> None:
     tiny.declare(0, 2)
     tiny.run()
     base = tiny.cluster.base
@@ -57,7 +57,7 @@ def test_nothing_is_taken_for_removed_while_the_disk_is_not_there(tiny: Tiny) ->
 
 
 @pytest.mark.parametrize("border", BORDERS[:2])
-def test_what_a_dead_purge_has_marked_is_finished_before_it_is_made_again(embedded: Tiny, border: str) -> None:
+def test_what_a_dead_purge_has_marked_is_finished_before_it_is_made_again(embedded: LettersWorld, border: str) -> None:
     embedded.declare(0, 2)
     embedded.run()
     with pytest.raises(Died):
@@ -71,7 +71,7 @@ def test_what_a_dead_purge_has_marked_is_finished_before_it_is_made_again(embedd
 
 
 @pytest.mark.parametrize("border", ["runs requested", "taken up", "intent committed", "sent", "outputs verified"])
-def test_making_again_survives_the_death_of_who_does_it(embedded: Tiny, border: str) -> None:
+def test_making_again_survives_the_death_of_who_does_it(embedded: LettersWorld, border: str) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()
@@ -86,7 +86,7 @@ def test_making_again_survives_the_death_of_who_does_it(embedded: Tiny, border: 
     embedded.check_disk()
 
 
-def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew(tiny: Tiny) -> None:
+def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew(tiny: LettersWorld) -> None:
     """A removes the files, and sleeps; B confirms, all is made again and marked by another purge; A wakes up."""
     tiny.declare(0, 2)
     tiny.run()
@@ -99,7 +99,7 @@ def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew
                 tiny.dying_at("purge marked").purge()
 
     slow = watched(tiny.cluster, meanwhile)
-    Tiny(tiny.observatory, slow).purge()
+    LettersWorld(tiny.observatory, slow).purge()
     assert set(tiny.state("read")) == set(tiny.state("clean")) == {SpaceState.MARKED}
     assert finish(tiny.cluster).freed_runs == 4
     assert set(tiny.state("read")) == set(tiny.state("clean")) == {SpaceState.PURGED}
@@ -108,7 +108,7 @@ def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew
         assert [(row.freed_runs, row.problem) for row in list_purges(session)] == [(4, None), (4, None)]
 
 
-def test_who_was_held_up_removes_nothing_of_what_was_made_again(embedded: Tiny) -> None:
+def test_who_was_held_up_removes_nothing_of_what_was_made_again(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     with pytest.raises(Died):

@@ -22,8 +22,8 @@ from tests.ccat_models.gap.test_properties import check_look
 from tests.resources.space.model import BORDERS, DAY_SECONDS, GRAPHS, RETENTIONS, World
 from tests.resources.space.model_rows import Rows, check_accounts, check_choice, check_new, check_rest, lasting
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.tiny import ALL
-from tests.support.worlds.works import Works, release
+from tests.support.worlds.letters import ALL
+from tests.support.worlds.manual import ManualWorld, release
 
 LONGER = int(os.environ.get("SPACE_MODEL_LIVES", "0"))  # noqa: TID251 - so many lives more, in the night
 LIVES, STEPS_A_LIFE = 56, 200
@@ -75,7 +75,7 @@ class Life:
     def __init__(self, ops_db: OpsDb, base: Path, graph: str) -> None:
         empty(ops_db)
         self.ops_db = ops_db
-        self.world = World.open(Works.open(ops_db, base), graph)
+        self.world = World.open(ManualWorld.open(ops_db, base), graph)
         self.lasting: set[tuple[Any, ...]] = set()
         self.newest = RunId(0)
         self.done = Counter[str]()

@@ -5,13 +5,13 @@ from ccat_models.product.purge import Purpose, mark
 from ccat_models.product.removable import choose
 from ccat_models.tables.space import SpaceState
 from resources.space.purging import finish, look_at_all, pin
-from tests.support.worlds.tiny import ALL, Tiny
+from tests.support.worlds.letters import ALL, LettersWorld
 
 P, M, G = SpaceState.PRESENT, SpaceState.MARKED, SpaceState.PURGED
 WAIT_SECONDS = 0.5  # for who pins: it waits for the purge, which ends only then
 
 
-def test_who_pins_while_a_purge_decides_is_told_what_goes(tiny: Tiny) -> None:
+def test_who_pins_while_a_purge_decides_is_told_what_goes(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     tiny.observatory.clock.pass_seconds(3600)
@@ -31,7 +31,7 @@ def test_who_pins_while_a_purge_decides_is_told_what_goes(tiny: Tiny) -> None:
     assert list(said[0].not_there.values()) == [M]
 
 
-def test_what_was_pinned_before_a_purge_decides_stays(tiny: Tiny) -> None:
+def test_what_was_pinned_before_a_purge_decides_stays(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     said = pin(tiny.cluster, ["letters/read"], reason="for the talk", by="ada")

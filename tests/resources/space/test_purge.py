@@ -7,12 +7,12 @@ from ccat_models.tables.pipelines import ReductionStep
 from ccat_models.tables.places import DataProductPhysicalCopy
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.space import RunSpace, SpaceState
-from tests.support.worlds.tiny import Tiny
+from tests.support.worlds.letters import LettersWorld
 
 P, G = SpaceState.PRESENT, SpaceState.PURGED
 
 
-def test_intermediates_go_and_nothing_is_run_again_for_it(tiny: Tiny) -> None:
+def test_intermediates_go_and_nothing_is_run_again_for_it(tiny: LettersWorld) -> None:
     tiny.declare(0, 1, 2, 3)
     assert tiny.run().failed == []
     tiny.called()
@@ -25,7 +25,7 @@ def test_intermediates_go_and_nothing_is_run_again_for_it(tiny: Tiny) -> None:
     assert tiny.called() == Counter()
 
 
-def test_what_a_new_run_reads_is_made_again_and_nothing_else(tiny: Tiny) -> None:
+def test_what_a_new_run_reads_is_made_again_and_nothing_else(tiny: LettersWorld) -> None:
     tiny.declare(0, 1, 2, 3)
     tiny.run()
     before = tiny.text("join", "source=source-1")
@@ -42,7 +42,7 @@ def test_what_a_new_run_reads_is_made_again_and_nothing_else(tiny: Tiny) -> None
     tiny.check_disk()
 
 
-def test_something_else_takes_the_place_and_nothing_that_is_there_is_run_again(tiny: Tiny) -> None:
+def test_something_else_takes_the_place_and_nothing_that_is_there_is_run_again(tiny: LettersWorld) -> None:
     tiny.declare(0, 2)
     tiny.run()
     tiny.purge()
@@ -62,7 +62,7 @@ def test_something_else_takes_the_place_and_nothing_that_is_there_is_run_again(t
     assert tiny.called() == Counter()
 
 
-def test_what_may_not_go_is_passed_over_in_few_passes(tiny: Tiny) -> None:
+def test_what_may_not_go_is_passed_over_in_few_passes(tiny: LettersWorld) -> None:
     """Most of what was used first was not verified; what may go is found, and no more of it than is wanted."""
     tiny.declare(*range(0, 24, 2))
     tiny.run()

@@ -4,12 +4,12 @@ from ccat_models.gap.reasons import Reason
 from ccat_models.run.cancel import request_cancel
 from ccat_models.tables.space import SpaceState
 from resources.request.ensure import RequestOptions, ensure
-from tests.support.worlds.tiny import Tiny
+from tests.support.worlds.letters import LettersWorld
 
 P, G, L = SpaceState.PRESENT, SpaceState.PURGED, SpaceState.LOST
 
 
-def test_what_the_program_cannot_make_again_is_run_anew(embedded: Tiny) -> None:
+def test_what_the_program_cannot_make_again_is_run_anew(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()
@@ -26,7 +26,7 @@ def test_what_the_program_cannot_make_again_is_run_anew(embedded: Tiny) -> None:
     embedded.check_disk()
 
 
-def test_what_was_made_from_data_that_changed_is_not_made_again(embedded: Tiny) -> None:
+def test_what_was_made_from_data_that_changed_is_not_made_again(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()
@@ -40,7 +40,7 @@ def test_what_was_made_from_data_that_changed_is_not_made_again(embedded: Tiny) 
     assert "corrected" in embedded.text("join", "source=source-1")
 
 
-def test_purging_and_making_again_goes_on_for_ever(embedded: Tiny) -> None:
+def test_purging_and_making_again_goes_on_for_ever(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     for number in (4, 6, 8):
@@ -55,7 +55,7 @@ def test_purging_and_making_again_goes_on_for_ever(embedded: Tiny) -> None:
     )
 
 
-def test_one_step_makes_again_what_it_reads_by_itself(embedded: Tiny) -> None:
+def test_one_step_makes_again_what_it_reads_by_itself(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()
@@ -66,7 +66,7 @@ def test_one_step_makes_again_what_it_reads_by_itself(embedded: Tiny) -> None:
     assert embedded.called()["join source-1"] == 1
 
 
-def test_what_was_cancelled_is_made_again_for_who_tries_again(embedded: Tiny) -> None:
+def test_what_was_cancelled_is_made_again_for_who_tries_again(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()
@@ -81,7 +81,7 @@ def test_what_was_cancelled_is_made_again_for_who_tries_again(embedded: Tiny) ->
     assert embedded.called()["join source-1"] == 1
 
 
-def test_why_says_that_inputs_were_purged(embedded: Tiny) -> None:
+def test_why_says_that_inputs_were_purged(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()

@@ -11,7 +11,7 @@ from ccat_models.tables.raw_data import RawDataPackage
 from ccat_models.tables.space import ProductPin, SpaceState
 from resources.request.ensure import RequestOptions, ensure
 from resources.space.plan import kept
-from tests.support.worlds.tiny import Tiny
+from tests.support.worlds.letters import LettersWorld
 
 P, G = SpaceState.PRESENT, SpaceState.PURGED
 BUFFER = LocationType.BUFFER
@@ -21,7 +21,7 @@ def retention(text: str) -> str:
     return f"    retention: {text}\n"
 
 
-def copy_elsewhere(tiny: Tiny) -> None:
+def copy_elsewhere(tiny: LettersWorld) -> None:
     """Let every product lie in another place, too."""
     with tiny.cluster.ops_db.write() as session:
         session.add(
@@ -40,13 +40,13 @@ def copy_elsewhere(tiny: Tiny) -> None:
             )
 
 
-def test_what_is_kept_always_stays(tiny: Tiny) -> None:
+def test_what_is_kept_always_stays(tiny: LettersWorld) -> None:
     tiny.declare(0, 2, retention=retention("{keep: always}"))
     tiny.run()
     assert tiny.purge().freed_runs == 0
 
 
-def test_what_nothing_has_superseded_stays(tiny: Tiny) -> None:
+def test_what_nothing_has_superseded_stays(tiny: LettersWorld) -> None:
     tiny.declare(0, retention=retention("{keep: until_superseded}"))
     tiny.run()
     assert tiny.purge().freed_runs == 0
@@ -56,7 +56,7 @@ def test_what_nothing_has_superseded_stays(tiny: Tiny) -> None:
     assert tiny.state("read") == [G, P]
 
 
-def test_what_was_used_lately_stays(tiny: Tiny) -> None:
+def test_what_was_used_lately_stays(tiny: LettersWorld) -> None:
     tiny.declare(0, retention=retention("{keep: days, days: 2}"))
     tiny.run()
     tiny.observatory.clock.pass_seconds(86_400)
@@ -65,7 +65,7 @@ def test_what_was_used_lately_stays(tiny: Tiny) -> None:
     assert tiny.purge().freed_runs == 2
 
 
-def test_what_was_not_used_for_longest_goes_first_and_no_more_than_is_wanted(tiny: Tiny) -> None:
+def test_what_was_not_used_for_longest_goes_first_and_no_more_than_is_wanted(tiny: LettersWorld) -> None:
     tiny.declare(0, 1)
     tiny.run()
     tiny.run(step="clean", keys=["executed_obs_unit=scan-0"], options=RequestOptions(by="test", force=True))
@@ -74,7 +74,7 @@ def test_what_was_not_used_for_longest_goes_first_and_no_more_than_is_wanted(tin
     assert tiny.spaces()["read scan-0"] == ["PRESENT"]
 
 
-def test_what_a_run_in_flight_reads_stays(tiny: Tiny) -> None:
+def test_what_a_run_in_flight_reads_stays(tiny: LettersWorld) -> None:
     tiny.declare(0, 1)
     tiny.run()
     forced = RequestOptions(by="test", force=True)
@@ -84,7 +84,7 @@ def test_what_a_run_in_flight_reads_stays(tiny: Tiny) -> None:
     assert tiny.spaces()["clean scan-1"] == ["PURGED"]
 
 
-def test_what_an_open_gap_reads_stays(tiny: Tiny) -> None:
+def test_what_an_open_gap_reads_stays(tiny: LettersWorld) -> None:
     tiny.declare(0, 1)
     tiny.run(step="read")
     tiny.run(step="clean", keys=["executed_obs_unit=scan-0"])
@@ -93,7 +93,7 @@ def test_what_an_open_gap_reads_stays(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("final", ["true", "false"])
-def test_science_that_is_current_stays(tiny: Tiny, final: str) -> None:
+def test_science_that_is_current_stays(tiny: LettersWorld, final: str) -> None:
     tiny.declare(0, end=f"    final: {final}\n" + retention("{keep: days, days: 1}"))
     tiny.run()
     copy_elsewhere(tiny)
@@ -105,7 +105,7 @@ def test_science_that_is_current_stays(tiny: Tiny, final: str) -> None:
     assert tiny.state("join") == [G, P]
 
 
-def test_the_only_copy_of_a_final_product_stays(tiny: Tiny) -> None:
+def test_the_only_copy_of_a_final_product_stays(tiny: LettersWorld) -> None:
     tiny.declare(0, end=retention("{keep: until_superseded}"))
     tiny.run()
     tiny.run(step="join", options=RequestOptions(by="test", force=True))
@@ -117,7 +117,7 @@ def test_the_only_copy_of_a_final_product_stays(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("kept", ["pinned", "unverified"])
-def test_what_is_pinned_or_was_not_verified_stays(tiny: Tiny, kept: str) -> None:
+def test_what_is_pinned_or_was_not_verified_stays(tiny: LettersWorld, kept: str) -> None:
     tiny.declare(0)
     tiny.run()
     first = sa.select(DataProduct).where(DataProduct.path == "text.txt").order_by(DataProduct.id).limit(1)
@@ -134,7 +134,7 @@ def test_what_is_pinned_or_was_not_verified_stays(tiny: Tiny, kept: str) -> None
 
 
 @pytest.mark.parametrize("gone", ["deleted", "inactive"])
-def test_what_was_made_of_raw_data_that_nobody_can_read_stays(tiny: Tiny, gone: str) -> None:
+def test_what_was_made_of_raw_data_that_nobody_can_read_stays(tiny: LettersWorld, gone: str) -> None:
     """Also where it was made of it by way of what a purge has removed; once it can be read, all may go."""
     tiny.declare(0, 2)
     tiny.run()
@@ -160,7 +160,7 @@ def test_what_was_made_of_raw_data_that_nobody_can_read_stays(tiny: Tiny, gone: 
     assert tiny.purge().freed_runs == 1
 
 
-def test_what_was_purged_is_not_given_up_while_its_raw_data_is_away(tiny: Tiny) -> None:
+def test_what_was_purged_is_not_given_up_while_its_raw_data_is_away(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     tiny.purge()

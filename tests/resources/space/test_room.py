@@ -18,13 +18,13 @@ from resources.space.room import Usage
 from resources.workspace.watermarks import Amount, Watermarks
 from tests.support.faults.moments import watched
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.tiny import Tiny
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.letters import LettersWorld
+from tests.support.worlds.manual import ManualWorld, step
 
 MB = 1_000_000
 
 
-def limited(tiny: Tiny, limit_bytes: int) -> list[int]:
+def limited(tiny: LettersWorld, limit_bytes: int) -> list[int]:
     """Limit the location's room; return a list of what lies there whenever the holder of the lease passes a border."""
     seen: list[int] = []
 
@@ -37,7 +37,7 @@ def limited(tiny: Tiny, limit_bytes: int) -> list[int]:
     return seen
 
 
-def test_more_is_made_than_there_is_room_for(embedded: Tiny) -> None:
+def test_more_is_made_than_there_is_room_for(embedded: LettersWorld) -> None:
     embedded.declare(*range(8), join="", bulk=f"read: {MB}")
     seen = limited(embedded, 3 * MB)
     outcome = embedded.run()
@@ -49,7 +49,7 @@ def test_more_is_made_than_there_is_room_for(embedded: Tiny) -> None:
     embedded.check_disk()
 
 
-def test_a_run_that_nothing_makes_room_for_fails_and_says_so(embedded: Tiny) -> None:
+def test_a_run_that_nothing_makes_room_for_fails_and_says_so(embedded: LettersWorld) -> None:
     embedded.declare(0, 1, bulk=f"read: {MB}")
     limited(embedded, 3 * MB)
     embedded.run()
@@ -67,7 +67,7 @@ def test_a_run_that_nothing_makes_room_for_fails_and_says_so(embedded: Tiny) -> 
 def test_raw_data_that_must_be_brought_takes_up_room(shared_ops_db: OpsDb, tmp_path: Path) -> None:
     """Each package once, whoever reads it, and as long as it is not there."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in range(3):
         works.observatory.scan(number)
     resources = {"cpus": 1, "memory_gb": 1, "time_hours": 1, "disk_gb": 0.001}

@@ -9,7 +9,7 @@ from ccat_models.product.space import By, Scope, list_purges, read_space
 from ccat_models.tables.space import RunSpace, SpaceState
 from resources.space.plan import kept, plan
 from resources.space.purging import removable
-from tests.support.worlds.tiny import ALL, Tiny
+from tests.support.worlds.letters import ALL, LettersWorld
 
 G = SpaceState.PURGED
 
@@ -18,7 +18,7 @@ def runs(held: list[Held]) -> dict[Cause | None, int]:
     return {one.cause: one.runs for one in held}
 
 
-def test_sizes_add_up_and_each_run_is_kept_for_one_cause(tiny: Tiny) -> None:
+def test_sizes_add_up_and_each_run_is_kept_for_one_cause(tiny: LettersWorld) -> None:
     tiny.declare(0, 1, 2)
     tiny.run()
     with tiny.cluster.ops_db.read() as session:
@@ -43,7 +43,7 @@ def test_sizes_add_up_and_each_run_is_kept_for_one_cause(tiny: Tiny) -> None:
     assert sum(one.size_bytes for one in held) == sum(space.removable_bytes for space in spaces)
 
 
-def test_what_may_go_is_what_a_purge_removes(tiny: Tiny) -> None:
+def test_what_may_go_is_what_a_purge_removes(tiny: LettersWorld) -> None:
     tiny.declare(0, 1)
     tiny.run()
     now = tiny.cluster.clock()
@@ -90,7 +90,7 @@ def test_what_may_go_is_what_a_purge_removes(tiny: Tiny) -> None:
     ],
 )
 @pytest.mark.parametrize("shared_ops_db", ["sqlite"], indirect=True)
-def test_retention_is_named(tiny: Tiny, retention: str, expected: dict[Cause, int], later: int) -> None:
+def test_retention_is_named(tiny: LettersWorld, retention: str, expected: dict[Cause, int], later: int) -> None:
     tiny.declare(0, retention=retention)
     tiny.run()
     assert runs(kept(tiny.cluster)) == expected

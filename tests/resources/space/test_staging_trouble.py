@@ -8,11 +8,11 @@ from resources.shell.local import LocalShell
 from resources.shell.remote_program import RemoteProgram
 from resources.space.room import make_room
 from tests.support.parts.archives import disk_archive
-from tests.support.worlds.tiny import ALL, Tiny
+from tests.support.worlds.letters import ALL, LettersWorld
 
 
 def test_staging_directory_that_cannot_be_used_keeps_no_product(
-    embedded: Tiny, caplog: pytest.LogCaptureFixture
+    embedded: LettersWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     embedded.declare(0, 1)
     assert embedded.run().failed == []

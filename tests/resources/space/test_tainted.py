@@ -19,7 +19,7 @@ from resources.ops_db import OpsDb
 from resources.request.ensure import RequestOptions
 from resources.request.regeneration import request_again
 from tests.support.parts.ops_db import empty
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 READ, CLEAN, JOIN = RunId(1), RunId(2), RunId(3)
 AGAIN = (RunId(4), RunId(5))  # the runs that make again what the first two made
@@ -28,10 +28,10 @@ EITHER = pytest.mark.parametrize("outputs", [SAME, OTHER], ids=["the same", "som
 
 
 @pytest.fixture
-def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
+def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     """Give read → clean → join of two scans at a time, everything made, and all but the last step's purged."""
     empty(shared_ops_db)
-    works = Works.open(shared_ops_db, tmp_path)
+    works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in range(2):
         works.observatory.scan(number)
     works.declare(
@@ -47,28 +47,28 @@ def works(shared_ops_db: OpsDb, tmp_path: Path) -> Works:
     return works
 
 
-def mark(works: Works) -> None:
+def mark(works: ManualWorld) -> None:
     with works.cluster.ops_db.request() as session:
         taint(session, ["scan-0"], reason="hot load was off", by="ada", now=works.cluster.clock())
 
 
-def unmark(works: Works) -> None:
+def unmark(works: ManualWorld) -> None:
     with works.cluster.ops_db.request() as session:
         lift(session, ["scan-0"], by="ben", now=works.cluster.clock())
 
 
-def tainted(works: Works) -> set[RunId]:
+def tainted(works: ManualWorld) -> set[RunId]:
     with works.cluster.ops_db.read() as session:
         runs = session.scalars(sa.select(Run.id)).all()
         return {run for run, taints in taints_of(session, runs).items() if any(not t.lifted_at for t in taints)}
 
 
-def states(works: Works) -> dict[RunId, SpaceState]:
+def states(works: ManualWorld) -> dict[RunId, SpaceState]:
     with works.cluster.ops_db.read() as session:
         return dict(session.execute(sa.select(RunSpace.run_id, RunSpace.state)).tuples().all())
 
 
-def readers_of_tainted(works: Works, *, after: RunId) -> list[RunId]:
+def readers_of_tainted(works: ManualWorld, *, after: RunId) -> list[RunId]:
     """Return the runs after one that read what is tainted."""
     query = sa.select(RunInputProduct.run_id).where(RunInputProduct.run_id > after)
     with works.cluster.ops_db.read() as session:
@@ -76,7 +76,7 @@ def readers_of_tainted(works: Works, *, after: RunId) -> list[RunId]:
 
 
 @EITHER
-def test_what_is_made_again_of_tainted_data_is_tainted(works: Works, outputs: Mapping[str, str]) -> None:
+def test_what_is_made_again_of_tainted_data_is_tainted(works: ManualWorld, outputs: Mapping[str, str]) -> None:
     mark(works)
     works.make_again(CLEAN, outputs=outputs)
     assert states(works)[CLEAN] is (SpaceState.PRESENT if outputs is SAME else SpaceState.REPLACED)
@@ -92,7 +92,7 @@ def test_what_is_made_again_of_tainted_data_is_tainted(works: Works, outputs: Ma
 
 
 @EITHER
-def test_a_taint_that_comes_while_it_is_made_again_marks_it_too(works: Works, outputs: Mapping[str, str]) -> None:
+def test_a_taint_that_comes_while_it_is_made_again_marks_it_too(works: ManualWorld, outputs: Mapping[str, str]) -> None:
     request_again(works.cluster, "letters", [CLEAN], RequestOptions("ada"))
     mark(works)
     works.complete(outputs=outputs)
@@ -102,7 +102,7 @@ def test_a_taint_that_comes_while_it_is_made_again_marks_it_too(works: Works, ou
 
 
 @EITHER
-def test_a_lifted_taint_gives_back_what_was_made_again(works: Works, outputs: Mapping[str, str]) -> None:
+def test_a_lifted_taint_gives_back_what_was_made_again(works: ManualWorld, outputs: Mapping[str, str]) -> None:
     mark(works)
     works.make_again(CLEAN, outputs=outputs)
     unmark(works)
@@ -112,14 +112,14 @@ def test_a_lifted_taint_gives_back_what_was_made_again(works: Works, outputs: Ma
     assert gap.current_run_id == (CLEAN if outputs is SAME else AGAIN[1])
 
 
-def test_nobody_but_who_says_so_has_tainted_products_made_again(works: Works) -> None:
+def test_nobody_but_who_says_so_has_tainted_products_made_again(works: ManualWorld) -> None:
     mark(works)
     works.run_all(force=True, retry=True)
     with works.cluster.ops_db.read() as session:
         assert not session.scalars(sa.select(Run.id).where(Run.regenerates_run_id.is_not(None))).all()
 
 
-def test_a_taint_between_the_look_at_gaps_and_the_request_marks_the_run(works: Works) -> None:
+def test_a_taint_between_the_look_at_gaps_and_the_request_marks_the_run(works: ManualWorld) -> None:
     works.observatory.scan(1, content="better counts")
     works.reasons("read")  # brings the memberships up to date
     cluster = works.cluster

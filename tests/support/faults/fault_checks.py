@@ -23,9 +23,9 @@ from ccat_models.tables.products import DataProduct
 from tests.support.faults.fault_table import FaultTable
 from tests.support.parts.apptainer import Image
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.bench import Bench
-from tests.support.worlds.slurm_lab import SlurmLab
-from tests.support.worlds.works import NO_RETRIES, Works
+from tests.support.worlds.manual import NO_RETRIES, ManualWorld
+from tests.support.worlds.on_slurm import SlurmWorld
+from tests.support.worlds.ticked import TickedWorld
 
 PATIENT = {**NO_RETRIES, "infrastructure": 4, "lost": 4}
 TRACE = "output/science/executions.txt"
@@ -57,23 +57,23 @@ class Life:
 class Trial:
     """An observatory under faults, and what lay around its attempts before."""
 
-    works: Works
+    works: ManualWorld
     traced: Callable[[], Counter[str]]
     slurm: SlurmCluster | None
     before: Mapping[str, str]
 
     @staticmethod
-    def of_lab(lab: SlurmLab, slurm: SlurmCluster | None) -> "Trial":
+    def of_lab(lab: SlurmWorld, slurm: SlurmCluster | None) -> "Trial":
         """Ask for all runs of a lab that is declared, and remember what there is; without a cluster nobody accounts."""
         return Trial._of(lab.works, lab.executed, slurm)
 
     @staticmethod
-    def of_bench(bench: Bench) -> "Trial":
+    def of_bench(bench: TickedWorld) -> "Trial":
         """Do the same where Slurm has no part."""
         return Trial._of(bench.works, bench.called, None)
 
     @staticmethod
-    def _of(works: Works, traced: Callable[[], Counter[str]], slurm: SlurmCluster | None) -> "Trial":
+    def _of(works: ManualWorld, traced: Callable[[], Counter[str]], slurm: SlurmCluster | None) -> "Trial":
         for place in (works.cluster.base, works.cluster.base / "letters"):
             place.mkdir(exist_ok=True)
             (place / "neighbour.txt").write_text("of somebody else")
@@ -203,20 +203,20 @@ def nothing_left(slurm_cluster: SlurmCluster) -> Iterator[None]:
     slurm_cluster.clear()
 
 
-def in_image(lab: SlurmLab, image: Image) -> None:
+def in_image(lab: SlurmWorld, image: Image) -> None:
     """Let the lab's program run in an image; it then leaves its traces in its own output."""
     command = ["python3", "-c", CONTAINED]
     version = {"version": "1.0.0", "image": str(image.path), "sha256": image.sha256, "command": command}
     lab.works.releases = [version]
 
 
-def statuses_of(works: Works) -> Counter[str]:
+def statuses_of(works: ManualWorld) -> Counter[str]:
     """Return how many runs have which status."""
     with works.cluster.ops_db.read() as session:
         return Counter(status.value for status in session.scalars(sa.select(Run.status)))
 
 
-def wrong_products(works: Works) -> list[str]:
+def wrong_products(works: ManualWorld) -> list[str]:
     """Return which runs have products that are not what their results and files say."""
     with works.cluster.ops_db.read() as session:
         runs = session.scalars(sa.select(Run)).all()
@@ -251,7 +251,7 @@ def _left(base: Path, directory: Path, status: RunStatus) -> dict[str, str] | No
     return {f"{directory.relative_to(base)}/{path}": digest.hexdigest() for path, digest in files.items()}
 
 
-def surroundings(works: Works) -> dict[str, str]:
+def surroundings(works: ManualWorld) -> dict[str, str]:
     """Return everything below the observatory's base that is not an attempt's own, with what it is."""
     with works.cluster.ops_db.read() as session:
         attempts = set(session.scalars(sa.select(Attempt.directory)))
@@ -260,7 +260,7 @@ def surroundings(works: Works) -> dict[str, str]:
     return {path.removeprefix(f"{base}/"): _stamp(path) for path in _below(str(base), own)}
 
 
-def touched(before: Mapping[str, str], after: Mapping[str, str], works: Works) -> list[str]:
+def touched(before: Mapping[str, str], after: Mapping[str, str], works: ManualWorld) -> list[str]:
     """Return what was changed, removed or added around the attempts, but for the directories that lead to them."""
     with works.cluster.ops_db.read() as session:
         directories = [Path(directory) for directory in session.scalars(sa.select(Attempt.directory)) if directory]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ccat_models.tables.execution import ObserverLease
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.slurm_lab import PATIENCE_SECONDS, SlurmLab
+from tests.support.worlds.on_slurm import PATIENCE_SECONDS, SlurmWorld
 
 # Ticks for ever; whoever comes first to the border that is named in the file `freeze` stops itself there.
 ORCHESTRATOR = """
@@ -24,7 +24,7 @@ from resources.shell.local import LocalShell
 from resources.ops_db import OpsDb
 from resources.slurm.backend import Limits
 from tests.support.faults.moments import watched
-from tests.support.worlds.slurm_lab import slurm_cluster_over
+from tests.support.worlds.on_slurm import slurm_cluster_over
 url, base, control, conf, path = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5]
 def passing(border):
     try:
@@ -49,7 +49,7 @@ while os.getppid() == parent:
 class Rivals:
     """Two processes that move the same runs on, each with a lease of one second."""
 
-    def __init__(self, lab: SlurmLab, slurm: SlurmCluster, control: Path) -> None:
+    def __init__(self, lab: SlurmWorld, slurm: SlurmCluster, control: Path) -> None:
         self.lab = lab
         self.slurm = slurm
         self._control = control

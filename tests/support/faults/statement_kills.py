@@ -34,7 +34,7 @@ from resources.ops_db import OpsDb
 from resources.run.executor import Executor
 from resources.shell.local import LocalShell
 from resources.shell.port import Completed
-from tests.support.worlds.slurm_lab import slurm_cluster_over
+from tests.support.worlds.on_slurm import slurm_cluster_over
 
 ROOT = Path(__file__).parents[3]
 WATCHED = frozenset(

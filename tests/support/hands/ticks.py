@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from ccat_assets.dagit.build import build
-from tests.support.worlds.lab import Lab
+from tests.support.worlds.in_dagster import DagsterWorld
 
 
 @dataclass
 class Ticks:
     """One sensor of the code location, as it is wired there."""
 
-    lab: Lab
+    lab: DagsterWorld
     name: str
     cursor: str | None = None
     _sensors: dict[str, dg.SensorDefinition] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Tiny reduction programs that keep the container contract, and the pipeline they make."""
+"""LettersWorld reduction programs that keep the container contract, and the pipeline they make."""
 
 from pathlib import Path
 

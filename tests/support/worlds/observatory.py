@@ -52,7 +52,7 @@ class FakeClock:
 
 
 @dataclass
-class SmallObservatory:
+class ObservatoryWorld:
     """One module, two sources; scan n observes source n modulo 2, in one package of one file."""
 
     ops_db: OpsDb

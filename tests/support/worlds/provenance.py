@@ -14,7 +14,7 @@ from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import Attempt, FailureClass
 from resources.ops_db import OpsDb
 from resources.request.ensure import RequestOptions, ensure
-from tests.support.worlds.works import NO_RETRIES, Works, step
+from tests.support.worlds.manual import NO_RETRIES, ManualWorld, step
 
 SECOND = "executed_obs_unit=scan-1"
 SECRET = "sesame-open"
@@ -22,10 +22,10 @@ SECRET = "sesame-open"
 
 
 @dataclass(frozen=True)
-class Eventful:
+class EventfulWorld:
     """Two scans, read and joined: with all that can go wrong on the way, told in the order in which it happened."""
 
-    works: Works
+    works: ManualWorld
     failed_attempt: tuple[RunId, int]  # of a run that completed in its second attempt
     cancelled: RunId
     failed: RunId  # for good
@@ -38,9 +38,9 @@ class Eventful:
             return read_record(session, find_scope(session, text))
 
 
-def eventful(ops_db: OpsDb, base: Path) -> Eventful:
+def eventful(ops_db: OpsDb, base: Path) -> EventfulWorld:
     """Let two scans be reduced, badly at first, and the map be made twice."""
-    works = Works.open(ops_db, base)
+    works = ManualWorld.open(ops_db, base)
     for number in range(2):
         works.observatory.scan(number)
     quality = [{"metric": "rms", "maximum": 1.0, "blocking": True}]
@@ -67,26 +67,26 @@ def eventful(ops_db: OpsDb, base: Path) -> Eventful:
     newest = works.run_of("map", "all")
     _taint(works, "scan-1")
     _leave_secrets(works, first)
-    return Eventful(works, (first, 1), second, failed, superseded, newest)
+    return EventfulWorld(works, (first, 1), second, failed, superseded, newest)
 
 
-def _again(works: Works) -> RunId:
+def _again(works: ManualWorld) -> RunId:
     ensure(works.cluster, "letters", "read", [SECOND], RequestOptions("cleo", retry=True))
     (again,) = works.in_flight()
     return again
 
 
-def _waive(works: Works, run: RunId) -> None:
+def _waive(works: ManualWorld, run: RunId) -> None:
     with works.cluster.ops_db.request() as session:
         waive(session, run, "rms", by="ada", reason="a bright line", now=works.cluster.clock())
 
 
-def _taint(works: Works, name: str) -> None:
+def _taint(works: ManualWorld, name: str) -> None:
     with works.cluster.ops_db.request() as session:
         taint(session, [name], reason=f"hot load was off in {name}", by="ada", now=works.cluster.clock())
 
 
-def _leave_secrets(works: Works, run: RunId) -> None:
+def _leave_secrets(works: ManualWorld, run: RunId) -> None:
     """Put a secret and this machine's paths wherever a back end or a program might have left them."""
     evidence = {"node": "node-7", "environment": SECRET, "files": str(works.cluster.base)}
     message = f"no file {works.cluster.base}/x; https://ada:{SECRET}@host/path"

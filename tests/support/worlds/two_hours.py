@@ -23,7 +23,7 @@ from ccat_models.tables.pipelines import ReductionSoftwareVersion, ReductionStep
 from ccat_models.tables.raw_data import PackageState, RawDataPackage
 from resources.request.ensure import RequestOptions, ensure
 from resources.request.standing import run_round
-from tests.support.worlds.works import Works, release, step
+from tests.support.worlds.manual import ManualWorld, release, step
 
 TICK_SECONDS = 30
 SCANS = 24
@@ -42,7 +42,7 @@ FAILURES = (
 class Life:
     """One history, the same for the same seed; every run makes a product that tells what it was made of."""
 
-    works: Works
+    works: ManualWorld
     seed: int
     configuration: int = 0
     failing: float = 0.12

@@ -30,7 +30,7 @@ from resources.request.regeneration import request_again
 from resources.space.purging import purge
 from tests.support.parts.clusters import local_cluster
 from tests.support.programs.tiny import write_programs
-from tests.support.worlds.observatory import SmallObservatory
+from tests.support.worlds.observatory import ObservatoryWorld
 
 ONE_PRODUCT = {"science/text.txt": "text"}
 NUMBERS = "qa/numbers.json"
@@ -52,21 +52,21 @@ def release(number: str, **fields: Any) -> dict[str, Any]:
 
 
 @dataclass
-class Works:
+class ManualWorld:
     """One pipeline named `letters` on a small observatory."""
 
-    observatory: SmallObservatory
+    observatory: ObservatoryWorld
     cluster: Cluster
     code: Path
     releases: list[dict[str, Any]] = field(default_factory=lambda: [release("1.0.0")])
 
     @staticmethod
-    def open(ops_db: OpsDb, base: Path) -> "Works":
+    def open(ops_db: OpsDb, base: Path) -> "ManualWorld":
         """Open the observatory below a directory."""
-        observatory = SmallObservatory(ops_db, base)
+        observatory = ObservatoryWorld(ops_db, base)
         observatory.open()
         cluster = local_cluster(ops_db, base / "workspace", slots=1, clock=observatory.clock)
-        return Works(observatory, cluster, write_programs(base / "code"))
+        return ManualWorld(observatory, cluster, write_programs(base / "code"))
 
     def declare(self, *steps: dict[str, Any], **fields: Any) -> PipelineView:
         """Declare the pipeline with these steps and all releases known so far; `fields` are its own."""

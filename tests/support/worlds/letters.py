@@ -28,27 +28,27 @@ from resources.space.purging import Freed, purge
 from tests.support.faults.moments import watched
 from tests.support.parts.clusters import local_cluster
 from tests.support.programs.letters import pipeline_yaml, write_program
-from tests.support.worlds.observatory import SmallObservatory
+from tests.support.worlds.observatory import ObservatoryWorld
 
 ALL = 10**12
 
 
 @dataclass
-class Tiny:
+class LettersWorld:
     """The observatory, its cluster, and what the programs did."""
 
-    observatory: SmallObservatory
+    observatory: ObservatoryWorld
     cluster: Cluster
 
     @staticmethod
-    def open(ops_db: OpsDb, base: Path) -> "Tiny":
+    def open(ops_db: OpsDb, base: Path) -> "LettersWorld":
         """Open the observatory below a directory."""
-        observatory = SmallObservatory(ops_db, base)
+        observatory = ObservatoryWorld(ops_db, base)
         observatory.open()
         second = timedelta(seconds=1)
         timing = Timing(lost_after=second, resend_after=second, stuck_after=3 * second)
         cluster = local_cluster(ops_db, base / "workspace", slots=4, clock=observatory.clock, timing=timing)
-        return Tiny(observatory, cluster)
+        return LettersWorld(observatory, cluster)
 
     @property
     def calls(self) -> Path:
@@ -173,14 +173,14 @@ class Tiny:
         with self.cluster.ops_db.read() as session:
             return session.get_one(Run, RunId(run_id))
 
-    def dying_at(self, border: str) -> "Tiny":
+    def dying_at(self, border: str) -> "LettersWorld":
         """Return the same observatory, whose cluster dies at a border between two writes."""
 
         def passing(step: str) -> None:
             if step == border:
                 raise Died(border)
 
-        return Tiny(self.observatory, watched(self.cluster, passing))
+        return LettersWorld(self.observatory, watched(self.cluster, passing))
 
 
 class Died(BaseException):

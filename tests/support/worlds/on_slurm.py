@@ -23,7 +23,7 @@ from resources.shell.remote_program import RemoteProgram, program_path
 from resources.slurm.backend import Limits, SlurmBackEnd
 from resources.slurm.render import Site
 from resources.workspace.store import AttemptStore
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 PATIENCE_SECONDS = 90.0
 QUICK = Timing(
@@ -54,10 +54,10 @@ def slurm_cluster_over(
 
 
 @dataclass
-class RealLab:
+class RealWorld:
     """A pipeline `letters` with one step `read` per scan on a real back end, in real time."""
 
-    works: Works
+    works: ManualWorld
 
     @property
     def cluster(self) -> Cluster:
@@ -123,15 +123,15 @@ class RealLab:
 
 
 @dataclass
-class SlurmLab(RealLab):
+class SlurmWorld(RealWorld):
     """The same on Slurm, reached through any shell; its program counts its executions."""
 
     @staticmethod
-    def open(ops_db: OpsDb, base: Path, shell: Shell, **fields: Any) -> "SlurmLab":
+    def open(ops_db: OpsDb, base: Path, shell: Shell, **fields: Any) -> "SlurmWorld":
         """Open an observatory below a directory that the nodes see."""
-        works = Works.open(ops_db, base)
+        works = ManualWorld.open(ops_db, base)
         works.cluster = slurm_cluster_over(shell, ops_db, base / "workspace", **fields)
-        return SlurmLab(works)
+        return SlurmWorld(works)
 
     @property
     def backend(self) -> SlurmBackEnd:

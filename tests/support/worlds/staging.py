@@ -28,7 +28,7 @@ from resources.shell.remote_program import RemoteProgram
 from tests.support.faults.moments import Hook, unwatched, watched
 from tests.support.parts.archives import tar_of
 from tests.support.parts.rgw import ARCHIVIST, Keys, S3Server
-from tests.support.worlds.slurm_lab import RealLab
+from tests.support.worlds.on_slurm import RealWorld
 
 STAGED = PhysicalCopyStatus.STAGED
 LOCAL, ARCHIVE, COLOGNE = 1, 2, 3  # data locations
@@ -46,10 +46,10 @@ class Held:
 
 
 @dataclass
-class StagingLab:
+class StagingWorld:
     """A lab of one step `read` per scan, with a look at what is staged."""
 
-    lab: RealLab
+    lab: RealWorld
     shell: Shell
 
     def __post_init__(self) -> None:

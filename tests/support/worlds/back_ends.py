@@ -23,28 +23,30 @@ from resources.ops_db import OpsDb
 from tests.support.parts.apptainer import Image
 from tests.support.parts.login_node import LoginNode
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.slurm_lab import PATIENCE_SECONDS, QUICK, RealLab
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
+from tests.support.worlds.on_slurm import PATIENCE_SECONDS, QUICK, RealWorld
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "conformance.py"
 SMALL = {"cpus": 1, "memory_gb": 0.1, "time_hours": 0.05}
 
 
 @dataclass
-class Yard(RealLab):
+class BackEndWorld(RealWorld):
     """An observatory whose pipeline runs the program of this directory on one back end."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
     slurm: SlurmCluster | None = None
 
     @staticmethod
-    def open(ops_db: OpsDb, base: Path, slurm: SlurmCluster | None = None, node: LoginNode | None = None) -> "Yard":
+    def open(
+        ops_db: OpsDb, base: Path, slurm: SlurmCluster | None = None, node: LoginNode | None = None
+    ) -> "BackEndWorld":
         """Open the observatory on this machine, on Slurm, or on Slurm behind a login node."""
-        works = Works.open(ops_db, base)
+        works = ManualWorld.open(ops_db, base)
         settings = settings_of(ops_db, base, slurm, node)
         shutil.copy(PROGRAM, works.code / PROGRAM.name)
         works.cluster = replace(cluster_of(load(settings).settings, ops_db, 1, system_clock), timing=QUICK)
-        return Yard(works, settings, slurm)
+        return BackEndWorld(works, settings, slurm)
 
     def another_process(self) -> Cluster:
         """Return the same cluster as a process that knows nothing of this one sees it."""

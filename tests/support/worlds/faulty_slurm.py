@@ -10,7 +10,7 @@ from resources.slurm.backend import Limits
 from tests.support.faults.fault_checks import Trial
 from tests.support.faults.fault_slurm import Fault, FaultyCommands
 from tests.support.parts.slurm_cluster import SlurmCluster
-from tests.support.worlds.slurm_lab import SlurmLab
+from tests.support.worlds.on_slurm import SlurmWorld
 
 _SECOND = timedelta(seconds=1)
 # lease, resend_after, lost_after, observe_every, alive_within
@@ -20,7 +20,7 @@ IMPATIENT = Timing(60 * _SECOND, 0.5 * _SECOND, 1 * _SECOND, 0.25 * _SECOND, 3 *
 BUSY = Timing(60 * _SECOND, 0.2 * _SECOND, 1 * _SECOND, 0.1 * _SECOND, 30 * _SECOND)  # sends again soon
 
 
-class FaultyLab:
+class FaultySlurmWorld:
     """A lab whose Slurm commands can be told to misbehave."""
 
     def __init__(
@@ -28,7 +28,7 @@ class FaultyLab:
     ) -> None:
         self.commands = FaultyCommands(base / "faulty", slurm.environment["PATH"])
         shell = LocalShell(slurm.environment | {"PATH": self.commands.path})
-        self.lab = SlurmLab.open(ops_db, base / "lab", shell, limits=limits, **fields)
+        self.lab = SlurmWorld.open(ops_db, base / "lab", shell, limits=limits, **fields)
         self.slurm = slurm
 
     def trial(self, runs: int, **declared: Any) -> Trial:
@@ -46,7 +46,7 @@ class FaultyLab:
         return sum(call.fault in faults and program in (None, call.program) for call in self.commands.calls())
 
 
-def look_for(seconds: float, lab: SlurmLab) -> None:
+def look_for(seconds: float, lab: SlurmWorld) -> None:
     """Tick for a while."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

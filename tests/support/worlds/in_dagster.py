@@ -25,24 +25,24 @@ from resources.ops_db import OpsDb
 from resources.request.attached import Attached, Outcome
 from resources.request.ensure import RequestOptions, refresh_and_evaluate
 from tests.support.programs.tiny import pipeline_yaml, write_programs
-from tests.support.worlds.observatory import SmallObservatory
+from tests.support.worlds.observatory import ObservatoryWorld
 
 QUIET: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass
-class Lab:
+class DagsterWorld:
     """Everything that a test of Dagster's side needs."""
 
     application: Application
-    observatory: SmallObservatory
+    observatory: ObservatoryWorld
     instance: dg.DagsterInstance
     code: Path
 
     @staticmethod
-    def open(ops_db: OpsDb, instance: dg.DagsterInstance, base: Path) -> "Lab":
+    def open(ops_db: OpsDb, instance: dg.DagsterInstance, base: Path) -> "DagsterWorld":
         """Open the observatory below a directory."""
-        observatory = SmallObservatory(ops_db, base)
+        observatory = ObservatoryWorld(ops_db, base)
         observatory.open()
         settings = Settings(
             home=base,
@@ -51,7 +51,7 @@ class Lab:
             local_slots=4,
             user="ada",
         )
-        return Lab(Application(settings), observatory, instance, write_programs(base / "code"))
+        return DagsterWorld(Application(settings), observatory, instance, write_programs(base / "code"))
 
     @property
     def calls(self) -> Path:

@@ -16,17 +16,17 @@ from ccat_models.tables.execution import ExecutedReductionStep as Run
 from resources.backend import BackEnd, Sent, Timing
 from resources.local.backend import LocalBackEnd
 from resources.run.executor import Executor
-from tests.support.worlds.works import Works, step
+from tests.support.worlds.manual import ManualWorld, step
 
 PATIENCE_SECONDS = 30.0
 TIMING = Timing(lost_after=timedelta(seconds=1), resend_after=timedelta(seconds=1))
 
 
 @dataclass
-class Bench:
+class TickedWorld:
     """A pipeline `letters` with one step `read` per scan, whose program counts itself."""
 
-    works: Works
+    works: ManualWorld
     slots: int = 4
 
     def __post_init__(self) -> None:
