@@ -1,6 +1,8 @@
 """Both examples on a real Slurm behind SSH, every step in a container: the same bytes as on this machine alone."""
 
 import socket
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,16 @@ def tasks(slurm: SlurmCluster) -> dict[str, str]:
     return {job: state for job, _, state in (line.partition("|") for line in told.splitlines())}
 
 
+def tasks_since(slurm: SlurmCluster, before: Collection[str], count: int) -> dict[str, str]:
+    """Return the tasks that came after others, once so many have completed: accounts follow the jobs with a delay."""
+    deadline = time.monotonic() + 60
+    while True:
+        new = {job: state for job, state in tasks(slurm).items() if job not in before}
+        if list(new.values()).count("COMPLETED") >= count or time.monotonic() > deadline:
+            return new
+        time.sleep(0.5)
+
+
 def assert_each_ran_once_in_a_container(attempts: list[Attempt], image: Image, accounted: dict[str, str]) -> None:
     assert {(one.runtime, one.image_sha256) for one in attempts} == {("apptainer", image.sha256)}
     assert all("apptainer" in (one.command or [""])[0] for one in attempts)
@@ -98,7 +110,7 @@ def test_the_same_products_come_from_containers_on_a_cluster_behind_ssh(
 
     attempts = away.attempts()
     assert len(attempts) == sum(observed.created.values())
-    ended = {job: state for job, state in tasks(slurm_cluster).items() if job not in before}
+    ended = tasks_since(slurm_cluster, before, len(attempts))
     assert_each_ran_once_in_a_container(attempts, science_image, ended)
 
     assert away.ccat("publish") == {"published": len(attempts)}
