@@ -50,8 +50,6 @@ def _base() -> "type[Base]":
     base: type[Base] = import_module(f"{__name__}.base").Base
     for index in (index for table in base.metadata.tables.values() for index in table.indexes):
         where = index.dialect_options["sqlite"]["where"]
-        if (
-            where is not None
-        ):  # said here, because it imports PostgreSQL's dialect, which only migrations need on SQLite
+        if where is not None:  # set here, as it imports PostgreSQL's dialect: on SQLite only migrations need that
             index.dialect_kwargs["postgresql_where"] = where
     return base

@@ -84,9 +84,8 @@ class Attached:
             while True:
                 answers = look(options)
                 outcome.note(answers)
-                options = replace(
-                    options, force=False, retry=False
-                )  # or the next look would force what this one has run
+                # Without this, the next look would force again what this one has run.
+                options = replace(options, force=False, retry=False)
                 in_flight = {run for answer in answers.values() for run in answer.awaited}
                 left = [step for step, answer in answers.items() if answer.left]
                 if in_flight:
