@@ -17,7 +17,7 @@ from ccat_assets.dagit.snapshot import Snapshot, read_snapshot
 from ccat_assets.dagit.step_assets import KEYS_PER_RUN
 from ccat_assets.wiring.application import Application
 from ccat_models.run.listing import sub_groups_of
-from ccat_models.run.unpublished import steps_due, unpublished_keys, unpublished_runs
+from ccat_models.run.unpublished import steps_due, unpublished_failures, unpublished_keys, unpublished_runs
 from ccat_models.tables.base import RunId, StepId
 from resources.run.holder import is_gone
 
@@ -124,7 +124,8 @@ def publish_decided(application: Application, instance: dg.DagsterInstance, run_
     job = definitions_of(snapshot, application).resolve_implicit_global_asset_job_def()
     for batch in _batches(snapshot, _by_step((step_id, key) for _, step_id, key in found)):
         runs = [int(run_id) for run_id, step_id, key in found if step_id == batch.name.step_id and key in batch.keys]
-        result = _execute(application, instance, job, batch, BatchConfig(keys=list(batch.keys), decided=runs))
+        config = BatchConfig(keys=list(batch.keys), decided=runs)
+        result = _execute(application, instance, job, batch, batch.keys[0], config)
         if not result.success:
             raise RuntimeError(f"{batch.name.pipeline}/{batch.name.step}: see Dagster run {result.run_id}")
 
@@ -161,12 +162,19 @@ def _batches(snapshot: Snapshot, keys: Mapping[StepId, list[str]]) -> Iterator[_
 
 
 def _publish_batch(application: Application, instance: dg.DagsterInstance, job: dg.JobDefinition, batch: _Batch) -> int:
+    """Publish the runs of one batch; return how many are published now.
+
+    Dagster shows the partition for which a Dagster run starts as failed where that run fails without materializing it.
+    So it starts for one that failed, if there is one: another may be published already, by a process that has died.
+    """
     name, keys = batch.name, batch.keys
     with application.ops_db.read() as session:
         before = unpublished_runs(session, application.clock(), name.step_id, keys)
+        failed = unpublished_failures(session, application.clock(), name.step_id, keys)
     if not before:  # another process has published them
         return 0
-    result = _execute(application, instance, job, batch, BatchConfig(keys=list(keys), publish_only=True))
+    first = [*failed, *keys][0]
+    result = _execute(application, instance, job, batch, first, BatchConfig(keys=list(keys), publish_only=True))
     with application.ops_db.read() as session:
         left = before & unpublished_runs(session, application.clock(), name.step_id, keys)  # more may end now
     if left == before:
@@ -176,14 +184,19 @@ def _publish_batch(application: Application, instance: dg.DagsterInstance, job: 
 
 
 def _execute(
-    application: Application, instance: dg.DagsterInstance, job: dg.JobDefinition, batch: _Batch, config: BatchConfig
+    application: Application,
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    batch: _Batch,
+    first: str,
+    config: BatchConfig,
 ) -> dg.ExecuteInProcessResult:
     if batch.partitions is not None:  # some may be new, or had been hidden
         add_keys(instance, batch.partitions, batch.keys)
     return job.execute_in_process(
         instance=instance,
         asset_selection=[batch.name.asset_key],
-        partition_key=batch.keys[0],
+        partition_key=first,
         # A failed run makes the Dagster run that publishes it fail: this is expected, and not worth a message here.
         run_config={**run_config(batch.name, config), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         tags={PUBLISHER_TAG: application.executor.holder},

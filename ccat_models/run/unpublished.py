@@ -51,16 +51,25 @@ def unpublished_keys(
 
 def unpublished_endings(session: Session, now: datetime, step_id: int, keys: Sequence[str]) -> dict[RunId, bool]:
     """Return the unpublished runs of a step's sub-groups, the oldest first, and whether a later run has ended since."""
-    newer = aliased(Run)
-    same = (newer.step_id == Run.step_id, newer.sub_group_id == Run.sub_group_id)
-    superseded = sa.select(newer.id).where(*same, newer.status.in_(_PUBLISHED_STATUSES), newer.id > Run.id).exists()
     query = (
-        sa.select(Run.id, superseded)
+        sa.select(Run.id, _superseded())
         .join(SubGroup, SubGroup.id == Run.sub_group_id)
         .where(_unpublished(now), Run.step_id == step_id, SubGroup.key.in_(keys))
         .order_by(Run.id)
     )
     return dict(session.execute(query).tuples().all())
+
+
+def unpublished_failures(session: Session, now: datetime, step_id: int, keys: Sequence[str]) -> Sequence[str]:
+    """Return those of a step's sub-groups whose newest run failed and is not published, the oldest run first."""
+    query = (
+        sa.select(SubGroup.key)
+        .join(Run, Run.sub_group_id == SubGroup.id)
+        .where(_unpublished(now), Run.step_id == step_id, SubGroup.key.in_(keys))
+        .where(Run.status == RunStatus.FAILED, sa.not_(_superseded()))
+        .order_by(Run.id)
+    )
+    return session.scalars(query).all()
 
 
 def unpublished_runs(session: Session, now: datetime, step_id: int, keys: Sequence[str]) -> set[RunId]:
@@ -77,6 +86,13 @@ def mark_published(session: Session, run_ids: Collection[RunId], now: datetime) 
         .values(published_at=now)
         .execution_options(synchronize_session=False)
     )
+
+
+def _superseded() -> sa.ColumnElement[bool]:
+    """Say which runs are followed by another run of their step and sub-group that has ended."""
+    newer = aliased(Run)
+    same = (newer.step_id == Run.step_id, newer.sub_group_id == Run.sub_group_id)
+    return sa.select(newer.id).where(*same, newer.status.in_(_PUBLISHED_STATUSES), newer.id > Run.id).exists()
 
 
 def _unpublished(now: datetime) -> sa.ColumnElement[bool]:

@@ -88,6 +88,17 @@ def test_what_was_told_before_a_death_is_not_told_again(lab: DagsterWorld) -> No
     assert lab.shown("read") == {KEYS[0]: 1, KEYS[1]: 1, KEYS[2]: 1}
 
 
+def test_what_was_published_before_a_death_is_not_shown_as_failed_with_the_rest(lab: DagsterWorld) -> None:
+    lab.declare("a", "exit 65", "c")
+    lab.run_without_dagster()
+    with lab.application.ops_db.read() as session:
+        report = read_reports(session, [RunId(1)])[RunId(1)]
+    lab.instance.report_runless_asset_event(materialization(report))
+    publish(lab.application, lab.instance)
+    assert lab.statuses("read") == {KEYS[0]: "MATERIALIZED", KEYS[1]: "FAILED", KEYS[2]: "MATERIALIZED"}
+    assert lab.shown("read") == {KEYS[0]: 1, KEYS[2]: 1}
+
+
 def test_a_publisher_that_is_killed_leaves_nothing_that_runs_for_good(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
     home = tmp_path / "dagster"
     home.mkdir()
