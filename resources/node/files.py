@@ -1,6 +1,5 @@
 """Writing of files so that they are whole or absent, and checksums. Paths are bytes, independent of the locale."""
 
-import base64
 import contextlib
 import hashlib
 import json
@@ -14,7 +13,7 @@ def write_whole(
     path: bytes, content: bytes, mode: int = 0o644, temporary: Optional[bytes] = None, lasting: bool = False
 ) -> None:
     """Write a file by rename, so that it is whole or absent; with `lasting`, also after a power failure."""
-    temporary = temporary or path + b".part-%d-%s" % (os.getpid(), base64.b16encode(os.urandom(4)))
+    temporary = temporary or path + b".part-%d-%s" % (os.getpid(), os.urandom(4).hex().encode("ascii"))
     with open(temporary, "wb") as file:
         file.write(content)
         os.fchmod(file.fileno(), mode)

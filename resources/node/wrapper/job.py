@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import threading
 import time
 from typing import Any, Dict, Iterator, Optional
@@ -51,7 +50,7 @@ def claim(directory: bytes, job_id: Optional[str]) -> bool:
         os.mkdir(path)
     except FileExistsError:
         return False
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "job_id": job_id}
+    owner = {"host": os.uname().nodename, "pid": os.getpid(), "job_id": job_id}
     write_json(os.path.join(path, b"owner.json"), owner)
     sync_directory(path)
     return True

@@ -1,8 +1,8 @@
 """The content of result.json, and the wrapper's exit status, which follows from it."""
 
 import datetime as dt
+import os
 import resource
-import socket
 from typing import Any, Dict, Optional
 
 EX_UNAVAILABLE = 69  # sysexits.h
@@ -12,7 +12,7 @@ def new_report(job: Dict[str, Any], job_id: Optional[str]) -> Dict[str, Any]:
     """Return the content of result.json before the program is started."""
     report: Dict[str, Any] = {name: job[name] for name in ("schema_version", "submission_key", "run_id", "attempt")}
     report.update(outcome="launch_failed", exit_code=None, signal=None, outputs=[], warnings=[], message="")
-    report.update(host=socket.gethostname(), job_id=job_id, image_sha256=job.get("image_sha256"))
+    report.update(host=os.uname().nodename, job_id=job_id, image_sha256=job.get("image_sha256"))
     report.update(runtime=job.get("runtime"), command=job.get("command"))
     return report
 
