@@ -170,7 +170,23 @@ def _run_pipeline(works: "ManualWorld", runs: int) -> dict[str, Any]:
         "wall_s": round(wall, 2),
         "wall_s_per_run": round(wall / runs, 3),
         "cpu_s_per_run": round(_spent() / runs, 3),
+        "until_started_s": round(_until_started(works.cluster), 2),
     }
+
+
+def _until_started(cluster: "Cluster") -> float:
+    """Return the seconds from sending each batch until its first job started, which Slurm needed, of all batches."""
+    import sqlalchemy as sa  # noqa: PLC0415
+
+    from ccat_models.tables.execution import Attempt  # noqa: PLC0415
+
+    with cluster.ops_db.read() as session:
+        moments = sa.select(
+            sa.func.min(Attempt.sent_at, type_=Attempt.sent_at.type),
+            sa.func.min(Attempt.started_at, type_=Attempt.started_at.type),
+        )
+        rows = session.execute(moments.group_by(Attempt.batch_key)).all()
+    return float(sum((started - sent).total_seconds() for sent, started in rows))
 
 
 def run_dag(directory: Path, environment: dict[str, str], scans: int) -> dict[str, Any]:
