@@ -5,6 +5,8 @@ import pytest
 from tests.support.parts.apptainer import Image
 from tests.support.worlds.back_ends import SMALL, BackEndWorld
 
+pytestmark = pytest.mark.slow
+
 ENDS = {
     "fine": (None, 0, None),
     "exit 3": ("science", 3, "exit code 3 (science): leaving with 3"),

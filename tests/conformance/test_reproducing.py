@@ -14,6 +14,8 @@ from resources.product.verification import Finding, Verification
 from tests.support.parts.apptainer import Image
 from tests.support.worlds.back_ends import BackEndWorld, output_of
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING = Selection(pipeline="letters")
 FIRST, SECOND = RunId(1), RunId(2)
 

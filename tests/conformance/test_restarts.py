@@ -5,9 +5,13 @@ import subprocess  # noqa: TID251 - a submitting process of its own, to be kille
 import sys
 import time
 
+import pytest
+
 from ccat_models.tables.execution import RunStatus
 from tests.support.parts.tree import PROGRAMS
 from tests.support.worlds.back_ends import BackEndWorld, is_up, output_of, wait
+
+pytestmark = pytest.mark.slow
 
 SUBMIT_AND_DIE = """
 import os, signal

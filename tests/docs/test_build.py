@@ -9,6 +9,8 @@ import pytest
 from tests.docs.pages import DOCS, ROOT
 from tests.support.parts.tree import PROGRAMS
 
+pytestmark = pytest.mark.slow
+
 
 def sphinx(folder: Path, docs: Path = DOCS) -> subprocess.CompletedProcess[str]:
     """Build as the Makefile says, into a folder."""

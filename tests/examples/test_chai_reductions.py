@@ -27,7 +27,7 @@ from examples.chai.chai_sky import CHANNEL_WIDTH_HZ, CHANNELS, REST_FREQUENCY_HZ
 from examples.chai.chai_telescope import BAD_SPECTRA, BEAM_EFFICIENCY, FORWARD_EFFICIENCY
 from examples.chai.observe import observe
 
-pytestmark = pytest.mark.xdist_group("chai-reductions")  # they share one night
+pytestmark = [pytest.mark.xdist_group("chai-reductions"), pytest.mark.slow]  # they share one night
 
 Image = NDArray[np.floating[Any]]
 

@@ -19,6 +19,8 @@ from ruamel.yaml import YAML
 
 from examples.site_pwv.site_pwv_catalogue import catalogue
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parents[2] / "examples" / "site_pwv"
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "site-pwv"
 PIPELINE = YAML(typ="safe").load((HERE / "pipeline.yaml").read_text(encoding="utf-8"))

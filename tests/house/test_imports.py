@@ -60,6 +60,7 @@ def test_the_directions_are_kept(copy: Path) -> None:
     assert kept.returncode == 0, kept.stdout + kept.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "line", "contract"), VIOLATIONS)
 def test_a_wrong_direction_is_seen(copy: Path, module: str, line: str, contract: str) -> None:
     path = copy / module

@@ -19,6 +19,8 @@ from sensors.dagster_runs import HOLDER_TAG
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.in_dagster import DagsterWorld
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 KEY = "executed_obs_unit=scan-0"
 QUIET = "no run has died"

@@ -8,6 +8,8 @@ from sensors import decisions
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.in_dagster import DagsterWorld
 
+pytestmark = pytest.mark.slow
+
 LIMITS = "[{metric: letters, maximum: 8, blocking: true}]"
 SCANS = tuple("abc")
 QUIET = "no new decisions"

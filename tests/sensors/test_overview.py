@@ -2,6 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from ccat_assets.dagit.build import build
 from ccat_assets.dagit.names import overview_key
@@ -9,6 +10,8 @@ from resources.request.ensure import RequestOptions, ensure_pipeline
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import FakeClock
+
+pytestmark = pytest.mark.slow
 
 QUIET = "nothing has changed"
 PUBLISHED = "the overviews of 1 pipelines were published"

@@ -28,6 +28,8 @@ from tests.support.hands.ticks import Ticks
 from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import NOON, FakeClock
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOTHING = "nothing to publish"
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(4)]

@@ -10,6 +10,8 @@ from ccat_models.clock import system_clock
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.in_dagster import DagsterWorld
 
+pytestmark = pytest.mark.slow
+
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(4)]
 STEPS = ("read", "clean", "join")
 

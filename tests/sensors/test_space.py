@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+import pytest
 import sqlalchemy as sa
 
 from ccat_assets.dagit.build import build
@@ -16,6 +17,8 @@ from tests.support.hands.ticks import Ticks
 from tests.support.programs.letters import pipeline_yaml, write_program
 from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import FakeClock
+
+pytestmark = pytest.mark.slow
 
 QUIET = "nothing has changed"
 PUBLISHED = "the used space was published"

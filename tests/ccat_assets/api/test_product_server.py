@@ -21,6 +21,8 @@ from ccat_models.tables.products import DataProduct
 from tests.support.hands.attempts import eventually
 from tests.support.worlds.in_dagster import DagsterWorld
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def browser(lab: DagsterWorld) -> TestClient:

@@ -161,6 +161,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_answers_in_json(worked: Terminal, command: str) -> None:
     rules = worked.base / "rules.json"
@@ -202,6 +203,7 @@ UNKNOWN = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "message"), UNKNOWN, ids=[command for command, _ in UNKNOWN])
 def test_unknown_names_are_answered_with_the_known_ones(worked: Terminal, command: str, message: str) -> None:
     assert worked.refused(*command.split()).startswith(message)

@@ -3,6 +3,8 @@ import pytest
 from tests.support.hands.cli import Terminal
 from tests.support.programs.tiny import pipeline_yaml
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def failing(terminal: Terminal) -> Terminal:

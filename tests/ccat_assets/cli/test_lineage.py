@@ -55,6 +55,7 @@ def test_a_graph_for_graphviz_has_an_arrow_for_each_link(worked: Terminal) -> No
     assert sum(" -> " in line for line in lines) == 2 + 4 + 2
 
 
+@pytest.mark.slow
 def test_long_lists_are_folded_unless_all_is_asked_for(terminal: Terminal) -> None:
     terminal.work(*"abcdefghijklmnopqrstuvwx")
     folded = terminal.ok("lineage", JOIN).out
@@ -66,6 +67,7 @@ def test_long_lists_are_folded_unless_all_is_asked_for(terminal: Terminal) -> No
     assert whole.count("letters/clean") == 12
 
 
+@pytest.mark.slow
 def test_impact_counts_what_stands_and_what_is_superseded(repeated: Terminal) -> None:
     said = repeated.json("impact", "scan-2")
     assert (said["kind"], said["name"]) == ("package", "scan-2")
@@ -106,6 +108,7 @@ def test_impact_of_a_node_and_of_a_configuration(repeated: Terminal) -> None:
     assert [step["runs"] for step in repeated.json("impact", f"node:{host}")["steps"]] == [6, 6, 4]
 
 
+@pytest.mark.slow
 def test_diff_names_what_differs(repeated: Terminal) -> None:
     before = next(
         product["id"] for product in reversed(repeated.json("products", "letters", "join", "source=source-1"))

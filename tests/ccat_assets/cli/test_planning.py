@@ -139,6 +139,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), REFUSED, ids=[words for words, _ in REFUSED])
 def test_what_cannot_be_planned_is_refused(terminal: Terminal, words: str, message: str) -> None:
     file = terminal.declare()

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.hands.cli import Terminal, catalogue, open_terminal
 
+pytestmark = pytest.mark.slow
+
 SHORT = "[{metric: letters, maximum: 30, blocking: true}, {metric: letters, name: long, minimum: 1000}]"
 
 

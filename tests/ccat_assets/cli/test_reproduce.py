@@ -1,9 +1,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from ccat_models.tables.execution import Attempt, Purpose
 from tests.support.hands.cli import Terminal
 from tests.support.programs.tiny import pipeline_yaml, write_programs
+
+pytestmark = pytest.mark.slow
 
 ANSWERS = (
     ("runs",),

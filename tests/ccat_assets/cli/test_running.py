@@ -2,6 +2,8 @@ import pytest
 
 from tests.support.hands.cli import Terminal
 
+pytestmark = pytest.mark.slow
+
 ALL = [
     *(f"clean executed_obs_unit=scan-{n} 1" for n in (0, 1)),
     *(f"join source=source-{n} 1" for n in (1, 2)),

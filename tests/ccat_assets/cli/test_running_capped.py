@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.hands.cli import Terminal
 
+pytestmark = pytest.mark.slow
+
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(5)]
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from tests.support.hands.cli import Terminal
 
+pytestmark = pytest.mark.slow
+
 OTHER = "d" * 64
 
 

@@ -77,6 +77,7 @@ def test_the_completion_script_imports_nothing_large() -> None:
     assert loaded & (LARGE - {"pydantic"}) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_commands_that_read_import_what_they_need(worked: Terminal, words: tuple[str, ...]) -> None:
     said, modules = modules_of(*words, **worked.environment)

@@ -33,6 +33,7 @@ def test_files_are_as_registered_until_one_is_not(terminal: Terminal, product: P
     ]
 
 
+@pytest.mark.slow
 def test_a_package_that_was_delivered_again_leaves_what_was_read_before_on_record(terminal: Terminal) -> None:
     assert terminal.work("a", "b").code == 0
     scan = "letters/read/executed_obs_unit=scan-0"

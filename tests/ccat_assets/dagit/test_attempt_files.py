@@ -62,6 +62,7 @@ def test_a_small_picture_stays_as_it_is(root: Path) -> None:
     assert thumbnail_png(root, "small.png", max_bytes=1000) == (root / "small.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_picture_is_made_smaller_until_it_fits(root: Path) -> None:
     Image.frombytes("RGB", (800, 600), os.urandom(3 * 800 * 600)).save(root / "large.png")
     found = {}

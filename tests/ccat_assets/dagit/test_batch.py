@@ -1,7 +1,10 @@
 import dagster as dg
+import pytest
 
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from tests.support.worlds.in_dagster import DagsterWorld
+
+pytestmark = pytest.mark.slow
 
 GOOD, BAD = ("a", "b", "c", "d", "e", "f", "g"), ("exit 65 1", "exit 65 2", "exit 65 3")
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(10)]

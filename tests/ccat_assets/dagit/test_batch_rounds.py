@@ -1,10 +1,13 @@
 """A batch of more sub-groups than may be in flight at once, and what Dagster's repetition of one asks for."""
 
+import pytest
 import sqlalchemy as sa
 
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import RerunRequest, RunWaiter
 from tests.support.worlds.in_dagster import DagsterWorld
+
+pytestmark = pytest.mark.slow
 
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(8)]
 CAPPED = "max_in_flight: 2\n"

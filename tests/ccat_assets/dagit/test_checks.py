@@ -12,6 +12,8 @@ from ccat_models.tables.places import READABLE, DataProductPhysicalCopy, Physica
 from ccat_models.tables.products import QualityMetric
 from tests.support.worlds.in_dagster import DagsterWorld
 
+pytestmark = pytest.mark.slow
+
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(3)]
 
 

@@ -150,6 +150,7 @@ def test_the_code_location_loads_empty_where_there_is_no_ops_db(tmp_path: Path) 
     assert not (tmp_path / "nothing.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_importing_the_code_location_does_nothing(tmp_path: Path) -> None:
     code = "import ccat_assets.definitions, pathlib; print(list(pathlib.Path().iterdir()))"
     found = subprocess.run(

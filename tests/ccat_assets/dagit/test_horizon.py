@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 import sqlalchemy as sa
 
 from ccat_assets.dagit.budget import Budget
@@ -14,6 +15,8 @@ from tests.support.hands.ticks import Ticks
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import NOON
+
+pytestmark = pytest.mark.slow
 
 OBSERVATIONS, SOURCES = "ccat_letters-data:executed_obs_unit", "ccat_letters-data:source"
 DAYS = 86_400

@@ -19,6 +19,8 @@ from resources.workspace.software import code_sha256
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.in_dagster import DagsterWorld
 
+pytestmark = pytest.mark.slow
+
 KEY = "executed_obs_unit=scan-0"
 # Leaves plots of noise, which no compression makes small, a long log, and links to where they do not belong.
 SHOWY = """

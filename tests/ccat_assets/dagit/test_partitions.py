@@ -1,9 +1,12 @@
+import pytest
 import sqlalchemy as sa
 
 from ccat_assets.dagit.partitions import KEYS_IN_ONE_CALL, sync_partitions
 from ccat_models.tables.pipelines import Partitioning, SubGroup
 from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import NOON
+
+pytestmark = pytest.mark.slow
 
 OBSERVATIONS, SOURCES = "ccat_letters-data:executed_obs_unit", "ccat_letters-data:source"
 

@@ -15,6 +15,8 @@ from ccat_models.tables.base import RunId
 from resources.ops_db import OpsDb
 from tests.support.worlds.in_dagster import DagsterWorld
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 KEYS = [f"executed_obs_unit=scan-{number}" for number in range(4)]
 # The clock is asked when what was shown is to be marked: there the process dies as by kill -9.

@@ -1,6 +1,7 @@
 from collections import Counter
 
 import dagster as dg
+import pytest
 import sqlalchemy as sa
 
 from ccat_assets.dagit.names import raw_key
@@ -9,6 +10,8 @@ from ccat_models.tables.raw_data import RawDataPackage
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.in_dagster import DagsterWorld
 from tests.support.worlds.observatory import NOON
+
+pytestmark = pytest.mark.slow
 
 
 def observe(lab: DagsterWorld, *, everything: bool = False) -> int:

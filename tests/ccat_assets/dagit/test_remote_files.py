@@ -24,6 +24,8 @@ from tests.support.parts.login_node import LoginNode
 from tests.support.programs.tiny import REDUCE
 from tests.support.worlds.in_dagster import DagsterWorld
 
+pytestmark = pytest.mark.slow
+
 RUNS = 8  # of three scans of two sources
 TALK = """
 from PIL import Image

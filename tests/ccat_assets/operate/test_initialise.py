@@ -3,9 +3,13 @@ import subprocess  # noqa: TID251 - processes that open an instance at the same 
 import sys
 from pathlib import Path
 
+import pytest
+
 from ccat_assets.operate.initialise import initialise
 from ccat_assets.wiring.application import Application
 from ccat_assets.wiring.settings import Settings
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 OPENS = """

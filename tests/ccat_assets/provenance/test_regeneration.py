@@ -23,7 +23,7 @@ from tests.support.hands.ro_crates import problems, validator_cache
 from tests.support.worlds.manual import ManualWorld, step
 from tests.support.worlds.observatory import NOON
 
-pytestmark = pytest.mark.xdist_group("provenance")
+pytestmark = [pytest.mark.xdist_group("provenance"), pytest.mark.slow]
 
 SAME, OTHER = {"text.txt": "text", "plots/text.png": "drawn"}, {"text.txt": "other text", "plots/text.png": "drawn"}
 FIRST, SECOND, RESTORING, REPLACING, FAILED = map(RunId, (1, 2, 5, 6, 7))

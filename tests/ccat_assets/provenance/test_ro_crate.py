@@ -16,7 +16,7 @@ from tests.support.hands.ro_crates import problems, validator_cache
 from tests.support.worlds.observatory import NOON
 from tests.support.worlds.provenance import SECRET, EventfulWorld
 
-pytestmark = pytest.mark.xdist_group("provenance")  # they share one history
+pytestmark = [pytest.mark.xdist_group("provenance"), pytest.mark.slow]  # they share one history
 
 Graph = dict[str, dict[str, Any]]
 

@@ -6,6 +6,8 @@ from ccat_models.gap.reasons import Reason
 from resources.request.ensure import RequestOptions, ensure_pipeline
 from tests.support.worlds.manual import ManualWorld, step
 
+pytestmark = pytest.mark.slow
+
 READ = step("read")
 
 

@@ -112,6 +112,7 @@ def test_a_release_makes_runs_downstream_of_those_that_it_makes(works: ManualWor
     assert plan.cost.runs == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fan_in", ["any", "all"])
 def test_what_is_foreseen_of_a_release_is_what_then_happens(works: ManualWorld, fan_in: str) -> None:
     for number in range(4):

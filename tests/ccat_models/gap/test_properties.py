@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,8 @@ from resources.ops_db import OpsDb
 from resources.request.ensure import RequestOptions, refresh_and_evaluate
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.manual import ManualWorld, release, step
+
+pytestmark = pytest.mark.slow
 
 COOLDOWN_SECONDS = 30
 THRESHOLD = 3

@@ -128,6 +128,7 @@ def test_new_inputs_come_before_new_parameters(works: ManualWorld) -> None:
     assert works.reasons("read") == {"source-1": "new_inputs"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "pinned", "releases", "reason"),
     [

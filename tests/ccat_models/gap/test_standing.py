@@ -20,6 +20,8 @@ from resources.request.standing import run_round
 from tests.support.faults.moments import watched
 from tests.support.worlds.manual import ManualWorld, release, short, step
 
+pytestmark = pytest.mark.slow
+
 CONTINUOUS: dict[str, Any] = {"mode": "standing", "trigger": {"type": "continuous"}}
 DAILY: dict[str, Any] = {"mode": "standing", "trigger": {"type": "cron", "expression": "0 18 * * *"}}
 READ, JOIN = step("read"), step("join", ["source"], depends_on=["read"])

@@ -24,6 +24,8 @@ from ccat_models.tables.execution import RunStatus
 from resources.ops_db import OpsDb
 from tests.support.worlds.lineages import HOSTS, Drawn, fill, runs_of
 
+pytestmark = pytest.mark.slow
+
 GENERATIONS = 1000
 
 

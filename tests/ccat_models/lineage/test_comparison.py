@@ -14,6 +14,8 @@ from resources.ops_db import OpsDb
 from tests.support.worlds.lineages import Drawn, fill
 from tests.support.worlds.manual import ManualWorld, release, step
 
+pytestmark = pytest.mark.slow
+
 STEPS = (step("read"), step("join", ["source"], depends_on=["read"]))
 
 

@@ -17,6 +17,8 @@ from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.manual import ManualWorld, step
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND = RunId(1), RunId(2)
 MADE = {"text.txt": "text", "plots/text.png": "drawn"}
 GOOD = {"rms": 0.1}

@@ -15,6 +15,8 @@ from resources.ops_db import OpsDb
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.manual import ManualWorld, step
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:

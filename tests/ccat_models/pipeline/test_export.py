@@ -24,6 +24,8 @@ from tests.support.worlds.pipeline import (
     version,
 )
 
+pytestmark = pytest.mark.slow
+
 EXPORTED = """\
 schema_version: 1
 name: chai

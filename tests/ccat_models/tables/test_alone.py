@@ -23,6 +23,7 @@ print(*(f"{len(columns) > 0}", *(f"{column}" for column in columns if isinstance
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [path.stem for path in MODULES if path.stem not in WITHOUT_TABLES])
 def test_the_tables_of_a_module_are_whole_without_the_others(module: str) -> None:
     words = [sys.executable, "-c", REPORT, f"ccat_models.tables.{module}"]

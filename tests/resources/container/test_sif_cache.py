@@ -225,6 +225,7 @@ def test_two_images_are_filled_side_by_side(directory: Path, fake: Fake) -> None
     assert names(directory) == files_of(*digests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "docker"])
 def test_filler_killed_at_any_step_is_made_good(tmp_path: Path, fake: Fake, kind: str) -> None:
     path, digest = source(tmp_path)

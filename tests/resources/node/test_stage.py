@@ -193,6 +193,7 @@ def tar_with(*members: tuple[str, bytes], **odd: Any) -> bytes:
     return written.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "kind", "message"),
     [

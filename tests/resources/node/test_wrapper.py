@@ -343,6 +343,7 @@ def test_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
 SLEEP = "import os, time; open('../pid.tmp', 'w').write(str(os.getpid())); os.rename('../pid.tmp', '../pid'); time.sleep(60)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signalled", "outcome"), [(True, "cancelled"), (False, "failed")])
 @pytest.mark.parametrize("told", [None, 128 + signal.SIGTERM, 128 + signal.SIGCONT])
 def test_a_signal_to_the_whole_job_cancels_even_if_the_program_hears_it_first(

@@ -46,6 +46,8 @@ from tests.support.parts.clusters import local_cluster
 from tests.support.worlds.manual import ManualWorld, release, step
 from tests.support.worlds.on_slurm import QUICK
 
+pytestmark = pytest.mark.slow
+
 # Does the second time what its scan says; the first time it leaves what every program of that kind leaves.
 PROGRAM = """
 import json, os, pathlib, signal, sys, time

@@ -26,6 +26,8 @@ from tests.support.worlds.manual import NO_RETRIES, ManualWorld, step
 from tests.support.worlds.on_slurm import RealWorld
 from tests.support.worlds.staging import ARCHIVE, COLOGNE, LOCAL, STAGED, Held, StagingWorld
 
+pytestmark = pytest.mark.slow
+
 PRESENT = PhysicalCopyStatus.PRESENT
 NOW = timedelta(0)
 

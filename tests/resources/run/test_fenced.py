@@ -12,6 +12,8 @@ from tests.support.faults.moments import watched
 from tests.support.worlds.manual import NO_RETRIES
 from tests.support.worlds.ticked import TickedWorld
 
+pytestmark = pytest.mark.slow
+
 BORDERS = ("lease taken", "taken up", "directories laid out")
 
 

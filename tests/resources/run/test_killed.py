@@ -12,6 +12,8 @@ from resources.ops_db import OpsDb
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.observatory import ObservatoryWorld
 
+pytestmark = pytest.mark.slow
+
 BORDERS = (
     "lease taken",
     "taken up",

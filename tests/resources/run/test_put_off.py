@@ -9,6 +9,8 @@ from tests.support.faults.doubtful import FakeDoubtfulBackEnd
 from tests.support.worlds.manual import NO_RETRIES, step
 from tests.support.worlds.ticked import TickedWorld
 
+pytestmark = pytest.mark.slow
+
 
 def declare_two_shapes(bench: TickedWorld) -> None:
     for number in range(2):

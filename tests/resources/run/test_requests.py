@@ -82,6 +82,7 @@ def view_of_busy(bench: TickedWorld) -> PipelineView:
     return view
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("of_step", "of_pipeline", "at_location", "free"),
     [

@@ -20,6 +20,8 @@ from tests.support.faults.moments import watched
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.ticked import TickedWorld
 
+pytestmark = pytest.mark.slow
+
 EIGHT = [f"executed_obs_unit=scan-{number}" for number in range(8)]
 ONCE_EACH = {f"scan-{number} 1": 1 for number in range(8)}
 

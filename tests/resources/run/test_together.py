@@ -13,6 +13,8 @@ from ccat_models.tables.execution import ObserverLease
 from resources.run.executor import Executor
 from tests.support.worlds.ticked import TickedWorld
 
+pytestmark = pytest.mark.slow
+
 ASK = """
 import sys
 from pathlib import Path

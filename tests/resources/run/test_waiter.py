@@ -23,6 +23,8 @@ from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.observatory import ObservatoryWorld
 from tests.support.worlds.ticked import TickedWorld
 
+pytestmark = pytest.mark.slow
+
 
 def waiters(ops_db: OpsDb) -> dict[int, list[str]]:
     """Return who waits for each run."""

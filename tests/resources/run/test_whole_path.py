@@ -1,6 +1,8 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from ccat_models.gap.reasons import Reason
 from ccat_models.lineage.closure import lineage_of
 from ccat_models.product.listing import find_run_of
@@ -9,6 +11,8 @@ from resources.request.attached import Attached
 from resources.request.ensure import RequestOptions
 from tests.support.programs.tiny import pipeline_yaml
 from tests.support.worlds.observatory import ObservatoryWorld
+
+pytestmark = pytest.mark.slow
 
 WISH = RequestOptions(by="test", patient=True)
 

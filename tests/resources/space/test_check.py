@@ -19,6 +19,8 @@ from resources.space.judgement import Wrong
 from tests.resources.space.test_retention import copy_elsewhere
 from tests.support.worlds.letters import Died, LettersWorld
 
+pytestmark = pytest.mark.slow
+
 NOW = timedelta(0)
 P, G = SpaceState.PRESENT, SpaceState.PURGED
 

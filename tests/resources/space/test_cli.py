@@ -6,6 +6,8 @@ import pytest
 from tests.support.hands.cli import Terminal, open_terminal
 from tests.support.programs.letters import pipeline_yaml, write_program
 
+pytestmark = pytest.mark.slow
+
 LIMIT = {"SPACE_LIMIT": "10 kB", "SPACE_HIGH": "90 %"}
 
 

@@ -15,6 +15,8 @@ from resources.space.purging import finish, unlink
 from tests.support.faults.moments import watched
 from tests.support.worlds.letters import Died, LettersWorld
 
+pytestmark = pytest.mark.slow
+
 BORDERS = ("purge marked", "purged files removed", "purge confirmed")
 
 

@@ -1,11 +1,15 @@
 import threading
 
+import pytest
+
 from ccat_models.product.pins import Pinned, list_pins
 from ccat_models.product.purge import Purpose, mark
 from ccat_models.product.removable import choose
 from ccat_models.tables.space import SpaceState
 from resources.space.purging import finish, look_at_all, pin
 from tests.support.worlds.letters import ALL, LettersWorld
+
+pytestmark = pytest.mark.slow
 
 P, M, G = SpaceState.PRESENT, SpaceState.MARKED, SpaceState.PURGED
 WAIT_SECONDS = 0.5  # for who pins: it waits for the purge, which ends only then

@@ -1,6 +1,7 @@
 from collections import Counter
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from ccat_models.tables.pipelines import ReductionStep
@@ -8,6 +9,8 @@ from ccat_models.tables.places import DataProductPhysicalCopy
 from ccat_models.tables.products import DataProduct
 from ccat_models.tables.space import RunSpace, SpaceState
 from tests.support.worlds.letters import LettersWorld
+
+pytestmark = pytest.mark.slow
 
 P, G = SpaceState.PRESENT, SpaceState.PURGED
 

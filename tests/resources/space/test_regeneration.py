@@ -1,10 +1,14 @@
 from collections import Counter
 
+import pytest
+
 from ccat_models.gap.reasons import Reason
 from ccat_models.run.cancel import request_cancel
 from ccat_models.tables.space import SpaceState
 from resources.request.ensure import RequestOptions, ensure
 from tests.support.worlds.letters import LettersWorld
+
+pytestmark = pytest.mark.slow
 
 P, G, L = SpaceState.PRESENT, SpaceState.PURGED, SpaceState.LOST
 

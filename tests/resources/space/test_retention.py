@@ -13,6 +13,8 @@ from resources.request.ensure import RequestOptions, ensure
 from resources.space.plan import kept
 from tests.support.worlds.letters import LettersWorld
 
+pytestmark = pytest.mark.slow
+
 P, G = SpaceState.PRESENT, SpaceState.PURGED
 BUFFER = LocationType.BUFFER
 

@@ -21,6 +21,8 @@ from tests.support.parts.ops_db import empty
 from tests.support.worlds.letters import LettersWorld
 from tests.support.worlds.manual import ManualWorld, step
 
+pytestmark = pytest.mark.slow
+
 MB = 1_000_000
 
 

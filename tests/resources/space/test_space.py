@@ -11,6 +11,8 @@ from resources.space.plan import kept, plan
 from resources.space.purging import removable
 from tests.support.worlds.letters import ALL, LettersWorld
 
+pytestmark = pytest.mark.slow
+
 G = SpaceState.PURGED
 
 

@@ -21,6 +21,8 @@ from resources.request.regeneration import request_again
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.manual import ManualWorld, step
 
+pytestmark = pytest.mark.slow
+
 READ, CLEAN, JOIN = RunId(1), RunId(2), RunId(3)
 AGAIN = (RunId(4), RunId(5))  # the runs that make again what the first two made
 SAME, OTHER = {"text.txt": "text"}, {"text.txt": "other text"}
