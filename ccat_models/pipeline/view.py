@@ -90,6 +90,14 @@ class PipelineView:
                 return step
         raise NotFound(f"step of pipeline {self.name}", name, [step.name for step in self.steps])
 
+    def upstreams_of(self, step: StepView) -> list[StepView]:
+        """Return the steps that a step depends on, directly or through others, in the pipeline's order."""
+        needed = {step.step_id}
+        for other in reversed(self.steps):
+            if other.step_id in needed:
+                needed.update(other.upstream_ids)
+        return [other for other in self.steps if other.step_id in needed and other is not step]
+
 
 def load_pipeline(session: Session, name: str) -> PipelineView:
     """Return a pipeline by name; raise NotFound with the known names."""

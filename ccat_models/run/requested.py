@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ccat_models.gap.inputs import sub_group_links
 from ccat_models.gap.reasons import Reason
-from ccat_models.gap.table import gap_now, is_actionable
+from ccat_models.gap.table import EVERYTHING, gap_now, is_actionable
 from ccat_models.pipeline.view import PipelineView, StepView
 from ccat_models.run.regenerate import Runs, runs_awaited
 from ccat_models.tables.base import RunId, SubGroupId
@@ -45,6 +46,21 @@ class Requested:
             .order_by(SubGroup.key)
         )
         return {key: RunId(run) for key, run in self.session.execute(query)}
+
+    def upstream_in_flight(self, pipeline: PipelineView, step: StepView) -> set[RunId]:
+        """Return the runs in flight, of all steps before this one, that its waiting sub-groups wait for."""
+        found: set[RunId] = set()
+        for upstream in pipeline.upstreams_of(step):
+            links, above = sub_group_links(step, upstream, EVERYTHING), gap_now.alias("above")
+            query = (
+                self._of(step, above.c.latest_run_id)
+                .join(links, links.c.sub_group_id == gap_now.c.sub_group_id)
+                .join(above, above.c.sub_group_id == links.c.upstream_sub_group_id)
+                .where(gap_now.c.reason == Reason.WAITING_FOR_UPSTREAM.value)
+                .where(above.c.step_id == upstream.step_id, above.c.reason == Reason.IN_FLIGHT.value)
+            )
+            found.update(RunId(run) for run in self.session.scalars(query))
+        return found
 
     def lacked(self, pipeline: PipelineView, step: StepView) -> Runs | None:
         """Return the runs whose purged products the step's sub-groups wait for; None if none waits."""

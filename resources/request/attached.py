@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from ccat_models.gap.reasons import Reason
 from ccat_models.run.cancel import FORGOTTEN_AFTER, abandon, stop_waiting, wait_for
 from ccat_models.run.listing import statuses_of
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import ENDED, ENDED_BADLY, RunStatus
 from resources.errors import TransientError
-from resources.request.ensure import Ensured, RequestOptions, ensure, ensure_pipeline, has_place
+from resources.request.ensure import Ensured, RequestOptions, ensure_pipeline, ensure_steps, has_place
 from resources.run.executor import Executor
 from resources.space.purging import finish
 
@@ -25,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 Progress = Callable[[Mapping[RunId, RunStatus]], None]
 Sleep = Callable[[float], None]
 Look = Callable[[RequestOptions], Mapping[str, Ensured]]
+Wanted = Mapping[str, Collection[str] | None]
 
 
 def _say_nothing(statuses: Mapping[RunId, RunStatus]) -> None:
@@ -71,13 +73,28 @@ class Attached:
 
         Raises NotFound for an unknown pipeline, step or key, in which case nothing is changed.
         """
+        return self._round_after_round(pipeline, self._look_at(pipeline, {step: keys}), options)
 
+    def run_steps(self, pipeline: str, wanted: Wanted, options: RequestOptions) -> "Outcome":
+        """Run the wanted sub-groups of each step (all for None) where they have gaps, each at most once.
+
+        A sub-group waits for what it reads: runs of other steps that are wanted, and those in flight that another
+        requester began. When nothing more is on its way, it takes what is complete, as its step's fan-in allows. Raises
+        NotFound for an unknown pipeline, step or key, in which case nothing is changed.
+        """
+        patient = replace(options, patient=True, upstream=True)
+        return self._round_after_round(pipeline, self._look_at(pipeline, wanted), patient, last=options)
+
+    def _look_at(self, pipeline: str, wanted: Wanted) -> Look:
         def look(options: RequestOptions) -> Mapping[str, Ensured]:
-            return {step: ensure(self.executor.cluster, pipeline, step, keys, options, waiter=self.waiter, brief=True)}
+            return ensure_steps(self.executor.cluster, pipeline, wanted, options, waiter=self.waiter, brief=True)
 
-        return self._round_after_round(pipeline, look, options)
+        return look
 
-    def _round_after_round(self, pipeline: str, look: Look, options: RequestOptions) -> "Outcome":
+    def _round_after_round(
+        self, pipeline: str, look: Look, options: RequestOptions, *, last: RequestOptions | None = None
+    ) -> "Outcome":
+        """Request runs and wait for them until there is nothing more to run; then look with the `last` options."""
         outcome = Outcome()
         self._finish_purges()
         with self._waiting():
@@ -93,6 +110,10 @@ class Attached:
                     self._until_some_end(in_flight, outcome)
                 elif left:
                     self._until_a_place_is_free(pipeline, left)
+                elif last is not None and any(
+                    Reason.WAITING_FOR_UPSTREAM in one.held.values() for one in answers.values()
+                ):
+                    options, last = replace(last, force=False, retry=False), None
                 else:
                     if outcome.statuses:
                         outcome.statuses.update(self._look(outcome.statuses))

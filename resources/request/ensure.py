@@ -24,15 +24,19 @@ from resources.ops_db import Session
 class RequestOptions:
     """The requester `by`, and its choices: `force` runs again what is up to date, `retry` renews used-up retries.
 
-    With `follow`, a request for a whole pipeline begins a pipeline round: other processes then request the runs of
-    downstream steps, and the requester need not wait.
+    Both apply to the steps named in `rerun`, or to all that are wanted.
+    A `patient` requester's steps wait while upstream runs are in flight or will be created; with `upstream`, it also
+    waits for those in flight that another requester began. With `follow`, a request for a whole pipeline begins a
+    pipeline round: other processes then request the runs of downstream steps, and the requester need not wait.
     """
 
     by: str
     ignore_cooldown: bool = False
     patient: bool = False
+    upstream: bool = False
     force: bool = False
     retry: bool = False
+    rerun: Collection[str] | None = None
     follow: bool = False
 
 
@@ -47,6 +51,7 @@ class Ensured:
     counts: Mapping[StepId, StepCounts] = field(default_factory=dict)
     left: int = 0  # how many of the held sub-groups wait only because too many runs are in flight
     inputs: Mapping[RunId, str] = field(default_factory=dict)  # runs that regenerate purged inputs, and their steps
+    upstream: frozenset[RunId] = frozenset()  # runs in flight of other requesters that waiting sub-groups wait for
 
     @property
     def in_flight(self) -> Mapping[str, RunId]:
@@ -55,8 +60,8 @@ class Ensured:
 
     @property
     def awaited(self) -> frozenset[RunId]:
-        """Return the runs to wait for, those that regenerate inputs included."""
-        return frozenset((*self.joined.values(), *self.created.values(), *self.inputs))
+        """Return the runs to wait for, those that make the inputs included."""
+        return frozenset((*self.joined.values(), *self.created.values(), *self.inputs, *self.upstream))
 
 
 def refresh_and_evaluate(session: Session, cluster: Cluster, pipeline: PipelineView, options: RequestOptions) -> None:
@@ -80,6 +85,23 @@ def ensure(
 ) -> Ensured:
     """Make sure that each of the step's sub-groups (all if `keys` is None) has, or will have, its products.
 
+    See `ensure_steps`.
+    """
+    wanted = {step_name: keys}
+    return ensure_steps(cluster, pipeline_name, wanted, options, waiter=waiter, brief=brief)[step_name]
+
+
+def ensure_steps(
+    cluster: Cluster,
+    pipeline_name: str,
+    wanted: Mapping[str, Collection[str] | None],
+    options: RequestOptions,
+    *,
+    waiter: str | None = None,
+    brief: bool = False,
+) -> dict[str, Ensured]:
+    """Make sure that the wanted sub-groups of each step (all for None) have, or will have, their products.
+
     `waiter` names a requester that waits until the runs have ended; for it each sub-group is run at most once. A
     `brief` answer says what is up to date or held only when no run is in flight or left: that takes time. Raises
     NotFound for an unknown pipeline, step or key, and Refused for a pipeline of another processing location; in both
@@ -87,12 +109,16 @@ def ensure(
     """
     with cluster.ops_db.request() as session:
         pipeline = _served_here(cluster, load_pipeline(session, pipeline_name))
-        step = pipeline.step(step_name)
-        request = _Request(session, cluster, pipeline, options, waiter, keys, once=waiter is not None)
+        named = {pipeline.step(name).step_id for name in wanted}
+        steps = [step for step in pipeline.steps if step.step_id in named]
+        request = _Request(session, cluster, pipeline, options, waiter, wanted, once=waiter is not None)
         refresh_and_evaluate(session, cluster, pipeline, options)
-        request.refuse_unknown(step)
-        request.request_rerun(step)
-        return request.answers([step], brief=brief)[step.name]
+        for step in steps:
+            request.refuse_unknown(step)
+        for step in steps:
+            if options.rerun is None or step.name in options.rerun:
+                request.request_rerun(step)
+        return request.answers(steps, brief=brief)
 
 
 def ensure_pipeline(
@@ -132,25 +158,25 @@ def _served_here(cluster: Cluster, pipeline: PipelineView) -> PipelineView:
 
 @dataclass(frozen=True)
 class _Request:
-    """One request, after `gap_now` was filled: for the sub-groups `keys`, or for all if that is None."""
+    """One request, after `gap_now` was filled: for the sub-groups in `keys` of each step, or for all of them."""
 
     session: Session
     cluster: Cluster
     pipeline: PipelineView
     options: RequestOptions
     waiter: str | None
-    keys: Collection[str] | None = None
+    keys: Mapping[str, Collection[str] | None] = field(default_factory=dict)
     once: bool = False  # run no sub-group whose run the waiter has waited for already
 
-    @property
-    def _requested(self) -> Requested:
-        return Requested(self.session, self.keys)
+    def _requested(self, step: StepView) -> Requested:
+        return Requested(self.session, self.keys.get(step.name))
 
     def refuse_unknown(self, step: StepView) -> None:
         """Raise NotFound, naming some known keys, unless every key is one of the step's."""
-        if self.keys is None:
+        keys = self.keys.get(step.name)
+        if keys is None:
             return
-        unknown = sorted(set(self.keys) - self._requested.known_keys(step))
+        unknown = sorted(set(keys) - self._requested(step).known_keys(step))
         if unknown:
             choices = [gap.key for gap in gaps(self.session, step, limit=20)]
             raise NotFound(f"sub-group of step {step.name}", ", ".join(unknown[:5]), choices)
@@ -160,10 +186,10 @@ class _Request:
         options, session, now = self.options, self.session, self.cluster.clock()
         if not (options.force or options.retry):
             return
-        if asked := self._requested.sub_groups(step, None if options.force else RENEWABLE):
+        if asked := self._requested(step).sub_groups(step, None if options.force else RENEWABLE):
             request_rerun(session, step, asked, force=options.force, by=options.by, now=now)
             evaluate(session, self.pipeline, EvaluationOptions(now, options.ignore_cooldown, options.patient))
-        lacked = self._requested.lacked(self.pipeline, step) if options.retry else None
+        lacked = self._requested(step).lacked(self.pipeline, step) if options.retry else None
         if lacked is not None:
             renew(session, self.pipeline, lacked, by=options.by, now=now)
 
@@ -179,14 +205,16 @@ class _Request:
         return {step.name: self._whole(step, replace(begun[step.name], counts=found)) for step in steps}
 
     def _begin(self, step: StepView) -> Ensured:
-        joined = self._requested.in_flight(step)
+        requested = self._requested(step)
+        joined = requested.in_flight(step)
         inputs = self._inputs(step)
         created, left = self._create(step)
-        return Ensured({}, joined, created, {}, left=left, inputs=inputs)
+        upstream = requested.upstream_in_flight(self.pipeline, step) if self.options.upstream else ()
+        return Ensured({}, joined, created, {}, left=left, inputs=inputs, upstream=frozenset(upstream))
 
     def _inputs(self, step: StepView) -> dict[RunId, str]:
         """Return the runs, requested now or before, that regenerate purged products for the step's sub-groups."""
-        lacked = self._requested.lacked(self.pipeline, step)
+        lacked = self._requested(step).lacked(self.pipeline, step)
         if lacked is None:
             return {}
         regenerate(
@@ -202,7 +230,7 @@ class _Request:
 
     def _whole(self, step: StepView, begun: Ensured) -> Ensured:
         up_to_date, held, done = {}, {}, begun.in_flight
-        for gap in gaps(self.session, step, keys=self.keys):
+        for gap in gaps(self.session, step, keys=self.keys.get(step.name)):
             if gap.reason is Reason.UP_TO_DATE and gap.acceptable_run_id is not None:
                 up_to_date[gap.key] = gap.acceptable_run_id
             elif gap.key not in done:
@@ -212,12 +240,13 @@ class _Request:
     def _create(self, step: StepView) -> tuple[dict[str, RunId], int]:
         """Return the runs created, by key, and how many more could not be: too many are in flight."""
         waiter = self.waiter if self.once else None
-        total, again = self._requested.count_wanted(step, waiter)
+        requested = self._requested(step)
+        total, again = requested.count_wanted(step, waiter)
         if total == again:
             return {}, 0
         created: set[RunId] = set()
-        everything = self.keys is None and not again
-        for only in [None] if everything else chunks(self._requested.wanted(step, waiter)):
+        everything = self.keys.get(step.name) is None and not again
+        for only in [None] if everything else chunks(requested.wanted(step, waiter)):
             made = self._create_runs(step, only)
             created.update(made)
             if not made:

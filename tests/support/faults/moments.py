@@ -70,7 +70,7 @@ class Moment:
 
 
 MOMENTS = (
-    Moment("runs requested", ensure.ensure, "request"),
+    Moment("runs requested", ensure.ensure_steps, "request"),
     Moment("runs requested", ensure.ensure_pipeline, "request"),
     Moment("runs requested", regeneration.request_again, "request"),
     Moment("packages followed", standing.run_round, "request"),

@@ -87,22 +87,22 @@ class ManualWorld:
         }
         return json.dumps(document)
 
-    def gaps(self, step_name: str, **options: bool) -> dict[str, Gap]:
+    def gaps(self, step_name: str, **options: Any) -> dict[str, Gap]:
         """Return the step's gaps by the value of their key, changing nothing."""
         with self.cluster.ops_db.request() as session:
             pipeline = load_pipeline(session, "letters")
             refresh_and_evaluate(session, self.cluster, pipeline, RequestOptions("test", **options))
             return {short(gap.key): gap for gap in gaps(session, pipeline.step(step_name))}
 
-    def reasons(self, step_name: str, **options: bool) -> dict[str, str]:
+    def reasons(self, step_name: str, **options: Any) -> dict[str, str]:
         """Return the reason of each of the step's sub-groups."""
         return {key: gap.reason.value for key, gap in self.gaps(step_name, **options).items()}
 
-    def request(self, **options: bool) -> dict[str, Ensured]:
+    def request(self, **options: Any) -> dict[str, Ensured]:
         """Create every run that the pipeline can have now."""
         return ensure_pipeline(self.cluster, "letters", RequestOptions("test", **options))
 
-    def ask(self, step_name: str, *keys: str, **options: bool) -> Ensured:
+    def ask(self, step_name: str, *keys: str, **options: Any) -> Ensured:
         """Ensure sub-groups of one step by the values of their keys, all for none."""
         long = [gap.key for gap in self.gaps(step_name).values() if short(gap.key) in keys]
         return ensure(self.cluster, "letters", step_name, long if keys else None, RequestOptions("test", **options))
