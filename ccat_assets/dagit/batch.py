@@ -8,17 +8,18 @@ from time import sleep
 
 import dagster as dg
 
+from ccat_assets.dagit.backfills import Neighbours
 from ccat_assets.dagit.names import StepName
 from ccat_assets.wiring.application import Application
 from ccat_models.errors import CcatError
-from ccat_models.gap.reasons import MEANING, Reason
+from ccat_models.gap.reasons import MEANING
 from ccat_models.lineage.run_report import RunReport, read_reports
 from ccat_models.run.lease import give_up_lease, take_lease
 from ccat_models.run.request import has_asked
 from ccat_models.run.unpublished import WAITER_PREFIX
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import RunStatus
-from resources.request.attached import Attached
+from resources.request.attached import Attached, Outcome, Wanted
 from resources.request.ensure import RequestOptions
 from resources.run.holder import is_gone
 
@@ -40,8 +41,9 @@ class BatchConfig(dg.Config):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a batch ended: reports of completed runs, the oldest first; by sub-group key, why the others failed."""
+    """How a step's batch ended: reports of completed runs, the oldest first; by key, why the others failed."""
 
+    name: StepName
     completed: Sequence[RunReport]
     failed: Mapping[str, str] = field(default_factory=dict)
     published: Sequence[RunId] = ()  # once the events of this batch are stored
@@ -63,25 +65,65 @@ def _partition_keys(context: dg.AssetExecutionContext) -> list[str]:
     return list(context.partition_keys)
 
 
-def make(
-    application: Application, name: StepName, keys: Sequence[str], config: BatchConfig, run: dg.DagsterRun
-) -> Ended:
-    """Request what the sub-groups lack, and wait for their runs; raise dg.Failure for unknown keys."""
-    options = _options(application, name, config, run)
-    attached = Attached(application.executor, f"{WAITER_PREFIX}{run.run_id}", application.settings.poll_seconds)
-    try:
-        outcome = attached.run_step(name.pipeline, name.step, keys, options)
-    except CcatError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
-    answer, waited_for = outcome.last[name.step], outcome.runs[name.step]
-    runs = {**answer.up_to_date, **waited_for}
+@dataclass(frozen=True)
+class Batch:
+    """Sub-groups of steps that one Dagster run has to make."""
+
+    application: Application
+    names: Sequence[StepName]
+    keys: Sequence[str]
+    config: BatchConfig
+    run: dg.DagsterRun
+    neighbours: Neighbours
+
+    def make(self) -> list[Ended]:
+        """Request what the sub-groups lack, and wait for their runs; return how each step's ended.
+
+        Raises dg.Failure for unknown keys.
+        """
+        wanted = {**self.neighbours.earlier, **{name.step: self.keys for name in self.names}}
+        outcome = self._run(wanted, _options(self.application, self.names, self.config, self.run))
+        ended = [_ended(self.application, name, outcome) for name in self.names]
+        return [*ended, *self._dropped()] if any(one.failed for one in ended) else ended
+
+    def _dropped(self) -> Iterator[Ended]:
+        """Request the steps for which Dagster begins no run any more; yield why they cannot be run, where that is so.
+
+        A sensor publishes their runs. Several runs of a backfill may come here: they share those runs.
+        """
+        dropped = self.neighbours.dropped
+        if not dropped:
+            return
+        wanted = {**self.neighbours.before_dropped, **{name.step: keys for name, keys in dropped.items()}}
+        by = f"{WAITER_PREFIX}{self.run.run_id}"
+        outcome = self._run(wanted, RequestOptions(by, ignore_cooldown=self.config.ignore_cooldown))
+        for name in dropped:
+            yield Ended(name, (), _held(name, outcome))
+
+    def _run(self, wanted: Wanted, options: RequestOptions) -> Outcome:
+        waiter = f"{WAITER_PREFIX}{self.run.run_id}"
+        attached = Attached(self.application.executor, waiter, self.application.settings.poll_seconds)
+        try:
+            return attached.run_steps(self.names[0].pipeline, wanted, options)
+        except CcatError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _ended(application: Application, name: StepName, outcome: Outcome) -> Ended:
+    runs = {**outcome.last[name.step].up_to_date, **outcome.runs[name.step]}
     with application.ops_db.read() as session:
         reports = read_reports(session, sorted(runs.values()))
     completed = [report for report in reports.values() if report.run.status is RunStatus.COMPLETED]
     failed = {report.key: why_failed(report) for report in reports.values() if report not in completed}
-    failed |= {key: _why_held(reason) for key, reason in answer.held.items() if key not in waited_for}
+    failed |= _held(name, outcome)
     published = [report.run.id for report in reports.values() if report.run.status is not RunStatus.CANCELLED]
-    return Ended(completed, failed, published)
+    return Ended(name, completed, failed, published)
+
+
+def _held(name: StepName, outcome: Outcome) -> dict[str, str]:
+    """Return the sub-groups for which there was no run, and why."""
+    held, waited_for = outcome.last[name.step].held, outcome.runs[name.step]
+    return {key: f"not run: {reason.value}: {MEANING[reason]}" for key, reason in held.items() if key not in waited_for}
 
 
 def why_failed(report: RunReport) -> str:
@@ -91,20 +133,23 @@ def why_failed(report: RunReport) -> str:
     return f"run {run.id}: {kind}: {run.failure_message or 'no message'}"
 
 
-def _why_held(reason: Reason) -> str:
-    return f"not run: {reason.value}: {MEANING[reason]}"
-
-
-def _options(application: Application, name: StepName, config: BatchConfig, run: dg.DagsterRun) -> RequestOptions:
+def _options(
+    application: Application, names: Sequence[StepName], config: BatchConfig, run: dg.DagsterRun
+) -> RequestOptions:
     """Return the request's options.
 
-    Dagster repeats a run that died. If the first one made its requests, `force` and `retry` are not applied again.
+    Dagster repeats a run that died. If the first one made its requests, which it does for all steps at once, `force`
+    and `retry` are not applied again.
     """
     repeated = "dagster/retry_number" in run.tags
     by = f"{WAITER_PREFIX}{run.tags.get('dagster/root_run_id', run.run_id) if repeated else run.run_id}"
-    is_new = not (repeated and _has_asked(application, name, by))
+    is_new = not (repeated and any(_has_asked(application, name, by) for name in names))
     return RequestOptions(
-        by, ignore_cooldown=config.ignore_cooldown, force=config.force and is_new, retry=config.retry and is_new
+        by,
+        ignore_cooldown=config.ignore_cooldown,
+        force=config.force and is_new,
+        retry=config.retry and is_new,
+        rerun={name.step for name in names},
     )
 
 

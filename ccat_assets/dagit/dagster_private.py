@@ -1,14 +1,21 @@
-"""What Dagster 1.13 has no public interface for: planned events for partitions, the newest event of each, an error.
+"""What Dagster 1.13 has no public interface for.
+
+That is: planned events for partitions, the newest event of each, what a backfill is for, whether a code server loads
+the definitions, an error of a storage.
 
 A Dagster run has one partition key, or a contiguous range of them. For a run with any other list of keys, Dagit shows
 the partitions as in progress, and those without products as failed, only if their planned events are reported here.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.definitions.definitions_load_context import (  # noqa: TID251 - see above
+    DefinitionsLoadContext,
+    DefinitionsLoadType,
+)
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent  # noqa: TID251 - see above
 
 STORAGE_CONFLICT = sa.exc.IntegrityError  # what a storage of Dagster raises where another process was faster
@@ -24,6 +31,27 @@ def report_planned(
         planned = AssetMaterializationPlannedData(asset_key, partition=key)
         event = DagsterEvent.build_asset_materialization_planned_event(run.job_name, op, planned)
         instance.report_dagster_event(event, run.run_id)
+
+
+def keeps_state() -> bool:
+    """Say whether the program that loads definitions now, a code server or one of its runs, keeps a component's state.
+
+    Where none does, as in `dagster asset list` or plain Python, a StateBackedComponent raises KeyError.
+    """
+    if not DefinitionsLoadContext.is_set():
+        return False
+    context = DefinitionsLoadContext.get()
+    return context.load_type is DefinitionsLoadType.INITIALIZATION or bool(context.reconstruction_metadata)
+
+
+def backfill_targets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Mapping[dg.AssetKey, Sequence[str]]:
+    """Return the partitions, by asset, that the backfill of a run is for; nothing for a run of no backfill."""
+    backfill_id = run.tags.get("dagster/backfill")
+    backfill = instance.get_backfill(backfill_id) if backfill_id else None
+    if backfill is None or backfill.asset_backfill_data is None:
+        return {}
+    subsets = backfill.asset_backfill_data.target_subset.partitions_subsets_by_asset_key
+    return {key: sorted(subset.get_partition_keys()) for key, subset in subsets.items()}
 
 
 def newest_runs(

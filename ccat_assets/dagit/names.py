@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from ccat_assets.dagit.snapshot import Snapshot
+from ccat_assets.dagit.snapshot import PipelineSnapshot, Snapshot
+from ccat_models.sub_group.keys import ALL
 
 RAW = "raw"
 
@@ -18,7 +19,7 @@ class StepName:
     pipeline: str
     step: str
     group: str
-    op: str  # appears in log lines, and in the path of a run's configuration
+    op: str  # shared by steps that one op runs; appears in log lines, and in the path of a run's configuration
 
     @property
     def asset_key(self) -> dg.AssetKey:
@@ -48,17 +49,34 @@ def raw_key(grouping: str) -> dg.AssetKey:
 
 def step_names(snapshot: Snapshot) -> list[StepName]:
     """Return the names of all steps; a pipeline that is added later never changes the names of older ones."""
-    groups = _distinct(pipeline.name.replace("-", "_") for pipeline in snapshot.pipelines)
+    groups = list(_distinct(pipeline.name.replace("-", "_") for pipeline in snapshot.pipelines))
     named = [
         (pipeline.name, group, step)
         for pipeline, group in zip(snapshot.pipelines, groups, strict=True)
         for step in pipeline.steps
     ]
-    ops = _distinct(f"{group}__{step.name}" for _, group, step in named)
+    shared = [(group, op) for pipeline, group in zip(snapshot.pipelines, groups, strict=True) for op in _ops(pipeline)]
+    plain = {key: f"{key[0]}__{'_'.join(key[1][0]) or ALL}" for key in shared}
+    ops = dict(zip(plain, _distinct(plain.values()), strict=True))
     return [
-        StepName(step.step_id, pipeline, step.name, group, op)
-        for (pipeline, group, step), op in zip(named, ops, strict=True)
+        StepName(step.step_id, pipeline, step.name, group, ops[key])
+        for (pipeline, group, step), key in zip(named, shared, strict=True)
     ]
+
+
+def _ops(pipeline: PipelineSnapshot) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield, for each step, what the steps that share its op have in common: `group_by`, and how often it changes.
+
+    One op executes those steps of a Dagster run that have the same sub-groups: Dagster would skip the later ones of
+    several ops, as it does wherever an op yields no output. Between steps that share an op there is none of another
+    `group_by`: such a step is executed by another Dagster run, after the former and before the latter.
+    """
+    changes: dict[str, int] = {}
+    group_bys = {step.name: step.group_by for step in pipeline.steps}
+    for step in pipeline.steps:
+        before = (changes[up] + (group_bys[up] != step.group_by) for up in step.upstreams)
+        changes[step.name] = max(before, default=0)
+        yield step.group_by, changes[step.name]
 
 
 def _distinct(names: Iterable[str]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The pipelines in ops-db when a code location loads: plain JSON, the same for all processes of that load."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -52,6 +52,14 @@ class PipelineSnapshot(_Plain):
     enabled: bool
     grouping: str
     steps: tuple[StepSnapshot, ...]
+
+    def upstreams_of(self, names: Collection[str]) -> set[str]:
+        """Return the names of the steps that these depend on, directly or through others, without these."""
+        needed = set(names)
+        for step in reversed(self.steps):
+            if step.name in needed:
+                needed.update(step.upstreams)
+        return needed - set(names)
 
 
 class GroupingSnapshot(_Plain):

@@ -93,15 +93,14 @@ class DagsterWorld:
 
     def materialize(
         self,
-        step: str,
-        *,
+        *steps: str,
         keys: Sequence[str] | None = None,
         between: tuple[str, str] | None = None,
         tags: dict[str, str] | None = None,
         **config: Any,
     ) -> dg.ExecuteInProcessResult:
-        """Run a step in Dagster for a list of keys, or for a range of its partitions."""
-        name = self.name(step)
+        """Run steps in one Dagster run, for a list of keys, or for a range of their partitions."""
+        names = [self.name(step) for step in steps]
         batch = BatchConfig(keys=None if keys is None else list(keys), **config)
         places = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
         return (
@@ -109,9 +108,9 @@ class DagsterWorld:
             .resolve_implicit_global_asset_job_def()
             .execute_in_process(
                 instance=self.instance,
-                asset_selection=[name.asset_key],
+                asset_selection=[name.asset_key for name in names],
                 partition_key=keys[0] if keys else None,
-                run_config=run_config(name, batch) | QUIET,
+                run_config=run_config(names[0], batch) | QUIET,
                 tags=(tags or {}) | dict(zip(places, between or (), strict=False)),
                 raise_on_error=False,
             )
