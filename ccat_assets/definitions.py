@@ -7,6 +7,7 @@ import dagster as dg
 from dagster.components import DefsStateConfig, DefsStateConfigArgs
 
 from ccat_assets.dagit.build import build
+from ccat_assets.dagit.dagster_private import keeps_state
 from ccat_assets.dagit.snapshot import Snapshot, read_snapshot
 from ccat_assets.wiring.application import Application
 from ccat_assets.wiring.settings import load
@@ -36,6 +37,10 @@ class Pipelines(dg.StateBackedComponent):
         text = "{}" if state_path is None else state_path.read_text(encoding="utf-8")
         return build(Snapshot.model_validate_json(text), self._application)
 
+    def build_now(self) -> dg.Definitions:
+        """Return the definitions of the pipelines that ops-db has now, for programs that load them only once."""
+        return build(self._snapshot(), self._application)
+
     def _snapshot(self) -> Snapshot:
         try:
             self._application.check_database()
@@ -49,4 +54,5 @@ class Pipelines(dg.StateBackedComponent):
 @dg.definitions
 def defs() -> dg.Definitions:
     """Return everything of this code location."""
-    return dg.build_defs_for_component(Pipelines(Application(load().settings)))
+    pipelines = Pipelines(Application(load().settings))
+    return dg.build_defs_for_component(pipelines) if keeps_state() else pipelines.build_now()
