@@ -46,6 +46,7 @@ class Ended:
     name: StepName
     completed: Sequence[RunReport]
     failed: Mapping[str, str] = field(default_factory=dict)
+    failures: Sequence[RunReport] = ()  # of those that had a run
     published: Sequence[RunId] = ()  # once the events of this batch are stored
 
 
@@ -114,10 +115,10 @@ def _ended(application: Application, name: StepName, outcome: Outcome) -> Ended:
     with application.ops_db.read() as session:
         reports = read_reports(session, sorted(runs.values()))
     completed = [report for report in reports.values() if report.run.status is RunStatus.COMPLETED]
-    failed = {report.key: why_failed(report) for report in reports.values() if report not in completed}
-    failed |= _held(name, outcome)
+    failures = [report for report in reports.values() if report.run.status is not RunStatus.COMPLETED]
+    failed = {report.key: why_failed(report) for report in failures} | _held(name, outcome)
     published = [report.run.id for report in reports.values() if report.run.status is not RunStatus.CANCELLED]
-    return Ended(name, completed, failed, published)
+    return Ended(name, completed, failed, failures, published)
 
 
 def _held(name: StepName, outcome: Outcome) -> dict[str, str]:

@@ -67,6 +67,11 @@ def files_shown(report: RunReport) -> Iterator[tuple[int | None, Wanted]]:
     """Yield the files that the event of a run includes parts of, each with its data location."""
     plots = [one for one in report.products if _is_plot(one)]
     yield from ((one.location_id, picture_of(one.root, one.path)) for one in plots[:MOST_PLOTS] if one.root is not None)
+    yield from logs_shown(report)
+
+
+def logs_shown(report: RunReport) -> Iterator[tuple[int | None, Wanted]]:
+    """Yield the logs that the event of a run includes the ends of, each with its data location."""
     if report.attempt is not None and report.attempt.directory:
         directory = Path(report.attempt.directory)
         yield from ((report.location_id, tail_of(directory, path, _LOG_BYTES)) for path in _LOGS.values())
@@ -79,14 +84,14 @@ def metadata_of(report: RunReport, files: Files | None = None, links: Links | No
     if links is not None and links.products_url:
         metadata["files"] = _links(report.products, links)
     metadata |= {f"qa/{metric.name}": dg.MetadataValue.float(metric.value) for metric in report.metrics}
-    metadata |= _unless_out_of_reach("plots", lambda: _plots(report.products, files))
+    metadata |= unless_out_of_reach("plots", lambda: _plots(report.products, files))
     metadata |= _inputs(report)
     metadata |= _software(run.software_version, attempt)
     metadata["parameters"] = _parameters(run.config.parameters)
-    metadata |= _job(attempt) if attempt is not None else {}
+    metadata |= job_facts(attempt) if attempt is not None else {}
     if attempt is not None and attempt.directory:
         directory, location_id = attempt.directory, report.location_id
-        metadata |= _unless_out_of_reach("log", lambda: _log(directory, files.at(location_id)))
+        metadata |= unless_out_of_reach("log", lambda: log_facts(directory, files.at(location_id)))
     metadata["reproduce"] = dg.MetadataValue.text(shlex.join(["ccat", "reproduce", f"run:{run.id}"]))
     metadata["fingerprint"] = dg.MetadataValue.text(str(run.fingerprint))
     metadata["reason"] = dg.MetadataValue.text(run.reason)
@@ -110,7 +115,8 @@ def _links(products: Sequence[ProductReport], links: Links) -> dg.MarkdownMetada
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def _unless_out_of_reach(name: str, look: Callable[[], Metadata]) -> Metadata:
+def unless_out_of_reach(name: str, look: Callable[[], Metadata]) -> Metadata:
+    """Return what `look` finds, or, where the disk cannot be reached now, a note that says so."""
     try:
         return look()
     except TransientError as error:  # the products exist nevertheless
@@ -183,12 +189,17 @@ def _parameters(parameters: Mapping[str, object]) -> dg.MetadataValue:
     return dg.MetadataValue.json(dict(parameters))
 
 
-def _job(attempt: Attempt) -> Metadata:
+def job_facts(attempt: Attempt) -> Metadata:
+    """Return what is known of an attempt's job: where it ran, its use of resources in s and MB, its command."""
     measured = {"wall_s": attempt.wall_seconds, "cpu_s": attempt.cpu_seconds}
     peak = attempt.peak_memory_bytes
     measured["peak_mb"] = None if peak is None else peak / 1e6
     metadata: Metadata = {name: dg.MetadataValue.float(value) for name, value in measured.items() if value is not None}
     metadata["attempt"] = dg.MetadataValue.int(attempt.number)
+    if attempt.job_id:
+        metadata["job_id"] = dg.MetadataValue.text(attempt.job_id)
+    if attempt.exit_code is not None:
+        metadata["exit_code"] = dg.MetadataValue.int(attempt.exit_code)
     if attempt.host:
         metadata["host"] = dg.MetadataValue.text(attempt.host)
     if attempt.command:
@@ -198,7 +209,7 @@ def _job(attempt: Attempt) -> Metadata:
     return metadata
 
 
-def _log(directory: str, read: Read) -> Metadata:
+def log_facts(directory: str, read: Read) -> Metadata:
     """Return the end of what an attempt's program printed, as Markdown code blocks."""
     parts = []
     for stream, path in _LOGS.items():

@@ -12,8 +12,9 @@ from ccat_assets.dagit.batch import Batch, BatchConfig, Ended, keys_of, publishi
 from ccat_assets.dagit.checks import check_specs, evaluations, files_checked, judgements
 from ccat_assets.dagit.dagster_private import report_planned
 from ccat_assets.dagit.description import describe_step
+from ccat_assets.dagit.failures import failure, not_run
 from ccat_assets.dagit.links import Links
-from ccat_assets.dagit.metadata import files_shown, materialization, table
+from ccat_assets.dagit.metadata import files_shown, logs_shown, materialization, table
 from ccat_assets.dagit.names import StepName, raw_key, step_key, step_names
 from ccat_assets.dagit.partitions import Partitions
 from ccat_assets.dagit.snapshot import PipelineSnapshot, Snapshot, StepSnapshot
@@ -27,7 +28,7 @@ from sensors.dagster_runs import HOLDER_TAG
 KEYS_PER_RUN = 100  # the daemon plans a run's partitions one by one, some 20 ms each
 _NAMED_IN_FAILURE = 20
 
-Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 _Steps = Mapping[StepName, StepSnapshot]
 
 
@@ -162,7 +163,7 @@ class _Publishing:
     def endings(self, ended: Sequence[Ended]) -> Iterator[Event]:
         """Yield the events of completed runs; raise dg.Failure naming the sub-groups without products."""
         for one in ended:
-            yield from self._completed(one)
+            yield from self._of_step(one)
         for one in ended:
             # Dagit shows a partition as failed if it was planned after its last materialization, by a run that failed.
             name, context = one.name, self._context
@@ -173,13 +174,19 @@ class _Publishing:
         if any(one.failed for one in ended):
             raise _failure(ended)
 
-    def _completed(self, ended: Ended) -> Iterator[Event]:
-        wanted = (one for report in ended.completed for one in chain(files_shown(report), files_checked(report)))
-        files = Files(self._application.cluster, wanted)
+    def _of_step(self, ended: Ended) -> Iterator[Event]:
+        completed = (one for report in ended.completed for one in chain(files_shown(report), files_checked(report)))
+        logs = (one for report in ended.failures for one in logs_shown(report))
+        files = Files(self._application.cluster, chain(completed, logs))
         links = Links(self._application.settings.products_url)
         for report in ended.completed:
             yield materialization(report, files, links)
             yield from evaluations(report, self._declared[ended.name.step_id], files)
+        for report in ended.failures:
+            yield failure(report, files)
+        had_run = {report.key for report in ended.failures}
+        for key in ended.failed.keys() - had_run:
+            yield not_run(ended.name.asset_key, key, ended.failed[key])
 
 
 def _failure(ended: Sequence[Ended]) -> dg.Failure:

@@ -29,8 +29,8 @@ def read_unpublished(
     reports = list(read_reports(session, list(found)).values())
     known = _known(instance, name, keys, min((r.run.status_changed_at for r in reports), default=now))
     completed = [r for r in reports if r.run.status is RunStatus.COMPLETED and str(r.run.id) not in known]
-    failed = {r.key: why_failed(r) for r in reports if r.run.status is RunStatus.FAILED and not found[r.run.id]}
-    return Ended(name, completed, failed, list(found))
+    failures = [r for r in reports if r.run.status is RunStatus.FAILED and not found[r.run.id]]
+    return Ended(name, completed, {r.key: why_failed(r) for r in failures}, failures, list(found))
 
 
 def _known(instance: dg.DagsterInstance, name: StepName, keys: Sequence[str], since: datetime) -> set[str]:

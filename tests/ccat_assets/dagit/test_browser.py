@@ -1,6 +1,8 @@
 """What a person sees: the demo's products in a real Dagit, in a real browser."""
 
+import json
 import os
+import re
 import subprocess  # noqa: TID251 - the program as people call it
 import sys
 import time
@@ -118,7 +120,7 @@ def test_checks_stand_beside_each_step(served: Dagit, window: Page) -> None:
 
 def test_the_partitions_of_a_step_are_its_sub_groups(served: Dagit, window: Page) -> None:
     window.goto(f"{served.url}/assets/chai-ngc253/calibrate?view=partitions")
-    window.get_by_text("Materialized (2)").first.wait_for()
+    window.get_by_text(re.compile(r"Materialized \([23]\)")).first.wait_for()  # another test adds the third
     window.get_by_text("Failed (0)").first.wait_for()
 
 
@@ -140,8 +142,25 @@ def test_the_lineage_starts_at_the_archive(served: Dagit, window: Page) -> None:
     shoot(window, "graph")
 
 
+def completed(home: Path) -> set[int]:
+    """Return the completed runs of the first step."""
+    words = ["runs", "chai-ngc253", "--step", "calibrate", "--json"]
+    done = subprocess.run(
+        [tree.PROGRAMS / "ccat", *words],
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found = {run["id"] for run in json.loads(done.stdout) if run["status"] == "COMPLETED"}
+    assert len(found) >= 2
+    return found
+
+
 def test_a_backfill_from_dagit_runs_nothing_that_is_up_to_date(served: Dagit, demo: tuple[Path, str]) -> None:
     keys = [f"executed_obs_unit=NGC253-CO43-{n:04}" for n in (1, 2)]
+    before = completed(demo[0])
     answer = served.graphql(
         """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
              __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
@@ -155,16 +174,7 @@ def test_a_backfill_from_dagit_runs_nothing_that_is_up_to_date(served: Dagit, de
         time.sleep(1)
         status = served.graphql(query, b=answer["backfillId"])["partitionBackfillOrError"]["status"]
     assert status == "COMPLETED_SUCCESS"
-    program = Path(sys.executable).with_name("ccat")
-    done = subprocess.run(
-        [program, "runs", "chai-ngc253", "--step", "calibrate", "--json"],
-        env=environment(demo[0]),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.count('"status": "COMPLETED"') == 2
+    assert completed(demo[0]) == before
 
 
 def test_a_walk_from_the_graph_to_the_archive(served: Dagit, window: Page) -> None:

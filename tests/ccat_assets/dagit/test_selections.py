@@ -84,3 +84,19 @@ def test_a_step_waits_for_what_another_requester_has_in_flight(lab_on_each: Dags
     assert f"{KEYS[1]}: {WAITS}" in words  # its run failed
     assert f"{KEYS[2]}: {WAITS}" in words  # nobody has requested it
     assert set(lab.called()) == {f"read {KEYS[0]} 1", f"read {KEYS[1]} 1", f"clean {KEYS[0]} 1"}
+
+
+def test_what_failed_and_what_waits_for_it_say_why_in_dagit(lab: DagsterWorld) -> None:
+    open_four(lab)
+    lab.materialize(*BOTH, keys=KEYS)
+    (failed,) = lab.observations("read")
+    assert failed.partition == KEYS[1]
+    assert failed.description == "run 2 failed: permanent: exit code 65 (bad data): leaving with 65"
+    assert {"class", "message", "meaning", "remedy", "job_id", "host", "directory", "log", "run_id"} <= set(
+        failed.metadata
+    )
+    assert failed.metadata["exit_code"].value == 65
+    assert "leaving with 65" in str(failed.metadata["log"].value)
+    assert "Correct the data" in str(failed.metadata["remedy"].value)
+    (waiting,) = lab.observations("clean")
+    assert (waiting.partition, waiting.description) == (KEYS[1], WAITS)

@@ -136,6 +136,11 @@ class DagsterWorld:
         page = self.instance.fetch_materializations(self.name(step).asset_key, limit=1000, ascending=True)
         return [record.asset_materialization for record in page.records if record.asset_materialization is not None]
 
+    def observations(self, step: str) -> list[dg.AssetObservation]:
+        """Return the observations of a step, the oldest first."""
+        page = self.instance.fetch_observations(self.name(step).asset_key, limit=1000, ascending=True)
+        return [record.asset_observation for record in page.records if record.asset_observation is not None]
+
     def shown(self, step: str) -> Counter[str | None]:
         """Return how often each partition of a step was materialized."""
         return Counter(event.partition for event in self.materializations(step))
