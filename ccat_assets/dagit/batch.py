@@ -20,6 +20,7 @@ from ccat_models.run.unpublished import WAITER_PREFIX
 from ccat_models.tables.base import RunId
 from ccat_models.tables.execution import RunStatus
 from resources.request.attached import Attached, Outcome, Wanted
+from resources.request.attached import Progress as ProgressCallback
 from resources.request.ensure import RequestOptions
 from resources.run.holder import is_gone
 
@@ -76,6 +77,7 @@ class Batch:
     config: BatchConfig
     run: dg.DagsterRun
     neighbours: Neighbours
+    progress: ProgressCallback
 
     def make(self) -> list[Ended]:
         """Request what the sub-groups lack, and wait for their runs; return how each step's ended.
@@ -103,7 +105,7 @@ class Batch:
 
     def _run(self, wanted: Wanted, options: RequestOptions) -> Outcome:
         waiter = f"{WAITER_PREFIX}{self.run.run_id}"
-        attached = Attached(self.application.executor, waiter, self.application.settings.poll_seconds)
+        attached = Attached(self.application.executor, waiter, self.application.settings.poll_seconds, self.progress)
         try:
             return attached.run_steps(self.names[0].pipeline, wanted, options)
         except CcatError as error:

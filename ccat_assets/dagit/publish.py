@@ -22,6 +22,7 @@ from ccat_models.tables.base import RunId, StepId
 from resources.run.holder import is_gone
 
 PUBLISHER_TAG = "ccat/publisher"
+_SENSOR_TAG, _USER_TAG = "dagster/sensor_name", "user"  # by which Dagit names who launched a run
 _TICK_SECONDS = 15.0  # Dagster waits a minute for a sensor's tick
 _LEFT_TO_DAGSTER = timedelta(minutes=10)
 _BEGUN = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
@@ -61,12 +62,14 @@ def publish_ended(
     steps: Collection[StepId] | None = None,
     budget: Budget | None = None,
     progress: Progress | None = None,
+    sensor: str | None = None,
 ) -> int:
     """Publish every run, or those of some steps, that has ended and is not published; return how many.
 
     Each short Dagster run publishes up to 100 sub-groups of a step, and executes no job. This may be killed at any time
     and repeated: each run of ops-db is materialized once. Where the budget is spent, it stops between two Dagster runs.
-    `progress` is called with the number published so far. Raises RuntimeError, after all others are published, naming
+    `progress` is called with the number published so far. In Dagit, the runs are those of the `sensor`, else of the
+    user. Raises RuntimeError, after all others are published, naming
     the steps of which a Dagster run published nothing.
     """
     _end_abandoned(instance)
@@ -77,12 +80,13 @@ def publish_ended(
     if not batches:
         return 0
     job = definitions_of(snapshot, application).resolve_implicit_global_asset_job_def()
+    publisher = _Publisher(application, instance, job, sensor)
     published, limit, problems = 0, budget or Budget(), []
     for batch in batches:
         if limit.spent:
             break
         try:
-            published += _publish_batch(application, instance, job, batch)
+            published += publisher.publish(batch)
         except _NothingPublishedError as problem:
             problems.append(str(problem))
         if progress is not None:
@@ -109,7 +113,7 @@ def due(application: Application, instance: dg.DagsterInstance) -> Mapping[StepI
 
 def publish_due(application: Application, instance: dg.DagsterInstance, steps: Collection[StepId]) -> int:
     """Publish what these steps have, as much as a sensor's tick has time for; return how many runs."""
-    return publish_ended(application, instance, steps=steps, budget=Budget(_TICK_SECONDS))
+    return publish_ended(application, instance, steps=steps, budget=Budget(_TICK_SECONDS), sensor="publishing")
 
 
 def publish_decided(application: Application, instance: dg.DagsterInstance, run_ids: Sequence[RunId]) -> None:
@@ -122,10 +126,11 @@ def publish_decided(application: Application, instance: dg.DagsterInstance, run_
         snapshot = read_snapshot(session)
         found = sub_groups_of(session, run_ids)
     job = definitions_of(snapshot, application).resolve_implicit_global_asset_job_def()
+    publisher = _Publisher(application, instance, job, sensor="decisions")
     for batch in _batches(snapshot, _by_step((step_id, key) for _, step_id, key in found)):
         runs = [int(run_id) for run_id, step_id, key in found if step_id == batch.name.step_id and key in batch.keys]
         config = BatchConfig(keys=list(batch.keys), decided=runs)
-        result = _execute(application, instance, job, batch, batch.keys[0], config)
+        result = publisher.execute(batch, batch.keys[0], config)
         if not result.success:
             raise RuntimeError(f"{batch.name.pipeline}/{batch.name.step}: see Dagster run {result.run_id}")
 
@@ -161,47 +166,50 @@ def _batches(snapshot: Snapshot, keys: Mapping[StepId, list[str]]) -> Iterator[_
             yield _Batch(name, partitions, waiting[start : start + KEYS_PER_RUN])
 
 
-def _publish_batch(application: Application, instance: dg.DagsterInstance, job: dg.JobDefinition, batch: _Batch) -> int:
-    """Publish the runs of one batch; return how many are published now.
+@dataclass(frozen=True)
+class _Publisher:
+    """Publishes batches by Dagster runs within this process."""
 
-    Dagster shows the partition for which a Dagster run starts as failed where that run fails without materializing it.
-    So it starts for one that failed, if there is one: another may be published already, by a process that has died.
-    """
-    name, keys = batch.name, batch.keys
-    with application.ops_db.read() as session:
-        before = unpublished_runs(session, application.clock(), name.step_id, keys)
-        failed = unpublished_failures(session, application.clock(), name.step_id, keys)
-    if not before:  # another process has published them
-        return 0
-    first = [*failed, *keys][0]
-    result = _execute(application, instance, job, batch, first, BatchConfig(keys=list(keys), publish_only=True))
-    with application.ops_db.read() as session:
-        left = before & unpublished_runs(session, application.clock(), name.step_id, keys)  # more may end now
-    if left == before:
-        problem = f"nothing was published, see Dagster run {result.run_id}"
-        raise _NothingPublishedError(f"{name.pipeline}/{name.step}: {problem}")
-    return len(before - left)
+    application: Application
+    instance: dg.DagsterInstance
+    job: dg.JobDefinition
+    sensor: str | None  # on whose behalf; None: the user's
 
+    def publish(self, batch: _Batch) -> int:
+        """Publish the runs of one batch; return how many are published now.
 
-def _execute(
-    application: Application,
-    instance: dg.DagsterInstance,
-    job: dg.JobDefinition,
-    batch: _Batch,
-    first: str,
-    config: BatchConfig,
-) -> dg.ExecuteInProcessResult:
-    if batch.partitions is not None:  # some may be new, or had been hidden
-        add_keys(instance, batch.partitions, batch.keys)
-    return job.execute_in_process(
-        instance=instance,
-        asset_selection=[batch.name.asset_key],
-        partition_key=first,
-        # A failed run makes the Dagster run that publishes it fail: this is expected, and not worth a message here.
-        run_config={**run_config(batch.name, config), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={PUBLISHER_TAG: application.executor.holder},
-        raise_on_error=False,
-    )
+        Dagster shows the partition for which a Dagster run starts as failed where that run fails without materializing
+        it. So it starts for one that failed, if there is one: another may be published already, by a process that died.
+        """
+        name, keys, ops_db, clock = batch.name, batch.keys, self.application.ops_db, self.application.clock
+        with ops_db.read() as session:
+            before = unpublished_runs(session, clock(), name.step_id, keys)
+            failed = unpublished_failures(session, clock(), name.step_id, keys)
+        if not before:  # another process has published them
+            return 0
+        result = self.execute(batch, [*failed, *keys][0], BatchConfig(keys=list(keys), publish_only=True))
+        with ops_db.read() as session:
+            left = before & unpublished_runs(session, clock(), name.step_id, keys)  # more may end now
+        if left == before:
+            problem = f"nothing was published, see Dagster run {result.run_id}"
+            raise _NothingPublishedError(f"{name.pipeline}/{name.step}: {problem}")
+        return len(before - left)
+
+    def execute(self, batch: _Batch, first: str, config: BatchConfig) -> dg.ExecuteInProcessResult:
+        """Execute the Dagster run of a batch, for the partition `first` and all others in `config`."""
+        if batch.partitions is not None:  # some may be new, or had been hidden
+            add_keys(self.instance, batch.partitions, batch.keys)
+        by = {_USER_TAG: self.application.settings.user} if self.sensor is None else {_SENSOR_TAG: self.sensor}
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        return self.job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[batch.name.asset_key],
+            partition_key=first,
+            # A failed run makes the Dagster run that publishes it fail: this is expected, not worth a message here.
+            run_config={**run_config(batch.name, config), **quiet},
+            tags={PUBLISHER_TAG: self.application.executor.holder, **by},
+            raise_on_error=False,
+        )
 
 
 def _end_abandoned(instance: dg.DagsterInstance) -> None:

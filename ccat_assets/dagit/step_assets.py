@@ -17,6 +17,7 @@ from ccat_assets.dagit.links import Links
 from ccat_assets.dagit.metadata import files_shown, logs_shown, materialization, table
 from ccat_assets.dagit.names import StepName, raw_key, step_key, step_names
 from ccat_assets.dagit.partitions import Partitions
+from ccat_assets.dagit.progress import Progress
 from ccat_assets.dagit.snapshot import PipelineSnapshot, Snapshot, StepSnapshot
 from ccat_assets.dagit.unpublished import read_unpublished
 from ccat_assets.wiring.application import Application
@@ -27,6 +28,8 @@ from sensors.dagster_runs import HOLDER_TAG
 
 KEYS_PER_RUN = 100  # the daemon plans a run's partitions one by one, some 20 ms each
 _NAMED_IN_FAILURE = 20
+# Tags of a Dagster run that say what it is about, in the list of all runs.
+STEPS_TAG, SUB_GROUPS_TAG, MADE_TAG = "ccat/steps", "ccat/sub_groups", "ccat/made"
 
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 _Steps = Mapping[StepName, StepSnapshot]
@@ -65,9 +68,16 @@ def _op_assets(
     def materialize(
         context: dg.AssetExecutionContext, config: BatchConfig, application: dg.ResourceParam[Application]
     ) -> Iterator[Event]:
-        context.instance.add_run_tags(context.run.run_id, {HOLDER_TAG: application.executor.holder})
         keys = keys_of(context, config)
         selected = {name: step for name, step in steps.items() if name.asset_key in context.selected_asset_keys}
+        context.instance.add_run_tags(
+            context.run.run_id,
+            {
+                HOLDER_TAG: application.executor.holder,
+                STEPS_TAG: ", ".join(f"{name.pipeline}/{name.step}" for name in selected),
+                SUB_GROUPS_TAG: str(len(keys)),
+            },
+        )
         publishing = _Publishing(context, application, selected)
         if config.decided is not None:
             yield from publishing.decisions(config.decided)
@@ -83,7 +93,8 @@ def _op_assets(
             for name in selected:
                 _plan(context, name, keys)
             others = neighbours(context.instance, context.run, pipeline, names, list(selected))
-            batch = Batch(application, list(selected), keys, config, context.run, others)
+            progress = Progress(context.log.info)
+            batch = Batch(application, list(selected), keys, config, context.run, others, progress)
             yield from publishing.endings(batch.make())
 
     return materialize
@@ -171,7 +182,10 @@ class _Publishing:
         with self._application.ops_db.write() as session:
             published = [run_id for one in ended for run_id in one.published]
             mark_published(session, published, self._application.clock())
-        if any(one.failed for one in ended):
+        made, failed = sum(len(one.completed) for one in ended), sum(len(one.failed) for one in ended)
+        context = self._context
+        context.instance.add_run_tags(context.run.run_id, {MADE_TAG: f"{made} of {made + failed}"})
+        if failed:
             raise _failure(ended)
 
     def _of_step(self, ended: Ended) -> Iterator[Event]:

@@ -52,6 +52,7 @@ def test_everything_that_has_ended_is_shown_once(lab_on_each: DagsterWorld) -> N
     runs = lab.instance.get_runs()
     assert publish(lab.application, lab.instance) == 0
     assert len(lab.instance.get_runs()) == len(runs) == 3
+    assert {run.tags["user"] for run in runs} == {"ada"}
     assert set(lab.called().values()) == {1}
 
 

@@ -40,6 +40,13 @@ def test_a_failed_sub_group_holds_up_only_what_reads_it(lab_on_each: DagsterWorl
     assert len(lab.called()) == 4 + 3
     assert skipped(lab, result.run_id) == []
     assert lab.unpublished() == 0
+    run = lab.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    tags = {name: value for name, value in run.tags.items() if name.startswith("ccat/")}
+    assert tags.pop("ccat/holder")
+    assert tags == {"ccat/steps": "letters/read, letters/clean", "ccat/sub_groups": "4", "ccat/made": "6 of 8"}
+    lines = [entry.user_message for entry in lab.instance.all_logs(result.run_id) if not entry.is_dagster_event]
+    assert any("runs have ended" in line for line in lines)
 
 
 def test_a_repeated_run_makes_only_what_is_left(lab: DagsterWorld) -> None:
