@@ -115,7 +115,7 @@ def work(operator: Operator, scans: Path, declaration: Path) -> Any:
     return operator.work(Observation("chai-ngc253", "chai", (scans,), {}), declaration)
 
 
-def test_the_map_is_the_same_and_a_second_one_makes_only_what_is_missing_again(scans: Path, tmp_path: Path) -> None:
+def test_the_map_is_the_same_and_a_second_one_regenerates_only_what_is_missing(scans: Path, tmp_path: Path) -> None:
     with_room = Operator(tmp_path / "with-room")
     work(with_room, scans, declare(tmp_path / "plain", dumps=False))
     reference = maps(with_room)

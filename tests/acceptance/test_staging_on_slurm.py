@@ -92,7 +92,7 @@ def small_disk(observatory: Observatory) -> Iterator[Path]:
     subprocess.run(["umount", "-l", root], check=True)
 
 
-def test_what_broke_off_is_told_with_its_remedy_and_completes_once_that_is_done(
+def test_a_failed_staging_names_its_remedy_and_completes_once_that_is_applied(
     observatory: Observatory, small_disk: Path, slurm_cluster: SlurmCluster
 ) -> None:
     staging = observatory.staging

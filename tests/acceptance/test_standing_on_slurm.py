@@ -287,7 +287,7 @@ def accounted(site: Site) -> bool:
     return found == sorted((str(job_id), "COMPLETED", True) for job_id in job_ids)
 
 
-def test_products_follow_the_data_whatever_dies(site: Site) -> None:
+def test_products_follow_the_data_whichever_process_is_killed(site: Site) -> None:
     killed = live(site)
     until(site.up_to_date, "every month is up to date in every step")
     until(partial(shows_what_is_current, site), "Dagit shows it")

@@ -107,7 +107,7 @@ def test_the_cancel_command_ends_the_tasks_of_its_runs_alone(terminal: Terminal,
     wait(lambda: set(states(slurm, jobs).values()) == {"CANCELLED"}, "the end of the last task")
 
 
-def test_what_one_command_runs_another_cancels_and_an_interruption_the_rest(
+def test_one_command_cancels_runs_of_another_and_an_interruption_the_rest(
     terminal: Terminal, slurm: SlurmCluster
 ) -> None:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # noqa: TID251

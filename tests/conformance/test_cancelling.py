@@ -85,7 +85,7 @@ def test_an_interruption_reaches_the_jobs_however_rarely_the_back_end_is_asked(y
     ends_without_anybody(yard, attempts)
 
 
-def test_an_interruption_right_after_the_sending_reaches_the_jobs_that_nobody_has_recorded(yard: BackEndWorld) -> None:
+def test_an_interruption_right_after_the_submission_cancels_jobs_not_yet_recorded(yard: BackEndWorld) -> None:
     yard.patient(observe_every=HOUR)
     yard.work("sleep 300", "sleep 300")
 

@@ -123,7 +123,7 @@ def test_in_a_container_what_is_read_cannot_be_written_and_no_other_run_is_seen(
     assert (archive / "scan-0" / "scan.dat").read_text() == "scan-0 look\n"
 
 
-def test_the_same_run_made_again_has_a_directory_of_its_own(yard: BackEndWorld) -> None:
+def test_a_forced_second_run_has_a_directory_of_its_own(yard: BackEndWorld) -> None:
     yard.work("fine")
     yard.until_ended()
     yard.works.ask("read", force=True)

@@ -40,7 +40,7 @@ def made_again(yard: BackEndWorld) -> list[dict[str, str]]:
     return [{file.path: file.finding.value for file in run.files} for run in found]
 
 
-def test_products_are_verified_and_made_again(yard: BackEndWorld) -> None:
+def test_products_are_verified_and_reproduced(yard: BackEndWorld) -> None:
     yard.work("fine", "fine too")
     assert yard.until_ended() == {"COMPLETED": 2}
     verification = Verification(yard.cluster)
@@ -54,7 +54,7 @@ def test_products_are_verified_and_made_again(yard: BackEndWorld) -> None:
 
 @pytest.mark.real
 @pytest.mark.xdist_group("slurm")
-def test_in_a_container_products_are_made_again(yard_on_slurm: BackEndWorld, apptainer_image: Image) -> None:
+def test_in_a_container_products_are_reproduced(yard_on_slurm: BackEndWorld, apptainer_image: Image) -> None:
     yard_on_slurm.work("fine", "fine too", image=apptainer_image)
     assert yard_on_slurm.until_ended() == {"COMPLETED": 2}
     for files in made_again(yard_on_slurm):

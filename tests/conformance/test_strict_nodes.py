@@ -55,7 +55,9 @@ def strict_yard(
     opened.close()
 
 
-def test_out_of_memory_is_told_and_the_next_attempt_has_more(strict_yard: BackEndWorld, image: Image | None) -> None:
+def test_out_of_memory_is_reported_and_the_next_attempt_has_more(
+    strict_yard: BackEndWorld, image: Image | None
+) -> None:
     strict_yard.work("take 300", image=image, resources=SMALL, escalation=MORE, retries={"out_of_memory": 1})
     assert strict_yard.until_ended() == {"COMPLETED": 1}
     first, second = strict_yard.attempts()
@@ -66,7 +68,7 @@ def test_out_of_memory_is_told_and_the_next_attempt_has_more(strict_yard: BackEn
     assert second.peak_memory_bytes > 300 << 20
 
 
-def test_a_node_that_refuses_to_begin_is_told_and_the_next_attempt_runs(
+def test_a_node_that_refuses_to_begin_is_reported_and_the_next_attempt_runs(
     strict: Strict, strict_yard: BackEndWorld
 ) -> None:
     strict.refusal.touch()

@@ -30,7 +30,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.xdist_group("docs-build")
-def test_the_reference_stands_in_the_pages(built: Path) -> None:
+def test_the_reference_is_in_the_pages(built: Path) -> None:
     commands = (built / "reference" / "commands.html").read_text()
     assert "--ignore-cooldown" in commands
     assert "<!-- generated:" not in "".join(page.read_text() for page in built.rglob("*.html"))

@@ -26,7 +26,7 @@ from tools.reference.models import Document, superfluous
 from tools.reference.pages import DOCUMENTS, MARK, generators
 
 
-def test_everything_that_is_made_stands_on_one_page() -> None:
+def test_each_generated_text_is_on_one_page() -> None:
     marks = [mark for page in PAGES for mark in MARK.findall(page.read_text())]
     assert sorted(marks) == sorted(generators())
 
@@ -177,7 +177,7 @@ def test_data_pages_name_operators_and_tables() -> None:
     assert all(f"`{name}`" in made["tables"]() for name in Base.metadata.tables)
 
 
-def test_cells_hold_what_would_end_them() -> None:
+def test_table_cells_may_contain_their_delimiters() -> None:
     assert table(["a"], [("x | y\nz",)]) == "| a |\n|---|\n| x \\| y z |\n"
     assert table(["a"], []) == ""
     assert [code("x"), code("a`b"), code("")] == ["`x`", "``a`b``", ""]

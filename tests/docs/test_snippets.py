@@ -61,7 +61,7 @@ def test_a_page_says_what_happens(page: Path, library: Library) -> None:
     library.read(page)
 
 
-def test_no_two_pages_go_on_from_the_same() -> None:
+def test_no_two_pages_continue_the_same_one() -> None:
     begun = Counter(before for page in PAGES if (before := goes_on_from(page)))
     assert all(page in PAGES for page in begun)
     assert set(begun.values()) == {1}
@@ -99,7 +99,7 @@ def block(text: str, language: str = "console", marker: str = "", value: str = "
         (block("x\n", ""), "nobody reads ''"),
     ],
 )
-def test_what_does_not_hold_is_seen(tmp_path: Path, wrong: Block, reason: str) -> None:
+def test_false_claims_of_a_page_are_detected(tmp_path: Path, wrong: Block, reason: str) -> None:
     with pytest.raises(AssertionError, match=reason):
         Reader(tmp_path / "base").read(wrong)
 
@@ -128,7 +128,7 @@ def test_an_unknown_setting_is_seen(tmp_path: Path) -> None:
         ("a…", "a\nb\n", False),
     ],
 )
-def test_dots_stand_for_anything(claim: str, output: str, expected: bool) -> None:
+def test_dots_match_anything(claim: str, output: str, expected: bool) -> None:
     assert agrees(claim, output) is expected
 
 

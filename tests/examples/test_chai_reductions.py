@@ -176,7 +176,7 @@ def model(night: Night) -> ModelMap:
 # The observations
 
 
-def test_catalogue_names_packages_that_lie_there_and_times_in_utc(night: Night) -> None:
+def test_catalogue_names_existing_packages_and_times_in_utc(night: Night) -> None:
     catalogue = night.catalogue
     assert [package["name"] for package in catalogue["packages"]] == [path.name for path in night.packages]
     for package, unit, path in zip(catalogue["packages"], catalogue["executed_obs_units"], night.packages, strict=True):
@@ -317,7 +317,7 @@ def test_cube_says_where_and_at_what_velocity_it_is(night: Night) -> None:
     assert header["BMAJ"] * 3600 == pytest.approx(np.hypot(26.0, 10.0))
 
 
-def test_every_product_lies_in_a_directory_of_the_contract_and_plots_are_small(night: Night) -> None:
+def test_every_product_is_in_a_directory_of_the_contract_and_plots_are_small(night: Night) -> None:
     for done in (*night.calibrated, *night.baselined, night.mapped):
         for file in listing(done.output):
             assert file["path"].split("/")[0] in {"science", "qa", "plots", "statistics", "intermediate"}

@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def test_rows_stand_verbatim_in_their_month_at_leap_days_boundaries_and_gaps(source: Path, tmp_path: Path) -> None:
+def test_rows_are_verbatim_in_their_month_at_leap_days_boundaries_and_gaps(source: Path, tmp_path: Path) -> None:
     catalogue(source, tmp_path / "out")
     written = files(tmp_path / "out")
     del written["catalogue.json"]

@@ -28,7 +28,7 @@ def by_name(name: str) -> Moment:
     ],
     ids=lambda moment: str(moment.name),
 )
-def test_a_moment_whose_call_is_no_longer_there_is_not_lost_in_silence(moved: Moment) -> None:
+def test_a_moment_whose_call_no_longer_exists_is_an_error(moved: Moment) -> None:
     with pytest.raises(LookupError, match=f"^'{moved.name}' has moved: "):
         by_call([moved])
 

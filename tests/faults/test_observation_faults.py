@@ -111,7 +111,7 @@ def test_looks_that_fail_now_and_then_change_nothing(
     assert len(trial.attempts()) == SLOTS + 8
 
 
-def test_without_slurmdbd_everything_goes_on_and_the_accounts_follow(
+def test_without_slurmdbd_runs_continue_and_the_accounts_follow(
     slurm_cluster: SlurmCluster, lab: SlurmWorld, fault_table: FaultTable
 ) -> None:
     lab.declare(*(["a"] * SLOTS), seconds=2, retries=PATIENT)
@@ -174,7 +174,7 @@ DEEDS: Mapping[str, tuple[Callable[[SlurmCluster, Trial], None], int]] = {
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_what_befalls_a_job_from_outside_costs_at_most_an_attempt(
+def test_an_external_event_costs_a_job_at_most_one_attempt(
     slurm_cluster: SlurmCluster, lab: SlurmWorld, fault_table: FaultTable, deed: str
 ) -> None:
     do, cost = DEEDS[deed]

@@ -143,7 +143,9 @@ def rows_of(session: Session, table: sa.Table) -> list[tuple[Any, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_three_who_fill_the_same_gaps_ask_for_nothing_twice(ops_db: OpsDb, tmp_path: Path, seed: int) -> None:
+def test_three_processes_that_fill_the_same_gaps_request_nothing_twice(
+    ops_db: OpsDb, tmp_path: Path, seed: int
+) -> None:
     works, chance = ManualWorld.open(ops_db, tmp_path), random.Random(seed)
     works.declare(READ, JOIN, **CONTINUOUS)
     with rivals(works):
@@ -203,7 +205,7 @@ def assert_nothing_is_lost(outcomes: list[dict[str, Any]]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_visit_killed_at_any_statement_is_gone_on_with(ops_db: OpsDb, tmp_path: Path) -> None:
+def test_the_next_round_continues_after_one_killed_at_any_statement(ops_db: OpsDb, tmp_path: Path) -> None:
     interrupted_history(ops_db, tmp_path)
     ops_db.close()
     assert_nothing_is_lost(kill_everywhere(ops_db.url.render_as_string(hide_password=False), tmp_path))

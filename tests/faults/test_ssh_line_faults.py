@@ -85,7 +85,7 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing(line: Line, fault
     assert max(trials) <= 6, "twenty seconds, in which it waits 1, 2, 4 and 8 of them"
 
 
-def test_a_line_that_is_refused_is_not_stormed(line: Line, fault_table: FaultTable) -> None:
+def test_a_refusing_server_is_not_flooded_with_connections(line: Line, fault_table: FaultTable) -> None:
     trial = line.trial(seconds=0.5)
     line.lab.until(lambda: line.lab.statuses()["SUBMITTED"] + line.lab.statuses()["RUNNING"] > 0)
     line.relay.refuse()
@@ -98,7 +98,7 @@ def test_a_line_that_is_refused_is_not_stormed(line: Line, fault_table: FaultTab
     assert len(trial.attempts()) == RUNS
 
 
-def test_a_server_that_stands_still_holds_everything_up_and_nothing_more(line: Line, fault_table: FaultTable) -> None:
+def test_a_frozen_server_delays_runs_and_does_no_other_harm(line: Line, fault_table: FaultTable) -> None:
     trial = line.trial(seconds=0.5)
     line.node.freeze()
     line.look_for(1)

@@ -38,7 +38,7 @@ def rivals(slurm_cluster: SlurmCluster, tmp_path: Path, ops_db: OpsDb) -> Iterat
     rivals.end()
 
 
-def test_two_who_start_at_once_send_each_run_once(rivals: Rivals, fault_table: FaultTable) -> None:
+def test_two_processes_that_start_at_once_send_each_run_once(rivals: Rivals, fault_table: FaultTable) -> None:
     rivals.lab.declare(*(["a"] * RUNS))
     trial = Trial.of_lab(rivals.lab, rivals.slurm)
     rivals.start()
@@ -47,9 +47,7 @@ def test_two_who_start_at_once_send_each_run_once(rivals: Rivals, fault_table: F
     assert len(trial.attempts()) == RUNS
 
 
-def test_one_who_stood_still_in_the_middle_does_no_harm_when_it_goes_on(
-    rivals: Rivals, fault_table: FaultTable
-) -> None:
+def test_a_process_suspended_in_the_middle_does_no_harm_when_resumed(rivals: Rivals, fault_table: FaultTable) -> None:
     rivals.lab.declare("a")
     trial = Trial.of_lab(rivals.lab, rivals.slurm)
     rivals.start()
@@ -69,9 +67,7 @@ def test_one_who_stood_still_in_the_middle_does_no_harm_when_it_goes_on(
     assert len(trial.attempts()) == runs
 
 
-def test_those_who_stand_still_at_any_moment_do_no_harm_when_they_go_on(
-    rivals: Rivals, fault_table: FaultTable
-) -> None:
+def test_processes_suspended_at_any_moment_do_no_harm_when_resumed(rivals: Rivals, fault_table: FaultTable) -> None:
     chance, freezes, runs = random.Random(7), 6, 30
     rivals.lab.declare(*(["a"] * runs), seconds=0.2)
     trial = Trial.of_lab(rivals.lab, rivals.slurm)

@@ -61,7 +61,7 @@ def descendants_of(home: Path) -> list[psutil.Process]:
     return found
 
 
-def test_the_instance_of_the_project_tells_nobody_and_does_not_resume(home: Path) -> None:
+def test_the_dagster_instance_of_the_project_sends_no_telemetry_and_resumes_no_run(home: Path) -> None:
     with DagsterInstance.from_config(str(home)) as instance:
         assert (instance.telemetry_enabled, instance.nux_enabled) == (False, False)
         assert (instance.run_monitoring_enabled, instance.run_monitoring_max_resume_run_attempts) == (True, 0)

@@ -54,24 +54,24 @@ def run_tests(folder: Path, text: str, *, required: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_what_did_not_run_is_said_at_the_end(tmp_path: Path) -> None:
+def test_skipped_tests_are_named_at_the_end(tmp_path: Path) -> None:
     code, output = run_tests(tmp_path, NEEDS_TWO_THINGS, required="")
     assert code == 0
     assert "NOT RUN: 1 test needs a star (wait for night)\nNOT RUN: 2 tests need the Moon (wait)\n" in output
 
 
-def test_where_it_is_required_what_does_not_run_fails(tmp_path: Path) -> None:
+def test_skipped_tests_fail_where_their_parts_are_required(tmp_path: Path) -> None:
     code, output = run_tests(tmp_path, NEEDS_TWO_THINGS, required="1")
     assert code == 1
     assert "NOT RUN: 1 test needs a star (wait for night)\nNOT RUN: 2 tests need the Moon (wait)\n" in output
     assert "1 failed, 1 skipped, 2 errors" in output
 
 
-def test_nothing_is_said_where_everything_ran() -> None:
+def test_nothing_is_printed_where_all_tests_ran() -> None:
     assert summary(["Skipped: something else"]) == []
 
 
-def test_what_no_installation_brings_is_said_and_never_required(tmp_path: Path) -> None:
+def test_skipped_tests_of_parts_that_cannot_be_installed_are_named_and_never_fail(tmp_path: Path) -> None:
     text = NEEDS_TWO_THINGS.replace('"wait")', '"wait", installable=False)').replace(
         '"wait for night")', '"wait for night", installable=False)'
     )

@@ -85,7 +85,7 @@ def cancel_what_runs(lab: DagsterWorld) -> None:
     until(lambda: lab.application.executor.tick() and not set(statuses(lab)) & set(IN_FLIGHT))
 
 
-def test_a_run_whose_process_is_killed_fails_and_its_job_goes_on(lab_at_home: DagsterWorld) -> None:
+def test_a_run_whose_process_is_killed_fails_and_its_job_continues(lab_at_home: DagsterWorld) -> None:
     lab = lab_at_home
     watch = Ticks(lab, "dagster_runs")
     process = materializing(lab)

@@ -48,7 +48,7 @@ def decide(lab: DagsterWorld, *lines: str) -> None:
                 lift(session, [what], by="ben", now=now)
 
 
-def test_what_completes_is_shown_by_its_own_run_alone(lab_on_each: DagsterWorld) -> None:
+def test_a_completed_run_publishes_its_checks_alone(lab_on_each: DagsterWorld) -> None:
     watch = opened(lab_on_each)
     assert [(key, passed) for key, passed, _ in results(lab_on_each, "letters")] == [
         (f"executed_obs_unit=scan-{number}", False) for number in range(3)
@@ -93,7 +93,9 @@ def test_limits_that_change_are_shown_on_what_had_completed(lab_on_each: Dagster
     assert [passed for _, passed, _ in results(lab, "letters")] == [False] * 3 + [True] * 3
 
 
-def test_many_are_told_in_pages_over_ticks(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_decisions_are_published_in_pages_over_several_ticks(
+    lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watch = opened(lab)
     watch.tick()
     monkeypatch.setattr(decisions, "_PAGE", 1)

@@ -20,7 +20,7 @@ def test_a_tick_requests_what_is_missing_and_sends_it(lab: DagsterWorld) -> None
     assert gaps.tick() == "nothing has changed"
 
 
-def test_a_tick_that_comes_while_another_is_at_work_passes(lab: DagsterWorld) -> None:
+def test_a_tick_during_another_one_does_nothing(lab: DagsterWorld) -> None:
     lab.declare("one")
     said: list[str] = []
 

@@ -56,7 +56,7 @@ def shown_once(lab: DagsterWorld) -> None:
     assert lab.shown("join") == {"source=source-1": 1}
 
 
-def test_what_is_run_at_the_command_line_appears_by_itself(served: tuple[DagsterWorld, Dagit]) -> None:
+def test_runs_of_the_command_line_are_published_without_a_request(served: tuple[DagsterWorld, Dagit]) -> None:
     lab, running = served
     lab.run_without_dagster()
     publish(lab.application, lab.instance)  # as a user may at the very same time
@@ -73,7 +73,7 @@ def test_what_is_run_at_the_command_line_appears_by_itself(served: tuple[Dagster
     assert any("runs were published" in said for _, said in ticks(running, "publishing"))
 
 
-def test_a_code_server_that_is_killed_while_it_publishes_is_gone_on_with(served: tuple[DagsterWorld, Dagit]) -> None:
+def test_publication_continues_after_a_code_server_was_killed(served: tuple[DagsterWorld, Dagit]) -> None:
     lab, running = served
     lab.run_without_dagster()
     publishers: list[int] = []

@@ -62,7 +62,7 @@ def ends(received: Receiver) -> list[tuple[str, str]]:
     return [(run, kind) for run, kind in received.ends if kind != "START"]
 
 
-def test_runs_are_told_of_in_the_order_in_which_they_ended(works: ManualWorld, received: Receiver) -> None:
+def test_runs_are_reported_in_the_order_in_which_they_ended(works: ManualWorld, received: Receiver) -> None:
     first, second, third = works.in_flight()
     ticks = Ticks(works, f"{received.url}/ours", "sesame")
     assert ticks.tick() == "no run has ended"
@@ -87,7 +87,7 @@ def test_a_failure_that_is_tried_again_is_no_end(works: ManualWorld, received: R
     assert ends(received) == [(uuid(first), "COMPLETE")]
 
 
-def test_what_was_sent_before_a_death_is_sent_again_and_nothing_is_lost(works: ManualWorld, received: Receiver) -> None:
+def test_events_sent_before_a_crash_are_sent_again_and_none_is_lost(works: ManualWorld, received: Receiver) -> None:
     first, second, _ = works.in_flight()
     ticks = Ticks(works, received.url)
     works.complete(first)
@@ -127,7 +127,7 @@ def test_the_cursor_stays_short_and_forgets_nothing(works: ManualWorld, received
     assert len(ends(received)) == 3
 
 
-def test_a_change_that_is_committed_late_is_told_of_too(works: ManualWorld, received: Receiver) -> None:
+def test_a_change_that_is_committed_late_is_reported_too(works: ManualWorld, received: Receiver) -> None:
     first, second, _ = works.in_flight()
     works.complete(first, second)
     with works.cluster.ops_db.read() as session:
@@ -171,7 +171,7 @@ def test_an_event_that_is_rejected_keeps_no_other_back(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 503])
-def test_a_refusal_that_is_not_for_the_event_s_sake_is_asked_again(
+def test_an_event_refused_for_another_reason_than_its_content_is_sent_again(
     works: ManualWorld, received: Receiver, status: int
 ) -> None:
     first, second, _ = works.in_flight()

@@ -64,7 +64,7 @@ def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Dags
     assert shown(lab)[-1]["failed_in_7_days"] == 0, "what failed long ago is not counted"
 
 
-def test_an_overview_without_news_is_not_told_again(lab: DagsterWorld) -> None:
+def test_an_unchanged_overview_is_not_published_again(lab: DagsterWorld) -> None:
     watch, _ = opened(lab)
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     watch.tick()

@@ -75,7 +75,7 @@ def environment(lab: DagsterWorld) -> dict[str, str]:
     return {"CCAT_HOME": str(lab.observatory.base), "CCAT_DATABASE_URL": url}
 
 
-def test_what_was_run_without_dagster_is_shown(lab_on_each: DagsterWorld) -> None:
+def test_runs_without_dagster_are_published(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     watch = Ticks(lab, "publishing")
     lab.declare("a", "exit 65", "c", "d")
@@ -112,7 +112,7 @@ def ended(lab: DagsterWorld, *, ago: float, count: int = 1) -> None:
 
 
 @pytest.mark.parametrize(("ago", "count", "is_due"), [(19, 1, False), (20, 1, True), (0, 2, True), (0, 1, False)])
-def test_of_a_burst_many_are_shown_at_once(lab: DagsterWorld, ago: float, count: int, is_due: bool) -> None:
+def test_many_runs_of_a_burst_are_published_at_once(lab: DagsterWorld, ago: float, count: int, is_due: bool) -> None:
     lab.declare("a", "b")
     ensure_pipeline(lab.application.cluster, "letters", RequestOptions(by="test"))
     ended(lab, ago=ago, count=count)
@@ -130,7 +130,7 @@ def test_a_full_dagster_run_is_not_waited_for(lab: DagsterWorld, monkeypatch: py
     assert due(at_noon, lab.instance)
 
 
-def test_what_a_dagster_run_is_about_to_tell_is_left_to_it(lab: DagsterWorld) -> None:
+def test_what_a_dagster_run_is_about_to_publish_is_left_to_it(lab: DagsterWorld) -> None:
     lab.declare("a")
     lab.run_without_dagster()
     job = build(lab.snapshot(), lab.application).resolve_implicit_global_asset_job_def()
@@ -145,7 +145,7 @@ def _is_due(lab: DagsterWorld, step: str) -> bool:
     return StepId(lab.name(step).step_id) in due(lab.application, lab.instance)
 
 
-def test_a_tick_ends_in_time_and_the_next_one_goes_on(lab: DagsterWorld) -> None:
+def test_a_tick_ends_in_time_and_the_next_one_continues(lab: DagsterWorld) -> None:
     lab.declare("a", "b")
     lab.run_without_dagster()
     seconds = iter([0.0, 0.0, 15.0])
@@ -154,7 +154,7 @@ def test_a_tick_ends_in_time_and_the_next_one_goes_on(lab: DagsterWorld) -> None
     assert Ticks(lab, "publishing").tick() == "4 runs were published"
 
 
-def test_what_cannot_be_shown_is_not_tried_each_time_and_holds_nothing_up(
+def test_a_run_that_cannot_be_published_is_retried_rarely_and_holds_nothing_up(
     lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock(system_clock())
@@ -223,7 +223,7 @@ def test_a_user_and_the_sensor_may_publish_at_the_same_time(lab_at_home: Dagster
 
 
 @pytest.mark.parametrize("seen", [1, 3])
-def test_a_tick_that_is_killed_is_gone_on_with(lab_at_home: DagsterWorld, seen: int) -> None:
+def test_the_next_tick_continues_after_a_killed_tick(lab_at_home: DagsterWorld, seen: int) -> None:
     lab = lab_at_home
     lab.declare("a", "b")
     lab.run_without_dagster()

@@ -115,7 +115,7 @@ def test_everything_is_compared_once_an_hour(lab: DagsterWorld) -> None:
     assert sorted(keys(lab)) == ["scan-0", "scan-1"]
 
 
-def test_what_one_tick_has_no_time_for_the_next_one_does(lab: DagsterWorld) -> None:
+def test_the_next_tick_does_what_one_tick_had_no_time_for(lab: DagsterWorld) -> None:
     lab.declare("a")
     members_follow(lab)
     left = [False, False, True, True, True]
@@ -139,7 +139,7 @@ def test_what_one_tick_has_no_time_for_the_next_one_does(lab: DagsterWorld) -> N
     assert asked == [None] * 5
 
 
-def test_a_tick_that_dies_is_done_again(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_tick_is_repeated(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Ticks(lab, "raw_data")
     lab.declare("a", "b")
     members_follow(lab)

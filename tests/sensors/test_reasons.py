@@ -113,7 +113,7 @@ def test_an_idle_tick_reads_one_row_and_writes_nothing(lab: DagsterWorld, monkey
     assert watch.cursor == cursor
 
 
-def test_a_cursor_of_another_database_tells_all_anew(lab: DagsterWorld) -> None:
+def test_a_cursor_of_another_database_publishes_all_anew(lab: DagsterWorld) -> None:
     watch, clock = opened(lab, 1)
     count(lab, "read", missing=3)
     clock.pass_seconds(600)
@@ -125,7 +125,7 @@ def test_a_cursor_of_another_database_tells_all_anew(lab: DagsterWorld) -> None:
     assert watch.tick() == "the reasons of 1 steps were published"
 
 
-def test_what_was_told_when_the_tick_died_is_told_again(lab: DagsterWorld) -> None:
+def test_counts_published_before_a_crash_are_published_again(lab: DagsterWorld) -> None:
     watch, _ = opened(lab, 1)
     count(lab, "read", missing=3)
     watch.tick()

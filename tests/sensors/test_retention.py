@@ -59,7 +59,7 @@ def history(lab: DagsterWorld) -> None:
     lab.refresh()
 
 
-def test_what_is_shown_is_the_same_before_and_after(lab_at_home: DagsterWorld) -> None:
+def test_deleting_old_dagster_runs_changes_nothing_that_dagit_shows(lab_at_home: DagsterWorld) -> None:
     lab = lab_at_home
     history(lab)
     before, count = found(lab), len(lab.instance.get_runs())
@@ -78,7 +78,7 @@ def test_what_is_shown_is_the_same_before_and_after(lab_at_home: DagsterWorld) -
         before = found(lab)
 
 
-def test_younger_runs_and_those_at_work_stay(lab: DagsterWorld) -> None:
+def test_younger_and_active_dagster_runs_are_kept(lab: DagsterWorld) -> None:
     history(lab)
     count = len(lab.instance.get_runs())
     later(lab, 89)
@@ -147,7 +147,7 @@ def test_many_runs_take_many_ticks_and_none_is_looked_at_twice(
     assert watch.tick() == "0 runs deleted, 2 kept"
 
 
-def test_a_place_that_was_deleted_by_somebody_is_no_end(lab: DagsterWorld) -> None:
+def test_deletion_continues_though_the_run_of_its_cursor_was_deleted(lab: DagsterWorld) -> None:
     lab.declare("a")
     lab.refresh()
     lab.materialize("read", keys=KEYS[:1])
@@ -162,7 +162,7 @@ def test_a_place_that_was_deleted_by_somebody_is_no_end(lab: DagsterWorld) -> No
     assert watch.tick() == "1 runs deleted, 1 kept"
 
 
-def test_a_tick_that_rests_asks_nobody(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resting_tick_makes_no_queries(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Ticks(lab, "retention")
     lab.declare("a")
     watch.tick()

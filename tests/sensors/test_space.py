@@ -53,7 +53,7 @@ def observed(lab: DagsterWorld, step: str) -> list[dg.AssetObservation]:
     return [record.asset_observation for record in page.records if record.asset_observation is not None]
 
 
-def test_what_is_used_and_what_was_purged_is_told_once(lab_on_each: DagsterWorld) -> None:
+def test_used_space_and_purged_runs_are_published_once(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     watch, clock = opened(lab)
     assert [watch.tick(), watch.tick()] == [PUBLISHED, QUIET]
@@ -86,7 +86,7 @@ def test_room_is_made_above_the_high_watermark(lab: DagsterWorld) -> None:
     assert [len(observed(lab, step)) for step in ("read", "clean", "join")] == [3, 3, 1]
 
 
-def test_where_nothing_may_go_that_is_tried_less_and_less_often(lab: DagsterWorld) -> None:
+def test_a_purge_that_can_remove_nothing_is_tried_less_and_less_often(lab: DagsterWorld) -> None:
     """Above the high watermark: what is decided each time holds up everybody who asks for runs."""
     watch, clock = opened(lab, space_limit="100 B", space_high="90 %")
     names = [f"letters/{step}/executed_obs_unit=scan-{number}" for step in ("read", "clean") for number in range(2)]

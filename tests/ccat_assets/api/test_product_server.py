@@ -43,7 +43,7 @@ def file_of(lab: DagsterWorld) -> Path:
     return found
 
 
-def test_a_product_is_given_out_as_it_was_registered(lab: DagsterWorld, browser: TestClient) -> None:
+def test_a_product_is_served_as_it_was_registered(lab: DagsterWorld, browser: TestClient) -> None:
     number = number_of(lab, "science/text.txt")
     found = browser.get(f"/products/{number}/science/text.txt")
     assert (found.status_code, found.text) == (200, file_of(lab).read_text())
@@ -94,7 +94,7 @@ def test_what_might_run_is_downloaded(lab: DagsterWorld, browser: TestClient, na
     assert found.headers["content-disposition"] == f"{way}; filename*=UTF-8''{name}"
 
 
-def test_what_is_not_as_registered_is_not_given_out(lab: DagsterWorld, browser: TestClient) -> None:
+def test_files_that_differ_from_their_registration_are_not_served(lab: DagsterWorld, browser: TestClient) -> None:
     file, number = file_of(lab), number_of(lab, "science/text.txt")
     was = file.read_text()
     file.write_text("other, and longer than before")
@@ -132,7 +132,7 @@ def served(lab: DagsterWorld, small_bytes: int) -> Iterator[HTTPConnection]:
         thread.join()
 
 
-def test_a_large_file_that_is_another_one_is_never_sent_to_its_end(
+def test_a_large_file_that_was_replaced_is_never_served_completely(
     lab: DagsterWorld, browser: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del browser
@@ -152,7 +152,7 @@ def test_a_large_file_that_is_another_one_is_never_sent_to_its_end(
     assert f"not sent to its end: `ccat verify {number}`" in caplog.text
 
 
-def test_what_is_purged_or_elsewhere_is_said_to_be_there(lab: DagsterWorld, browser: TestClient) -> None:
+def test_purged_and_remote_products_are_answered_with_their_place(lab: DagsterWorld, browser: TestClient) -> None:
     number = number_of(lab, "science/text.txt")
     with lab.application.ops_db.write() as session:
         session.execute(sa.update(DataProductPhysicalCopy).values(status=PhysicalCopyStatus.DELETED))

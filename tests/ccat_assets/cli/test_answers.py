@@ -39,7 +39,7 @@ WHY = [
 
 
 @pytest.mark.parametrize(("step", "key", "reason", "will_run", "inputs", "latest"), WHY)
-def test_why_gives_the_reason_and_what_it_rests_on(
+def test_why_gives_the_reason_and_its_basis(
     worked: Terminal, step: str, key: str, reason: str, will_run: bool, inputs: int, latest: str | None
 ) -> None:
     said = worked.json("why", "letters", step, key)
@@ -77,7 +77,7 @@ def test_why_of_a_step_lists_its_sub_groups_and_of_a_pipeline_counts_them(worked
     assert "executed_obs_unit=scan-3" in worked.ok("why", "letters", "read").out
 
 
-def test_why_over_time_tells_what_visits_have_counted(worked: Terminal) -> None:
+def test_why_with_history_shows_what_rounds_have_counted(worked: Terminal) -> None:
     assert worked.json("why", "letters", "--history")["counts"] == []
     app = Application(load(worked.environment).settings)
     run_round(app.cluster)

@@ -60,7 +60,7 @@ def test_unknown_names_are_answered_with_the_known_ones(terminal: Terminal, word
     assert terminal.refused(*words.split()) == message
 
 
-def test_a_disabled_pipeline_asks_for_nothing_and_what_is_on_its_way_goes_on(terminal: Terminal) -> None:
+def test_a_disabled_pipeline_requests_nothing_and_its_runs_in_flight_continue(terminal: Terminal) -> None:
     terminal.ok("ingest", terminal.observe("a", "b"))
     terminal.declare()
     other = terminal.file.with_name("other.yaml")

@@ -76,7 +76,7 @@ def test_an_environment_s_interpreter_is_used_as_it_was_named(terminal: Terminal
     assert terminal.ccat("container", "check", "--", sys.executable, program).code == 0
 
 
-def test_the_folder_one_stands_in_can_be_the_input(
+def test_the_working_directory_can_be_the_input(
     terminal: Terminal, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(terminal.archive / "scan-0")

@@ -14,7 +14,7 @@ def rounds(terminal: Terminal) -> list[tuple[str | None, bool]]:
         return [(by, ended is None) for by, ended in found]
 
 
-def test_only_a_whole_pipeline_that_is_left_alone_begins_a_round(terminal: Terminal) -> None:
+def test_only_a_detached_run_of_a_whole_pipeline_begins_a_round(terminal: Terminal) -> None:
     terminal.ok("ingest", terminal.observe("a", "b"))
     terminal.declare()
     assert len(terminal.json("run", "letters", "--step", "read", "--detach")["created"]["read"]) == 2

@@ -88,7 +88,7 @@ def test_a_refused_key_names_the_settings_of_the_line(away: Terminal, tmp_path: 
     assert finding[1].endswith("ssh_key_file")
 
 
-def test_a_partition_that_is_not_there_is_told_with_those_that_are(away: Terminal) -> None:
+def test_an_unknown_partition_is_reported_with_the_existing_ones(away: Terminal) -> None:
     found = broken(away, SLURM_PARTITION="nope")
     assert found["partition"] == "no partition 'nope'; remedy: setting slurm_partition: one of debug, short"
     assert "invalid partition specified: nope" in found["job options"]
@@ -143,7 +143,7 @@ def test_nodes_without_apptainer_or_python_are_broken(away: Terminal) -> None:
     assert found["node python"].endswith("remedy: setting slurm_python")
 
 
-def test_what_the_setup_of_jobs_loads_is_found(away: Terminal, tmp_path: Path) -> None:
+def test_programs_loaded_by_the_setup_of_jobs_are_found(away: Terminal, tmp_path: Path) -> None:
     (tmp_path / "module").mkdir()
     program = tmp_path / "module" / "contained"
     program.write_text("#!/bin/sh\necho apptainer from a module\n")
@@ -160,7 +160,7 @@ def test_another_cluster_than_the_one_named_is_broken(away: Terminal) -> None:
     assert "not 'elsewhere'; remedy: setting slurm_cluster, or ssh_host if it names" in found["slurm"]
 
 
-def test_drained_nodes_are_told_without_waiting_for_them(away: Terminal, slurm_cluster: SlurmCluster) -> None:
+def test_drained_nodes_are_reported_without_waiting_for_them(away: Terminal, slurm_cluster: SlurmCluster) -> None:
     nodes = ",".join(slurm_cluster.layout.node_names)
     slurm_cluster.run("scontrol", "update", f"nodename={nodes}", "state=drain", "reason=test")
     try:

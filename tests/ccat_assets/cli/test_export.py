@@ -95,7 +95,7 @@ def test_a_crate_without_files_refers_to_them(worked: Terminal, product: str, tm
     assert "exists, and is neither an archive nor" in refusal
 
 
-def test_a_file_that_is_not_what_is_registered_is_not_given_out(terminal: Terminal, tmp_path: Path) -> None:
+def test_a_file_that_differs_from_its_registration_is_not_exported(terminal: Terminal, tmp_path: Path) -> None:
     terminal.work("a")
     (one, *_) = [one for one in terminal.json("products", "letters", "read") if one["type"] == "science"]
     (place,) = (terminal.home / "workspace").rglob(f"run-{one['run_id']}/**/{one['path']}")

@@ -6,7 +6,7 @@ import pytest
 from ccat_assets.cli.running import Interruption
 
 
-def test_a_signal_that_was_passed_over_interrupts_the_next_rest() -> None:
+def test_a_missed_signal_interrupts_the_next_sleep() -> None:
     interruption = Interruption()
     before = signal.signal(signal.SIGUSR1, interruption)
     try:

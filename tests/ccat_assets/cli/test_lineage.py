@@ -33,7 +33,7 @@ def test_a_picture_shows_packages_runs_and_products(worked: Terminal) -> None:
     assert written.read_text() == worked.ok("lineage", JOIN, "--svg").out
 
 
-def test_every_box_stands_right_of_what_it_was_made_from(worked: Terminal) -> None:
+def test_every_box_is_to_the_right_of_its_inputs(worked: Terminal) -> None:
     root = ET.fromstring(worked.ok("lineage", JOIN, "--svg").out)
     drawn = {str(group.findtext(f"{SVG}title")): group.find(f"{SVG}rect") for group in root.iter(f"{SVG}g")}
     left = {title: float(box.attrib["x"]) for title, box in drawn.items() if box is not None}
@@ -68,7 +68,7 @@ def test_long_lists_are_folded_unless_all_is_asked_for(terminal: Terminal) -> No
 
 
 @pytest.mark.slow
-def test_impact_counts_what_stands_and_what_is_superseded(repeated: Terminal) -> None:
+def test_impact_counts_current_and_superseded_products(repeated: Terminal) -> None:
     said = repeated.json("impact", "scan-2")
     assert (said["kind"], said["name"]) == ("package", "scan-2")
     assert [
@@ -199,5 +199,5 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("command", "message"), REFUSED, ids=[command for command, _ in REFUSED])
-def test_what_cannot_be_meant_is_refused_with_the_choices(worked: Terminal, command: str, message: str) -> None:
+def test_wrong_names_are_refused_with_the_choices(worked: Terminal, command: str, message: str) -> None:
     assert worked.refused(*command.split()).startswith(message)

@@ -91,7 +91,7 @@ def test_credentials_are_taken_in_pairs_and_never_shown(terminal: Terminal) -> N
     assert (settings.data_mover, settings.staging_keep_hours) == (("srun", "--partition=dtn"), 0)
 
 
-def test_archived_package_is_staged_when_it_lies_nowhere_else(terminal: Terminal, tmp_path: Path) -> None:
+def test_archived_package_is_staged_when_it_exists_nowhere_else(terminal: Terminal, tmp_path: Path) -> None:
     folder = terminal.observe("a")
     terminal.ok("ingest", folder)
     (name,) = [package["name"] for package in json.loads((folder / "catalogue.json").read_text())["packages"]]

@@ -22,7 +22,7 @@ def look(terminal: Terminal, *words: str | Path) -> Said:
     return said
 
 
-def test_a_first_plan_rests_on_what_is_declared(terminal: Terminal) -> None:
+def test_a_first_plan_is_based_on_declared_resources(terminal: Terminal) -> None:
     terminal.ok("ingest", terminal.observe("a", "b", "c"))
     terminal.declare()
     said = look(terminal, "letters", "--json").json
@@ -161,5 +161,5 @@ def test_what_cannot_be_planned_is_refused(terminal: Terminal, words: str, messa
         (172_800, "2 d 0 h"),
     ],
 )
-def test_durations_are_told_in_the_units_that_suit_them(seconds: float, text: str) -> None:
+def test_durations_are_printed_in_suitable_units(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text

@@ -26,7 +26,7 @@ def untouched(rows: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: its for name, its in rows.items() if name != LEASES} | {"attempt": executing}
 
 
-def test_products_are_made_again_and_compared(terminal: Terminal) -> None:
+def test_products_are_reproduced_and_compared(terminal: Terminal) -> None:
     assert terminal.work("a").code == 0
     before, answers = terminal.dump(), [terminal.ok(*words).out for words in ANSWERS]
     said = terminal.ok("reproduce", "--pipeline", "letters").out

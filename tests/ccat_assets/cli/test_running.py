@@ -28,7 +28,7 @@ def test_plan_says_what_would_be_run_and_runs_nothing(terminal: Terminal) -> Non
     assert terminal.called() == []
 
 
-def test_run_stays_until_all_is_done_and_again_runs_nothing_and_says_why(terminal: Terminal) -> None:
+def test_run_stays_until_all_is_done_and_a_second_call_runs_nothing_and_says_why(terminal: Terminal) -> None:
     first = terminal.work("a", "b")
     assert first.code == 0
     assert "letters: 6 runs created, 6 completed, 0 failed" in first.out
@@ -98,5 +98,5 @@ def test_cancel_ends_a_job_and_retry_lets_it_be_tried_again(terminal: Terminal) 
 
 
 @pytest.mark.parametrize("option", [("--force",), ("--sub-group", "all")])
-def test_run_wants_the_step_whose_sub_groups_are_meant(terminal: Terminal, option: tuple[str, ...]) -> None:
+def test_run_requires_the_step_of_the_named_sub_groups(terminal: Terminal, option: tuple[str, ...]) -> None:
     assert "need --step" in terminal.refused("run", "letters", *option)

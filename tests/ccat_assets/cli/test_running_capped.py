@@ -17,7 +17,7 @@ def capped(terminal: Terminal) -> Terminal:
     return terminal
 
 
-def test_run_of_a_step_stays_until_all_had_their_turn_and_says_what_they_are_now(capped: Terminal) -> None:
+def test_run_of_a_step_stays_until_each_sub_group_had_its_turn_and_prints_their_reasons(capped: Terminal) -> None:
     said = capped.ccat("run", "letters", "--step", "read", "--no-publish", "--json")
     assert (said.code, said.json["created"], said.json["completed"]) == (1, {"read": 5}, 4)
     assert said.json["now"] == {"read": {"up_to_date": 4, "retries_exhausted": 1}}
@@ -25,7 +25,7 @@ def test_run_of_a_step_stays_until_all_had_their_turn_and_says_what_they_are_now
     assert capped.called() == [f"read {key} 1" for key in KEYS]
 
 
-def test_run_of_named_sub_groups_tells_of_these_only(capped: Terminal) -> None:
+def test_run_of_named_sub_groups_reports_only_these(capped: Terminal) -> None:
     named = [word for key in KEYS[:3] for word in ("--sub-group", key)]
     said = capped.json("run", "letters", "--step", "read", *named, "--no-publish")
     assert (said["created"], said["now"]) == ({"read": 3}, {"read": {"up_to_date": 3}})

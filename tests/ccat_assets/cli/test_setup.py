@@ -30,7 +30,7 @@ def test_init_makes_everything_once(tmp_path: Path) -> None:
     assert {verdict for verdict, _ in verdicts(terminal).values()} <= {"ok", "note"}
 
 
-def test_init_makes_no_workspace_here_that_lies_on_a_cluster(tmp_path: Path) -> None:
+def test_init_makes_no_local_directory_for_a_workspace_on_a_cluster(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     base = tmp_path / "lustre" / "pipelines"
     said = terminal.ok(
@@ -104,7 +104,7 @@ def test_settings_say_where_each_came_from(terminal: Terminal) -> None:
     assert "environment CCAT_USER" in terminal.ok("settings").out
 
 
-def test_a_settings_file_may_lie_elsewhere(terminal: Terminal) -> None:
+def test_a_settings_file_may_be_elsewhere(terminal: Terminal) -> None:
     file = terminal.base / "other.toml"
     file.write_text("lease_seconds = 12\n")
     assert shown(terminal, CCAT_SETTINGS_FILE=str(file))["lease_seconds"] == ("12.0", str(file))

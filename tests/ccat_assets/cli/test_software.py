@@ -64,7 +64,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(done: Terminal) -> None:
     assert done.json("plan", "letters")["cost"]["runs"] == 0
 
 
-def test_one_sub_group_is_told_as_one(terminal: Terminal) -> None:
+def test_a_single_sub_group_is_printed_in_the_singular(terminal: Terminal) -> None:
     assert terminal.work("a").code == 0
     said = terminal.ok("software", "release", "letters", "1.1.0", "--reprocess-from", "1.1.0").out
     assert "letters/join: runs 1.0.0 → 1.1.0; accepts 1.1.0; no longer accepts 1.0.0: 1 sub-group has that\n" in said

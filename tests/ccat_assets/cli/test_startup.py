@@ -150,7 +150,7 @@ def test_the_table_names_the_options_that_ccat_has() -> None:
     assert (set(theirs.opts), theirs.help) == ({HELP_OPTION.name, HELP_OPTION.short}, HELP_OPTION.help)
 
 
-def test_every_command_stands_in_a_group() -> None:
+def test_every_command_is_in_a_group() -> None:
     listed = [f"{group} {name}".lstrip() for group in GROUPS for name in members(group)]
     assert sorted(listed) == sorted([*(command.name for command in COMMANDS), *filter(None, GROUPS)])
 

@@ -109,7 +109,7 @@ def statuses(lab: DagsterWorld) -> Counter[RunStatus]:
         return Counter(session.scalars(sa.select(Run.status)))
 
 
-def test_what_failed_of_300_partitions_is_run_again_and_nothing_else(server: tuple[DagsterWorld, Dagit]) -> None:
+def test_only_the_failed_of_300_partitions_are_run_again(server: tuple[DagsterWorld, Dagit]) -> None:
     lab, running = server
     broken = keys(BROKEN)
     once, again = Counter(keys(range(SCANS))), Counter(broken)

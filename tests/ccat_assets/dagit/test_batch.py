@@ -45,7 +45,7 @@ def test_any_list_of_sub_groups_is_shown_as_planned_and_ends_with_the_truth(lab:
     assert {key for key, status in shown.items() if status is None} == set(KEYS) - set(wanted)
 
 
-def test_a_later_run_clears_what_failed(lab: DagsterWorld) -> None:
+def test_a_later_run_clears_a_failure(lab: DagsterWorld) -> None:
     open_ten(lab)
     lab.materialize("read", keys=[KEYS[0], KEYS[7]])
     lab.observatory.scan(7, "mended")
@@ -53,7 +53,7 @@ def test_a_later_run_clears_what_failed(lab: DagsterWorld) -> None:
     assert lab.statuses("read")[KEYS[7]] == "MATERIALIZED"
 
 
-def test_who_asks_again_is_shown_the_same_and_nothing_is_run(lab: DagsterWorld) -> None:
+def test_a_repeated_batch_publishes_the_same_and_runs_nothing(lab: DagsterWorld) -> None:
     open_ten(lab)
     assert lab.materialize("read", keys=[KEYS[0]]).success
     assert lab.materialize("read", keys=[KEYS[0]]).success

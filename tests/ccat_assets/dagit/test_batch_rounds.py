@@ -61,7 +61,7 @@ def test_a_key_that_really_does_not_exist_still_refuses_the_whole_batch(lab_on_e
     assert (count(lab, Run), lab.called()) == (0, {})
 
 
-def test_what_failed_in_a_batch_that_died_is_not_tried_again_when_dagster_repeats_it(lab: DagsterWorld) -> None:
+def test_runs_that_failed_in_a_killed_batch_are_not_retried_when_dagster_repeats_it(lab: DagsterWorld) -> None:
     lab.declare("exit 65", "b")
     lab.refresh()
     first = lab.materialize("read", keys=KEYS[:2])

@@ -111,7 +111,7 @@ def test_the_graph_shows_both_pipelines_and_their_raw_data(served: Dagit, window
         window.get_by_text(group, exact=True).first.wait_for()
 
 
-def test_checks_stand_beside_each_step(served: Dagit, window: Page) -> None:
+def test_checks_are_shown_beside_each_step(served: Dagit, window: Page) -> None:
     window.goto(f"{served.url}/assets/chai-ngc253/baseline?view=checks")
     for text in ("products_present", "not_tainted", "qa_within_limits", "rms_k"):
         window.get_by_text(text, exact=True).first.wait_for()
@@ -236,7 +236,7 @@ def test_a_pipeline_is_seen_at_a_glance(served: Dagit, window: Page) -> None:
     shoot(window, "overview")
 
 
-def test_room_is_seen_of_a_location_and_of_its_steps(served: Dagit, window: Page) -> None:
+def test_used_space_is_shown_for_a_location_and_its_steps(served: Dagit, window: Page) -> None:
     told = """{ assetOrError(assetKey: {path: ["Space", "local"]}) { ... on Asset {
         assetMaterializations(limit: 1) { timestamp } } } }"""
     until(lambda: served.graphql(told)["assetOrError"].get("assetMaterializations"), "room was told", 180)

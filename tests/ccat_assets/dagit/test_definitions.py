@@ -105,7 +105,7 @@ def test_the_code_version_follows_version_code_and_parameters(lab: DagsterWorld)
     assert before[READ] != after[READ]
 
 
-def test_names_that_dagster_cannot_tell_apart_are_told_apart(lab: DagsterWorld) -> None:
+def test_names_that_dagster_cannot_distinguish_are_made_distinct(lab: DagsterWorld) -> None:
     lab.declare("a")
     for name in ("a-b", "a_b", "a-b-2"):
         lab.observatory.declare(pipeline_yaml(lab.calls, name=name), lab.code)

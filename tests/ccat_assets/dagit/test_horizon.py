@@ -51,7 +51,7 @@ def rows_of(lab: DagsterWorld) -> dict[str, int]:
         }
 
 
-def test_what_was_not_active_for_so_long_goes_out_of_sight_and_comes_back(lab_on_each: DagsterWorld) -> None:
+def test_inactive_sub_groups_are_hidden_and_shown_again(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     watch = open_at_noon(lab, 0, 1)
     declare(lab, 10)
@@ -90,7 +90,7 @@ def test_a_new_run_brings_its_sub_group_back(lab: DagsterWorld) -> None:
     assert keys(lab) == {"scan-1"}
 
 
-def test_a_sub_group_is_in_sight_before_its_run_is_shown(lab: DagsterWorld) -> None:
+def test_a_sub_group_is_visible_before_its_run_is_published(lab: DagsterWorld) -> None:
     watch = open_at_noon(lab, 0, 1)
     declare(lab, 10)
     lab.run_without_dagster()
@@ -143,7 +143,7 @@ def test_packages_beyond_the_horizon_are_not_observed(lab: DagsterWorld) -> None
     assert [record.partition_key for record in raw] == ["executed_obs_unit=scan-264"]
 
 
-def test_hiding_stops_in_time_and_goes_on(lab: DagsterWorld) -> None:
+def test_hiding_stops_in_time_and_is_continued(lab: DagsterWorld) -> None:
     open_at_noon(lab, 0, 1, 2)
     declare(lab, 1)
     lab.run_without_dagster()

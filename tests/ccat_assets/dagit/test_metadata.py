@@ -59,7 +59,7 @@ def rows(value: dg.MetadataValue[Any], number: int = 0) -> dict[str, Any]:
     return dict(value.records[number].data)
 
 
-def test_an_event_tells_products_and_numbers(showy: DagsterWorld) -> None:
+def test_an_event_contains_products_and_numbers(showy: DagsterWorld) -> None:
     metadata = showy.materializations("read")[0].metadata
     products = metadata["products"]
     assert isinstance(products, dg.TableMetadataValue)
@@ -90,7 +90,7 @@ def test_an_event_stays_small(showy: DagsterWorld) -> None:
     assert 20_000 < len(text) < 100_000
 
 
-def test_the_end_of_the_log_is_shown_as_it_stands_and_does_nothing(showy: DagsterWorld) -> None:
+def test_the_end_of_the_log_is_shown_verbatim_and_not_interpreted(showy: DagsterWorld) -> None:
     log = shown(showy)["log"]
     assert "    line 99\n" in log
     assert "line 60\n" in log
@@ -99,7 +99,7 @@ def test_the_end_of_the_log_is_shown_as_it_stands_and_does_nothing(showy: Dagste
     assert all(line.startswith(("    ", "std")) or not line for line in log.splitlines())
 
 
-def test_an_event_tells_where_it_came_from(lab: DagsterWorld) -> None:
+def test_an_event_names_its_origin(lab: DagsterWorld) -> None:
     lab.declare("a", "b", "c")
     lab.refresh()
     for step, key in (("read", KEY), ("clean", KEY)):

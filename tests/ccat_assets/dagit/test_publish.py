@@ -38,7 +38,7 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
 """
 
 
-def test_everything_that_has_ended_is_shown_once(lab_on_each: DagsterWorld) -> None:
+def test_every_ended_run_is_published_once(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare("a", "exit 65", "c", "d")
     lab.run_without_dagster()
@@ -81,7 +81,7 @@ def test_every_run_of_a_sub_group_is_shown_in_order(lab: DagsterWorld) -> None:
     assert shown == sorted(shown)
 
 
-def test_what_was_told_before_a_death_is_not_told_again(lab: DagsterWorld) -> None:
+def test_runs_published_before_a_crash_are_not_published_again(lab: DagsterWorld) -> None:
     lab.declare("a", "b", "c")
     lab.run_without_dagster()
     with lab.application.ops_db.read() as session:
@@ -91,7 +91,7 @@ def test_what_was_told_before_a_death_is_not_told_again(lab: DagsterWorld) -> No
     assert lab.shown("read") == {KEYS[0]: 1, KEYS[1]: 1, KEYS[2]: 1}
 
 
-def test_what_was_published_before_a_death_is_not_shown_as_failed_with_the_rest(lab: DagsterWorld) -> None:
+def test_runs_published_before_a_crash_are_not_shown_as_failed_with_the_rest(lab: DagsterWorld) -> None:
     lab.declare("a", "exit 65", "c")
     lab.run_without_dagster()
     with lab.application.ops_db.read() as session:
@@ -141,7 +141,7 @@ def test_the_run_of_a_living_publisher_is_left_alone(lab: DagsterWorld) -> None:
     assert kept.status is dg.DagsterRunStatus.STARTED
 
 
-def test_what_a_dagster_run_waits_for_is_its_own_to_tell(lab: DagsterWorld) -> None:
+def test_runs_that_a_dagster_run_waits_for_are_published_by_it_alone(lab: DagsterWorld) -> None:
     lab.declare("a")
     lab.run_without_dagster()
     with lab.application.ops_db.write() as session:
@@ -152,7 +152,7 @@ def test_what_a_dagster_run_waits_for_is_its_own_to_tell(lab: DagsterWorld) -> N
     assert lab.shown("clean") == {KEYS[0]: 1}
 
 
-def test_what_cannot_be_shown_is_an_error(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_cannot_be_published_is_an_error(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.declare("a")
     lab.run_without_dagster()
     monkeypatch.setattr("ccat_assets.dagit.step_assets.materialization", lambda report: report.nothing)

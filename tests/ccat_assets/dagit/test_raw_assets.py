@@ -25,7 +25,7 @@ def observations(lab: DagsterWorld, grouping: str = "letters-data") -> list[dg.A
     return [record.asset_materialization for record in page.records if record.asset_materialization is not None]
 
 
-def test_what_arrives_is_observed_once(lab_on_each: DagsterWorld) -> None:
+def test_arriving_packages_are_observed_once(lab_on_each: DagsterWorld) -> None:
     lab = lab_on_each
     lab.declare("a", "b", "c")
     assert (observe(lab), observe(lab), observe(lab, everything=True)) == (3, 0, 0)
@@ -41,7 +41,7 @@ def test_what_arrives_is_observed_once(lab_on_each: DagsterWorld) -> None:
     assert observations(lab)[-1].partition == "executed_obs_unit=scan-3"
 
 
-def test_only_what_came_lately_is_looked_at(lab: DagsterWorld) -> None:
+def test_only_recent_packages_are_looked_at(lab: DagsterWorld) -> None:
     clock = lab.observatory.clock
     lab.declare("a")
     clock.pass_seconds(100 * 3600)
@@ -69,7 +69,7 @@ def test_a_package_that_came_again_is_observed_again(lab: DagsterWorld) -> None:
     assert len(set(versions)) == len(versions) == 2
 
 
-def test_whoever_dies_in_between_goes_on_where_it_was(lab: DagsterWorld) -> None:
+def test_observations_published_before_a_crash_are_not_published_again(lab: DagsterWorld) -> None:
     lab.declare("a", "b", "c")
     lab.refresh()
     with lab.application.ops_db.read() as session:

@@ -97,7 +97,7 @@ def test_logs_plots_and_products_are_read_over_one_connection(far: DagsterWorld,
 
 
 @pytest.mark.real
-def test_what_cannot_be_reached_is_told_in_words_and_fails_nothing(far: DagsterWorld, node: LoginNode) -> None:
+def test_unreachable_files_are_described_in_words_and_fail_nothing(far: DagsterWorld, node: LoginNode) -> None:
     node.stop()
     assert publish(behind(far, node), far.instance) == RUNS
     found = checked(far)
@@ -118,7 +118,7 @@ def test_the_files_of_a_batch_are_read_in_one_call(far: DagsterWorld) -> None:
     assert asked == {"read": 1}
 
 
-def test_what_was_not_foreseen_is_read_when_it_is_asked_for(far: DagsterWorld, tmp_path: Path) -> None:
+def test_files_that_were_not_announced_are_read_on_demand(far: DagsterWorld, tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).write_text(name)
     asked = Counter[str]()

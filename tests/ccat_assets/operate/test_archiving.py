@@ -15,12 +15,12 @@ def registered(path: str) -> RawDataFile:
     return RawDataFile(id=uuid.uuid4(), path=path, size_bytes=len(CONTENT), sha256=sha256_of(CONTENT))
 
 
-def test_disk_that_is_full_is_told_of_the_place_that_is(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_the_path_of_that_disk(tmp_path: Path) -> None:
     (tmp_path / "scan.dat").write_bytes(CONTENT)
     with pytest.raises(Refused, match=r"^/dev/full: No space left on device: packing needs as much space there"):
         pack(tmp_path, [registered("scan.dat")], Path("/dev/full"))
 
 
-def test_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=rf"^{tmp_path}/scan.dat: No such file or directory$"):
         pack(tmp_path, [registered("scan.dat")], tmp_path / "package.tar")

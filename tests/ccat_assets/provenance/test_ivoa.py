@@ -165,7 +165,7 @@ def test_an_entity_is_generated_by_one_activity_at_most(model: Model) -> None:
     assert max(counts.values()) == 1
 
 
-def test_usage_lies_within_its_activity(model: Model) -> None:
+def test_usage_times_are_within_those_of_their_activity(model: Model) -> None:
     """2.3.1: the time must be between start and end of the activity."""
     activities = {row["id"]: row for row in model["Activity"]}
     for row in model["Used"]:
@@ -248,7 +248,7 @@ def test_fields_are_known_by_utype_and_times_by_xtype(record: ProvenanceRecord, 
     assert len(identifiers) == len(set(identifiers)) > 100
 
 
-def test_all_that_happened_is_told(happened: EventfulWorld, record: ProvenanceRecord, model: Model) -> None:
+def test_the_whole_history_is_exported(happened: EventfulWorld, record: ProvenanceRecord, model: Model) -> None:
     run_id, number = happened.failed_attempt
     activities = {row["id"]: row for row in model["Activity"]}
     assert "infrastructure: no file {local}/x" in activities[f"urn:ccat:attempt-{run_id}-{number}"]["comment"]

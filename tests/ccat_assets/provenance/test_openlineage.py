@@ -70,14 +70,12 @@ def test_each_run_begins_and_ends_once(record: ProvenanceRecord, events: list[Ev
     assert Counter(ends[-1] for ends in kinds.values()) == {"COMPLETE": 5, "FAIL": 1, "ABORT": 1}
 
 
-def test_the_same_run_has_the_same_uuid_whenever_it_is_told_of(
-    happened: EventfulWorld, record: ProvenanceRecord
-) -> None:
+def test_the_same_run_has_the_same_uuid_in_every_event(happened: EventfulWorld, record: ProvenanceRecord) -> None:
     assert list(openlineage_lines(happened.record("letters/map/all"))) == list(openlineage_lines(record))
     assert len({run_uuid("ccat", 1), run_uuid("ccat", 2), run_uuid("chai", 1)}) == 3
 
 
-def test_all_that_happened_is_told(happened: EventfulWorld, record: ProvenanceRecord, events: list[Event]) -> None:
+def test_the_whole_history_is_exported(happened: EventfulWorld, record: ProvenanceRecord, events: list[Event]) -> None:
     ends = {event["run"]["runId"]: event for event in events if event["eventType"] != "START"}
     run_id, number = happened.failed_attempt
     retried = ends[run_uuid("ccat", run_id)]
@@ -98,7 +96,7 @@ def test_all_that_happened_is_told(happened: EventfulWorld, record: ProvenanceRe
     assert SECRET not in json.dumps(events)
 
 
-def test_only_the_limits_in_force_are_told(record: ProvenanceRecord) -> None:
+def test_only_the_limits_in_force_are_exported(record: ProvenanceRecord) -> None:
     (run_id, run) = next((run_id, run) for run_id, run in record.runs.items() if run.checks)
     old = replace(run.checks[0], name="old", superseded_at=run.checks[0].judged_at)
     told = quality_of(record, run_id, (old, *run.checks))

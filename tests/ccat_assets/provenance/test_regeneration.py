@@ -62,7 +62,7 @@ def text_of(record: ProvenanceRecord, run: RunId) -> Any:
     return text
 
 
-def test_the_record_knows_who_has_made_what_again(record: ProvenanceRecord) -> None:
+def test_the_record_says_which_run_regenerated_which_products(record: ProvenanceRecord) -> None:
     again = {run.id: (run.regenerates, run.restored) for run in record.runs.values() if run.regenerates}
     assert again == {RESTORING: (FIRST, True), REPLACING: (SECOND, False), FAILED: (3, False)}
     removed = {run: (text_of(record, run).removed, text_of(record, run).restored_by) for run in map(RunId, (1, 2, 3))}

@@ -101,7 +101,7 @@ def test_the_workflow_is_the_declaration(happened: EventfulWorld, crate: Path, r
     assert [step["name"] for step in read.mainEntity["step"]] == ["letters/read, revision 1", "letters/map, revision 1"]
 
 
-def test_all_that_happened_is_told(
+def test_the_whole_history_is_exported(
     happened: EventfulWorld, record: ProvenanceRecord, crate: Path, read: ROCrate
 ) -> None:
     run_id, number = happened.failed_attempt

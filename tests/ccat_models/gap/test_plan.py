@@ -88,7 +88,7 @@ def chain(works: ManualWorld, scans: int = 4) -> None:
     works.declare(*CHAIN)
 
 
-def test_packages_that_nobody_has_followed_yet_are_foreseen_and_stay_unfollowed(works: ManualWorld) -> None:
+def test_unprocessed_changes_of_packages_are_planned_for_and_stay_unprocessed(works: ManualWorld) -> None:
     chain(works)
     with works.cluster.ops_db.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(PackageChange))
@@ -114,7 +114,7 @@ def test_a_release_makes_runs_downstream_of_those_that_it_makes(works: ManualWor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fan_in", ["any", "all"])
-def test_what_is_foreseen_of_a_release_is_what_then_happens(works: ManualWorld, fan_in: str) -> None:
+def test_what_is_planned_for_a_release_is_what_then_happens(works: ManualWorld, fan_in: str) -> None:
     for number in range(4):
         works.observatory.scan(number)
     works.declare(*({**one, "when": fan_in} for one in CHAIN))
@@ -142,7 +142,7 @@ def test_a_release_that_makes_nothing_stale_costs_nothing(works: ManualWorld, fl
     assert (plan.cost.runs, plan.cost.wall_seconds) == (0, 0.0)
 
 
-def test_a_declaration_is_foreseen(works: ManualWorld) -> None:
+def test_a_declaration_is_planned(works: ManualWorld) -> None:
     chain(works)
     works.run_all()
     rule = {"table": "RawDataPackage", "column": "state", "operator": "eq", "value": "archived"}
@@ -160,7 +160,7 @@ def test_a_declaration_is_foreseen(works: ManualWorld) -> None:
 
 
 @pytest.mark.parametrize("known_grouping", [True, False])
-def test_a_pipeline_that_does_not_exist_yet_is_foreseen(works: ManualWorld, known_grouping: bool) -> None:
+def test_a_pipeline_that_does_not_exist_yet_is_planned(works: ManualWorld, known_grouping: bool) -> None:
     chain(works)
     rule = {"table": "ExecutedObsUnit", "column": "name", "operator": "in", "value": ["scan-0", "scan-2"]}
     grouping = "all-data" if known_grouping else {"name": "two-scans", "rules": [rule]}
@@ -185,12 +185,12 @@ def test_sub_groups_are_listed_as_they_would_be(works: ManualWorld) -> None:
     assert [len(gaps) for gaps in listed.values()] == [3, 3, 2]
 
 
-def test_what_the_change_returns_is_handed_on(works: ManualWorld) -> None:
+def test_the_result_of_the_supposed_change_is_returned(works: ManualWorld) -> None:
     chain(works)
     assert foresee(works.cluster, "letters", WISH, suppose=lambda _: "supposed")[1] == "supposed"
 
 
-def test_what_is_refused_changes_nothing(works: ManualWorld) -> None:
+def test_a_refused_change_changes_nothing(works: ManualWorld) -> None:
     chain(works)
     before = dump(works.cluster.ops_db)
     with pytest.raises(Refused, match="cosmetic: false → true"):

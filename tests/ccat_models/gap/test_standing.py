@@ -63,7 +63,7 @@ def stumble_at(border: str) -> Callable[[str], None]:
     return passing
 
 
-def test_new_packages_are_followed_to_the_last_step_without_a_hand(works: ManualWorld) -> None:
+def test_new_packages_are_processed_to_the_last_step_without_a_user(works: ManualWorld) -> None:
     scans(works, 0, 1, 2)
     works.declare(READ, JOIN, **CONTINUOUS)
     assert created(works) == {"read": 3}
@@ -80,7 +80,7 @@ def test_new_packages_are_followed_to_the_last_step_without_a_hand(works: Manual
     assert stands(works, "join") == {"source-1": "up_to_date", "source-2": "in_flight"}
 
 
-def test_only_what_was_touched_is_judged_again(works: ManualWorld) -> None:
+def test_only_sub_groups_with_changes_are_evaluated_again(works: ManualWorld) -> None:
     scans(works, *range(8))
     works.declare(READ, JOIN, **CONTINUOUS)
     until_idle(works)
@@ -91,7 +91,7 @@ def test_only_what_was_touched_is_judged_again(works: ManualWorld) -> None:
     assert found.judged == {"letters/read": 2, "letters/join": 2}, "as they are, and as they are with the new run"
 
 
-def test_an_idle_visit_reads_once(works: ManualWorld) -> None:
+def test_an_idle_round_reads_once(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(READ, JOIN, **CONTINUOUS)
     until_idle(works)
@@ -107,7 +107,7 @@ def test_an_idle_visit_reads_once(works: ManualWorld) -> None:
     assert [one.split()[0] for one in statements if not one.startswith("BEGIN")] == ["SELECT"]
 
 
-def test_a_manual_pipeline_asks_for_nothing_until_somebody_does(works: ManualWorld) -> None:
+def test_a_manual_pipeline_requests_nothing_until_a_user_starts_it(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(READ, step("join", ["source"], depends_on=["read"], when="any"))
     assert created(works) == {}
@@ -154,7 +154,7 @@ def test_cron_runs_missed_ticks_once_and_later_steps_follow(works: ManualWorld) 
     assert row.ended_at == works.cluster.clock()
 
 
-def test_a_tick_that_passes_before_anybody_comes_is_run_once(works: ManualWorld) -> None:
+def test_a_cron_tick_missed_during_downtime_is_run_once(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(READ, **DAILY)
     works.observatory.clock.pass_seconds(8 * 3600)  # the daemon is down, and comes at eight in the evening
@@ -166,7 +166,7 @@ def test_a_tick_that_passes_before_anybody_comes_is_run_once(works: ManualWorld)
 
 
 @pytest.mark.parametrize("expression", ["0 19 * * *", "0  18 * * *", "0 6 * * *"])
-def test_what_is_overdue_fires_although_the_trigger_was_changed(works: ManualWorld, expression: str) -> None:
+def test_an_overdue_trigger_fires_although_it_was_changed(works: ManualWorld, expression: str) -> None:
     scans(works, 0)
     works.declare(READ, **DAILY)
     assert created(works) == {}
@@ -179,7 +179,7 @@ def test_what_is_overdue_fires_although_the_trigger_was_changed(works: ManualWor
     assert created(works) == {}, "once"
 
 
-def test_a_pipeline_that_cannot_be_visited_holds_up_no_other(works: ManualWorld) -> None:
+def test_a_pipeline_whose_round_fails_holds_up_no_other(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(READ, **CONTINUOUS)
     works.declare(step("see"), name="alpha", data_grouping="all-data", priority=5, **CONTINUOUS)
@@ -239,7 +239,7 @@ def test_inputs_settle_before_they_are_run(works: ManualWorld) -> None:
     assert created(works) == {"join": 1}
 
 
-def test_caps_hold_what_is_too_much_and_the_important_go_first(works: ManualWorld) -> None:
+def test_caps_hold_back_excess_runs_and_important_ones_go_first(works: ManualWorld) -> None:
     scans(works, *range(6))
     works.declare(step("read", max_in_flight=4), step("see"), max_in_flight=7, **CONTINUOUS)
     works.cluster = replace(works.cluster, max_in_flight=6)
@@ -252,7 +252,7 @@ def test_caps_hold_what_is_too_much_and_the_important_go_first(works: ManualWorl
     assert created(works) == {}
 
 
-def test_what_was_begun_is_ended_before_more_is_begun(works: ManualWorld) -> None:
+def test_later_steps_are_run_before_more_sub_groups_of_earlier_ones(works: ManualWorld) -> None:
     scans(works, *range(6))
     works.declare(READ, step("clean", depends_on=["read"]), max_in_flight=2, **CONTINUOUS)
     rounds = []
@@ -311,7 +311,7 @@ def test_a_release_is_followed_by_a_standing_pipeline_and_waits_in_an_ad_hoc_one
     assert created(works) == {"read": 2}
 
 
-def test_what_an_ad_hoc_pipeline_has_done_counts_when_it_becomes_a_standing_one(works: ManualWorld) -> None:
+def test_runs_of_an_ad_hoc_pipeline_count_when_it_becomes_standing(works: ManualWorld) -> None:
     scans(works, 0, 1)
     works.declare(READ, JOIN, mode="ad_hoc")
     works.run_all()
@@ -342,7 +342,7 @@ def test_a_pipeline_that_is_disabled_or_edited_while_jobs_run_loses_nothing(work
 
 
 @pytest.mark.parametrize("border", ["packages followed", "some runs requested", "pipeline visited"])
-def test_a_visit_that_dies_at_any_border_is_taken_up_by_the_next(works: ManualWorld, border: str) -> None:
+def test_the_next_round_continues_after_one_killed_between_transactions(works: ManualWorld, border: str) -> None:
     scans(works, 0, 1)
     works.declare(READ, JOIN, **CONTINUOUS)
 
@@ -364,7 +364,7 @@ def test_a_visit_that_dies_at_any_border_is_taken_up_by_the_next(works: ManualWo
     assert stands(works, "join") == {"source-1": "up_to_date", "source-2": "up_to_date"}
 
 
-def test_what_fails_for_good_is_not_asked_for_again_until_its_inputs_change(works: ManualWorld) -> None:
+def test_a_permanently_failed_sub_group_is_not_requested_again_until_its_inputs_change(works: ManualWorld) -> None:
     scans(works, 0)
     works.declare(READ, **CONTINUOUS)
     created(works)
@@ -389,7 +389,7 @@ def test_nothing_that_was_noted_is_left_behind(works: ManualWorld) -> None:
     assert steps == {1}
 
 
-def test_what_is_not_asked_about_any_more_is_counted_no_longer(works: ManualWorld) -> None:
+def test_steps_that_left_the_declaration_are_no_longer_counted(works: ManualWorld) -> None:
     def counted() -> list[Mapping[str, int]]:
         with works.cluster.ops_db.read() as session:
             return [counts for _, counts in sorted(newest_counts(session).items())]
@@ -412,7 +412,7 @@ def test_what_is_not_asked_about_any_more_is_counted_no_longer(works: ManualWorl
     assert counted() == [{"missing": 1}] * 2, "it is back, and the rules choose fewer"
 
 
-def test_a_round_ends_where_what_was_purged_was_made_again_in_vain(works: ManualWorld) -> None:
+def test_a_round_ends_where_regeneration_has_failed(works: ManualWorld) -> None:
     def has_ended() -> bool:
         created(works)
         with works.cluster.ops_db.read() as session:

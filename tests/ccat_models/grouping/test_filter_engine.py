@@ -132,7 +132,7 @@ def test_rules_on_files_speak_of_one_file_and_double_no_package(session: Session
 SPECIAL = ["*", "?", "[a]", "]", "^", "a%", "a_", "\\", "'; DROP TABLE source; --", "é", "𝄞"]
 
 
-def test_special_characters_stand_for_themselves(session: Session) -> None:
+def test_special_characters_are_taken_literally(session: Session) -> None:
     for special in SPECIAL:
         session.execute(sa.update(Source).where(Source.id == 2).values(name=special))
         escaped = special.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -45,7 +45,7 @@ def test_the_attempt_that_completed_and_what_it_made(works: ManualWorld) -> None
     assert [record.changed_inputs for record in found.values()] == [[]] * 3
 
 
-def test_what_is_no_longer_as_it_was_read(works: ManualWorld) -> None:
+def test_inputs_that_changed_since_the_run_are_listed(works: ManualWorld) -> None:
     works.observatory.withdraw(0)
     works.observatory.scan(1, "other counts")
     copy = DataProductPhysicalCopy

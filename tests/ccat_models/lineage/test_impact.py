@@ -85,7 +85,7 @@ def test_what_is_tainted_does_not_count(works: ManualWorld) -> None:
     assert found(works) == {FIRST: BLOCKED}
 
 
-def test_what_is_purged_counts_and_so_it_does_once_it_is_made_again(works: ManualWorld) -> None:
+def test_purged_products_count_and_so_do_regenerated_ones(works: ManualWorld) -> None:
     assert works.purge() == 1
     assert found(works) == {FIRST: CURRENT}
     works.make_again(FIRST, outputs=MADE, numbers=GOOD)
@@ -93,7 +93,7 @@ def test_what_is_purged_counts_and_so_it_does_once_it_is_made_again(works: Manua
     assert followed(works) == {}
 
 
-def test_what_has_become_something_else_is_gone_for_that(works: ManualWorld) -> None:
+def test_replaced_products_are_gone_for_later_results(works: ManualWorld) -> None:
     works.purge()
     works.make_again(FIRST, outputs=OTHER, numbers=GOOD)
     assert found(works) == {FIRST: GONE, RunId(3): CURRENT}
@@ -110,7 +110,7 @@ def test_what_is_lost_does_not_count(works: ManualWorld) -> None:
     assert found(works) == {FIRST: GONE}
 
 
-def test_what_was_made_again_differently_for_an_older_run_is_no_newer_one(works: ManualWorld) -> None:
+def test_products_regenerated_differently_for_an_older_run_are_no_newer_ones(works: ManualWorld) -> None:
     works.purge()
     works.ask("read", force=True)
     (newest,) = works.in_flight()

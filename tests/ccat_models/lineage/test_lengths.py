@@ -75,7 +75,7 @@ def decide(works: ManualWorld, what: str, by: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("what", DECISIONS)
-def test_who_decides_may_have_a_long_name_but_not_a_longer_one(works: ManualWorld, what: str) -> None:
+def test_the_name_of_a_deciding_user_has_a_maximal_length(works: ManualWorld, what: str) -> None:
     before = rows(works)
     with pytest.raises(InvalidDeclaration, match=r"^by: has 201 characters, at most 200 are allowed: 'ss*'…$"):
         decide(works, what, f"{SOMEBODY}s", WHY)
@@ -85,7 +85,7 @@ def test_who_decides_may_have_a_long_name_but_not_a_longer_one(works: ManualWorl
 
 
 @pytest.mark.parametrize("what", WITH_REASON)
-def test_a_reason_may_be_long_but_not_longer(works: ManualWorld, what: str) -> None:
+def test_a_reason_has_a_maximal_length(works: ManualWorld, what: str) -> None:
     before = rows(works)
     with pytest.raises(InvalidDeclaration, match=r"^reason: has 2000 characters, at most 1000 are allowed: 'ww*'…$"):
         decide(works, what, SOMEBODY, "w" * 2000)

@@ -30,7 +30,7 @@ def happened(shared_ops_db: OpsDb, tmp_path_factory: pytest.TempPathFactory) -> 
     return eventful(shared_ops_db, tmp_path_factory.mktemp("eventful"))
 
 
-def test_a_products_record_tells_all_that_happened_on_its_way(happened: EventfulWorld) -> None:
+def test_a_products_record_has_its_whole_history(happened: EventfulWorld) -> None:
     record = happened.record("letters/map/all")
     statuses = {run.id: run.status for run in record.runs.values()}
     assert statuses[happened.cancelled] is RunStatus.CANCELLED
@@ -72,7 +72,7 @@ def test_reviews_and_their_people_are_in_the_record(happened: EventfulWorld) -> 
     assert record.people == ("ada", "ben", "cleo", "test")
 
 
-def test_what_was_done_with_is_in_the_record(happened: EventfulWorld) -> None:
+def test_steps_software_and_parameters_are_in_the_record(happened: EventfulWorld) -> None:
     record = happened.record("letters/map/all")
     (read,) = [one for one in record.steps.values() if one.step == "read"]
     assert (read.pipeline, read.revision, read.applied_by, read.upstreams) == ("letters", 1, "test", ())
@@ -102,7 +102,7 @@ def test_secrets_and_paths_stay_in_the_house(happened: EventfulWorld) -> None:
     assert "no file {local}/x; https://host/path" in told
 
 
-def test_discretion_replaces_the_longest_path_first() -> None:
+def test_redaction_replaces_the_longest_path_first() -> None:
     redaction = Redaction({"/data/run": "runs", "/data": "disk"})
     assert redaction.of("/data/run/1 /data/2") == "{runs}/1 {disk}/2"
     assert redaction.of("docker://ada:sesame@registry/image") == "docker://registry/image"
@@ -178,7 +178,7 @@ def test_a_name_that_nothing_answers_to(
         happened.record(text)
 
 
-def test_purged_files_are_told(happened: EventfulWorld) -> None:
+def test_purged_files_are_recorded_as_purged(happened: EventfulWorld) -> None:
     (product,) = happened.record("letters/map/all").made_by(happened.superseded)
     with happened.works.cluster.ops_db.read() as session:  # which forgets this change
         gone = sa.update(DataProductPhysicalCopy).where(DataProductPhysicalCopy.data_product_id == product.id)

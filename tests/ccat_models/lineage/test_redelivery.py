@@ -43,7 +43,7 @@ def runs(works: ManualWorld) -> Sequence[RunId]:
         ]
 
 
-def test_each_run_tells_the_files_that_it_has_read(works: ManualWorld) -> None:
+def test_each_run_names_the_files_that_it_has_read(works: ManualWorld) -> None:
     with works.cluster.ops_db.read() as session:
         whole = [lineage_of(session, run).packages[run] for run in runs(works)]
         streamed = [list(packages_read(session, run)) for run in runs(works)]

@@ -36,7 +36,7 @@ def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     return works
 
 
-def test_a_lineage_says_what_is_there_and_who_made_it_again(works: ManualWorld) -> None:
+def test_a_lineage_says_what_exists_and_which_run_regenerated_it(works: ManualWorld) -> None:
     with works.cluster.ops_db.read() as session:
         runs = {**lineage_of(session, JOIN).runs, **lineage_of(session, RESTORING).runs}
         removed = {

@@ -48,7 +48,7 @@ def runs(works: ManualWorld) -> int:
         return session.scalar(sa.select(sa.func.count()).select_from(Run)) or 0
 
 
-def test_what_was_made_from_a_tainted_package_is_made_again_without_it(works: ManualWorld) -> None:
+def test_what_was_made_from_a_tainted_package_is_run_again_without_it(works: ManualWorld) -> None:
     works.run_all()
     assert runs(works) == 1 + 3 + 1
     assert mark(works, "scan-1") == [
@@ -65,7 +65,7 @@ def test_what_was_made_from_a_tainted_package_is_made_again_without_it(works: Ma
     assert set(works.reasons("map").values()) == {"up_to_date"}
 
 
-def test_a_lifted_taint_gives_back_what_there_was(works: ManualWorld) -> None:
+def test_a_lifted_taint_restores_the_earlier_results(works: ManualWorld) -> None:
     works.run_all()
     before = all_reasons(works), runs(works)
     mark(works, "scan-1")

@@ -120,7 +120,7 @@ def test_a_run_is_noted_when_it_comes_and_when_it_ends(connection: sa.Connection
     assert update(connection, RUN, 3, status="COMPLETED", output_count=0) == [SUB_GROUP]
 
 
-def test_wishes_and_resets_are_noted(connection: sa.Connection) -> None:
+def test_rerun_requests_and_resets_are_noted(connection: sa.Connection) -> None:
     assert insert(connection, "rerun_request", id=2) == [SUB_GROUP]
     forget(connection)
     assert insert(connection, "circuit_reset", id=2) == [ALL_OF_STEP]

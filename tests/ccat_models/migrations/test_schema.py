@@ -62,7 +62,7 @@ def test_migrated_transitions_are_those_of_the_code(ops_db: OpsDb) -> None:
     }
 
 
-def test_every_guard_stands(ops_db: OpsDb) -> None:
+def test_every_guard_exists(ops_db: OpsDb) -> None:
     query = (
         "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'"
         if ops_db.is_sqlite

@@ -309,7 +309,7 @@ def test_an_unknown_name_is_refused_with_the_choices(world: OpsDb) -> None:
     assert dump(world) == before
 
 
-def test_all_unknown_names_are_told_at_once(world: OpsDb) -> None:
+def test_all_unknown_names_are_reported_at_once(world: OpsDb) -> None:
     with pytest.raises(InvalidDeclaration) as caught:
         put(world, declared(processing_location="moon", data_grouping="all", software=[], steps=[step()]))
     assert str(caught.value) == (

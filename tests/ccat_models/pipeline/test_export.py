@@ -176,7 +176,7 @@ def test_an_export_reads_well(world: OpsDb) -> None:
         assert export(session, "chai") == EXPORTED
 
 
-def test_an_export_tells_of_versions_that_came_from_elsewhere_and_of_unused_software(world: OpsDb) -> None:
+def test_an_export_contains_versions_of_other_declarations_and_unused_software(world: OpsDb) -> None:
     spare = {"name": "spare", "versions": [{"version": "1.0.0", "command": ["spare"]}]}
     software = [spare, {"name": "calibration", "versions": [version()]}]
     put(world, declared(software=software))
@@ -210,7 +210,7 @@ def test_an_export_brings_a_pipeline_to_an_empty_database_and_an_earlier_revisio
         ]
 
 
-def test_a_grouping_that_another_pipeline_edits_is_told_as_it_is_and_in_earlier_revisions_as_it_was(
+def test_a_grouping_that_another_pipeline_edits_is_exported_as_it_is_and_in_earlier_revisions_as_it_was(
     world: OpsDb,
 ) -> None:
     put(world, declared())

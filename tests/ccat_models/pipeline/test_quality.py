@@ -60,7 +60,7 @@ def passed(works: ManualWorld, run: RunId) -> dict[str, bool]:
         ([{**RMS, "maximum": float("nan")}], "finite number"),
     ],
 )
-def test_limits_that_cannot_be_meant(limits: list[Limit], problem: str) -> None:
+def test_meaningless_limits_are_refused(limits: list[Limit], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         declared(steps=[step(quality=limits)])
 

@@ -80,7 +80,7 @@ def test_what_runs_refer_to_cannot_change(world: OpsDb) -> None:
     assert dump(world) == before
 
 
-def test_all_refusals_are_told_at_once(world: OpsDb) -> None:
+def test_all_refusals_are_reported_at_once(world: OpsDb) -> None:
     prepare(world)
     with pytest.raises(Refused) as caught:
         put(world, declared(**REFUSED[0][0], **REFUSED[2][0], **REFUSED[3][0]))

@@ -140,7 +140,7 @@ def test_the_columns_of_an_enclosing_query_do_as_well_as_values(world: OpsDb) ->
 
 
 @given(NUMBERS | st.tuples(*[st.integers(0, 999_999)] * 3), NUMBERS | st.tuples(*[st.integers(0, 999_999)] * 3))
-def test_ranks_order_versions_and_tell_them(one: tuple[int, int, int], other: tuple[int, int, int]) -> None:
+def test_ranks_order_versions_and_identify_them(one: tuple[int, int, int], other: tuple[int, int, int]) -> None:
     first, second = (".".join(map(str, number)) for number in (one, other))
     assert parse_version(first) == one
     assert (version_rank(first) < version_rank(second)) == (one < other)

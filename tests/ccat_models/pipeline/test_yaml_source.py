@@ -79,7 +79,7 @@ def test_a_file_says_what_it_says_and_no_more() -> None:
     assert parse("\ufeff" + WHOLE, file="p.yaml") == declaration
 
 
-def test_all_problems_of_form_are_told_at_once_with_their_places() -> None:
+def test_all_problems_of_form_are_reported_at_once_with_their_places() -> None:
     text = changed(
         ("mode: ad_hoc", "mode: once\npriority: '10'\nowners: [ada]\ntrigger: {type: never}"),
         ("name: calibrate", "name: Calibrate"),
@@ -111,7 +111,7 @@ def test_all_problems_of_form_are_told_at_once_with_their_places() -> None:
     ]
 
 
-def test_all_inconsistencies_are_told_at_once_with_their_places() -> None:
+def test_all_inconsistencies_are_reported_at_once_with_their_places() -> None:
     text = changed(
         ("column: state, operator: eq", "column: stat, operator: eq"),
         (

@@ -165,7 +165,7 @@ def test_where_nothing_is_wanted_nothing_is_paid(works: ManualWorld) -> None:
     assert (found.runs, found.core_hours, found.wall_seconds, found.longest_path) == (0, 0.0, 0.0, ())
 
 
-def test_bytes_that_nobody_knows_are_named(works: ManualWorld) -> None:
+def test_steps_of_unknown_size_are_named(works: ManualWorld) -> None:
     view = works.declare(step("read"), step("clean", depends_on=["read"]), step("join", depends_on=["read"]))
     read, clean, join = (one.step_id for one in view.steps)
     known, unknown = Estimate(1.0, 1.0, 7.0, "from 1 run"), Estimate(1.0, 1.0, None, "declared resources, no history")

@@ -40,7 +40,7 @@ def meant(works: ManualWorld, text: str = "letters/read/all") -> int:
         return find_run_of(session, text)
 
 
-def test_the_newest_that_is_not_blocked_is_meant(works: ManualWorld) -> None:
+def test_a_path_means_the_newest_product_that_is_not_blocked(works: ManualWorld) -> None:
     assert meant(works) == 2
     mark(works)
     with works.cluster.ops_db.request() as session:
@@ -48,7 +48,7 @@ def test_the_newest_that_is_not_blocked_is_meant(works: ManualWorld) -> None:
     assert meant(works) == 2, "all are blocked: the newest"
 
 
-def test_what_a_look_found_current_is_meant_until_something_happens(works: ManualWorld) -> None:
+def test_a_path_means_the_product_found_current_until_a_change(works: ManualWorld) -> None:
     mark(works)
     assert meant(works) == 2, "nobody has looked"
     check_look(works, many=100)

@@ -48,7 +48,7 @@ def test_a_failing_blocking_check_holds_everything_back(works: ManualWorld) -> N
     assert not any(answer.created for answer in works.request().values()), "the same again gives the same"
 
 
-def test_an_older_good_product_stays_what_later_steps_read(works: ManualWorld) -> None:
+def test_an_older_good_product_stays_the_input_of_later_steps(works: ManualWorld) -> None:
     let_pass(works)
     works.run_all()
     works.observatory.scan(0, "other")

@@ -39,7 +39,9 @@ TABLE = [
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0].value}-{row[-1].value}")
-def test_each_standing_has_its_step(row: tuple[AttemptState, bool, bool | None, bool, timedelta, int, Step]) -> None:
+def test_each_submission_state_has_its_next_step(
+    row: tuple[AttemptState, bool, bool | None, bool, timedelta, int, Step],
+) -> None:
     state, cancel, known, claimed, waited, sends, step = row
     assert next_step(SubmissionState(state, cancel, known, claimed, waited, sends), PATIENCE) is step
 
@@ -55,7 +57,7 @@ def test_nothing_in_doubt_is_sent_before_the_back_end_denied_it() -> None:
 
 
 @pytest.mark.parametrize("state", [AttemptState.SENT, AttemptState.RUNNING, AttemptState.ENDED])
-def test_what_was_sent_is_not_sent(state: AttemptState) -> None:
+def test_no_next_step_exists_for_an_attempt_that_was_sent(state: AttemptState) -> None:
     with pytest.raises(ValueError, match=state.value):
         next_step(SubmissionState(state, cancel_requested=False), PATIENCE)
 

@@ -106,7 +106,7 @@ def test_only_a_run_that_has_completed_is_reproduced(works: ManualWorld) -> None
     assert len(again(works, 1, 2)) == 2
 
 
-def test_what_nobody_waits_for_is_cancelled_and_later_removed(works: ManualWorld) -> None:
+def test_reproductions_without_a_waiter_are_cancelled_and_later_removed(works: ManualWorld) -> None:
     cluster, location = works.cluster, works.cluster.location_id
     given_up, forgotten, waited_for = [*again(works, 1), *again(works, 1), *again(works, 1)]
     with cluster.ops_db.read() as session:

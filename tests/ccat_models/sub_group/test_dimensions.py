@@ -33,7 +33,7 @@ def build(session: Session) -> None:
     package(session, "j", execution(session, 2, 2), module=3)
 
 
-def test_every_short_name_stands_for_its_column(ops_db: OpsDb) -> None:
+def test_every_short_name_means_its_column(ops_db: OpsDb) -> None:
     expected = {
         "executed_obs_unit": ("scan 2", "scan 0"),
         "obs_unit": ("unit 2", "unit 1"),
@@ -68,7 +68,7 @@ def test_any_column_that_has_one_value_is_a_dimension(ops_db: OpsDb) -> None:
         assert values(session, "RawDataPackage.state")[0] == ("8:archived", "archived")
 
 
-def test_a_natural_key_counts_characters_and_tells_empty_from_missing(ops_db: OpsDb) -> None:
+def test_a_natural_key_counts_characters_and_distinguishes_empty_from_missing(ops_db: OpsDb) -> None:
     with ops_db.write() as session:
         build(session)
         session.execute(sa.update(Source).where(Source.id == 1).values(name="é𝄞:n"))

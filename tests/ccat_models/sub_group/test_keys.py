@@ -52,7 +52,7 @@ def test_one_value_for_each_dimension() -> None:
 
 
 @given(CELLS)
-def test_a_key_tells_its_values_unless_it_is_cut(cell: tuple[list[str], tuple[str | None, ...]]) -> None:
+def test_a_key_contains_its_values_unless_it_is_cut(cell: tuple[list[str], tuple[str | None, ...]]) -> None:
     names, values = cell
     key = make_key(names, values)
     if "~" in key:

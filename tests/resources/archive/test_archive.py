@@ -41,7 +41,7 @@ def file_of(folder: Path, content: bytes) -> Path:
     return path
 
 
-def test_what_is_put_is_listed_read_in_parts_and_has_its_checksum(lent: Lent, tmp_path: Path) -> None:
+def test_a_stored_object_is_listed_read_in_parts_and_has_its_checksum(lent: Lent, tmp_path: Path) -> None:
     archive, content = lent.archive, os.urandom(3000)
     archive.put(file_of(tmp_path, content), "2026/scan 1.tar")
     lent.lay("2027/other", b"other")
@@ -59,14 +59,14 @@ def test_what_is_put_is_listed_read_in_parts_and_has_its_checksum(lent: Lent, tm
     assert len(set(versions)) == 2
 
 
-def test_what_is_not_there_is_told_with_its_place(lent: Lent) -> None:
+def test_a_missing_object_is_reported_with_its_archive(lent: Lent) -> None:
     for ask in (lambda: list(lent.archive.read("none.tar")), lambda: [lent.archive.checksum("none.tar")]):
         with pytest.raises(NotInArchive, match=r"^(shelf|cologne): .*none\.tar: (no such file|not there)"):
             ask()
     assert issubclass(NotInArchive, StagingFailed)
 
 
-def test_copy_to_disk_that_broke_off_is_gone_on_with(tmp_path: Path) -> None:
+def test_an_interrupted_copy_to_disk_is_continued(tmp_path: Path) -> None:
     lent, content = disk_archive(tmp_path / "shelf"), os.urandom(5000)
     source, part = file_of(tmp_path, content), tmp_path / "shelf" / "scan.tar.part"
     part.write_bytes(content[:2000])
@@ -112,7 +112,7 @@ def test_disk_archive_stays_below_its_directory(tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.xdist_group("s3")
-def test_upload_that_broke_off_is_gone_on_with(s3_server: S3Server, tmp_path: Path) -> None:
+def test_an_interrupted_upload_is_continued(s3_server: S3Server, tmp_path: Path) -> None:
     content = os.urandom(3 * SMALLEST_PART_BYTES + 1000)
     source, whole = file_of(tmp_path, content), s3_archive(s3_server)
     with BreaksForGood(s3_server.port) as relay:

@@ -67,7 +67,7 @@ def test_package_below_a_key_prefix_is_brought_file_by_file(s3_server: S3Server,
     assert shown(tmp_path) == {}
 
 
-def test_line_to_the_server_that_breaks_is_gone_on_with(s3_server: S3Server, tmp_path: Path) -> None:
+def test_a_download_continues_after_its_connection_broke(s3_server: S3Server, tmp_path: Path) -> None:
     content = {"scan.fits": os.urandom(1 << 20)}
     whole = s3_archive(s3_server)
     whole.lay("scan.tar", tar_of(content))
@@ -80,14 +80,14 @@ def test_line_to_the_server_that_breaks_is_gone_on_with(s3_server: S3Server, tmp
     assert shown(tmp_path) == content
 
 
-def test_object_that_is_not_there_is_told_with_its_remedy(s3_server: S3Server, tmp_path: Path) -> None:
+def test_a_missing_object_is_reported_with_its_remedy(s3_server: S3Server, tmp_path: Path) -> None:
     answer = bring(stager_of(s3_archive(s3_server), tmp_path), parcel_of("none.tar", FILES))
     assert isinstance(answer, NotBrought)
     assert "package scan/1: from cologne: http://" in answer.message
     assert "/raw/none.tar: answered 404 NoSuchKey: the copy on record is not there: mend the archive" in answer.message
 
 
-def test_archive_that_does_not_answer_is_waited_for_and_that_is_told_once(
+def test_an_unresponsive_archive_is_waited_for_and_logged_once(
     s3_server: S3Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = s3_archive(s3_server)
@@ -113,7 +113,7 @@ def test_archive_that_does_not_answer_is_waited_for_and_that_is_told_once(
     assert "the next attempt resumes there once the archive answers" in answer.message
 
 
-def test_archive_without_credentials_is_told_before_anything_is_asked(s3_server: S3Server, tmp_path: Path) -> None:
+def test_missing_credentials_are_reported_before_any_request(s3_server: S3Server, tmp_path: Path) -> None:
     lent = s3_archive(s3_server, keys=None, bucket="any")
     answer = bring(stager_of(lent, tmp_path), parcel_of("scan.tar", FILES))
     assert isinstance(answer, NotBrought)

@@ -157,7 +157,7 @@ def test_killed_in_apptainer_is_killed(tmp_path: Path, archive: Path, apptainer_
 
 
 @pytest.mark.real
-def test_out_of_memory_in_apptainer_is_told(
+def test_out_of_memory_in_apptainer_is_reported(
     tmp_path: Path, archive: Path, apptainer_image: Image, memory_cgroup: Path
 ) -> None:
     own = ("python3", "-c", "x = bytearray(400_000_000)")

@@ -155,7 +155,9 @@ def test_image_of_a_file_is_copied_and_stays(tmp_path: Path, directory: Path) ->
     assert fetch(cache, str(path), sha256) == ready
 
 
-def test_manifests_digest_is_pulled_whatever_the_tag_and_the_sifs_own_is_told(directory: Path, fake: Fake) -> None:
+def test_the_manifests_digest_is_pulled_whatever_the_tag_and_the_sifs_own_is_returned(
+    directory: Path, fake: Fake
+) -> None:
     made = fetch(sif_cache(directory, fake.path), "docker://host:5000/lab/x:latest", MANIFEST_SHA256)
     pulled = f"docker://host:5000/lab/x@sha256:{MANIFEST_SHA256}"
     assert made.path == directory / f"{MANIFEST_SHA256}.sif"
@@ -201,7 +203,7 @@ def test_tls_is_left_out_for_named_registries_alone(directory: Path, fake: Fake)
     assert ["--no-https" in call.split() for call in fake.calls] == [True, False, False]
 
 
-def test_many_ask_at_once_and_one_fills(directory: Path, fake: Fake) -> None:
+def test_of_many_simultaneous_callers_one_fills_the_cache(directory: Path, fake: Fake) -> None:
     fake.then("sleep 0.5")
     command = program_command(sys.executable, node_program(), "image", str(directory), str(fake.path))
     request = json.dumps({"reference": "docker://x", "sha256": MANIFEST_SHA256}).encode()
@@ -227,7 +229,7 @@ def test_two_images_are_filled_side_by_side(directory: Path, fake: Fake) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "docker"])
-def test_filler_killed_at_any_step_is_made_good(tmp_path: Path, fake: Fake, kind: str) -> None:
+def test_the_cache_recovers_from_a_filler_killed_at_any_step(tmp_path: Path, fake: Fake, kind: str) -> None:
     path, digest = source(tmp_path)
     reference, sha256 = (str(path), digest) if kind == "file" else ("docker://x", MANIFEST_SHA256)
     seen: set[tuple[str, ...]] = set()
@@ -317,13 +319,13 @@ def test_checksum_that_is_none_is_refused_at_once(directory: Path, sha256: str) 
 
 
 @pytest.mark.parametrize("reference", ["docker://ada:hunter2@host/x", "oras://hunter2@host/x", "docker://a:hunter2@x"])
-def test_reference_with_credentials_is_refused_without_telling_them(directory: Path, reference: str) -> None:
+def test_reference_with_credentials_is_refused_without_showing_them(directory: Path, reference: str) -> None:
     with pytest.raises(StagingFailed, match="credentials belong into apptainer's own configuration") as caught:
         sif_cache(directory).ask(reference, MANIFEST_SHA256)
     assert "hunter2" not in str(caught.value)
 
 
-def test_apptainers_last_words_are_told_without_credentials(directory: Path, fake: Fake) -> None:
+def test_apptainers_last_words_are_reported_without_credentials(directory: Path, fake: Fake) -> None:
     fake.then(
         "printf 'INFO: one\\n\\nGET https://ada:hunter2@host/x?token=hunter2&page=1\\nAuthorization: Bearer hunter2\\n"
         "FATAL:  \\033no such manifest for geheim\\n' >&2; exit 255"
@@ -353,7 +355,7 @@ def test_filling_has_a_time_limit(directory: Path, fake: Fake) -> None:
     assert names(directory) == [f"{MANIFEST_SHA256}.lock"]
 
 
-def test_full_disk_is_told_and_made_good(tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_reported_and_recovered_from(tmp_path: Path, small_disk: Path) -> None:
     path, sha256 = source(tmp_path, b"x" * 900_000)
     cache, rest = sif_cache(small_disk), small_disk / "rest"
     cache.ask("/none.sif", "0" * 64)  # the program is installed, the disk is not full yet
@@ -364,7 +366,7 @@ def test_full_disk_is_told_and_made_good(tmp_path: Path, small_disk: Path) -> No
     assert sha256_of(fetch(cache, str(path), sha256).path) == sha256
 
 
-def test_cache_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     command = program_command(sys.executable, node_program(), "image", str(tmp_path / "file" / "sif"), "apptainer")
     request = json.dumps({"reference": "/x.sif", "sha256": MANIFEST_SHA256})
@@ -373,7 +375,7 @@ def test_cache_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"state": "failed", "message": message}
 
 
-def test_sidecar_that_is_lost_is_made_again(tmp_path: Path, directory: Path) -> None:
+def test_a_lost_sidecar_is_written_again(tmp_path: Path, directory: Path) -> None:
     path, sha256 = source(tmp_path)
     fetch(sif_cache(directory), str(path), sha256)
     for content in (None, "", "{}", "[]"):

@@ -166,7 +166,7 @@ def test_job_survives_the_death_of_its_submitter(local: LocalBackEnd, tmp_path: 
     assert result.outcome == "completed"
 
 
-def test_cancel_ends_the_program_and_tells(tmp_path: Path, local: LocalBackEnd) -> None:
+def test_cancel_ends_the_program_and_reports_it(tmp_path: Path, local: LocalBackEnd) -> None:
     patient = LocalBackEnd(tmp_path, 3, sys.executable, kill_after_seconds=60.0)
     patient.submit(batch(request(tmp_path, "k1"), request(tmp_path, "k2")))
     eventually(program(tmp_path, "k1").exists)

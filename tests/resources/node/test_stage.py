@@ -238,7 +238,7 @@ def tar_with(*members: tuple[str, bytes], **odd: Any) -> bytes:
         pytest.param(gzip.compress(tar_of(FILES), mtime=0)[:200], "wrong", "is no whole tar", id="cut-gzip"),
     ],
 )
-def test_bad_tar_leaves_nothing_and_is_told_once(
+def test_a_bad_tar_leaves_nothing_and_is_reported_once(
     yard: BackEndWorld, tmp_path: Path, content: bytes, kind: str, message: str
 ) -> None:
     item = item_of(laid(tmp_path, content))
@@ -254,7 +254,7 @@ def test_bad_tar_leaves_nothing_and_is_told_once(
     assert yard.shown() == FILES
 
 
-def test_line_that_breaks_is_gone_on_with(yard: BackEndWorld, server: Server) -> None:
+def test_a_transfer_continues_after_its_connection_broke(yard: BackEndWorld, server: Server) -> None:
     server.content = tar_of(FILES)
     server.break_after = [10000, 10000]
     assert yard.bring(item_of(server.address))["transferred"] == len(server.content)
@@ -313,7 +313,7 @@ def test_object_that_changed_meanwhile_is_brought_from_its_start(yard: BackEndWo
         ((418, b""), "broken", "answered 418"),
     ],
 )
-def test_answers_of_a_server_are_told_apart_and_no_signature_is_told(
+def test_answers_of_a_server_are_distinguished_and_no_signature_is_shown(
     yard: BackEndWorld, server: Server, answer: tuple[int, bytes], kind: str, words: str
 ) -> None:
     server.refuse = answer
@@ -328,7 +328,7 @@ def everything_below(root: Path) -> str:
     return " ".join(path.read_text(errors="replace") for path in root.rglob("*") if path.is_file())
 
 
-def test_worker_that_is_killed_is_followed_by_one_that_goes_on(yard: BackEndWorld, server: Server) -> None:
+def test_a_killed_worker_is_followed_by_one_that_continues(yard: BackEndWorld, server: Server) -> None:
     content = {"scan.fits": os.urandom(3 << 20)}
     server.content = tar_of(content)
     item = item_of(server.address, content)
@@ -368,7 +368,7 @@ def test_file_that_was_not_compared_when_its_worker_was_killed_is_no_part_of_the
     assert yard.shown() == {"scan.fits": FILES["scan.fits"]}
 
 
-def test_worker_that_is_killed_every_time_is_told_in_the_end(
+def test_a_worker_that_is_killed_every_time_is_reported_in_the_end(
     yard: BackEndWorld, server: Server, tmp_path: Path
 ) -> None:
     server.content = tar_of(FILES)
@@ -457,7 +457,7 @@ def test_no_more_than_so_many_are_brought_at_a_time_and_no_faster(yard: BackEndW
     assert time.monotonic() - begun > 3 * (1 << 20) / 2e6 - 0.5, "the limit is one of all together"
 
 
-def test_disk_that_is_too_small_is_told_before_and_while_it_fills(yard: BackEndWorld, server: Server) -> None:
+def test_a_disk_that_is_too_small_is_reported_before_and_while_it_fills(yard: BackEndWorld, server: Server) -> None:
     server.content = tar_of(FILES)
     huge = item_of(server.address)
     huge["source"]["files"][0][1] = 1 << 60
@@ -473,7 +473,7 @@ def test_disk_that_is_too_small_is_told_before_and_while_it_fills(yard: BackEndW
     assert yard.bring(item_of(server.address))["state"] == "ready"
 
 
-def test_disk_that_somebody_else_fills_meanwhile_is_told_and_made_good(small_disk: Path, server: Server) -> None:
+def test_a_disk_filled_by_another_user_is_reported_and_recovered_from(small_disk: Path, server: Server) -> None:
     yard, content = BackEndWorld(small_disk / "staged"), {"scan.fits": os.urandom(300_000)}
     server.content = tar_of(content)
     item, bulk = item_of(server.address, content), small_disk / "bulk"
@@ -491,7 +491,7 @@ def test_disk_that_somebody_else_fills_meanwhile_is_told_and_made_good(small_dis
     assert yard.shown() == content
 
 
-def test_mover_puts_the_work_where_it_wants_and_its_failure_is_told(
+def test_a_mover_decides_where_staging_runs_and_its_failure_is_reported(
     yard: BackEndWorld, server: Server, tmp_path: Path
 ) -> None:
     server.content = tar_of(FILES)
@@ -540,7 +540,7 @@ def test_letting_go_removes_what_a_job_brought_and_not_what_came_since(yard: Bac
     assert yard.shown() == FILES, "whoever asked last has it"
 
 
-def test_what_is_left_of_packages_that_nobody_brings_is_swept(
+def test_remains_of_packages_that_no_worker_stages_are_removed(
     yard: BackEndWorld, server: Server, tmp_path: Path
 ) -> None:
     server.content, server.break_after = tar_of(FILES), [10000, 0, 0]
@@ -554,7 +554,7 @@ def test_what_is_left_of_packages_that_nobody_brings_is_swept(
     assert yard.bring({"name": "scan-2", "job": 1})["state"] == "ready"
 
 
-def test_names_that_leave_the_directory_and_directories_that_cannot_be_made_are_told(
+def test_names_that_leave_the_directory_and_directories_that_cannot_be_made_are_reported(
     yard: BackEndWorld, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()

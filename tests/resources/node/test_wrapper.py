@@ -60,7 +60,7 @@ def family_is_gone(directory: Path) -> bool:
     return not any(alive(path) for path in family(directory))
 
 
-def test_success_tells_everything(tmp_path: Path) -> None:
+def test_the_result_of_a_success_is_complete(tmp_path: Path) -> None:
     code = (
         "import resource, sys; x = bytearray(60_000_000); sum(range(3_000_000)); print('err', file=sys.stderr);"
         "used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)"
@@ -124,7 +124,7 @@ def see_beats(beat: Path) -> None:
     eventually(enough)
 
 
-def test_heartbeat_goes_on_while_the_program_runs(tmp_path: Path) -> None:
+def test_heartbeat_continues_while_the_program_runs(tmp_path: Path) -> None:
     job = write_job(tmp_path / "a", python("import time; time.sleep(60)"), heartbeat_seconds=0.02)
     wrapper, beat = start_wrapper(job), job / "claim" / "heartbeat"
     eventually(lambda: beat.exists() and (job / "logs").exists())
@@ -136,7 +136,7 @@ def test_heartbeat_goes_on_while_the_program_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["image", "output"])
-def test_heartbeat_goes_on_while_files_are_hashed(tmp_path: Path, place: str) -> None:
+def test_heartbeat_continues_while_files_are_hashed(tmp_path: Path, place: str) -> None:
     big = tmp_path / "image.sif" if place == "image" else tmp_path / "a" / "output" / "big"
     fields: dict[str, Any] = {"image_path": str(big), "image_sha256": "0" * 64} if place == "image" else {}
     job = write_job(tmp_path / "a", python("pass"), heartbeat_seconds=0.02, **fields)
@@ -214,7 +214,7 @@ HUNGRY = "x = bytearray(400_000_000)"
 
 @pytest.mark.real
 @pytest.mark.parametrize("code", [HUNGRY, f"import os\nif os.fork(): os.wait(); raise SystemExit(4)\n{HUNGRY}"])
-def test_kernel_that_kills_for_want_of_memory_is_told(tmp_path: Path, memory_cgroup: Path, code: str) -> None:
+def test_a_kill_by_the_kernel_for_want_of_memory_is_reported(tmp_path: Path, memory_cgroup: Path, code: str) -> None:
     job = write_job(tmp_path / "a", python(code))
     finish(start_in(memory_cgroup, job))
     result = result_of(job)
@@ -305,7 +305,7 @@ def test_output_directory_turned_into_a_link_fails(tmp_path: Path) -> None:
     assert result.message == "symbolic link output points outside of the attempt's directory"
 
 
-def test_output_directory_removed_is_told(tmp_path: Path) -> None:
+def test_a_removed_output_directory_is_reported(tmp_path: Path) -> None:
     result = run(tmp_path / "a", python("import os; os.rmdir('../output')"))
     assert (result.outcome, result.warnings) == ("completed", ("output directory output is missing",))
 
@@ -346,7 +346,7 @@ SLEEP = "import os, time; open('../pid.tmp', 'w').write(str(os.getpid())); os.re
 @pytest.mark.slow
 @pytest.mark.parametrize(("signalled", "outcome"), [(True, "cancelled"), (False, "failed")])
 @pytest.mark.parametrize("told", [None, 128 + signal.SIGTERM, 128 + signal.SIGCONT])
-def test_a_signal_to_the_whole_job_cancels_even_if_the_program_hears_it_first(
+def test_a_signal_to_the_whole_job_cancels_even_if_the_program_gets_it_first(
     tmp_path: Path, signalled: bool, outcome: str, told: int | None
 ) -> None:
     code = SLEEP if told is None else f"import os, signal; signal.signal(15, lambda *_: os._exit({told})); {SLEEP}"
@@ -489,7 +489,7 @@ def test_image_must_be_the_one_asked_for(tmp_path: Path) -> None:
     assert (result.outcome, result.message) == ("launch_failed", f"image {image}: No such file or directory")
 
 
-def test_unforeseen_error_is_told_in_the_result(tmp_path: Path) -> None:
+def test_an_unexpected_error_is_reported_in_the_result(tmp_path: Path) -> None:
     job = write_job(tmp_path / "a", python("pass"))
     text = json.loads((job / "job.json").read_text())
     (job / "job.json").write_text(json.dumps(text | {"environment": ["not", "a", "mapping"]}))

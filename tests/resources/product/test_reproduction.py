@@ -193,7 +193,7 @@ def said(found: list[Reproduction]) -> str:
     return one.message
 
 
-def test_what_is_the_same_again_is_said_to_be_identical_and_leaves_nothing(bench: TickedWorld) -> None:
+def test_identical_products_are_reported_as_such_and_not_kept(bench: TickedWorld) -> None:
     on_progress: list[tuple[int, int]] = []
     before = len(bench.reproductions(LAST))
     found = bench.reproduce(LAST, SAME, on_progress=lambda ended, running: on_progress.append((ended, running)))
@@ -216,7 +216,7 @@ def test_what_is_the_same_again_is_said_to_be_identical_and_leaves_nothing(bench
     assert now.command[1].startswith(program)
 
 
-def test_a_program_is_told_what_it_was_told_though_ops_db_has_changed(bench: TickedWorld) -> None:
+def test_a_reproduced_run_gets_the_same_manifest_though_ops_db_has_changed(bench: TickedWorld) -> None:
     package = sa.update(RawDataPackage).where(RawDataPackage.name == "scan-0")
     bench.change(package.values(metadata_={"number": 7}))
     (found,) = bench.reproduce(SAME, keep=True)
@@ -245,7 +245,7 @@ def test_every_file_and_number_that_differs_is_named_and_kept(bench: TickedWorld
     assert [path.name for path in bench.scratch()[0].glob("letters/*/*/*")] == ["run-2"]
 
 
-def test_inputs_that_are_not_what_was_read_are_named(tmp_path: Path, sqlite_template: Path) -> None:
+def test_inputs_that_changed_since_the_run_are_named(tmp_path: Path, sqlite_template: Path) -> None:
     bench = TickedWorld.open(tmp_path, sqlite_template)
     read, changed, other, join = bench.complete("a", "b", "c")
     raw = bench.works.observatory.base / "archive" / "scan-0" / "scan.dat"
@@ -272,7 +272,7 @@ def test_inputs_that_are_not_what_was_read_are_named(tmp_path: Path, sqlite_temp
     assert "has changed since it was registered" in said(bench.reproduce(other))
 
 
-def test_a_run_that_has_not_completed_is_told(tmp_path: Path, sqlite_template: Path) -> None:
+def test_a_run_that_has_not_completed_is_reported(tmp_path: Path, sqlite_template: Path) -> None:
     works = TickedWorld.open(tmp_path, sqlite_template).works
     works.observatory.scan(0)
     works.declare(step("read"))
@@ -281,7 +281,7 @@ def test_a_run_that_has_not_completed_is_told(tmp_path: Path, sqlite_template: P
     assert (found.outcome, found.message) == (Outcome.CANNOT, "run 1 has not completed: PENDING")
 
 
-def test_an_image_that_is_gone_is_told(tmp_path: Path, sqlite_template: Path) -> None:
+def test_a_missing_image_is_reported(tmp_path: Path, sqlite_template: Path) -> None:
     works = TickedWorld.open(tmp_path, sqlite_template).works
     works.releases = [release("1.0.0", image="/nowhere/gone.sif", sha256="0" * 64)]
     works.observatory.scan(0)
@@ -301,7 +301,9 @@ def test_an_image_that_is_gone_is_told(tmp_path: Path, sqlite_template: Path) ->
         (VANISH, "lost: not in the queue and without a result for N s; it had begun"),
     ],
 )
-def test_a_second_execution_that_fails_or_is_lost_is_told_and_kept(bench: TickedWorld, run: int, message: str) -> None:
+def test_a_second_execution_that_fails_or_is_lost_is_reported_and_kept(
+    bench: TickedWorld, run: int, message: str
+) -> None:
     (found,) = bench.reproduce(run)
     assert (found.outcome, re.sub(r"for \d+ s", "for N s", found.message)) == (Outcome.FAILED, message)
     assert found.kept is not None
@@ -352,7 +354,7 @@ def tick(cluster: Cluster) -> bool:
     return acted
 
 
-def test_what_is_left_of_a_killed_process_is_ended_and_removed_by_the_executor(bench: TickedWorld) -> None:
+def test_jobs_and_files_of_a_killed_process_are_ended_and_removed_by_the_executor(bench: TickedWorld) -> None:
     cluster, before, reproduced, child = bench.works.cluster, bench.everything(), bench.reproductions(SLEEP), os.fork()
     if child == 0:
         try:
@@ -382,7 +384,7 @@ def test_what_is_left_of_a_killed_process_is_ended_and_removed_by_the_executor(b
     assert bench.everything() == before
 
 
-def test_what_a_killed_process_had_not_laid_out_is_never_sent(bench: TickedWorld) -> None:
+def test_reproductions_that_a_killed_process_had_not_laid_out_are_never_sent(bench: TickedWorld) -> None:
     cluster, directory = bench.works.cluster, bench.works.cluster.base / ".reproduce" / "killed" / "attempt-1"
     waiting = ScratchAttempts(Executor(cluster), 0.02)
     waiting.add([Reproducing(RunId(SAME), "0" * 32, str(directory), RESOURCES)])
@@ -426,7 +428,7 @@ class Narrow(FakeDoubtfulBackEnd):
 
 
 @pytest.mark.parametrize("kind", [Crowded, Narrow])
-def test_what_there_is_no_place_for_now_is_sent_later(bench: TickedWorld, kind: type[FakeDoubtfulBackEnd]) -> None:
+def test_reproductions_without_a_free_place_are_sent_later(bench: TickedWorld, kind: type[FakeDoubtfulBackEnd]) -> None:
     backend = kind(LocalBackEnd(bench.works.cluster.base, slots=1, python=sys.executable))
     cluster = replace(bench.works.cluster, backend=backend)
     assert outcomes(bench.reproduce(SAME, LAST, cluster=cluster)) == ["identical"] * 2
@@ -442,7 +444,7 @@ def test_nothing_is_sent_while_something_is_in_doubt(bench: TickedWorld) -> None
     assert first == again != other
 
 
-def test_a_submission_that_is_refused_is_told(bench: TickedWorld) -> None:
+def test_a_refused_submission_is_reported(bench: TickedWorld) -> None:
     cluster, _ = doubtful(bench, refusals=1)
     found = bench.reproduce(SAME, LAST, cluster=cluster)
     assert [(one.outcome, one.message) for one in found] == [(Outcome.FAILED, "the account has expired")] * 2

@@ -108,7 +108,7 @@ def test_every_finding_and_only_what_is_good_is_noted(works: ManualWorld, tmp_pa
     assert verified_at(works, PhysicalCopy.data_product_id) == before | bad | {1: works.cluster.clock(), 8: now}
 
 
-def test_what_was_purged_is_told_from_what_is_lost_or_replaced(works: ManualWorld) -> None:
+def test_purged_files_are_distinguished_from_lost_or_replaced_ones(works: ManualWorld) -> None:
     for number in range(3):
         works.observatory.scan(number)
     works.declare(step("read"), step("join", [], depends_on=["read"]))
@@ -174,7 +174,7 @@ def test_raw_packages_are_found_however_far_back_and_good_if_all_their_files_are
     assert [one.owner for one in checking.raw(Selection(product_ids=(ProductId(2),)))] == ["scan-1"]
 
 
-def test_raw_files_that_were_replaced_since_are_told_and_others_not_looked_at(works: ManualWorld) -> None:
+def test_replaced_raw_files_are_reported_and_others_not_looked_at(works: ManualWorld) -> None:
     complete(works, 2)
     scan = works.observatory.base / "archive" / "scan-0" / "scan.dat"
     read, size_bytes = scan.read_bytes(), scan.stat().st_size
@@ -222,7 +222,9 @@ def test_large_files_are_read_between_the_calls(tmp_path: Path, *, far: bool) ->
     assert Comparer(store, sleep=rest).compare(files) == found
 
 
-def test_a_large_file_is_read_for_as_long_as_somebody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_read_for_as_long_as_its_checksum_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checksums, "NOTE_EVERY_SECONDS", -1.0)
     (file,) = registered(tmp_path, {"large": b"x" * 3_000_000})
     note, asked = tmp_path / "note", tmp_path / "note.asked"
@@ -236,7 +238,7 @@ def test_a_large_file_is_read_for_as_long_as_somebody_asks(tmp_path: Path, monke
     assert not asked.exists()
 
 
-def test_what_there_is_no_time_for_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_without_time_left_for_them_are_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = registered(tmp_path, {name: name.encode() for name in "abc"})
     monkeypatch.setattr(limits, "LONGEST_LOOK_SECONDS", -1.0)
     store = AttemptStore.here(tmp_path)
@@ -245,7 +247,7 @@ def test_what_there_is_no_time_for_is_asked_again(tmp_path: Path, monkeypatch: p
     assert [one.finding for one in Comparer(store).compare(files)] == [Finding.OK] * 3
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
     process = Registered(Path("/proc/self"), "mem", 0, "0" * 64)  # reading its first byte is refused
     (found,) = Comparer(AttemptStore.here(tmp_path)).compare([process])
     assert found.finding is Finding.UNREADABLE

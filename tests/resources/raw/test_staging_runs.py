@@ -62,7 +62,7 @@ def killed_at(border: str) -> Hook:
     return passing
 
 
-def test_package_is_brought_once_for_all_who_read_it(each_lab: StagingWorld) -> None:
+def test_a_package_is_staged_once_for_all_runs_that_read_it(each_lab: StagingWorld) -> None:
     lab = each_lab
     lab.lab.declare("a", "exit 65")
     works = lab.lab.works
@@ -91,7 +91,7 @@ def test_package_is_brought_once_for_all_who_read_it(each_lab: StagingWorld) -> 
     assert len(lab.jobs()) == 2, "what is staged is read again"
 
 
-def test_what_cannot_be_brought_fails_with_a_remedy_and_a_retry_after_mending_completes(lab: StagingWorld) -> None:
+def test_a_failed_staging_names_a_remedy_and_a_retry_after_it_completes(lab: StagingWorld) -> None:
     (tar,) = observe(lab, "a")
     content = tar.read_bytes()
     tar.write_bytes(content.replace(b"scan-0 a", b"scan-0 A"))
@@ -123,7 +123,7 @@ def test_failure_to_stage_has_a_budget_of_its_own(lab: StagingWorld) -> None:
 
 
 @pytest.mark.parametrize("border", ["staging asked", "staging recorded"])
-def test_orchestrator_that_dies_at_any_border_leaves_nothing_half_done(lab: StagingWorld, border: str) -> None:
+def test_an_orchestrator_killed_between_transactions_leaves_nothing_half_done(lab: StagingWorld, border: str) -> None:
     observe(lab, "a")
     deaths = 0
     for _ in range(3):
@@ -139,7 +139,7 @@ def test_orchestrator_that_dies_at_any_border_leaves_nothing_half_done(lab: Stag
     assert len(lab.copies(0)) == 2
 
 
-def test_staged_copy_that_somebody_else_has_removed_is_brought_again(each_lab: StagingWorld) -> None:
+def test_a_staged_copy_removed_by_another_user_is_staged_again(each_lab: StagingWorld) -> None:
     lab = each_lab
     observe(lab, "a", "b")
     assert lab.lab.until_ended() == {"COMPLETED": 2}
@@ -195,7 +195,7 @@ def test_no_archive_no_run(lab: StagingWorld) -> None:
     assert lab.jobs() == []
 
 
-def test_location_and_workspace_that_differ_are_told(lab: StagingWorld) -> None:
+def test_a_location_that_differs_from_the_workspace_is_reported(lab: StagingWorld) -> None:
     observe(lab, "a")
     with lab.cluster.ops_db.write() as session:
         session.execute(sa.text("UPDATE disk_data_location SET path = '/elsewhere' WHERE id = 1"))
@@ -215,7 +215,7 @@ def free(lab: StagingWorld, keep: timedelta = NOW) -> Sequence[str]:
         return [copy.name for copy in unneeded_copies(session, LOCAL, lab.cluster.clock(), keep)]
 
 
-def test_only_what_nobody_needs_and_an_archive_has_may_go_oldest_use_first(each_lab: StagingWorld) -> None:
+def test_only_unneeded_archived_copies_are_let_go_oldest_use_first(each_lab: StagingWorld) -> None:
     lab = each_lab
     tars = observe(lab, "a", "b", "c")
     lab.lab.until_ended()
@@ -249,7 +249,7 @@ def test_only_what_nobody_needs_and_an_archive_has_may_go_oldest_use_first(each_
     assert len(lab.jobs()) == 4, "it was brought anew"
 
 
-def test_package_ingested_in_place_is_never_released(lab: StagingWorld) -> None:
+def test_a_package_ingested_in_place_is_never_let_go(lab: StagingWorld) -> None:
     lab.lab.declare("a")
     place = lab.cluster.base / "ingested" / "scan-0"
     place.parent.mkdir()
@@ -267,7 +267,7 @@ def test_package_ingested_in_place_is_never_released(lab: StagingWorld) -> None:
     assert lab.copies(0)[0].status is STAGED
 
 
-def test_package_that_comes_after_its_run_was_cancelled_is_taken_in_and_may_go(each_lab: StagingWorld) -> None:
+def test_a_package_staged_after_its_run_was_cancelled_is_registered_and_may_be_let_go(each_lab: StagingWorld) -> None:
     lab = each_lab
     observe(lab, "a")
     lab.lab.tick()
@@ -282,7 +282,7 @@ def test_package_that_comes_after_its_run_was_cancelled_is_taken_in_and_may_go(e
     assert lab.staged() == []
 
 
-def test_package_that_nobody_brings_and_nobody_waits_for_is_given_up(lab: StagingWorld) -> None:
+def test_a_staging_job_without_a_worker_and_a_waiting_run_is_given_up(lab: StagingWorld) -> None:
     observe(lab, "a")
     with lab.cluster.ops_db.read() as session:
         package = session.scalars(sa.select(Copy.raw_data_package_id)).one()
@@ -308,7 +308,7 @@ def test_package_that_nobody_brings_and_nobody_waits_for_is_given_up(lab: Stagin
         ("staged copies removed", "released again"),
     ],
 )
-def test_release_that_was_cut_off_is_ended_or_taken_back(lab: StagingWorld, border: str, then: str) -> None:
+def test_an_interrupted_letting_go_is_completed_or_undone(lab: StagingWorld, border: str, then: str) -> None:
     observe(lab, "a")
     lab.lab.until_ended()
     lab.lab.works.request()
@@ -328,7 +328,7 @@ def test_release_that_was_cut_off_is_ended_or_taken_back(lab: StagingWorld, bord
     assert len(lab.jobs()) == (1 if border == "staged copies marked" else 2)
 
 
-def test_run_that_comes_between_the_mark_and_the_removal_keeps_the_copy(each_lab: StagingWorld) -> None:
+def test_a_run_created_between_the_mark_and_the_removal_keeps_the_copy(each_lab: StagingWorld) -> None:
     lab = each_lab
     observe(lab, "a")
     lab.lab.until_ended()

@@ -43,7 +43,7 @@ def cancel(bench: TickedWorld, run: int, ahead: timedelta = timedelta(0)) -> Non
         request_cancel(session, [RunId(run)], by="ada", now=bench.works.cluster.clock() + ahead)
 
 
-def test_a_wish_by_a_clock_that_is_ahead_does_not_ask_at_every_look(bench: TickedWorld) -> None:
+def test_a_request_by_a_clock_that_is_ahead_does_not_cause_a_query_at_every_look(bench: TickedWorld) -> None:
     fake = asked_once_a_minute(bench)
     cancel(bench, 1, AHEAD)
     for _ in range(50):
@@ -58,7 +58,7 @@ def test_a_wish_by_a_clock_that_is_ahead_does_not_ask_at_every_look(bench: Ticke
     assert len(fake.cancelled) == 2, "the other one is seen when the interval is over"
 
 
-def test_a_note_by_a_clock_that_is_ahead_does_not_keep_anybody_from_asking(bench: TickedWorld) -> None:
+def test_an_observation_time_by_a_clock_that_is_ahead_does_not_prevent_queries(bench: TickedWorld) -> None:
     fake = asked_once_a_minute(bench)
     cluster = bench.works.cluster
     with cluster.ops_db.write() as session:

@@ -20,7 +20,7 @@ def cancel(bench: TickedWorld, *runs: int) -> None:
         request_cancel(session, [RunId(run) for run in runs], by="ada", now=bench.works.cluster.clock())
 
 
-def test_what_is_pending_is_cancelled_at_once_and_stays_a_closed_gap(bench: TickedWorld) -> None:
+def test_a_pending_run_is_cancelled_at_once_and_stays_a_closed_gap(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
     cancel(bench, 1)
@@ -69,7 +69,7 @@ def abandon_all_of(bench: TickedWorld, waiter: str) -> list[int]:
         return sorted(abandon(session, waiter, by=waiter, now=bench.works.cluster.clock()))
 
 
-def test_only_what_nobody_else_waits_for_is_abandoned(bench: TickedWorld) -> None:
+def test_only_runs_without_another_waiter_are_abandoned(bench: TickedWorld) -> None:
     bench.declare("a", "b", "c")
     bench.works.request()
     note(bench, "ada", 1, 2)
@@ -81,7 +81,7 @@ def test_only_what_nobody_else_waits_for_is_abandoned(bench: TickedWorld) -> Non
 
 
 @pytest.mark.parametrize(("silent_seconds", "abandoned"), [(59.9, []), (60, [1])])
-def test_who_was_not_heard_of_for_a_minute_holds_nothing(
+def test_a_waiter_without_a_heartbeat_for_a_minute_keeps_no_run(
     bench: TickedWorld, silent_seconds: float, abandoned: list[int]
 ) -> None:
     bench.declare("a")
@@ -106,7 +106,7 @@ class Interruption:
             raise KeyboardInterrupt
 
 
-def test_an_interruption_ends_what_this_one_waited_for(bench: TickedWorld) -> None:
+def test_an_interruption_ends_runs_that_only_this_requester_waited_for(bench: TickedWorld) -> None:
     bench.declare("a", seconds=60)
     attached = Attached(bench.executor, "ada", 0.1, sleep=Interruption(bench, 1))
     with pytest.raises(KeyboardInterrupt):
@@ -115,7 +115,7 @@ def test_an_interruption_ends_what_this_one_waited_for(bench: TickedWorld) -> No
     assert bench.until_ended() == ["CANCELLED"], "the lease was given back"
 
 
-def test_an_interruption_leaves_what_somebody_else_waits_for(bench: TickedWorld) -> None:
+def test_an_interruption_leaves_runs_with_another_waiter(bench: TickedWorld) -> None:
     bench.declare("a", seconds=0.5)
     run = next(iter(bench.works.request()["read"].created.values()))
     note(bench, "bob", run)
@@ -125,7 +125,7 @@ def test_an_interruption_leaves_what_somebody_else_waits_for(bench: TickedWorld)
     assert bench.until_ended() == ["COMPLETED"]
 
 
-def test_an_interruption_of_the_first_look_ends_what_was_just_created(bench: TickedWorld) -> None:
+def test_an_interruption_of_the_first_look_ends_the_runs_just_created(bench: TickedWorld) -> None:
     bench.declare("a")
 
     def interrupt(border: str) -> None:
@@ -139,7 +139,7 @@ def test_an_interruption_of_the_first_look_ends_what_was_just_created(bench: Tic
     assert bench.statuses() == ["CANCELLED"]
 
 
-def test_a_job_that_cannot_be_cancelled_keeps_nobody_from_being_collected(bench: TickedWorld) -> None:
+def test_a_job_that_cannot_be_cancelled_does_not_keep_others_from_being_collected(bench: TickedWorld) -> None:
     bench.declare("a", "b", seconds=1)
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
     bench.works.request()

@@ -137,7 +137,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-def test_what_cannot_be_believed_is_not_registered(bench: TickedWorld) -> None:
+def test_invalid_outputs_are_not_registered(bench: TickedWorld) -> None:
     bench = TickedWorld(bench.works, slots=len(BAD) + 1)
     bench.declare(*BAD, "a good one")
     bench.works.request()
@@ -155,7 +155,7 @@ def test_what_cannot_be_believed_is_not_registered(bench: TickedWorld) -> None:
     assert count(bench, DataProduct, DataProductPhysicalCopy, QualityMetric) == [2, 2, 1]
 
 
-def test_what_is_whole_is_registered_with_its_numbers(bench: TickedWorld) -> None:
+def test_complete_outputs_are_registered_with_their_numbers(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
     (directory,) = bench.until_written()
@@ -235,7 +235,7 @@ def refuse_to_open(patch: pytest.MonkeyPatch, directory: Path) -> None:
     patch.setattr(os, "open", failing)
 
 
-def test_what_the_disk_does_not_give_now_is_waited_for_and_holds_up_no_other(
+def test_outputs_that_cannot_be_read_now_are_waited_for_and_hold_up_no_other(
     bench: TickedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.declare("a", "b", retries=NO_RETRIES)
@@ -251,7 +251,7 @@ def test_what_the_disk_does_not_give_now_is_waited_for_and_holds_up_no_other(
     assert bench.statuses() == ["COMPLETED", "COMPLETED"]
 
 
-def test_what_the_disk_does_not_give_for_an_hour_has_failed(
+def test_outputs_that_cannot_be_read_for_an_hour_fail_their_attempt(
     bench: TickedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.declare("a", retries=NO_RETRIES)
@@ -266,7 +266,7 @@ def test_what_the_disk_does_not_give_for_an_hour_has_failed(
 
 
 @pytest.mark.parametrize("place", ["_insert_copies", "_insert_metrics", "ended_well"])
-def test_a_death_while_registering_registers_nothing_and_the_next_tick_everything(
+def test_a_crash_while_registering_registers_nothing_and_the_next_tick_everything(
     bench: TickedWorld, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     bench.declare("a")

@@ -46,7 +46,7 @@ def test_a_run_that_was_cancelled_meanwhile_is_not_sent(bench: TickedWorld, bord
 
 
 @pytest.mark.parametrize("border", BORDERS)
-def test_what_another_one_sent_meanwhile_is_not_sent_under_another_key(bench: TickedWorld, border: str) -> None:
+def test_attempts_sent_by_another_process_are_not_sent_under_another_key(bench: TickedWorld, border: str) -> None:
     bench.declare("a", "b")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
     bench.works.request()
@@ -88,7 +88,7 @@ def test_a_run_that_is_cancelled_while_it_is_laid_out_is_not_sent(bench: TickedW
     assert bench.until_ended() == ["CANCELLED", "COMPLETED"]
 
 
-def test_who_has_lost_its_lease_says_that_it_was_not_its_turn(bench: TickedWorld) -> None:
+def test_a_process_that_lost_its_lease_reports_that_it_did_not_act(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
     assert not stand_still(bench, "directories laid out", cancel=False)

@@ -20,7 +20,7 @@ def rounds(bench: TickedWorld) -> list[tuple[int, datetime | None, str | None, d
         return list(session.execute(query).tuples())
 
 
-def test_a_wish_to_follow_begins_a_round_with_its_first_runs(bench: TickedWorld) -> None:
+def test_a_request_to_follow_begins_a_round_with_its_first_runs(bench: TickedWorld) -> None:
     bench.works.observatory.scan(0)
     view = bench.works.declare(step("read"), step("clean", depends_on=["read"]))
     answers = ensure_pipeline(bench.works.cluster, "letters", RequestOptions("ada", follow=True))
@@ -28,7 +28,7 @@ def test_a_wish_to_follow_begins_a_round_with_its_first_runs(bench: TickedWorld)
     assert rounds(bench) == [(view.pipeline_id, bench.works.cluster.clock(), "ada", None)]
 
 
-def test_who_does_not_wish_that_begins_none(bench: TickedWorld) -> None:
+def test_a_request_without_follow_begins_no_round(bench: TickedWorld) -> None:
     bench.declare("a")
     ensure_pipeline(bench.works.cluster, "letters", RequestOptions("ada"))
     ensure(bench.works.cluster, "letters", "read", None, RequestOptions("ada", follow=True))

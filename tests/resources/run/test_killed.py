@@ -60,7 +60,7 @@ def run_victim(ops_db: OpsDb, base: Path, border: str, count: int) -> int:
 
 
 @pytest.mark.parametrize("border", BORDERS)
-def test_a_kill_at_any_border_loses_nothing_and_runs_nothing_twice(
+def test_a_kill_between_any_two_transactions_loses_nothing_and_runs_nothing_twice(
     border: str, observatory: ObservatoryWorld, code: Path, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"

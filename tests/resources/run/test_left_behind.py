@@ -27,7 +27,7 @@ def test_the_second_job_of_an_attempt_that_has_ended_leaves_the_queue(bench: Tic
     assert fake.cancelled == both
 
 
-def test_nothing_of_an_attempt_that_goes_on_or_was_sent_once_is_cancelled(bench: TickedWorld) -> None:
+def test_no_job_of_an_attempt_that_continues_or_was_sent_once_is_cancelled(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local, queued=[]))
     bench.works.request()

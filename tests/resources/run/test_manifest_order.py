@@ -7,7 +7,7 @@ from resources.run.staging import Software, attempt_plan
 from tests.support.worlds.manual import ManualWorld, short, step
 
 
-def test_upstream_products_stand_in_the_order_of_their_keys_whichever_ended_first(
+def test_upstream_products_are_in_the_order_of_their_keys_whichever_ended_first(
     sqlite_ops_db: OpsDb, tmp_path: Path
 ) -> None:
     works = ManualWorld.open(sqlite_ops_db, tmp_path)

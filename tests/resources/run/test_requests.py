@@ -56,7 +56,7 @@ def test_force_is_kept_for_all_that_are_named(bench_of_four: TickedWorld, retry:
     assert asked_again(bench_of_four) == [(gap.sub_group_id, True, gap.latest_run_id, "test") for gap in named]
 
 
-def test_a_brief_answer_tells_what_is_held_only_when_nothing_is_on_its_way(bench_of_four: TickedWorld) -> None:
+def test_a_brief_answer_names_held_sub_groups_only_when_no_run_is_in_flight(bench_of_four: TickedWorld) -> None:
     cluster = bench_of_four.works.cluster
     answer = ensure(cluster, "letters", "read", None, RequestOptions("test"), brief=True)
     keys = [f"executed_obs_unit=scan-{number}" for number in range(4)]

@@ -94,7 +94,7 @@ def test_beyond_the_cap_of_a_step_everything_is_run_in_its_turn(bench: TickedWor
     assert set(outcome.statuses.values()) == {RunStatus.COMPLETED}
 
 
-def test_only_what_was_named_has_a_turn(bench: TickedWorld) -> None:
+def test_only_named_sub_groups_have_a_turn(bench: TickedWorld) -> None:
     bench.declare(*"abcdefgh", max_in_flight=1)
     outcome = Somebody(bench).run_step(EIGHT[2:5])
     assert outcome.created == {"read": 3}
@@ -117,7 +117,7 @@ def test_all_steps_of_a_pipeline_share_its_cap_and_that_of_the_location(bench: T
     assert outcome.failed == []
 
 
-def test_what_failed_is_not_tried_a_second_time_and_is_told_at_the_end(bench: TickedWorld) -> None:
+def test_failed_runs_are_not_tried_a_second_time_and_are_reported_at_the_end(bench: TickedWorld) -> None:
     bench.declare("exit 3", "b", "exit 3", "d", max_in_flight=1)
     somebody = Somebody(bench)
     somebody.run_step()
@@ -130,7 +130,7 @@ def test_what_failed_is_not_tried_a_second_time_and_is_told_at_the_end(bench: Ti
     assert len(outcome.failed) == 2
 
 
-def test_what_is_forced_is_run_once_each(bench: TickedWorld) -> None:
+def test_each_forced_sub_group_is_run_once(bench: TickedWorld) -> None:
     bench.declare("a", "b", "c", max_in_flight=1)
     somebody = Somebody(bench)
     somebody.run_step()
@@ -140,7 +140,7 @@ def test_what_is_forced_is_run_once_each(bench: TickedWorld) -> None:
     assert somebody.run_step().created == {"read": 0}
 
 
-def test_what_changes_after_its_turn_is_left_for_the_next_call(bench: TickedWorld) -> None:
+def test_changes_after_a_sub_groups_turn_are_left_for_the_next_call(bench: TickedWorld) -> None:
     bench.declare("a", "b", "c", max_in_flight=1)
 
     def change() -> None:
@@ -158,7 +158,7 @@ def test_what_changes_after_its_turn_is_left_for_the_next_call(bench: TickedWorl
     assert bench.called()["scan-0 1"] == 2
 
 
-def test_what_this_one_has_created_is_not_joined_in_a_later_round() -> None:
+def test_runs_that_a_requester_created_are_not_joined_by_it_in_a_later_round() -> None:
     first, second = (RunId(number) for number in (1, 2))
     outcome = Outcome()
     outcome.note({"read": Ensured({}, {"a": first}, {"b": second}, {})})
@@ -206,7 +206,7 @@ def test_a_cap_that_another_pipeline_fills_is_waited_for(bench: TickedWorld, who
     assert bench.called() == {"scan-0 1": 1, "scan-1 1": 1}
 
 
-def test_who_is_interrupted_while_waiting_for_a_place_ends_nothing_of_others(bench: TickedWorld) -> None:
+def test_an_interruption_while_waiting_for_a_place_ends_no_run_of_others(bench: TickedWorld) -> None:
     fill_the_location(bench, 0.3)
 
     def interrupt() -> None:

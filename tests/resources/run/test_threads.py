@@ -12,7 +12,7 @@ from tests.support.faults.moments import watched
 from tests.support.worlds.manual import ManualWorld
 
 
-def test_a_thread_that_comes_while_another_acts_does_nothing(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
+def test_a_thread_that_ticks_while_another_acts_does_nothing(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
     works = ManualWorld.open(sqlite_ops_db, tmp_path)
     begun: list[str] = []
     answers: list[bool] = []

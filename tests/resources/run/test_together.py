@@ -59,7 +59,7 @@ def close(processes: "list[subprocess.Popen[str]]") -> None:
         process.communicate(timeout=30)
 
 
-def test_two_who_ask_at_the_same_moment_create_each_run_once(bench: TickedWorld) -> None:
+def test_two_requests_at_the_same_moment_create_each_run_once(bench: TickedWorld) -> None:
     bench.declare(*"abcdef")
     processes = open_processes(bench, "ensure")
     for turn in range(1, 6):
@@ -75,7 +75,7 @@ def test_two_who_ask_at_the_same_moment_create_each_run_once(bench: TickedWorld)
     close(processes)
 
 
-def test_of_two_who_tick_one_acts_and_the_other_takes_over_when_it_is_killed(bench: TickedWorld) -> None:
+def test_of_two_ticking_processes_one_acts_and_the_other_takes_over_when_it_is_killed(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     bench.works.request()
     processes = open_processes(bench, "tick")

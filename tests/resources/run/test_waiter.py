@@ -37,7 +37,7 @@ def waiters(ops_db: OpsDb) -> dict[int, list[str]]:
 
 
 @pytest.mark.parametrize(("later", "given_up"), [(timedelta(0), False), (FORGOTTEN_AFTER, True)])
-def test_who_is_killed_right_after_asking_is_known_to_wait_and_soon_forgotten(
+def test_a_requester_killed_right_after_its_request_is_recorded_as_waiting_and_soon_removed(
     observatory: ObservatoryWorld, code: Path, tmp_path: Path, later: timedelta, given_up: bool
 ) -> None:
     calls = tmp_path / "calls"
@@ -76,7 +76,7 @@ ASKING: list[Callable[[Attached], object]] = [
 
 
 @pytest.mark.parametrize("ask", ASKING, ids=["pipeline", "step"])
-def test_an_interruption_right_after_asking_cancels_what_was_asked_for(
+def test_an_interruption_right_after_a_request_cancels_the_requested_runs(
     bench: TickedWorld, ask: Callable[[Attached], object]
 ) -> None:
     bench.declare("a", "b")
@@ -87,7 +87,7 @@ def test_an_interruption_right_after_asking_cancels_what_was_asked_for(
     assert bench.called() == {}
 
 
-def test_what_is_joined_is_waited_for_from_the_same_moment(bench: TickedWorld) -> None:
+def test_joined_runs_are_waited_for_from_the_same_moment(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     assert bench.works.ask("read", "scan-0").created
     assert waiters(bench.works.cluster.ops_db) == {1: []}, "who does not stay does not wait"
@@ -96,7 +96,7 @@ def test_what_is_joined_is_waited_for_from_the_same_moment(bench: TickedWorld) -
     assert waiters(bench.works.cluster.ops_db) == {1: ["ada"], 2: ["ada"]}
 
 
-def test_an_interruption_leaves_what_it_joined_to_the_one_who_still_waits(bench: TickedWorld) -> None:
+def test_an_interruption_leaves_joined_runs_to_the_remaining_waiter(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     bench.works.ask("read", "scan-0")
     with bench.works.cluster.ops_db.write() as session:
@@ -107,7 +107,7 @@ def test_an_interruption_leaves_what_it_joined_to_the_one_who_still_waits(bench:
     assert bench.until_ended() == ["COMPLETED", "CANCELLED"]
 
 
-def test_who_has_seen_the_end_waits_no_more(bench: TickedWorld) -> None:
+def test_a_requester_that_has_seen_the_end_is_no_longer_a_waiter(bench: TickedWorld) -> None:
     bench.declare("a", "b")
 
     def sleep(seconds: float) -> None:

@@ -55,7 +55,7 @@ def test_from_archived_packages_to_products_with_lineage(
     assert len(again.last["read"].up_to_date) == 4
 
 
-def test_only_what_new_scans_touch_is_run(
+def test_only_sub_groups_of_new_scans_are_run(
     observatory: ObservatoryWorld, attached: Attached, code: Path, tmp_path: Path
 ) -> None:
     calls = tmp_path / "calls"

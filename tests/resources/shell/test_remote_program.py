@@ -64,7 +64,7 @@ def test_program_answers_on_a_disk_that_is_full(small_disk: Path) -> None:
     assert list((small_disk / ".program").iterdir()), "now there is room for it"
 
 
-def test_program_that_says_nothing_is_told(tmp_path: Path) -> None:
+def test_a_program_without_output_is_reported(tmp_path: Path) -> None:
     python = tmp_path / "python3"
     python.write_text("#!/bin/sh\necho no idea >&2\nexit 1\n")
     python.chmod(0o755)

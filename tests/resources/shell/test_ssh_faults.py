@@ -79,7 +79,7 @@ def test_lost_connection_is_replaced_at_once(relay: FlakyRelay, node: LoginNode,
     shell.close()
 
 
-def test_server_that_refuses_is_not_stormed(relay: FlakyRelay, node: LoginNode, clock: Clock) -> None:
+def test_a_refusing_server_is_not_flooded_with_connections(relay: FlakyRelay, node: LoginNode, clock: Clock) -> None:
     shell = connect(node.target(relay.port), clock)
     relay.refuse()
     for trials, wait in enumerate([1, 2, 4, 8, 16, 32, 60, 60], start=1):
@@ -181,7 +181,7 @@ def test_hung_exec_request_is_doubtful_in_time(relay: FlakyRelay, node: LoginNod
     shell.close()
 
 
-def test_command_whose_end_is_not_heard_of_is_doubtful(node: LoginNode, tmp_path: Path) -> None:
+def test_a_command_whose_exit_status_does_not_arrive_is_doubtful(node: LoginNode, tmp_path: Path) -> None:
     shell = connect(node.target())
     running = start(shell, ["sh", "-c", f"touch {tmp_path}/begun; sleep 30"])
     eventually((tmp_path / "begun").exists)
@@ -243,7 +243,7 @@ def test_read_that_breaks_off_is_no_content(relay: FlakyRelay, node: LoginNode, 
 
 
 @pytest.mark.parametrize(("count", "direction"), [(1_000_000, "up"), (1, "down")])
-def test_transfer_that_stands_still_ends_in_time(
+def test_a_stalled_transfer_ends_in_time(
     relay: FlakyRelay, node: LoginNode, tmp_path: Path, count: int, direction: str
 ) -> None:
     shell = connect(node.target(relay.port, idle_timeout_seconds=1.0, connect_timeout_seconds=1.0))
@@ -268,7 +268,7 @@ def test_failures_leave_no_traceback_in_the_log(
     assert "Traceback" not in caplog.text + "".join(capfd.readouterr())
 
 
-def test_commands_that_were_let_go_of_do_not_use_up_the_sessions(tmp_path: Path) -> None:
+def test_abandoned_commands_do_not_use_up_the_sessions(tmp_path: Path) -> None:
     node = LoginNode(tmp_path / "small", sessions=2)
     node.start()
     shell = connect(node.target())

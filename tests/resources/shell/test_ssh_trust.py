@@ -72,7 +72,7 @@ def test_wrong_key_is_refused_and_not_tried_again_soon(node: LoginNode, clock: C
     assert (shell.connections, node.connections) == (1, 1)
 
 
-def test_locked_key_needs_its_passphrase_and_nothing_tells_it(
+def test_locked_key_needs_its_passphrase_and_nothing_shows_it(
     node: LoginNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -98,7 +98,7 @@ def test_no_key_at_all_is_said_before_connecting(node: LoginNode) -> None:
     assert shell.connections == 0
 
 
-def test_second_proof_that_is_asked_for_is_refused_and_nobody_is_prompted(node: LoginNode) -> None:
+def test_a_request_for_a_second_factor_is_refused_and_no_user_is_prompted(node: LoginNode) -> None:
     node.stop()
     node._settings = node._settings.replace(
         "AuthenticationMethods publickey", "AuthenticationMethods publickey,keyboard-interactive"

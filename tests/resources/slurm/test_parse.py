@@ -72,7 +72,7 @@ def test_a_task_that_started_has_its_own_row_whatever_its_array_says() -> None:
     assert (rows["2025_5"].state, rows["2025_5"].of_a_set) == ("CANCELLED by 0", True)
 
 
-def test_all_lives_of_a_job_are_told_the_last_one_last() -> None:
+def test_all_executions_of_a_job_are_listed_the_last_one_last() -> None:
     lives = [row.state for row in parse_sacct((RECORDED / "sacct.txt").read_text()) if row.job_id == "2039_0"]
     assert lives == ["NODE_FAIL", "COMPLETED"]
 
@@ -121,7 +121,7 @@ def test_nothing_else_is_taken_for_a_job_id(text: str) -> None:
         ("123_[0,2,4...]", ["123_0", "123_2"]),  # squeue(1), SLURM_BITSTR_LEN: a list of tasks is cut after 64 bytes
     ],
 )
-def test_a_set_of_tasks_is_told_one_by_one(text: str, expected: list[str]) -> None:
+def test_a_set_of_tasks_is_expanded_into_single_tasks(text: str, expected: list[str]) -> None:
     assert expand_tasks(text) == expected
 
 

@@ -124,7 +124,7 @@ def test_the_users_environment_reaches_neither_sbatch_nor_the_job(bench: TickedW
     assert "SECRET" not in (batch.requests[0].attempt_directory / "output" / "environment").read_text()
 
 
-def test_one_task_is_cancelled_and_its_neighbours_go_on(bench: TickedWorld) -> None:
+def test_one_task_is_cancelled_and_its_neighbours_continue(bench: TickedWorld) -> None:
     batch = bench.batch(ASLEEP, ASLEEP, ASLEEP)
     job_id = bench.back_end.submit(batch)
     bench.await_states(batch, JobState.RUNNING, JobState.RUNNING, JobState.RUNNING)
@@ -200,7 +200,7 @@ def test_a_held_job_waits(bench: TickedWorld) -> None:
     assert (job.state, job.reason, job.ending) == (JobState.QUEUED, "JobHeldAdmin", None)
 
 
-def test_a_lost_node_is_told_and_the_job_is_not_run_again(bench: TickedWorld) -> None:
+def test_a_lost_node_is_reported_and_the_job_is_not_run_again(bench: TickedWorld) -> None:
     batch = bench.batch(ASLEEP, shape=replace(SHAPE, options={"nodelist": "n2"}))
     bench.back_end.submit(batch)
     bench.await_states(batch, JobState.RUNNING)
@@ -261,7 +261,7 @@ def test_a_controller_that_hangs_is_no_answer(bench: TickedWorld) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.LOSE_REPLY, Fault.GARBLE, Fault.TRUNCATE, Fault.HANG_AFTER])
-def test_a_job_whose_acceptance_was_not_heard_is_found_by_its_name(bench: TickedWorld, fault: Fault) -> None:
+def test_a_job_whose_acceptance_was_not_received_is_found_by_its_name(bench: TickedWorld, fault: Fault) -> None:
     back_end = bench.another(Limits(timeout_seconds=2))
     batch = bench.batch(ASLEEP)
     bench.faulty.inject("sbatch", fault, calls=[1])
@@ -340,7 +340,7 @@ def test_of_a_batch_that_was_sent_twice_the_living_job_is_the_one(bench: TickedW
     assert job.job_id.startswith(f"{first}_")
 
 
-def test_while_the_accounting_is_down_nothing_is_told_and_nothing_fails(bench: TickedWorld) -> None:
+def test_while_the_accounting_is_down_nothing_is_reported_and_nothing_fails(bench: TickedWorld) -> None:
     batch = bench.batch(DONE)
     job_id = bench.back_end.submit(batch)
     with bench.cluster.without("slurmdbd"):

@@ -60,7 +60,7 @@ def test_an_end_is_sorted_by_what_to_do_next(text: str, failure: FailureClass) -
     assert job_state(text) == (JobState.ENDED, failure)
 
 
-def test_a_state_that_nobody_documented_is_unknown_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_undocumented_state_is_unknown_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert job_state("QUANTUM") == (JobState.UNKNOWN, None)
     assert "'QUANTUM'" in caplog.text
@@ -100,7 +100,7 @@ def test_a_job_waits_for_what_may_change(reason: str) -> None:
     assert never_runs(reason) is None
 
 
-def test_an_end_is_told_in_slurms_own_words() -> None:
+def test_an_end_is_reported_in_slurms_own_words() -> None:
     end = ending("TIMEOUT", {"state": "TIMEOUT", "exit_code": "0:0", "node": "n1"})
     assert end is not None
     assert end.message == "Slurm: TIMEOUT (exit_code 0:0, node n1)"

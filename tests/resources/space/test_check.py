@@ -64,7 +64,7 @@ def test_a_workspace_that_is_used_is_as_rows_say(tiny: LettersWorld) -> None:
 
 
 @ON_SQLITE
-def test_orphans_go_and_what_belongs_to_runs_stays(tiny: LettersWorld) -> None:
+def test_orphans_are_removed_and_files_of_runs_stay(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     base, kept = tiny.cluster.base, set(tiny.cluster.base.rglob("*"))
@@ -87,7 +87,7 @@ def test_orphans_go_and_what_belongs_to_runs_stays(tiny: LettersWorld) -> None:
 
 
 @ON_SQLITE
-def test_what_lies_where_no_run_leaves_files_is_foreign_and_left_alone(tiny: LettersWorld) -> None:
+def test_files_where_no_run_leaves_any_are_foreign_and_left_alone(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     names = (
@@ -105,7 +105,7 @@ def test_what_lies_where_no_run_leaves_files_is_foreign_and_left_alone(tiny: Let
 
 
 @ON_SQLITE
-def test_what_failed_attempts_left_is_told_apart_and_kept(tiny: LettersWorld) -> None:
+def test_files_of_failed_attempts_are_listed_separately_and_kept(tiny: LettersWorld) -> None:
     tiny.observatory.scan(0, "broken")
     tiny.declare()
     assert len(tiny.run().failed) == 1
@@ -130,7 +130,7 @@ def test_files_of_purged_runs_are_removed_at_last(tiny: LettersWorld) -> None:
 
 
 @ON_SQLITE
-def test_a_purge_that_died_is_seen_and_ended(tiny: LettersWorld) -> None:
+def test_a_killed_purge_is_detected_and_finished(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     try:
@@ -142,7 +142,7 @@ def test_a_purge_that_died_is_seen_and_ended(tiny: LettersWorld) -> None:
     tiny.check_disk()
 
 
-def test_what_is_missing_is_purged_and_made_again_when_it_is_needed(tiny: LettersWorld) -> None:
+def test_missing_products_are_purged_and_regenerated_when_needed(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     output(tiny, "read").unlink()
@@ -161,7 +161,7 @@ def test_what_is_missing_is_purged_and_made_again_when_it_is_needed(tiny: Letter
 
 
 @ON_SQLITE
-def test_what_cannot_be_made_again_is_given_up_alone(tiny: LettersWorld) -> None:
+def test_only_products_that_cannot_be_regenerated_are_given_up(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     output(tiny, "clean", "numbers.json").unlink()
@@ -218,7 +218,7 @@ def test_nothing_is_given_up_where_the_disk_is_not_mounted(tiny: LettersWorld) -
 
 
 @ON_SQLITE
-def test_what_the_disk_does_not_tell_is_told_and_changes_nothing(tiny: LettersWorld) -> None:
+def test_unreadable_files_are_reported_and_change_nothing(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     step = output(tiny, "read").parents[4]
@@ -232,7 +232,7 @@ def test_what_the_disk_does_not_tell_is_told_and_changes_nothing(tiny: LettersWo
     assert tiny.state("read") == [P]
 
 
-def test_what_was_given_up_while_it_was_pinned_is_made_again_afterwards(tiny: LettersWorld) -> None:
+def test_products_given_up_while_pinned_are_regenerated_afterwards(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     missing, back = output(tiny, "clean"), output(tiny, "read")

@@ -34,7 +34,7 @@ def work(terminal: Terminal, *contents: str) -> None:
     terminal.ok("run", "letters", "--no-publish")
 
 
-def test_room_is_seen_made_and_filled_again(terminal: Terminal) -> None:
+def test_room_is_shown_freed_and_filled_again(terminal: Terminal) -> None:
     work(terminal, "a", "b")
     before = terminal.json("space")
     assert (before["location"], before["usage"]["limit_bytes"], before["usage"]["high_bytes"]) == (
@@ -75,7 +75,7 @@ def test_room_is_seen_made_and_filled_again(terminal: Terminal) -> None:
     assert "PURGED" in terminal.ok("space", "letters", "--by", "state").out
 
 
-def test_purged_products_are_made_again_when_asked_for(terminal: Terminal) -> None:
+def test_purged_products_are_regenerated_on_request(terminal: Terminal) -> None:
     work(terminal, "a")
     terminal.ok("purge", "--all", "--yes")
     clean = "letters/clean/executed_obs_unit=scan-0"
@@ -102,7 +102,7 @@ def test_purged_products_are_made_again_when_asked_for(terminal: Terminal) -> No
     assert (again["run_id"], again["outcome"], len(again["files"])) == (5, "identical", 2)
 
 
-def test_who_has_tainted_products_made_again_is_told(terminal: Terminal) -> None:
+def test_regenerating_tainted_products_prints_that_they_are_tainted(terminal: Terminal) -> None:
     work(terminal, "a")
     terminal.ok("purge", "--all", "--yes")
     clean = "letters/clean/executed_obs_unit=scan-0"
@@ -124,7 +124,7 @@ def test_what_is_wrong_is_listed_and_repaired(terminal: Terminal) -> None:
     assert terminal.ok("space", "--check").out == "rows and disk agree\n"
 
 
-def test_what_verify_finds_broken_is_no_longer_purged(terminal: Terminal) -> None:
+def test_products_that_verify_finds_broken_are_not_purged(terminal: Terminal) -> None:
     work(terminal, "a")
     (path,) = terminal.home.glob("workspace/letters/*/read/*/*/workspace/read/text.txt")
     content = path.read_text()
@@ -164,7 +164,7 @@ def test_without_a_watermark_a_purge_needs_a_goal(idle: Terminal) -> None:
     assert idle.ok("space").out.endswith("products are purged on demand, or by `ccat purge`\n")
 
 
-def test_what_failed_to_be_made_again_is_tried_again_when_asked_for(terminal: Terminal) -> None:
+def test_a_failed_regeneration_is_tried_again_on_request(terminal: Terminal) -> None:
     work(terminal, "a")
     terminal.ok("purge", "--all", "--yes")
     salt = terminal.calls.with_name("salt-read")
@@ -176,7 +176,7 @@ def test_what_failed_to_be_made_again_is_tried_again_when_asked_for(terminal: Te
     assert terminal.json("regenerate", read)["requested"] == 0
 
 
-def test_what_lacked_its_raw_data_is_made_again_once_these_are_back(terminal: Terminal) -> None:
+def test_products_without_raw_data_are_regenerated_once_these_are_back(terminal: Terminal) -> None:
     work(terminal, "a")
     terminal.ok("purge", "--all", "--yes")
     raw, read = terminal.archive / "scan-0", "letters/read/executed_obs_unit=scan-0"
@@ -189,7 +189,7 @@ def test_what_lacked_its_raw_data_is_made_again_once_these_are_back(terminal: Te
     assert (again["requested"], again["runs"][0]["state"]) == (1, "PRESENT")
 
 
-def test_what_somebody_cancelled_is_made_again_once_somebody_asks(terminal: Terminal) -> None:
+def test_a_cancelled_regeneration_is_run_again_on_request(terminal: Terminal) -> None:
     work(terminal, "a")
     terminal.ok("purge", "--all", "--yes")
     terminal.calls.unlink()

@@ -21,7 +21,7 @@ BORDERS = ("purge marked", "purged files removed", "purge confirmed")
 
 
 @pytest.mark.parametrize("border", BORDERS)
-def test_a_purge_that_dies_is_finished_by_whoever_comes_next(embedded: LettersWorld, border: str) -> None:
+def test_a_killed_purge_is_finished_by_the_next_process(embedded: LettersWorld, border: str) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.called()
@@ -59,7 +59,9 @@ def test_nothing_is_taken_for_removed_while_the_disk_is_not_there(tiny: LettersW
 
 
 @pytest.mark.parametrize("border", BORDERS[:2])
-def test_what_a_dead_purge_has_marked_is_finished_before_it_is_made_again(embedded: LettersWorld, border: str) -> None:
+def test_products_marked_by_a_killed_purge_are_purged_before_they_are_regenerated(
+    embedded: LettersWorld, border: str
+) -> None:
     embedded.declare(0, 2)
     embedded.run()
     with pytest.raises(Died):
@@ -73,7 +75,7 @@ def test_what_a_dead_purge_has_marked_is_finished_before_it_is_made_again(embedd
 
 
 @pytest.mark.parametrize("border", ["runs requested", "taken up", "intent committed", "sent", "outputs verified"])
-def test_making_again_survives_the_death_of_who_does_it(embedded: LettersWorld, border: str) -> None:
+def test_regeneration_survives_the_death_of_its_process(embedded: LettersWorld, border: str) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()
@@ -88,7 +90,7 @@ def test_making_again_survives_the_death_of_who_does_it(embedded: LettersWorld, 
     embedded.check_disk()
 
 
-def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew(tiny: LettersWorld) -> None:
+def test_a_delayed_purge_does_not_confirm_regenerated_products_that_another_purge_marked(tiny: LettersWorld) -> None:
     """A removes the files, and sleeps; B confirms, all is made again and marked by another purge; A wakes up."""
     tiny.declare(0, 2)
     tiny.run()
@@ -110,7 +112,7 @@ def test_who_was_held_up_confirms_nothing_of_what_was_made_again_and_marked_anew
         assert [(row.freed_runs, row.problem) for row in list_purges(session)] == [(4, None), (4, None)]
 
 
-def test_who_was_held_up_removes_nothing_of_what_was_made_again(embedded: LettersWorld) -> None:
+def test_a_delayed_purge_removes_no_regenerated_products(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     with pytest.raises(Died):

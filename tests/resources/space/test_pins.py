@@ -15,7 +15,7 @@ P, M, G = SpaceState.PRESENT, SpaceState.MARKED, SpaceState.PURGED
 WAIT_SECONDS = 0.5  # for who pins: it waits for the purge, which ends only then
 
 
-def test_who_pins_while_a_purge_decides_is_told_what_goes(tiny: LettersWorld) -> None:
+def test_pinning_while_a_purge_decides_reports_what_will_be_purged(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     tiny.observatory.clock.pass_seconds(3600)
@@ -35,7 +35,7 @@ def test_who_pins_while_a_purge_decides_is_told_what_goes(tiny: LettersWorld) ->
     assert list(said[0].not_there.values()) == [M]
 
 
-def test_what_was_pinned_before_a_purge_decides_stays(tiny: LettersWorld) -> None:
+def test_products_pinned_before_a_purge_decides_stay(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     said = pin(tiny.cluster, ["letters/read"], reason="for the talk", by="ada")

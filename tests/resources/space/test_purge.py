@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 P, G = SpaceState.PRESENT, SpaceState.PURGED
 
 
-def test_intermediates_go_and_nothing_is_run_again_for_it(tiny: LettersWorld) -> None:
+def test_intermediates_are_purged_and_cause_no_runs(tiny: LettersWorld) -> None:
     tiny.declare(0, 1, 2, 3)
     assert tiny.run().failed == []
     tiny.called()
@@ -28,7 +28,7 @@ def test_intermediates_go_and_nothing_is_run_again_for_it(tiny: LettersWorld) ->
     assert tiny.called() == Counter()
 
 
-def test_what_a_new_run_reads_is_made_again_and_nothing_else(tiny: LettersWorld) -> None:
+def test_only_what_a_new_run_reads_is_regenerated(tiny: LettersWorld) -> None:
     tiny.declare(0, 1, 2, 3)
     tiny.run()
     before = tiny.text("join", "source=source-1")
@@ -45,7 +45,7 @@ def test_what_a_new_run_reads_is_made_again_and_nothing_else(tiny: LettersWorld)
     tiny.check_disk()
 
 
-def test_something_else_takes_the_place_and_nothing_that_is_there_is_run_again(tiny: LettersWorld) -> None:
+def test_different_regenerated_products_replace_the_old_ones_without_further_runs(tiny: LettersWorld) -> None:
     tiny.declare(0, 2)
     tiny.run()
     tiny.purge()
@@ -65,7 +65,7 @@ def test_something_else_takes_the_place_and_nothing_that_is_there_is_run_again(t
     assert tiny.called() == Counter()
 
 
-def test_what_may_not_go_is_passed_over_in_few_passes(tiny: LettersWorld) -> None:
+def test_products_that_must_stay_are_skipped_in_few_passes(tiny: LettersWorld) -> None:
     """Most of what was used first was not verified; what may go is found, and no more of it than is wanted."""
     tiny.declare(*range(0, 24, 2))
     tiny.run()

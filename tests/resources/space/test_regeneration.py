@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 P, G, L = SpaceState.PRESENT, SpaceState.PURGED, SpaceState.LOST
 
 
-def test_what_the_program_cannot_make_again_is_run_anew(embedded: LettersWorld) -> None:
+def test_what_cannot_be_regenerated_is_made_by_a_new_run(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()
@@ -30,7 +30,7 @@ def test_what_the_program_cannot_make_again_is_run_anew(embedded: LettersWorld) 
     embedded.check_disk()
 
 
-def test_what_was_made_from_data_that_changed_is_not_made_again(embedded: LettersWorld) -> None:
+def test_products_of_changed_data_are_not_regenerated(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()
@@ -44,7 +44,7 @@ def test_what_was_made_from_data_that_changed_is_not_made_again(embedded: Letter
     assert "corrected" in embedded.text("join", "source=source-1")
 
 
-def test_purging_and_making_again_goes_on_for_ever(embedded: LettersWorld) -> None:
+def test_products_can_be_purged_and_regenerated_repeatedly(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     for number in (4, 6, 8):
@@ -59,7 +59,7 @@ def test_purging_and_making_again_goes_on_for_ever(embedded: LettersWorld) -> No
     )
 
 
-def test_one_step_makes_again_what_it_reads_by_itself(embedded: LettersWorld) -> None:
+def test_a_request_for_one_step_regenerates_its_inputs(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()
@@ -70,7 +70,7 @@ def test_one_step_makes_again_what_it_reads_by_itself(embedded: LettersWorld) ->
     assert embedded.called()["join source-1"] == 1
 
 
-def test_what_was_cancelled_is_made_again_for_who_tries_again(embedded: LettersWorld) -> None:
+def test_a_cancelled_regeneration_is_run_again_with_retry(embedded: LettersWorld) -> None:
     embedded.declare(0, 2)
     embedded.run()
     embedded.purge()

@@ -42,13 +42,13 @@ def copy_elsewhere(tiny: LettersWorld) -> None:
             )
 
 
-def test_what_is_kept_always_stays(tiny: LettersWorld) -> None:
+def test_products_with_unlimited_retention_stay(tiny: LettersWorld) -> None:
     tiny.declare(0, 2, retention=retention("{keep: always}"))
     tiny.run()
     assert tiny.purge().freed_runs == 0
 
 
-def test_what_nothing_has_superseded_stays(tiny: LettersWorld) -> None:
+def test_products_that_are_not_superseded_stay(tiny: LettersWorld) -> None:
     tiny.declare(0, retention=retention("{keep: until_superseded}"))
     tiny.run()
     assert tiny.purge().freed_runs == 0
@@ -58,7 +58,7 @@ def test_what_nothing_has_superseded_stays(tiny: LettersWorld) -> None:
     assert tiny.state("read") == [G, P]
 
 
-def test_what_was_used_lately_stays(tiny: LettersWorld) -> None:
+def test_products_that_were_used_lately_stay(tiny: LettersWorld) -> None:
     tiny.declare(0, retention=retention("{keep: days, days: 2}"))
     tiny.run()
     tiny.observatory.clock.pass_seconds(86_400)
@@ -67,7 +67,7 @@ def test_what_was_used_lately_stays(tiny: LettersWorld) -> None:
     assert tiny.purge().freed_runs == 2
 
 
-def test_what_was_not_used_for_longest_goes_first_and_no_more_than_is_wanted(tiny: LettersWorld) -> None:
+def test_the_least_recently_used_is_purged_first_and_no_more_than_wanted(tiny: LettersWorld) -> None:
     tiny.declare(0, 1)
     tiny.run()
     tiny.run(step="clean", keys=["executed_obs_unit=scan-0"], options=RequestOptions(by="test", force=True))
@@ -76,7 +76,7 @@ def test_what_was_not_used_for_longest_goes_first_and_no_more_than_is_wanted(tin
     assert tiny.spaces()["read scan-0"] == ["PRESENT"]
 
 
-def test_what_a_run_in_flight_reads_stays(tiny: LettersWorld) -> None:
+def test_products_that_a_run_in_flight_reads_stay(tiny: LettersWorld) -> None:
     tiny.declare(0, 1)
     tiny.run()
     forced = RequestOptions(by="test", force=True)
@@ -86,7 +86,7 @@ def test_what_a_run_in_flight_reads_stays(tiny: LettersWorld) -> None:
     assert tiny.spaces()["clean scan-1"] == ["PURGED"]
 
 
-def test_what_an_open_gap_reads_stays(tiny: LettersWorld) -> None:
+def test_products_that_an_open_gap_reads_stay(tiny: LettersWorld) -> None:
     tiny.declare(0, 1)
     tiny.run(step="read")
     tiny.run(step="clean", keys=["executed_obs_unit=scan-0"])
@@ -95,7 +95,7 @@ def test_what_an_open_gap_reads_stays(tiny: LettersWorld) -> None:
 
 
 @pytest.mark.parametrize("final", ["true", "false"])
-def test_science_that_is_current_stays(tiny: LettersWorld, final: str) -> None:
+def test_current_science_products_stay(tiny: LettersWorld, final: str) -> None:
     tiny.declare(0, end=f"    final: {final}\n" + retention("{keep: days, days: 1}"))
     tiny.run()
     copy_elsewhere(tiny)
@@ -119,7 +119,7 @@ def test_the_only_copy_of_a_final_product_stays(tiny: LettersWorld) -> None:
 
 
 @pytest.mark.parametrize("kept", ["pinned", "unverified"])
-def test_what_is_pinned_or_was_not_verified_stays(tiny: LettersWorld, kept: str) -> None:
+def test_pinned_or_unverified_products_stay(tiny: LettersWorld, kept: str) -> None:
     tiny.declare(0)
     tiny.run()
     first = sa.select(DataProduct).where(DataProduct.path == "text.txt").order_by(DataProduct.id).limit(1)
@@ -136,7 +136,7 @@ def test_what_is_pinned_or_was_not_verified_stays(tiny: LettersWorld, kept: str)
 
 
 @pytest.mark.parametrize("gone", ["deleted", "inactive"])
-def test_what_was_made_of_raw_data_that_nobody_can_read_stays(tiny: LettersWorld, gone: str) -> None:
+def test_products_of_unreadable_raw_data_stay(tiny: LettersWorld, gone: str) -> None:
     """Also where it was made of it by way of what a purge has removed; once it can be read, all may go."""
     tiny.declare(0, 2)
     tiny.run()
@@ -162,7 +162,7 @@ def test_what_was_made_of_raw_data_that_nobody_can_read_stays(tiny: LettersWorld
     assert tiny.purge().freed_runs == 1
 
 
-def test_what_was_purged_is_not_given_up_while_its_raw_data_is_away(tiny: LettersWorld) -> None:
+def test_purged_products_are_not_given_up_while_their_raw_data_is_away(tiny: LettersWorld) -> None:
     tiny.declare(0)
     tiny.run()
     tiny.purge()

@@ -45,7 +45,7 @@ def test_sizes_add_up_and_each_run_is_kept_for_one_cause(tiny: LettersWorld) -> 
     assert sum(one.size_bytes for one in held) == sum(space.removable_bytes for space in spaces)
 
 
-def test_what_may_go_is_what_a_purge_removes(tiny: LettersWorld) -> None:
+def test_the_removable_products_are_those_that_a_purge_removes(tiny: LettersWorld) -> None:
     tiny.declare(0, 1)
     tiny.run()
     now = tiny.cluster.clock()

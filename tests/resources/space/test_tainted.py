@@ -78,7 +78,7 @@ def readers_of_tainted(works: ManualWorld, *, after: RunId) -> list[RunId]:
 
 
 @EITHER
-def test_what_is_made_again_of_tainted_data_is_tainted(works: ManualWorld, outputs: Mapping[str, str]) -> None:
+def test_products_regenerated_from_tainted_data_are_tainted(works: ManualWorld, outputs: Mapping[str, str]) -> None:
     mark(works)
     works.make_again(CLEAN, outputs=outputs)
     assert states(works)[CLEAN] is (SpaceState.PRESENT if outputs is SAME else SpaceState.REPLACED)
@@ -94,7 +94,7 @@ def test_what_is_made_again_of_tainted_data_is_tainted(works: ManualWorld, outpu
 
 
 @EITHER
-def test_a_taint_that_comes_while_it_is_made_again_marks_it_too(works: ManualWorld, outputs: Mapping[str, str]) -> None:
+def test_a_taint_during_regeneration_marks_its_products_too(works: ManualWorld, outputs: Mapping[str, str]) -> None:
     request_again(works.cluster, "letters", [CLEAN], RequestOptions("ada"))
     mark(works)
     works.complete(outputs=outputs)
@@ -104,7 +104,7 @@ def test_a_taint_that_comes_while_it_is_made_again_marks_it_too(works: ManualWor
 
 
 @EITHER
-def test_a_lifted_taint_gives_back_what_was_made_again(works: ManualWorld, outputs: Mapping[str, str]) -> None:
+def test_a_lifted_taint_restores_regenerated_products(works: ManualWorld, outputs: Mapping[str, str]) -> None:
     mark(works)
     works.make_again(CLEAN, outputs=outputs)
     unmark(works)
@@ -114,7 +114,7 @@ def test_a_lifted_taint_gives_back_what_was_made_again(works: ManualWorld, outpu
     assert gap.current_run_id == (CLEAN if outputs is SAME else AGAIN[1])
 
 
-def test_nobody_but_who_says_so_has_tainted_products_made_again(works: ManualWorld) -> None:
+def test_tainted_products_are_regenerated_only_on_explicit_request(works: ManualWorld) -> None:
     mark(works)
     works.run_all(force=True, retry=True)
     with works.cluster.ops_db.read() as session:

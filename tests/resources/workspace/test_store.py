@@ -29,7 +29,7 @@ def lay_out(base: Path, archive: Path, **fields: Any) -> AttemptDirectory:
     return attempt_directory(base)
 
 
-def test_lay_out_makes_everything_and_again_changes_nothing(tmp_path: Path) -> None:
+def test_lay_out_makes_everything_and_a_second_call_changes_nothing(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     (archive / "raw 3").mkdir(parents=True)
     (archive / "raw 3" / "scan.fits").write_text("scan")

@@ -37,7 +37,7 @@ def is_whole(found: Found) -> bool:
     return (found.problem, found.trouble, found.output_directory) == (None, None, "output")
 
 
-def test_what_never_fits_into_an_answer_is_told_of_its_attempt_alone(tmp_path: Path) -> None:
+def test_what_never_fits_into_an_answer_is_reported_for_its_attempt_alone(tmp_path: Path) -> None:
     program = RemoteProgram(LocalShell(), tmp_path / "base", "python3")
     store, good = AttemptStore.over(program, tmp_path / "base"), attempt(tmp_path, "good")
     zeros = attempt(tmp_path, "zeros")
@@ -62,7 +62,9 @@ def test_what_does_not_fit_beside_others_is_left_for_the_next_look(
     assert is_whole(store.look([second])[second])
 
 
-def test_the_comparison_of_many_files_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_of_many_files_continues_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "LONGEST_LOOK_AT_ONE_SECONDS", -1.0)
     many = attempt(tmp_path, "many", {f"output/science/{i}": b"x" for i in range(3)})
     good, store = attempt(tmp_path, "good"), AttemptStore.here(tmp_path)

@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> AttemptStore:
     return AttemptStore.here(base)
 
 
-def test_sizes_are_told_none_for_what_is_not_there_and_why_where_it_cannot_be_told(store: AttemptStore) -> None:
+def test_sizes_are_none_for_missing_files_and_a_message_for_unreadable_ones(store: AttemptStore) -> None:
     assert store.sizes(["a/file", "a/none", "none/file", "a/file/x", "a/file/x/y"]) == [4, None, None, None, None]
     doubtful = ["a", "pipe", "loop", "linked", "linked/file", "loop/file", "../base/a/file", "x" * 300]
     assert [name for name, size in zip(doubtful, store.sizes(doubtful), strict=True) if not isinstance(size, str)] == []

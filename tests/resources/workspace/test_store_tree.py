@@ -33,16 +33,16 @@ def seen(store: AttemptStore, limit: int, skip: str = r"\A\.hidden\Z|/skipped\Z"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-def test_every_file_is_told_once_and_no_link_is_followed(store: AttemptStore, limit: int) -> None:
+def test_every_file_is_listed_once_and_no_link_is_followed(store: AttemptStore, limit: int) -> None:
     assert seen(store, limit) == ["top", "a/1", "a/2", "a/b/3", "z/5"]
 
 
-def test_what_is_told_of_a_file(store: AttemptStore) -> None:
+def test_a_file_is_listed_with_path_size_and_age(store: AttemptStore) -> None:
     (file,) = store.tree(("a", "1"), limit=1).files
     assert (file.path, file.size_bytes, file.age_seconds < 60) == ("a/2", 3, True)
 
 
-def test_a_walk_goes_on_where_it_was_although_that_is_gone(store: AttemptStore) -> None:
+def test_a_walk_continues_after_a_file_that_no_longer_exists(store: AttemptStore) -> None:
     for name in ("1", "2", "b/3"):
         (store.base / "a" / name).unlink()
     (store.base / "a" / "b").rmdir()
