@@ -38,7 +38,7 @@ compile_once()
 
 
 def pytest_configure() -> None:
-    """Take SIGINT, which a shell lets what it starts in the background ignore, and with that all that tests start.
+    """Handle SIGINT, which a shell makes its background processes ignore, here and in all programs that tests start.
 
     Dagster treats SIGTERM as it finds SIGINT treated: its code servers, and the `tail` that each of their runs waits a
     minute for, could not be ended.
@@ -58,7 +58,7 @@ def _keep_bytecode() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest tests that need nobody else's server: no worker must be left alone with one at the end."""
+    """Begin with the longest tests that need no shared server: no worker must be left alone with one at the end."""
     items.sort(key=_turn)
 
 

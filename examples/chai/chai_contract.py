@@ -20,7 +20,7 @@ class BadDataError(Exception):
 
 
 class BadConfigurationError(Exception):
-    """A parameter or the manifest is wrong: somebody has to change the pipeline."""
+    """A parameter or the manifest is wrong: the pipeline has to be changed."""
 
 
 @dataclass(frozen=True)

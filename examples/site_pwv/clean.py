@@ -53,9 +53,9 @@ class Rule:
 
 
 def is_outlier(pwv_mm: NDArray[np.float64], rule: Rule) -> NDArray[np.bool_]:
-    """Tell which rows a Hampel identifier rejects (Davies & Gather 1993, J. Am. Stat. Assoc. 88, 782).
+    """Return which rows a Hampel identifier rejects (Davies & Gather 1993, J. Am. Stat. Assoc. 88, 782).
 
-    The logarithm is taken because PWV is close to log-normal. A row is an outlier when it lies more than
+    The logarithm is taken because PWV is close to log-normal. A row is an outlier when it is more than
     `outlier_sigmas` times 1.4826 MAD (at least `outlier_min_sigma`) from the median of the `outlier_window_rows` rows
     around it; at the ends of the series the window is shifted inwards, a shorter series is one window.
     """
@@ -71,7 +71,7 @@ def is_outlier(pwv_mm: NDArray[np.float64], rule: Rule) -> NDArray[np.bool_]:
 
 
 def read_packages(manifest: Manifest) -> Series:
-    """Return all rows of the manifest's packages as they stand in the files, else raise BadDataError."""
+    """Return all rows of the manifest's packages verbatim from the files, else raise BadDataError."""
     modules = sorted({package.instrument_module for package in manifest.packages})
     files = [file for package in manifest.packages for file in package.files]
     if len(modules) != 1 or not files:

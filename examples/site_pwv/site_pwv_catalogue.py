@@ -18,7 +18,7 @@ PROGRAM = "ENG"
 
 @dataclass
 class Month:
-    """The rows of one radiometer in one UTC calendar month, as they stand in the file, and their times (MJD)."""
+    """The rows of one radiometer in one UTC calendar month, verbatim from the file, and their times (MJD)."""
 
     name: str  # YYYY-MM
     rows: list[str] = field(default_factory=list)

@@ -29,7 +29,7 @@ class BadDataError(Exception):
 
 
 class BadConfigurationError(Exception):
-    """A parameter or the manifest is wrong; somebody has to change it: exit code 78."""
+    """A parameter or the manifest is wrong and has to be changed: exit code 78."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""CHAI where there is room for a fifth of what it makes: the same map, and a second one from what must be made again."""
+"""CHAI where there is room for a fifth of what it makes: the same map, and a second one from regenerated products."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def declare(directory: Path, *, dumps: bool, order: int = 1) -> Path:
 
 
 def calibrations(operator: Operator) -> Counter[SpaceState]:
-    """Return how many calibrations of scans lie where they were made, and how many were purged."""
+    """Return how many calibrations of scans are on disk, and how many were purged."""
     ops_db = OpsDb(f"sqlite:///{operator.home / 'ops.sqlite'}")
     query = sa.select(RunSpace.state).join(ReductionStep, ReductionStep.id == RunSpace.step_id)
     with ops_db.read() as session:
@@ -76,7 +76,7 @@ def calibrations(operator: Operator) -> Counter[SpaceState]:
 
 
 def on_disk(operator: Operator) -> int:
-    """Return how many bytes lie in the workspace, of which files may vanish meanwhile."""
+    """Return the number of bytes in the workspace, whose files may vanish meanwhile."""
     size_bytes = 0
     for directory, _, names in os.walk(operator.home / "workspace"):
         for name in names:
@@ -87,7 +87,7 @@ def on_disk(operator: Operator) -> int:
 
 @contextmanager
 def watched(operator: Operator) -> Iterator[list[int]]:
-    """Collect how many bytes lie in the workspace, time and again."""
+    """Collect the number of bytes in the workspace again and again."""
     seen, over = list[int](), threading.Event()
 
     def watch() -> None:

@@ -70,8 +70,8 @@ def behind(node: LoginNode, disk: Path) -> dict[str, str]:
 
 def tasks(slurm: SlurmCluster) -> dict[str, str]:
     """Return the state of every task that Slurm's accounting knows, by its job's id."""
-    told = slurm.run("sacct", "-nPX", "-a", "-S", "now-1hour", "-o", "JobID,State").stdout
-    return {job: state for job, _, state in (line.partition("|") for line in told.splitlines())}
+    accounted = slurm.run("sacct", "-nPX", "-a", "-S", "now-1hour", "-o", "JobID,State").stdout
+    return {job: state for job, _, state in (line.partition("|") for line in accounted.splitlines())}
 
 
 def tasks_since(slurm: SlurmCluster, before: Collection[str], count: int) -> dict[str, str]:

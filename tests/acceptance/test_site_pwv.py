@@ -36,7 +36,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Operator:
-    """Somebody who types commands with a CCAT_HOME of their own."""
+    """A user who types commands, with a CCAT_HOME of their own."""
 
     home: Path
 
@@ -47,7 +47,7 @@ class Operator:
         return kept | {"CCAT_HOME": str(self.home), "CCAT_POLL_SECONDS": "0.05", "CCAT_LEASE_SECONDS": "2"}
 
     def ccat(self, *words: str | Path) -> Any:
-        """Type a command that must end well; return what it said, read as JSON."""
+        """Type a command that must succeed; return its output, parsed as JSON."""
         done = subprocess.run(
             [CCAT, *words, "--json"], env=self.environment, capture_output=True, text=True, check=False
         )

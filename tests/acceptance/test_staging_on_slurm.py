@@ -1,4 +1,4 @@
-"""Raw data in an object store alone, jobs on a real Slurm: what can go wrong in between, mended and retried."""
+"""Raw data in an object store alone, jobs on a real Slurm: what can go wrong in between, repaired and retried."""
 
 import subprocess  # noqa: TID251 - tests start real programs
 from collections.abc import Callable, Iterator
@@ -35,8 +35,8 @@ class Observatory:
     server: S3Server
     bucket: str
 
-    def lay(self, number: int) -> bytes:
-        """Let a scan lie in the object store alone; return its tar."""
+    def store(self, number: int) -> bytes:
+        """Store a scan in the object store alone; return its tar."""
         key = self.staging.send(number, self.bucket, self.server.endpoint, self.server)
         return self.server.client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
@@ -97,7 +97,7 @@ def test_a_failed_staging_names_its_remedy_and_completes_once_that_is_applied(
 ) -> None:
     staging = observatory.staging
     staging.lab.declare(*CONTENTS)
-    tars = [observatory.lay(number) for number in range(4)]
+    tars = [observatory.store(number) for number in range(4)]
 
     said = observatory.fails(FULL)
     assert f"{len(tars[FULL]) + len('scan-3 ' + CONTENT) + 1} more bytes are needed, " in said

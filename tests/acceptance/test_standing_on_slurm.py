@@ -1,4 +1,4 @@
-"""The real thing: months of a radiometer arrive, products follow from Slurm without a hand, whatever dies meanwhile."""
+"""A whole site: months of a radiometer arrive, and Slurm makes the products, whichever process is killed meanwhile."""
 
 import json
 import shutil
@@ -47,15 +47,15 @@ MONTHS = ("2026-01", "2026-02", "2026-03", "2026-04", "2026-05")
 CLEAN = {f"executed_obs_unit=DEMO-{month}" for month in MONTHS}
 SUB_GROUPS = {"clean": CLEAN, "transmission": {"instrument_module=DEMO"}, "climatology": {"all"}}
 
-# Tells when a program begins and ends, and lets it wait as long as its sub-group is held.
+# Reports when a program begins and ends, and lets it wait as long as its sub-group is held.
 WATCH = """
 import os, pathlib, runpy, sys, time
 watched = pathlib.Path({watched!r})
-who = " ".join(os.environ["WORKFLOW_" + name] for name in ("STEP", "SUB_GROUP", "RUN_ID", "ATTEMPT"))
-def tell(what):
+traced_run = " ".join(os.environ["WORKFLOW_" + name] for name in ("STEP", "SUB_GROUP", "RUN_ID", "ATTEMPT"))
+def report(what):
     with (watched / what).open("a") as lines:
-        lines.write(who + "\\n")
-tell("begun")
+        lines.write(traced_run + "\\n")
+report("begun")
 end = time.monotonic() + 180
 while (watched / os.environ["WORKFLOW_SUB_GROUP"]).exists() and time.monotonic() < end:
     time.sleep(0.05)
@@ -63,7 +63,7 @@ sys.argv = sys.argv[1:]
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 finally:
-    tell("ended")
+    report("ended")
 """
 SHOWN = """
 query ($asset: [String!]!) { assetNodeOrError(assetKey: {path: $asset}) { ... on AssetNode {
@@ -105,7 +105,7 @@ class Site:
         return key
 
     def release(self, key: str) -> None:
-        """Let the program that waits go on; return once it has ended."""
+        """Let the waiting program continue; return once it has ended."""
         (self.base / "watched" / key).unlink()
         until(lambda: self.traced("ended", key), f"{key} ends")
 
@@ -140,7 +140,7 @@ class Site:
 
 
 def ccat(environment: dict[str, str], *words: str | Path) -> Any:
-    """Type a command that must end well; return what it said, read as JSON."""
+    """Type a command that must succeed; return its output, parsed as JSON."""
     done = subprocess.run([CCAT, *words, "--json"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
@@ -279,7 +279,7 @@ def assert_each_ran_once_for_a_reason(site: Site) -> None:
 
 
 def accounted(site: Site) -> bool:
-    """Say whether Slurm's accounts hold one task an attempt, each at its end; they come a little later."""
+    """Say whether Slurm's accounts hold one ended task for each attempt; accounts follow with a delay."""
     with site.ops_db.read() as session:
         job_ids = list(session.scalars(sa.select(Attempt.job_id)))
     tasks = lives(site.slurm, site.base / "home" / "workspace", job_ids)

@@ -1,4 +1,4 @@
-"""Two hours on a clock of our own, in minutes: what stands at the end is what the end alone would have led to."""
+"""Two simulated hours, in minutes: the final state is the one that the final inputs alone lead to."""
 
 from collections import Counter
 from pathlib import Path
@@ -27,7 +27,7 @@ HAPPENED = (
     "a scan is withdrawn",
     "software is released",
     "the configuration changes",
-    "somebody cancels a backfill",
+    "a user cancels a backfill",
 )
 
 

@@ -1,4 +1,4 @@
-"""Who cancels at the command line or in Dagit reaches the tasks on Slurm, and no others."""
+"""Cancelling at the command line or in Dagit reaches the tasks on Slurm, and no others."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def on(slurm: SlurmCluster) -> dict[str, str]:
 
 @pytest.fixture
 def slurm(slurm_cluster: SlurmCluster) -> Iterator[SlurmCluster]:
-    """Give a Slurm with a job of somebody else's, which must be left alone."""
+    """Give a Slurm with a job of another user, which must be left alone."""
     slurm_cluster.run("sbatch", "--job-name=ccat-stranger", "--mem=10M", stdin="#!/bin/sh\nsleep 600\n")
     yield slurm_cluster
     assert "ccat-stranger" in slurm_cluster.run("squeue", "-h", "-t", "R", "-o", "%j").stdout.split()
@@ -55,7 +55,7 @@ def slurm(slurm_cluster: SlurmCluster) -> Iterator[SlurmCluster]:
 
 @pytest.fixture
 def terminal(tmp_path: Path, sqlite_template: Path, slurm: SlurmCluster) -> Terminal:
-    """Give somebody at a terminal whose jobs run on Slurm."""
+    """Give the terminal of a user whose jobs run on Slurm."""
     opened = open_terminal(tmp_path, sqlite_template)
     opened.environment |= on(slurm)
     opened.ok("ingest", opened.observe("a", "b", "c"))
@@ -65,8 +65,8 @@ def terminal(tmp_path: Path, sqlite_template: Path, slurm: SlurmCluster) -> Term
 
 def tasks(slurm: SlurmCluster) -> dict[str, str]:
     """Return the states of our tasks, by their ids."""
-    told = slurm.run("squeue", "-h", "-r", "-t", "all", "-o", "%F_%K %T %j").stdout.splitlines()
-    rows = [line.split() for line in told if "stranger" not in line]
+    lines = slurm.run("squeue", "-h", "-r", "-t", "all", "-o", "%F_%K %T %j").stdout.splitlines()
+    rows = [line.split() for line in lines if "stranger" not in line]
     return {row[0]: row[1] for row in rows}
 
 

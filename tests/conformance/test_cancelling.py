@@ -1,4 +1,4 @@
-"""What nobody wants ends, reaches exactly its own job, and leaves no process behind."""
+"""A cancelled run ends exactly its own job, and leaves no process behind."""
 
 import time
 from collections import Counter
@@ -66,8 +66,8 @@ class Interrupted:
             raise KeyboardInterrupt
 
 
-def ends_without_anybody(yard: BackEndWorld, attempts: list[Attempt]) -> None:
-    """See that all processes end though nobody moves the runs on, and that whoever comes next finds them cancelled."""
+def all_end_without_an_executor(yard: BackEndWorld, attempts: list[Attempt]) -> None:
+    """Check that all processes end without an executor, and that the next executor finds them cancelled."""
     for attempt in attempts:
         await_end(attempt)
     yard.patient(observe_every=0)
@@ -82,7 +82,7 @@ def test_an_interruption_reaches_the_jobs_however_rarely_the_back_end_is_asked(y
         Attached(Executor(yard.cluster), "ada", 0.05, sleep=up).run_pipeline("letters", RequestOptions("ada"))
     attempts = yard.attempts()
     assert len(attempts) == 2
-    ends_without_anybody(yard, attempts)
+    all_end_without_an_executor(yard, attempts)
 
 
 def test_an_interruption_right_after_the_submission_cancels_jobs_not_yet_recorded(yard: BackEndWorld) -> None:
@@ -96,4 +96,4 @@ def test_an_interruption_right_after_the_submission_cancels_jobs_not_yet_recorde
     cluster = watched(yard.cluster, interrupt)
     with pytest.raises(KeyboardInterrupt):
         Attached(Executor(cluster), "ada", 0.05).run_pipeline("letters", RequestOptions("ada"))
-    ends_without_anybody(yard, yard.attempts())
+    all_end_without_an_executor(yard, yard.attempts())

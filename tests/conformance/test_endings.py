@@ -1,4 +1,4 @@
-"""How a program ends decides what is tried next, whichever back end tells of it."""
+"""How a program ends decides what is tried next, whichever back end reports it."""
 
 import pytest
 
@@ -20,11 +20,11 @@ ENDS = {
 def test_each_end_has_its_class(yard: BackEndWorld, image: Image | None) -> None:
     yard.work(*ENDS, image=image)
     assert yard.until_ended() == {"COMPLETED": 1, "FAILED": 5}
-    told = [
+    found = [
         (attempt.failure_class and attempt.failure_class.value, attempt.exit_code, attempt.failure_message)
         for attempt in yard.attempts()
     ]
-    assert dict(zip(ENDS, told, strict=True)) == ENDS
+    assert dict(zip(ENDS, found, strict=True)) == ENDS
     assert yard.products(2) == {}
 
 

@@ -1,4 +1,4 @@
-"""What Slurm says of a job that ended badly, or waits, stands in its attempt's row."""
+"""What Slurm says of a job that ended badly, or waits, is in its attempt's row."""
 
 import json
 import os

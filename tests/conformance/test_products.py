@@ -1,4 +1,4 @@
-"""What a run is given and what becomes of what it leaves, whichever back end runs it."""
+"""The inputs that a run is given and the products that it leaves, whichever back end runs it."""
 
 import errno
 import hashlib
@@ -135,7 +135,7 @@ def test_a_forced_second_run_has_a_directory_of_its_own(yard: BackEndWorld) -> N
 
 
 class Remembering:
-    """A store's voice that keeps what it was asked to lay out."""
+    """A wrapper of a store's program that remembers which attempts it was asked to lay out."""
 
     def __init__(self, store: AttemptStore) -> None:
         self.said: list[str] = []

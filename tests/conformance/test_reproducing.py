@@ -1,4 +1,4 @@
-"""What was made can be verified where it lies and made again, whichever back end runs it."""
+"""Products can be verified on disk and reproduced, whichever back end runs them."""
 
 import time
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def executing(yard: BackEndWorld) -> list[Attempt]:
     return [attempt for attempt in yard.attempts() if attempt.purpose is Purpose.EXECUTE]
 
 
-def made_again(yard: BackEndWorld) -> list[dict[str, str]]:
+def reproduced(yard: BackEndWorld) -> list[dict[str, str]]:
     """Return what became of each run's files, after nothing but them has changed."""
     found = Reproducer(yard.another_process(), 0.2).reproduce([FIRST, SECOND])
     for run in found:
@@ -46,7 +46,7 @@ def test_products_are_verified_and_reproduced(yard: BackEndWorld) -> None:
     verification = Verification(yard.cluster)
     found = [*verification.raw(EVERYTHING), *verification.products(EVERYTHING)]
     assert [one.finding for one in found] == [Finding.OK] * 8
-    for files in made_again(yard):
+    for files in reproduced(yard):
         # A plain process sees in its environment where it is.
         environment = {"logs/environment.json": "differs"}
         assert files == {"qa/numbers.json": "identical", "science/text.txt": "identical"} | environment
@@ -57,7 +57,7 @@ def test_products_are_verified_and_reproduced(yard: BackEndWorld) -> None:
 def test_in_a_container_products_are_reproduced(yard_on_slurm: BackEndWorld, apptainer_image: Image) -> None:
     yard_on_slurm.work("fine", "fine too", image=apptainer_image)
     assert yard_on_slurm.until_ended() == {"COMPLETED": 2}
-    for files in made_again(yard_on_slurm):
+    for files in reproduced(yard_on_slurm):
         assert (files["qa/numbers.json"], files["science/text.txt"]) == ("identical", "identical")
 
 

@@ -1,4 +1,4 @@
-"""Whoever moves runs on may die and the scheduler may be away: no job is lost and none fails for it."""
+"""The executor may be killed and the scheduler may be away: no job is lost and none fails for it."""
 
 import signal
 import subprocess  # noqa: TID251 - a submitting process of its own, to be killed

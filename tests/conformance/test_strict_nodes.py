@@ -80,6 +80,6 @@ def test_a_node_that_refuses_to_begin_is_reported_and_the_next_attempt_runs(
     assert strict_yard.until_ended() == {"COMPLETED": 1}
     assert first.failure_class is FailureClass.INFRASTRUCTURE
     assert first.evidence is not None
-    told = (first.evidence["state"], first.evidence["node"])
-    assert told == ("CANCELLED", "n1"), "Slurm says no more of a job that it may not requeue"
+    found = (first.evidence["state"], first.evidence["node"])
+    assert found == ("CANCELLED", "n1"), "Slurm says no more of a job that it may not requeue"
     assert str(first.failure_message).endswith("it never began")

@@ -1,4 +1,4 @@
-"""The pages of the documentation and the blocks of code that stand on them."""
+"""The pages of the documentation and the blocks of code on them."""
 
 import re
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
         above = ""
 
 
-def goes_on_from(page: Path) -> Path | None:
-    """Return the page that a page goes on from, None for one that begins anew."""
+def continued_page(page: Path) -> Path | None:
+    """Return the page that a page continues, None for one that begins anew."""
     said = re.search(r"^<!-- continues: (\S+) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return (page.parent / said[1]).resolve() if said else None

@@ -1,4 +1,4 @@
-"""Somebody who does what the pages say, in a directory that is laid out like a checkout."""
+"""A reader that executes what the pages say, in a directory that is laid out like a checkout."""
 
 import os
 import re
@@ -53,7 +53,7 @@ class Reader:
             "{toctree}": _nothing,
         }
         if block.language not in kinds:
-            raise Differs(f"{block.place}: nobody reads {block.language!r}; say text, or why it is not run")
+            raise Differs(f"{block.place}: unknown language {block.language!r}; say text, or why it is not run")
         kinds[block.language](block)
 
     def _python(self, block: Block) -> None:
@@ -108,7 +108,7 @@ def sessions(text: str) -> Iterator[tuple[str, str]]:
 
 
 def agrees(claim: str, output: str) -> bool:
-    """Say whether an output is what was claimed: `…` stands for anything, alone on a line for any lines."""
+    """Say whether an output is what was claimed: `…` matches anything, alone on a line for any lines."""
     pattern = ""
     for line in _tidy(claim):
         if line == ELLIPSIS:
@@ -124,7 +124,7 @@ def _tidy(text: str) -> list[str]:
 
 
 def _nothing(block: Block) -> None:
-    """Let a block stand that says nothing that could be done."""
+    """Do nothing: a block of text has nothing to execute."""
 
 
 def _joined(text: str) -> list[str]:

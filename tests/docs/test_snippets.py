@@ -9,7 +9,7 @@ import pytest
 
 from ccat_models.errors import InvalidDeclaration
 from tests.docs.fragments import check_yaml
-from tests.docs.pages import DOCS, PAGES, ROOT, Block, blocks_of, goes_on_from
+from tests.docs.pages import DOCS, PAGES, ROOT, Block, blocks_of, continued_page
 from tests.docs.reader import Reader, agrees, sessions
 
 REASONS = {
@@ -25,7 +25,7 @@ WITH_CODE = [page for page in PAGES if any(block.language != "{toctree}" for blo
 
 
 class Library:
-    """Every page is read once, a page that goes on from another one after that and in its place."""
+    """Every page is read once, a page that continues another one after that one, by the same reader."""
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -33,11 +33,11 @@ class Library:
         self._failures: dict[Path, Exception] = {}
 
     def read(self, page: Path) -> Reader:
-        """Return who has read the page; raise again what went wrong with it before."""
+        """Return the reader of the page; raise again what went wrong with it before."""
         if page in self._failures:
             raise self._failures[page]
         if page not in self._readers:
-            before = goes_on_from(page)
+            before = continued_page(page)
             reader = self.read(before) if before else Reader(self._base / page.stem)
             try:
                 for block in blocks_of(page):
@@ -62,7 +62,7 @@ def test_a_page_says_what_happens(page: Path, library: Library) -> None:
 
 
 def test_no_two_pages_continue_the_same_one() -> None:
-    begun = Counter(before for page in PAGES if (before := goes_on_from(page)))
+    begun = Counter(before for page in PAGES if (before := continued_page(page)))
     assert all(page in PAGES for page in begun)
     assert set(begun.values()) == {1}
 
@@ -95,8 +95,8 @@ def block(text: str, language: str = "console", marker: str = "", value: str = "
         (block("ls nowhere\n", "sh"), "exit code 2, not 0"),
         (block("import nothing_of_this_name\n", "python"), "No module named 'nothing_of_this_name'"),
         (block("plan: nothing\n", "yaml"), "neither a pipeline nor a step has {'plan'}"),
-        (block("x\n", "cobol"), "nobody reads 'cobol'"),
-        (block("x\n", ""), "nobody reads ''"),
+        (block("x\n", "cobol"), "unknown language 'cobol'"),
+        (block("x\n", ""), "unknown language ''"),
     ],
 )
 def test_false_claims_of_a_page_are_detected(tmp_path: Path, wrong: Block, reason: str) -> None:

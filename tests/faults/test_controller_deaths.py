@@ -1,4 +1,4 @@
-"""A controller that dies and comes back, by its own will or not, and one that keeps no accounts."""
+"""A controller that stops or is killed and is started again, and one that keeps no accounts."""
 
 import signal
 from collections.abc import Iterator

@@ -86,7 +86,7 @@ def test_a_kill_at_any_statement_loses_nothing_and_runs_nothing_twice(
         aimed = [end for outcome in outcomes for end in zip(outcome["statements"], outcome["deaths"], strict=False)]
         struck = {statement for statement, death in aimed if death == signal.SIGKILL}
         assert len(struck) > 0.9 * len({statement for statement, _ in aimed}), (
-            "but for a few that only some histories come by"
+            "but for a few that only some histories execute"
         )
         done |= struck
         for outcome in outcomes:

@@ -72,12 +72,12 @@ elif what == "deep":
 
 @dataclass(frozen=True)
 class Case:
-    """What becomes of an attempt: its failure's class and words, or how many products it has."""
+    """The outcome of an attempt: its failure's class and message, or the number of its products."""
 
     failure: FailureClass | None
     says: str = ""
     products: int = 0
-    spoil: Callable[[Path], object] | None = None  # after the program has ended, before anybody collects
+    spoil: Callable[[Path], object] | None = None  # after the program has ended, before it is collected
 
 
 def change(**values: object) -> Callable[[Path], object]:

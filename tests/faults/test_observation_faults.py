@@ -21,7 +21,7 @@ __all__ = ["apptainer_image", "nothing_left"]
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 SLOTS = 16
-LIES = [
+WRONG_ANSWERS = [
     Fault.EMPTY,
     Fault.STALE,
     Fault.TRUNCATE,
@@ -42,7 +42,7 @@ def lab(slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path) -> Sl
     return SlurmWorld.open(sqlite_ops_db, tmp_path / "lab", LocalShell(slurm_cluster.environment), timing=IMPATIENT)
 
 
-@pytest.mark.parametrize("fault", LIES)
+@pytest.mark.parametrize("fault", WRONG_ANSWERS)
 def test_wrong_answers_while_jobs_wait_and_run_change_nothing(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, fault: Fault
 ) -> None:
@@ -59,7 +59,7 @@ def test_wrong_answers_while_jobs_wait_and_run_change_nothing(
     assert len(trial.attempts()) == SLOTS + 4, "none was given up"
 
 
-@pytest.mark.parametrize("fault", LIES)
+@pytest.mark.parametrize("fault", WRONG_ANSWERS)
 def test_wrong_answers_about_jobs_that_vanished_cost_no_more_than_their_attempts(
     slurm_cluster: SlurmCluster, sqlite_ops_db: OpsDb, tmp_path: Path, fault_table: FaultTable, fault: Fault
 ) -> None:

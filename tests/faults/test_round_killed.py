@@ -1,4 +1,4 @@
-"""Several who fill the gaps at the same time, and one who is killed at every statement on the way."""
+"""Several processes that fill the same gaps at the same time, and one that is killed at each of its statements."""
 
 import json
 import random
@@ -31,7 +31,7 @@ JOIN = step("join", ["source"], depends_on=["read"], when="any")
 ARRIVALS = 30
 PATIENCE_SECONDS = 120.0
 
-# Fills gaps again and again, at moments of its own, until it is told to stop; tells when it has made runs.
+# Fills gaps again and again, at random moments, until the file `stop` exists; creates a file once it has made runs.
 RIVAL = """
 import os, random, sys, time
 from pathlib import Path
@@ -48,7 +48,7 @@ while os.getppid() == parent and not (base / "stop").exists():
         found = run_round(cluster)
         created += 0 if found is None else found.created.total()
     else:
-        answers = ensure_pipeline(cluster, "letters", RequestOptions("somebody"))
+        answers = ensure_pipeline(cluster, "letters", RequestOptions("ada"))
         created += sum(len(answer.created) for answer in answers.values())
     (base / f"alive-{number}").touch()
     if created:
@@ -59,7 +59,7 @@ while os.getppid() == parent and not (base / "stop").exists():
 
 @contextmanager
 def rivals(works: ManualWorld) -> Iterator[None]:
-    """Let two go round and a third one ask for the pipeline while the block lasts."""
+    """Let two processes run rounds and a third one request the pipeline while the block lasts."""
     base, url = works.observatory.base, works.cluster.ops_db.url.render_as_string(hide_password=False)
     kinds = enumerate(("round", "round", "ensure"))
     words = [[sys.executable, "-c", RIVAL, url, str(base), kind, str(number)] for number, kind in kinds]
@@ -77,7 +77,7 @@ def rivals(works: ManualWorld) -> Iterator[None]:
 
 
 def have_all(works: ManualWorld, what: str) -> bool:
-    """Say whether each of the three has told this."""
+    """Say whether each of the three has created its file of this kind."""
     return all((works.observatory.base / f"{what}-{number}").exists() for number in range(3))
 
 
@@ -97,7 +97,7 @@ def something_arrives(works: ManualWorld, chance: random.Random, number: int) ->
     for run in works.in_flight():
         if chance.random() < 0.5:
             works.complete(run, outputs={"science/text.txt": f"of run {run}"})
-    time.sleep(chance.uniform(0, 0.1))  # the rivals come by at another moment each time
+    time.sleep(chance.uniform(0, 0.1))  # the rivals act at another moment each time
 
 
 def newest_scan(works: ManualWorld) -> int:
@@ -107,7 +107,7 @@ def newest_scan(works: ManualWorld) -> int:
 
 
 def most_in_flight(works: ManualWorld) -> Counter[tuple[int, int]]:
-    """Return by step and sub-group how many of its runs were in flight at a time at most, as the history tells."""
+    """Return by step and sub-group how many of its runs were in flight at a time at most, according to the history."""
     flying, most = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     in_flight = {status.value for status in IN_FLIGHT}
     history = RunStatusHistory
@@ -130,11 +130,11 @@ def asked_for(works: ManualWorld) -> Counter[tuple[Any, ...]]:
 
 
 def assert_true_to_the_last_column(works: ManualWorld) -> None:
-    """Compare what stands with an evaluation of everything."""
+    """Compare the stored gaps with an evaluation of everything."""
     with works.cluster.ops_db.request() as session:
-        stands = rows_of(session, sub_group_gap)
+        noted = rows_of(session, sub_group_gap)
         refresh_and_evaluate(session, works.cluster, load_pipeline(session, "letters"), RequestOptions("test"))
-        assert stands == rows_of(session, gap_now)
+        assert noted == rows_of(session, gap_now)
 
 
 def rows_of(session: Session, table: sa.Table) -> list[tuple[Any, ...]]:
@@ -162,7 +162,7 @@ def test_three_processes_that_fill_the_same_gaps_request_nothing_twice(
 
 
 def interrupted_history(ops_db: OpsDb, base: Path) -> None:
-    """Leave behind what a visit has much to do with: new, corrected and withdrawn data, runs that ended, a release."""
+    """Leave behind much work for a round: new, corrected and withdrawn data, runs that ended, a release."""
     works = ManualWorld.open(ops_db, base)
     works.declare(READ, JOIN, **CONTINUOUS)
     for number in range(6):
@@ -181,7 +181,7 @@ def interrupted_history(ops_db: OpsDb, base: Path) -> None:
 
 
 def kill_everywhere(url: str, base: Path) -> list[dict[str, Any]]:
-    """Return what became of each world in which a visit was killed, that of the undisturbed one first."""
+    """Return what became of each world in which a round was killed, that of the undisturbed one first."""
     config = base / "config.json"
     config.write_text(json.dumps({"url": url, "base": str(base)}))
     command = [sys.executable, "-m", "tests.support.faults.round_kills", str(config)]
@@ -198,8 +198,8 @@ def assert_nothing_is_lost(outcomes: list[dict[str, Any]]) -> None:
     assert {statement.split()[0] for statement in statements} >= {"SELECT", "INSERT", "DELETE", COMMIT}
     assert len(statements) > 50
     assert [outcome["missed"] for outcome in killed if outcome["missed"]] == []
-    told = ("runs", "reasons", "noted", "true")
-    wrong = [outcome for outcome in killed if any(outcome[what] != undisturbed[what] for what in told)]
+    compared = ("runs", "reasons", "noted", "true")
+    wrong = [outcome for outcome in killed if any(outcome[what] != undisturbed[what] for what in compared)]
     assert wrong == []
 
 

@@ -1,4 +1,4 @@
-"""A whole pipeline over one SSH line that breaks, stands still, is refused or answers with another key."""
+"""A whole pipeline over one SSH line that breaks, freezes, is refused or answers with another key."""
 
 import random
 import shutil
@@ -50,8 +50,8 @@ class Line:
 
     def jobs(self) -> list[str]:
         """Return the ids of all jobs that the cluster has of this lab."""
-        told = self.slurm.run("squeue", "-h", "-t", "all", "-o", "%A %Z").stdout.splitlines()
-        return [line for line in told if line.endswith(str(self.lab.cluster.base))]
+        listed = self.slurm.run("squeue", "-h", "-t", "all", "-o", "%A %Z").stdout.splitlines()
+        return [line for line in listed if line.endswith(str(self.lab.cluster.base))]
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_frozen_server_delays_runs_and_does_no_other_harm(line: Line, fault_ta
     assert line.lab.statuses().keys() <= {"SUBMITTED", "RUNNING", "COMPLETED"}
     line.node.thaw()
     line.lab.until_ended()
-    trial.judge(fault_table, "SSH: the server stands still", {"COMPLETED": RUNS}, tried=2)
+    trial.judge(fault_table, "SSH: the server is frozen", {"COMPLETED": RUNS}, tried=2)
     assert len(trial.attempts()) == RUNS
 
 

@@ -1,4 +1,4 @@
-"""Two processes that move the same runs on, also where one stands still for longer than its lease and then goes on."""
+"""Two processes that move the same runs on, also where one is suspended for longer than its lease."""
 
 import random
 from collections.abc import Iterator

@@ -103,7 +103,7 @@ def test_dagit_dies_with_the_process_that_started_it(home: Path, workspace: Path
         assert starter.stdout.readline() == b"started\n"
         assert len(descendants_of(home)) >= 3
         starter.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 90  # code servers end when nobody has called for 45 s
+    deadline = time.monotonic() + 90  # code servers end 45 s after the last call
     while (left := descendants_of(home)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left == []

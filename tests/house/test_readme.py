@@ -1,4 +1,4 @@
-"""What README.md and docs/ tell people to type and to open is there."""
+"""What README.md and docs/ ask people to type and to open exists."""
 
 import re
 from pathlib import Path

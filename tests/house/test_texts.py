@@ -40,7 +40,7 @@ def test_no_tracked_file_names_a_registry_or_a_machine() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [f"index = https://{INDEX}.org/simple", "cd /home/somebody/ccat", "see /root/x", f"PATH={ROOT}/.venv/bin"],
+    [f"index = https://{INDEX}.org/simple", "cd /home/ada/ccat", "see /root/x", f"PATH={ROOT}/.venv/bin"],
 )
 def test_an_offence_is_seen(text: str) -> None:
     assert len(offences(text)) == 1

@@ -142,12 +142,12 @@ def test_what_a_run_leaves_behind_is_settled_as_it_ended(
     with lab.application.ops_db.write() as session:
         now = lab.application.clock()
         wait_for(session, [RunId(1), RunId(2)], f"dagster:{run_id}", now)
-        wait_for(session, [RunId(2)], "somebody else", now)
+        wait_for(session, [RunId(2)], "another requester", now)
     watch = Ticks(lab, "dagster_runs")
     expected = f"1 jobs of run {run_id} were cancelled" if cancelled else f"run {run_id} no longer waits for jobs"
     assert watch.tick() == expected
     assert statuses(lab) == [RunStatus.CANCELLED if cancelled else RunStatus.PENDING, RunStatus.PENDING]
-    assert (waiters(lab), watch.tick()) == (["somebody else"], QUIET)
+    assert (waiters(lab), watch.tick()) == (["another requester"], QUIET)
 
 
 def test_runs_that_are_at_work_or_somewhere_else_are_left_alone(lab: DagsterWorld) -> None:

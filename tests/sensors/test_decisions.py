@@ -24,7 +24,7 @@ def opened(lab: DagsterWorld) -> Ticks:
 
 
 def results(lab: DagsterWorld, check: str) -> list[tuple[str | None, bool, str | None]]:
-    """Return what was shown of a check of `read`, the oldest first."""
+    """Return the published results of a check of `read`, the oldest first."""
     key = dg.AssetCheckKey(lab.name("read").asset_key, check)
     records = lab.instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
     found = []
@@ -87,7 +87,7 @@ def test_a_taint_and_its_lifting_are_shown(lab_on_each: DagsterWorld) -> None:
 def test_limits_that_change_are_shown_on_what_had_completed(lab_on_each: DagsterWorld) -> None:
     lab, watch = lab_on_each, opened(lab_on_each)
     watch.tick()
-    lab.observatory.clock.pass_seconds(366 * 86400)  # which stands; the lab goes by the real one
+    lab.observatory.clock.pass_seconds(366 * 86400)  # a fake clock; the lab uses the real one
     lab.declare(*SCANS, quality=LIMITS.replace("8", "9"))
     assert watch.tick() == "decisions about 3 runs were published"
     assert [passed for _, passed, _ in results(lab, "letters")] == [False] * 3 + [True] * 3

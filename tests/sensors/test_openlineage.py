@@ -95,7 +95,7 @@ def test_events_sent_before_a_crash_are_sent_again_and_none_is_lost(works: Manua
     works.complete(second)
     ticks.tick()
     assert ends(received) == [(uuid(first), "COMPLETE"), (uuid(first), "COMPLETE"), (uuid(second), "COMPLETE")]
-    assert received.events[:2] == received.events[2:4], "the receiver can tell that it knows them"
+    assert received.events[:2] == received.events[2:4], "the receiver can recognise that it has them"
 
 
 def test_a_receiver_that_is_away_holds_nothing_up(works: ManualWorld, received: Receiver) -> None:
@@ -108,11 +108,11 @@ def test_a_receiver_that_is_away_holds_nothing_up(works: ManualWorld, received: 
     received.refuses_after = None
     assert ticks.tick() == "the events of 2 runs were sent"
     assert [run for run, kind in ends(received)] == [uuid(run) for run in runs]
-    nobody = Ticks(works, "http://127.0.0.1:9")
+    unreachable = Ticks(works, "http://127.0.0.1:9")
     begun = time.monotonic()
-    assert "ConnectionError" in nobody.tick()
+    assert "ConnectionError" in unreachable.tick()
     assert time.monotonic() - begun < 5
-    assert nobody.cursor is None
+    assert unreachable.cursor is None
 
 
 def test_the_cursor_stays_short_and_forgets_nothing(works: ManualWorld, received: Receiver) -> None:

@@ -48,11 +48,11 @@ def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Dags
     lab.run_without_dagster()
     clock.pass_seconds(300)
     assert watch.tick() == PUBLISHED
-    told = shown(lab)[-1]
-    assert (told["in_flight"], told["failed_in_7_days"], told["failed/permanent"]) == (0, 1, 1)
-    assert [row["products"] for row in told["steps"]] == [4, 4, 2]
-    assert told["disk_bytes"] > 0
-    (failure,) = told["failures"]
+    overview = shown(lab)[-1]
+    assert (overview["in_flight"], overview["failed_in_7_days"], overview["failed/permanent"]) == (0, 1, 1)
+    assert [row["products"] for row in overview["steps"]] == [4, 4, 2]
+    assert overview["disk_bytes"] > 0
+    (failure,) = overview["failures"]
     assert (failure["class"], failure["runs"], failure["newest_run"]) == ("permanent", 1, 2)
     assert "exit code 65" in failure["message"]
     assert "release a version" in failure["remedy"] or "retry" in failure["remedy"]

@@ -44,7 +44,7 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
     publish(Application(load().settings), instance)
 """
 
-# It dies as by kill -9 where it would tell of one run more.
+# It dies as by kill -9 where it would publish one run more.
 DIES = """
 import os, sys
 import dagster as dg
@@ -54,10 +54,10 @@ from ccat_assets.dagit.build import build
 from ccat_assets.dagit.metadata import materialization
 from ccat_assets.wiring.settings import load
 from ccat_assets.dagit.snapshot import read_snapshot
-told = []
+published = []
 def dying(report, *rest):
-    told.append(report)
-    if len(told) > int(sys.argv[2]):
+    published.append(report)
+    if len(published) > int(sys.argv[2]):
         os.kill(os.getpid(), 9)
     return materialization(report, *rest)
 ccat_assets.dagit.step_assets.materialization = dying
@@ -163,11 +163,11 @@ def test_a_run_that_cannot_be_published_is_retried_rarely_and_holds_nothing_up(
     lab.declare("a")
     lab.run_without_dagster()
     with monkeypatch.context() as patched:
-        told: list[RunReport] = []
+        seen: list[RunReport] = []
 
         def but_the_first(report: RunReport, files: Files, links: Links) -> dg.AssetMaterialization:
-            told.append(report)
-            return materialization(report, files, links) if len(told) > 1 else report.nothing  # type: ignore[attr-defined]
+            seen.append(report)
+            return materialization(report, files, links) if len(seen) > 1 else report.nothing  # type: ignore[attr-defined]
 
         patched.setattr("ccat_assets.dagit.step_assets.materialization", but_the_first)
         with pytest.raises(RuntimeError, match="letters/read: nothing was published"):

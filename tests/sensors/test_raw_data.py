@@ -89,13 +89,13 @@ def test_a_cursor_that_cannot_be_trusted_leaves_no_partition_out(lab: DagsterWor
     lab.declare("a", "b")
     members_follow(lab)
     watch.tick()
-    told = json.loads(watch.cursor or "")
+    cursor_fields = json.loads(watch.cursor or "")
     lab.instance.delete_dynamic_partition(OBSERVATIONS, "executed_obs_unit=scan-0")
-    newer = told | {"marks": told["marks"] | {"sub_group": 1000}}
+    newer = cursor_fields | {"marks": cursor_fields["marks"] | {"sub_group": 1000}}
     watch.cursor = {
         "lost": None,
         "unreadable": "{",
-        "of another database": json.dumps(told | {"database": "sqlite:///elsewhere"}),
+        "of another database": json.dumps(cursor_fields | {"database": "sqlite:///elsewhere"}),
         "of a newer one": json.dumps(newer),
     }[cursor]
     assert (watch.tick(), sorted(keys(lab))) == (COMPARED, ["scan-0", "scan-1"])
@@ -121,8 +121,8 @@ def test_the_next_tick_does_what_one_tick_had_no_time_for(lab: DagsterWorld) -> 
     left = [False, False, True, True, True]
     asked: list[Marks | None] = []
 
-    def piece(_instance: dg.DagsterInstance, _session: Session, told: Marks | None) -> bool:
-        asked.append(told)
+    def piece(_instance: dg.DagsterInstance, _session: Session, marks: Marks | None) -> bool:
+        asked.append(marks)
         return left.pop(0)
 
     clock = lab.observatory.clock

@@ -28,7 +28,7 @@ def opened(lab: DagsterWorld, scans: int) -> tuple[Ticks, FakeClock]:
 
 
 def count(lab: DagsterWorld, step: str, **reasons: int) -> None:
-    """Append counts as whoever looks for gaps does."""
+    """Append counts as a look for gaps does."""
     with lab.application.ops_db.write() as session:
         for reason, number in reasons.items():
             step_id = StepId(lab.name(step).step_id)

@@ -63,10 +63,10 @@ def test_used_space_and_purged_runs_are_published_once(lab_on_each: DagsterWorld
     assert numbers(observed(lab, "join")[0])["purge_would_free_bytes"] == 0
     purge(lab.application.cluster, 10**12, by="test", reason="to see it")
     assert [watch.tick(), watch.tick(), watch.tick()] == [PUBLISHED, QUIET, QUIET]
-    told = observed(lab, "read")[1:]
-    assert {event.partition for event in told} == {f"executed_obs_unit=scan-{number}" for number in range(2)}
-    assert told[0].description == "purged: to see it; regenerated when a run needs it, or by `ccat regenerate`"
-    assert [numbers(event)["purged_bytes"] for event in told] == [14, 14]
+    purged = observed(lab, "read")[1:]
+    assert {event.partition for event in purged} == {f"executed_obs_unit=scan-{number}" for number in range(2)}
+    assert purged[0].description == "purged: to see it; regenerated when a run needs it, or by `ccat regenerate`"
+    assert [numbers(event)["purged_bytes"] for event in purged] == [14, 14]
     assert len(used(lab)) == 1, "numbers are published every ten minutes"
     clock.pass_seconds(600)
     assert [watch.tick(), watch.tick()] == [PUBLISHED, QUIET]
@@ -87,7 +87,7 @@ def test_room_is_made_above_the_high_watermark(lab: DagsterWorld) -> None:
 
 
 def test_a_purge_that_can_remove_nothing_is_tried_less_and_less_often(lab: DagsterWorld) -> None:
-    """Above the high watermark: what is decided each time holds up everybody who asks for runs."""
+    """Above the high watermark: what is decided each time holds up every request for runs."""
     watch, clock = opened(lab, space_limit="100 B", space_high="90 %")
     names = [f"letters/{step}/executed_obs_unit=scan-{number}" for step in ("read", "clean") for number in range(2)]
     pin(lab.application.cluster, names, reason="mine", by="test")

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def failing(terminal: Terminal) -> Terminal:
-    """Give somebody whose step `read` failed on five scans in a row, and has one more to do."""
+    """Give a terminal after step `read` failed on five scans in a row; it has one more to do."""
     assert terminal.work(*["exit 65"] * 5).code == 1
     terminal.ok("ingest", terminal.observe(*["exit 65"] * 5, "good"))
     return terminal

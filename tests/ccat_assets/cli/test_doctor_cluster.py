@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.real, pytest.mark.xdist_group("slurm")]
 
 
 def behind(node: LoginNode, terminal: Terminal) -> Terminal:
-    """Let somebody's settings name the cluster behind a login node."""
+    """Let a user's settings name the cluster behind a login node."""
     settings = {
         "HPC_BACKEND": "slurm",
         "PIPELINE_BASE_DIR": terminal.home / "workspace",
@@ -32,18 +32,18 @@ def behind(node: LoginNode, terminal: Terminal) -> Terminal:
 
 @pytest.fixture
 def away(login_node: LoginNode, terminal: Terminal) -> Terminal:
-    """Give somebody whose settings name the cluster."""
+    """Give the terminal of a user whose settings name the cluster."""
     return behind(login_node, terminal)
 
 
 def findings(terminal: Terminal, **settings: str) -> tuple[int, dict[str, tuple[str, str]]]:
-    """Return the exit code, and by what was looked at the verdict and the finding."""
+    """Return the exit code, and for each checked part the verdict and the finding."""
     said = terminal.ccat("doctor", "--json", **{f"CCAT_{name}": value for name, value in settings.items()})
     return said.code, {one["what"]: (one["verdict"], one["finding"]) for one in said.json}
 
 
 def broken(terminal: Terminal, **settings: str) -> dict[str, str]:
-    """Return what is broken, when something is."""
+    """Return the parts that are broken; fail if none is."""
     code, found = findings(terminal, **settings)
     assert code == 1
     return {what: finding for what, (verdict, finding) in found.items() if verdict == "broken"}
@@ -125,7 +125,7 @@ def test_a_workspace_that_cannot_be_written_is_broken(away: Terminal, tmp_path: 
 
 
 def test_a_workspace_that_nodes_do_not_see_is_broken(away: Terminal, tmp_path: Path) -> None:
-    python = tmp_path / "python"  # a node whose own disk lies where the workspace is
+    python = tmp_path / "python"  # a node that has a disk of its own at the workspace's path
     hidden = f"mount -t tmpfs none '{away.home}'"
     python.write_text(f'#!/bin/sh\nexec unshare -rm sh -c "{hidden} && exec python3 \\"\\$@\\"" sh "$@"\n')
     python.chmod(0o755)

@@ -1,4 +1,4 @@
-"""`ccat lineage`, `ccat impact`, `ccat diff`: what people and programs are told."""
+"""`ccat lineage`, `ccat impact`, `ccat diff`: what they print, for people and for programs."""
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -13,7 +13,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def repeated(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Terminal:
-    """Give somebody who has run a pipeline twice, with a scan that had changed and another parameter."""
+    """Give a terminal after a pipeline ran twice: the second time with a changed scan and another parameter."""
     terminal = open_terminal(tmp_path_factory.mktemp("repeated"), sqlite_template)
     assert terminal.work("a", "b", "c").code == 0
     terminal.ok("ingest", terminal.observe("a", "b", "changed"))

@@ -95,15 +95,15 @@ def test_archived_package_is_staged_when_it_exists_nowhere_else(terminal: Termin
     folder = terminal.observe("a")
     terminal.ok("ingest", folder)
     (name,) = [package["name"] for package in json.loads((folder / "catalogue.json").read_text())["packages"]]
-    (tmp_path / "shelf").mkdir()
-    terminal.ok("locations", "add", "shelf", "--path", tmp_path / "shelf")
-    assert f"no package 'none'; known: {name}" in terminal.refused("archive", "none", "--to", "shelf")
+    (tmp_path / "longterm").mkdir()
+    terminal.ok("locations", "add", "longterm", "--path", tmp_path / "longterm")
+    assert f"no package 'none'; known: {name}" in terminal.refused("archive", "none", "--to", "longterm")
     assert "is for processing, not long_term_archive" in terminal.refused("archive", name, "--to", "local")
     assert "no data location 'attic'; known: " in terminal.refused("archive", name, "--to", "attic")
-    (done,) = terminal.json("archive", name, "--to", "shelf")
-    assert (done["package"], done["location"], done["copied"]) == (name, "shelf", True)
-    made = (tmp_path / "shelf" / done["path"]).read_bytes()
-    again = terminal.json("archive", name, "--to", "shelf")
+    (done,) = terminal.json("archive", name, "--to", "longterm")
+    assert (done["package"], done["location"], done["copied"]) == (name, "longterm", True)
+    made = (tmp_path / "longterm" / done["path"]).read_bytes()
+    again = terminal.json("archive", name, "--to", "longterm")
     assert (again[0]["copied"], again[0]["path"]) == (False, done["path"])
     recorded = copies(terminal)[1:]
     assert recorded == [(done["path"], PhysicalCopyStatus.PRESENT, True)]
@@ -111,9 +111,9 @@ def test_archived_package_is_staged_when_it_exists_nowhere_else(terminal: Termin
     ops_db = OpsDb(f"sqlite:///{terminal.home / 'ops.sqlite'}")
     with ops_db.write() as session:  # as if the process had died before it was recorded
         session.execute(sa.delete(Copy).where(Copy.path == done["path"]))
-    before = (tmp_path / "shelf" / done["path"]).stat()
-    terminal.ok("archive", name, "--to", "shelf")
-    after = (tmp_path / "shelf" / done["path"]).stat()
+    before = (tmp_path / "longterm" / done["path"]).stat()
+    terminal.ok("archive", name, "--to", "longterm")
+    after = (tmp_path / "longterm" / done["path"]).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert copies(terminal)[1:] == recorded
     with ops_db.write() as session:
@@ -130,13 +130,13 @@ def test_damaged_package_is_not_archived(terminal: Terminal, tmp_path: Path) -> 
     folder = terminal.observe("a")
     terminal.ok("ingest", folder)
     (package,) = json.loads((folder / "catalogue.json").read_text())["packages"]
-    (tmp_path / "shelf").mkdir()
-    terminal.ok("locations", "add", "shelf", "--path", tmp_path / "shelf")
+    (tmp_path / "longterm").mkdir()
+    terminal.ok("locations", "add", "longterm", "--path", tmp_path / "longterm")
     (file,) = [path for path in (folder / package["path"]).rglob("*") if path.is_file()]
     content = file.read_bytes()
     for damaged, words in ((content[::-1], "is registered: ingest the package again"), (content + b"x", "bytes, ")):
         file.write_bytes(damaged)
-        assert words in terminal.refused("archive", package["name"], "--to", "shelf")
-    assert list((tmp_path / "shelf").iterdir()) == []
+        assert words in terminal.refused("archive", package["name"], "--to", "longterm")
+    assert list((tmp_path / "longterm").iterdir()) == []
     assert len(copies(terminal)) == 1
     assert not list(terminal.home.glob("packing-*"))

@@ -9,7 +9,7 @@ from tests.support.programs.tiny import pipeline_yaml
 
 @pytest.fixture
 def done(terminal: Terminal) -> Terminal:
-    """Give somebody whose pipeline is up to date on two scans."""
+    """Give the terminal of a user whose pipeline is up to date on two scans."""
     assert terminal.work("a", "b").code == 0
     return terminal
 

@@ -11,7 +11,7 @@ SHORT = "[{metric: letters, maximum: 30, blocking: true}, {metric: letters, name
 
 @pytest.fixture
 def blocked(terminal: Terminal) -> Terminal:
-    """Give somebody whose second scan left a number that is above a blocking limit."""
+    """Give a terminal after a run on a second scan left a number above a blocking limit."""
     assert terminal.work("short", "much longer than thirty letters", quality=SHORT).code == 0
     return terminal
 
@@ -22,7 +22,7 @@ def test_a_blocked_product_is_listed_explained_and_waived(blocked: Terminal) -> 
     assert now["clean"]["reasons"] == {"up_to_date": 1, "waiting_for_upstream": 1}
     shown = blocked.ok("quality", "letters", "read").out
     assert "letters 39 is above 30" in shown
-    assert shown.count("failed") == 2, "what does not block is only told"
+    assert shown.count("failed") == 2, "what does not block is only shown"
     assert shown.count("blocks") == 1
     why = blocked.ok("why", "letters", "read", "executed_obs_unit=scan-1").out
     command = "ccat waive letters/read/executed_obs_unit=scan-1 letters --reason …"

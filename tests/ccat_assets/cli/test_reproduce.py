@@ -16,7 +16,7 @@ ANSWERS = (
     ("lineage", "letters/join/source=source-1/science/text.txt"),
     ("export", "pipeline:letters", "--format", "prov-json"),
 )
-LEASES = "observer_lease"  # who moves jobs on, and until when
+LEASES = "observer_lease"  # which process moves jobs on, and until when
 
 
 def untouched(rows: Mapping[str, Any]) -> Mapping[str, Any]:

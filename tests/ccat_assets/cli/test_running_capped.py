@@ -49,6 +49,6 @@ def test_run_of_a_pipeline_stays_as_well(capped: Terminal) -> None:
 def test_a_name_that_is_unknown_is_refused_without_a_bar_and_nothing_is_begun(
     capped: Terminal, words: tuple[str, ...], message: str
 ) -> None:
-    capped.json("plan", "letters")  # memberships are written at the first look, whoever has it
+    capped.json("plan", "letters")  # memberships are written at the first look, by whichever process
     assert capped.refused("run", *words).startswith(message)
     assert capped.called() == []

@@ -12,13 +12,13 @@ OTHER = "d" * 64
 
 @pytest.fixture
 def done(terminal: Terminal) -> Terminal:
-    """Give somebody whose pipeline is up to date on two scans."""
+    """Give the terminal of a user whose pipeline is up to date on two scans."""
     assert terminal.work("a", "b").code == 0
     return terminal
 
 
 def change(terminal: Terminal) -> Path:
-    """Change the program and return where it lies."""
+    """Change the program and return its path."""
     program = terminal.file.with_name("reduce.py")
     program.write_text(program.read_text() + "# changed\n")
     return program.parent

@@ -1,4 +1,4 @@
-"""What is asked for often is answered without what it does not need; the table of commands says what they say."""
+"""Frequent commands import only what they need; the table of commands agrees with the commands themselves."""
 
 import inspect
 import os

@@ -57,8 +57,8 @@ def read_by(terminal: Terminal, product: str | int) -> dict[str, str]:
     (package,) = next(iter(terminal.json("lineage", product)["packages"].values()))
     (file,) = package["files"]
     assert file["sha256"] != package["checksum"]
-    told = json.loads(terminal.ok("export", product, "--format", "prov-json").out)["entity"]
-    by_checksum = {one.get("ccat:checksum", one.get("ccat:sha256")): name for name, one in told.items()}
+    entities = json.loads(terminal.ok("export", product, "--format", "prov-json").out)["entity"]
+    by_checksum = {one.get("ccat:checksum", one.get("ccat:sha256")): name for name, one in entities.items()}
     return {by_checksum[checksum]: checksum for checksum in (package["checksum"], file["sha256"])}
 
 

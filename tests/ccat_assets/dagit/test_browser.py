@@ -43,7 +43,7 @@ def environment(home: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Give the home of a demo that has run on two scans, and what it printed; a third scan has come since."""
+    """Give the home of a demo that has run on two scans, and what it printed; a third scan has arrived since."""
     home = tmp_path_factory.mktemp("demo")
     program = Path(sys.executable).with_name("ccat")
     done = subprocess.run(
@@ -84,7 +84,7 @@ def window() -> Iterator[Page]:
 
 
 def shoot(window: Page, name: str) -> None:
-    """Keep a picture of what is seen, once it has settled."""
+    """Keep a picture of the page, once it no longer changes."""
     if SCREENSHOTS:
         window.wait_for_load_state("networkidle")
         window.wait_for_timeout(1500)
@@ -226,7 +226,7 @@ def test_a_partition_is_materialized_by_clicking(served: Dagit, window: Page) ->
     shoot(window, "materialized")
 
 
-# What the daemon tells once a minute: last, when it has told.
+# What the daemon publishes once a minute: last, so that it has published.
 
 
 def test_a_pipeline_is_seen_at_a_glance(served: Dagit, window: Page) -> None:
@@ -237,9 +237,9 @@ def test_a_pipeline_is_seen_at_a_glance(served: Dagit, window: Page) -> None:
 
 
 def test_used_space_is_shown_for_a_location_and_its_steps(served: Dagit, window: Page) -> None:
-    told = """{ assetOrError(assetKey: {path: ["Space", "local"]}) { ... on Asset {
+    query = """{ assetOrError(assetKey: {path: ["Space", "local"]}) { ... on Asset {
         assetMaterializations(limit: 1) { timestamp } } } }"""
-    until(lambda: served.graphql(told)["assetOrError"].get("assetMaterializations"), "room was told", 180)
+    until(lambda: served.graphql(query)["assetOrError"].get("assetMaterializations"), "used space was published", 180)
     window.goto(f"{served.url}/assets/Space/local")
     for text in ("used_bytes", "removable_bytes", "retention always"):
         window.get_by_text(text).first.wait_for()

@@ -146,7 +146,7 @@ def test_runs_that_a_dagster_run_waits_for_are_published_by_it_alone(lab: Dagste
     lab.run_without_dagster()
     with lab.application.ops_db.write() as session:
         wait_for(session, [RunId(1)], "dagster:some-run", lab.application.clock())
-        wait_for(session, [RunId(2)], "somebody else", lab.application.clock())
+        wait_for(session, [RunId(2)], "another requester", lab.application.clock())
     assert publish(lab.application, lab.instance) == 2
     assert lab.shown("read") == {}
     assert lab.shown("clean") == {KEYS[0]: 1}

@@ -1,4 +1,4 @@
-"""What Dagit shows of runs whose files lie on a cluster that is reached over a network."""
+"""What Dagit shows of runs whose files are on a cluster that is reached over a network."""
 
 from collections import Counter
 from dataclasses import replace
@@ -37,7 +37,7 @@ print("reduced", len(text))
 
 @pytest.fixture
 def far(lab: DagsterWorld) -> DagsterWorld:
-    """Give a lab with some runs whose products lie on the disk of another host."""
+    """Give a lab with some runs whose products are on the disk of another host."""
     (lab.code / "reduce.py").write_text(REDUCE + TALK)
     lab.declare("a", "b", "c")
     lab.run_without_dagster()
@@ -60,7 +60,7 @@ def behind(lab: DagsterWorld, node: LoginNode) -> Application:
 
 
 def counting(cluster: Cluster, asked: Counter[str]) -> Cluster:
-    """Return a cluster that counts what its store's program is asked."""
+    """Return a cluster that counts the requests to its store's program."""
 
     def ask(request: dict[str, Any]) -> dict[str, Any]:
         asked[request["do"]] += 1
@@ -75,7 +75,7 @@ def reports_of(lab: DagsterWorld) -> list[RunReport]:
 
 
 def checked(lab: DagsterWorld) -> list[tuple[bool, str | None]]:
-    """Return of each check of products that Dagster has heard of whether it passed, and what it says."""
+    """Return of each published check of products whether it passed, and what it says."""
     found = []
     for run in lab.instance.get_runs():
         for entry in lab.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):

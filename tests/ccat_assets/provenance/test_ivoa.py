@@ -116,7 +116,7 @@ def model(record: ProvenanceRecord) -> Model:
 
 @pytest.fixture(scope="module")
 def votable(record: ProvenanceRecord) -> VOTableFile:
-    """Give the VOTable as its reader has it, which raises what it would else warn of."""
+    """Give the VOTable as parsed by its reader, whose warnings are errors here."""
     return parse(BytesIO(ivoa_votable(record).encode()), verify="exception")
 
 

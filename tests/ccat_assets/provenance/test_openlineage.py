@@ -99,8 +99,8 @@ def test_the_whole_history_is_exported(happened: EventfulWorld, record: Provenan
 def test_only_the_limits_in_force_are_exported(record: ProvenanceRecord) -> None:
     (run_id, run) = next((run_id, run) for run_id, run in record.runs.items() if run.checks)
     old = replace(run.checks[0], name="old", superseded_at=run.checks[0].judged_at)
-    told = quality_of(record, run_id, (old, *run.checks))
-    assert [check["name"] for check in told["checks"]] == [check.name for check in run.checks]
+    facet = quality_of(record, run_id, (old, *run.checks))
+    assert [check["name"] for check in facet["checks"]] == [check.name for check in run.checks]
     assert quality_of(record, run_id, (old,)) is None
 
 

@@ -1,4 +1,4 @@
-"""What was purged and made again, in every export: the same, something else, or in vain."""
+"""Purged products in every export: regenerated alike, regenerated differently, or failed to be."""
 
 import json
 import shutil
@@ -43,8 +43,8 @@ def works(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
     works.complete(outputs=SAME)
     works.run_all()
     assert works.purge() == 3
-    works.make_again(FIRST, outputs=SAME)
-    works.make_again(SECOND, outputs=OTHER)
+    works.regenerate_and_complete(FIRST, outputs=SAME)
+    works.regenerate_and_complete(SECOND, outputs=OTHER)
     works.fail(*works.regenerate(RunId(3)))
     yield works
     database.close()
@@ -52,7 +52,7 @@ def works(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
 
 @pytest.fixture(scope="module")
 def record(works: ManualWorld) -> ProvenanceRecord:
-    """Give the record of what was made of all of them before they were purged."""
+    """Give the record of the products of all of them before they were purged."""
     with works.cluster.ops_db.read() as session:
         return read_record(session, find_scope(session, "letters/join/all"))
 

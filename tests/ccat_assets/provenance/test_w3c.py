@@ -1,4 +1,4 @@
-"""W3C PROV: what its own reader finds in a document."""
+"""W3C PROV: the content of a document according to the standard's own reader."""
 
 import json
 import re

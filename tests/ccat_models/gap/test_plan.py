@@ -1,4 +1,4 @@
-"""What is foreseen is what happens, and looking ahead leaves every table as it was."""
+"""A plan is what then happens, and planning leaves every table as it was."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -25,21 +25,21 @@ from resources.request.plan_ahead import Plan, foresee
 from tests.support.worlds.manual import ManualWorld, step
 from tests.support.worlds.pipeline import dump
 
-WISH = RequestOptions("test", patient=True)
+OPTIONS = RequestOptions("test", patient=True)
 # Only `read` follows releases; what is downstream changes because its inputs will.
 CHAIN = (
     step("read", when="any"),
     step("clean", depends_on=["read"], version_policy="pinned", when="any"),
     step("join", ["source"], depends_on=["clean"], version_policy="pinned", when="any"),
 )
-Foretold = Mapping[str, tuple[Mapping[str, int], int, int]]
+Planned = Mapping[str, tuple[Mapping[str, int], int, int]]
 
 
 def nothing(_: Session) -> None:
     """Suppose no change."""
 
 
-def foretold(plan: Plan) -> Foretold:
+def planned(plan: Plan) -> Planned:
     """Return by step the sub-groups by reason, the runs now and those afterwards."""
     found = {step.name: plan.counts[step.step_id] for step in plan.pipeline.steps if step.step_id in plan.counts}
     return {
@@ -52,7 +52,7 @@ def look(
 ) -> Plan:
     """Look ahead; whatever is found, every table is as it was."""
     before = dump(works.cluster.ops_db)
-    plan, _ = foresee(options.pop("cluster", works.cluster), name, WISH, suppose=change, **options)
+    plan, _ = foresee(options.pop("cluster", works.cluster), name, OPTIONS, suppose=change, **options)
     assert dump(works.cluster.ops_db) == before
     return plan
 
@@ -93,7 +93,7 @@ def test_unprocessed_changes_of_packages_are_planned_for_and_stay_unprocessed(wo
     with works.cluster.ops_db.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(PackageChange))
         assert session.scalar(sa.select(sa.func.count()).select_from(SubGroupChange))
-    assert foretold(look(works)) == {
+    assert planned(look(works)) == {
         "read": ({"missing": 4}, 4, 0),
         "clean": ({"waiting_for_upstream": 4}, 0, 4),
         "join": ({"waiting_for_upstream": 2}, 0, 2),
@@ -104,7 +104,7 @@ def test_a_release_makes_runs_downstream_of_those_that_it_makes(works: ManualWor
     chain(works)
     works.run_all()
     plan = look(works, released(works, "1.1.0", reprocess_from="1.1.0"))
-    assert foretold(plan) == {
+    assert planned(plan) == {
         "read": ({"software_changed": 4}, 4, 0),
         "clean": ({"up_to_date": 4}, 0, 4),
         "join": ({"up_to_date": 2}, 0, 2),
@@ -125,7 +125,7 @@ def test_what_is_planned_for_a_release_is_what_then_happens(works: ManualWorld, 
     with works.cluster.ops_db.request() as session:
         change(session)
         pipeline = load_pipeline(session, "letters")
-        refresh_and_evaluate(session, works.cluster, pipeline, WISH)
+        refresh_and_evaluate(session, works.cluster, pipeline, OPTIONS)
         assert counts(session) == plan.counts
         before = session.scalar(sa.select(sa.func.count()).select_from(Run)) or 0
     works.run_all(patient=True)
@@ -138,7 +138,7 @@ def test_a_release_that_makes_nothing_stale_costs_nothing(works: ManualWorld, fl
     chain(works)
     works.run_all()
     plan = look(works, released(works, "1.1.0", **flags))
-    assert [now + afterwards for _, now, afterwards in foretold(plan).values()] == [0, 0, 0]
+    assert [now + afterwards for _, now, afterwards in planned(plan).values()] == [0, 0, 0]
     assert (plan.cost.runs, plan.cost.wall_seconds) == (0, 0.0)
 
 
@@ -151,7 +151,7 @@ def test_a_declaration_is_planned(works: ManualWorld) -> None:
     )
     plan = look(works, applied(works, text))
     assert (plan.pipeline.revision, load(works).revision) == (2, 1)
-    assert {name: reasons for name, (reasons, _, _) in foretold(plan).items()} == {
+    assert {name: reasons for name, (reasons, _, _) in planned(plan).items()} == {
         "read": {"config_changed": 4},
         "clean": {"up_to_date": 4},
         "join": {"up_to_date": 2},
@@ -167,7 +167,7 @@ def test_a_pipeline_that_does_not_exist_yet_is_planned(works: ManualWorld, known
     text = pipeline_text("new", step("read"), step("join", [], depends_on=["read"]), grouping=grouping)
     plan = look(works, applied(works, text), "new")
     scans = 4 if known_grouping else 2
-    assert foretold(plan) == {
+    assert planned(plan) == {
         "read": ({"missing": scans}, scans, 0),
         "join": ({"waiting_for_upstream": 1}, 0, 1),
     }
@@ -187,16 +187,16 @@ def test_sub_groups_are_listed_as_they_would_be(works: ManualWorld) -> None:
 
 def test_the_result_of_the_supposed_change_is_returned(works: ManualWorld) -> None:
     chain(works)
-    assert foresee(works.cluster, "letters", WISH, suppose=lambda _: "supposed")[1] == "supposed"
+    assert foresee(works.cluster, "letters", OPTIONS, suppose=lambda _: "supposed")[1] == "supposed"
 
 
 def test_a_refused_change_changes_nothing(works: ManualWorld) -> None:
     chain(works)
     before = dump(works.cluster.ops_db)
     with pytest.raises(Refused, match="cosmetic: false → true"):
-        foresee(works.cluster, "letters", WISH, suppose=released(works, "1.0.0", cosmetic=True))
+        foresee(works.cluster, "letters", OPTIONS, suppose=released(works, "1.0.0", cosmetic=True))
     with pytest.raises(NotFound, match="no pipeline 'lettres'; known: letters"):
-        foresee(works.cluster, "lettres", WISH, suppose=nothing)
+        foresee(works.cluster, "lettres", OPTIONS, suppose=nothing)
     assert dump(works.cluster.ops_db) == before
 
 

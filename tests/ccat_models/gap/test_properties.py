@@ -225,7 +225,7 @@ class Naive:
         return count
 
     def _versions(self, one: StepView) -> tuple[int, set[int]]:
-        """Return target and acceptable versions under the policies that stand here: latest, and compatible."""
+        """Return target and acceptable versions under the policies used here: latest, and compatible."""
         target = max(self.versions, key=lambda version: version.rank)
         barrier = max((version.reprocess_from_rank or 0 for version in self.versions), default=0)
         if one.version_policy.value == "latest":
@@ -318,7 +318,7 @@ def check_reasons(works: ManualWorld) -> None:
 
 
 def check_look(works: ManualWorld, many: int) -> None:
-    """What stands after a look at what was touched is what an evaluation of everything finds, to the last column."""
+    """After a look at what was touched, every stored column is what an evaluation of everything finds."""
     with works.cluster.ops_db.request() as session:
         view = load_pipeline(session, "letters")
         now = works.cluster.clock()
@@ -326,11 +326,11 @@ def check_look(works: ManualWorld, many: int) -> None:
         look(session, view, now, many=many)
         again = look(session, view, now)
         assert not again.judged, "nothing was touched since"
-        stands = rows_of(session, sub_group_gap)
+        noted = rows_of(session, sub_group_gap)
         refresh_and_evaluate(session, works.cluster, view, RequestOptions("test"))
-        assert stands == rows_of(session, gap_now)
+        assert noted == rows_of(session, gap_now)
         counted = {
-            one.step_id: Counter(row.reason for row in stands if row.step_id == one.step_id) for one in view.steps
+            one.step_id: Counter(row.reason for row in noted if row.step_id == one.step_id) for one in view.steps
         }
         assert last_counts(session) == {(step_id, *pair) for step_id in counted for pair in counted[step_id].items()}
 

@@ -81,7 +81,9 @@ def test_a_sub_group_without_packages_is_no_gap(works: ManualWorld) -> None:
     assert all(not answer.created for answer in works.request().values())
     assert works.ask("read", "scan-1", force=True).created == {}
     scans(works, 1)
-    assert works.reasons("read") == {"scan-0": "up_to_date", "scan-1": "forced"}, "the wish is kept for its return"
+    assert works.reasons("read") == {"scan-0": "up_to_date", "scan-1": "forced"}, (
+        "the request to force is kept for its return"
+    )
 
 
 def test_a_run_in_flight_is_joined_even_when_its_packages_were_withdrawn(works: ManualWorld) -> None:

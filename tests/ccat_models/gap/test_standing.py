@@ -1,4 +1,4 @@
-"""Pipelines that ask by themselves, visit by visit, with a clock of our own; their runs are ended by hand."""
+"""Standing pipelines request runs round by round, with a fake clock; the tests end these runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -28,13 +28,13 @@ READ, JOIN = step("read"), step("join", ["source"], depends_on=["read"])
 
 
 def created(works: ManualWorld) -> dict[str, int]:
-    """Visit the pipelines and return how many runs they asked for, by step."""
+    """Run one round of the pipelines; return how many runs it requested, by step."""
     found = run_round(works.cluster)
     return {} if found is None else {name.partition("/")[2]: count for name, count in found.created.items()}
 
 
-def stands(works: ManualWorld, step_name: str) -> dict[str, str]:
-    """Return the reasons as they were seen last."""
+def known_reasons(works: ManualWorld, step_name: str) -> dict[str, str]:
+    """Return the reasons that the last look stored."""
     with works.cluster.ops_db.read() as session:
         view = load_pipeline(session, "letters")
         return {short(gap.key): gap.reason.value for gap in gaps(session, view.step(step_name), known=sub_group_gap)}
@@ -46,13 +46,13 @@ def scans(works: ManualWorld, *numbers: int) -> None:
 
 
 def until_idle(works: ManualWorld) -> None:
-    """Visit, and let what is asked for complete, until nothing is."""
+    """Run rounds and let the requested runs complete, until none is requested."""
     while run_round(works.cluster) is not None or works.in_flight():
         works.complete()
 
 
 def stumble_at(border: str) -> Callable[[str], None]:
-    """Return what is told of borders between transactions, and raises at the first of a name."""
+    """Return a hook that is called between transactions, and raises the first time it gets this border's name."""
     stumbled = list[str]()
 
     def passing(at: str) -> None:
@@ -77,7 +77,7 @@ def test_new_packages_are_processed_to_the_last_step_without_a_user(works: Manua
     assert created(works) == {"read": 1}
     works.complete()
     assert created(works) == {"join": 1}
-    assert stands(works, "join") == {"source-1": "up_to_date", "source-2": "in_flight"}
+    assert known_reasons(works, "join") == {"source-1": "up_to_date", "source-2": "in_flight"}
 
 
 def test_only_sub_groups_with_changes_are_evaluated_again(works: ManualWorld) -> None:
@@ -111,10 +111,10 @@ def test_a_manual_pipeline_requests_nothing_until_a_user_starts_it(works: Manual
     scans(works, 0, 1)
     works.declare(READ, step("join", ["source"], depends_on=["read"], when="any"))
     assert created(works) == {}
-    assert stands(works, "read") == {"scan-0": "missing", "scan-1": "missing"}, "but it is known what it lacks"
+    assert known_reasons(works, "read") == {"scan-0": "missing", "scan-1": "missing"}, "but it is known what it lacks"
     with works.cluster.ops_db.request() as session:
         pipeline = load_pipeline(session, "letters")
-        begin_round(session, pipeline.pipeline_id, by="somebody", now=works.cluster.clock())
+        begin_round(session, pipeline.pipeline_id, by="ada", now=works.cluster.clock())
     assert created(works) == {"read": 2}
     works.observatory.clock.pass_seconds(86_400)
     scans(works, 2)
@@ -215,7 +215,7 @@ def test_a_round_waits_for_cooldowns_and_an_edit_keeps_it(works: ManualWorld) ->
         joins = sa.select(Run.id).where(Run.reason == "new_inputs", Run.step_id == 2)
         session.execute(sa.update(Run).where(Run.id.in_(joins)).values(created_at=works.cluster.clock()))
     assert created(works) == {}
-    assert stands(works, "join") == {"source-1": "cooling_down"}
+    assert known_reasons(works, "join") == {"source-1": "cooling_down"}
     works.observatory.clock.pass_seconds(599)
     assert run_round(works.cluster) is None
     works.observatory.clock.pass_seconds(1)
@@ -229,7 +229,7 @@ def test_inputs_settle_before_they_are_run(works: ManualWorld) -> None:
     first, second = works.in_flight()
     works.complete(first)
     assert created(works) == {}
-    assert stands(works, "join") == {"source-1": "settling"}
+    assert known_reasons(works, "join") == {"source-1": "settling"}
     works.observatory.clock.pass_seconds(59)
     works.complete(second)
     assert created(works) == {}
@@ -280,14 +280,16 @@ def test_an_open_circuit_stops_a_step_until_it_is_reset(works: ManualWorld) -> N
     assert created(works) == {"read": 2}
     works.fail()
     assert created(works) == {}
-    assert set(stands(works, "read").values()) == {"circuit_open"}
+    assert set(known_reasons(works, "read").values()) == {"circuit_open"}
     scans(works, 6)
     assert created(works) == {}
     with works.cluster.ops_db.read() as session:
         view = load_pipeline(session, "letters")
     works.reset_circuit(view, "read")
     assert created(works) == {"read": 2}
-    assert sorted(stands(works, "read").values()) == ["in_flight"] * 2 + ["missing"] * 3 + ["retries_exhausted"] * 2
+    assert (
+        sorted(known_reasons(works, "read").values()) == ["in_flight"] * 2 + ["missing"] * 3 + ["retries_exhausted"] * 2
+    )
 
 
 def test_a_release_is_followed_by_a_standing_pipeline_and_waits_in_an_ad_hoc_one(works: ManualWorld) -> None:
@@ -302,7 +304,7 @@ def test_a_release_is_followed_by_a_standing_pipeline_and_waits_in_an_ad_hoc_one
     works.releases.append(release("1.2.0"))
     works.declare(step("read", version_policy="latest"), mode="ad_hoc", trigger={"type": "continuous"})
     assert created(works) == {}
-    assert set(stands(works, "read").values()) == {"software_changed"}
+    assert set(known_reasons(works, "read").values()) == {"software_changed"}
     scans(works, 2)
     assert created(works) == {"read": 1}, "new data are what it was asked for"
     works.complete()
@@ -330,7 +332,7 @@ def test_a_pipeline_that_is_disabled_or_edited_while_jobs_run_loses_nothing(work
     first, second, third = works.in_flight()
     works.complete(first)
     assert created(works) == {}
-    assert stands(works, "join") == {"source-1": "disabled", "source-2": "disabled"}
+    assert known_reasons(works, "join") == {"source-1": "disabled", "source-2": "disabled"}
     works.declare(
         READ, step("join", ["source"], depends_on=["read"], parameters={"new": 1}), enabled=True, **CONTINUOUS
     )
@@ -338,7 +340,11 @@ def test_a_pipeline_that_is_disabled_or_edited_while_jobs_run_loses_nothing(work
     works.fail(third)
     found = created(works)
     assert found == {"join": 1}, found
-    assert stands(works, "read") == {"scan-0": "up_to_date", "scan-1": "up_to_date", "scan-2": "retries_exhausted"}
+    assert known_reasons(works, "read") == {
+        "scan-0": "up_to_date",
+        "scan-1": "up_to_date",
+        "scan-2": "retries_exhausted",
+    }
 
 
 @pytest.mark.parametrize("border", ["packages followed", "some runs requested", "pipeline visited"])
@@ -361,7 +367,7 @@ def test_the_next_round_continues_after_one_killed_between_transactions(works: M
     run_round(works.cluster)
     assert len(works.in_flight()) == 2
     until_idle(works)
-    assert stands(works, "join") == {"source-1": "up_to_date", "source-2": "up_to_date"}
+    assert known_reasons(works, "join") == {"source-1": "up_to_date", "source-2": "up_to_date"}
 
 
 def test_a_permanently_failed_sub_group_is_not_requested_again_until_its_inputs_change(works: ManualWorld) -> None:
@@ -374,7 +380,7 @@ def test_a_permanently_failed_sub_group_is_not_requested_again_until_its_inputs_
     assert created(works) == {"read": 1}
     works.cancel()
     assert created(works) == {}
-    assert stands(works, "read") == {"scan-0": "retries_exhausted"}
+    assert known_reasons(works, "read") == {"scan-0": "retries_exhausted"}
 
 
 def test_nothing_that_was_noted_is_left_behind(works: ManualWorld) -> None:
@@ -429,9 +435,9 @@ def test_a_round_ends_where_regeneration_has_failed(works: ManualWorld) -> None:
     assert works.purge()
     works.declare(READ, {**JOIN, "parameters": {"smooth": 2}}, **DAILY)
     works.observatory.clock.now = datetime(2026, 4, 2, 18, tzinfo=UTC)
-    assert created(works) == {"read": 1}, "it is made again"
+    assert created(works) == {"read": 1}, "it is regenerated"
     assert not has_ended()
-    assert stands(works, "join") == {"source-1": "inputs_purged"}
+    assert known_reasons(works, "join") == {"source-1": "inputs_purged"}
     works.fail(failure=FailureClass.INFRASTRUCTURE)
     assert has_ended()
-    assert stands(works, "join") == {"source-1": "inputs_purged"}, "until somebody asks to try again"
+    assert known_reasons(works, "join") == {"source-1": "inputs_purged"}, "until a user asks to try again"

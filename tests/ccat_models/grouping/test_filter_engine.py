@@ -30,7 +30,7 @@ CASES = [
     ("Source.name", "like", "_upiter", "j"),
     ("Source.name", "like", "%\\_%", ""),
     ("Source.name", "gt", "Jupiter", "hnw"),
-    ("Source.name", "lt", "a", "chjnw"),  # by code point: every capital stands before a
+    ("Source.name", "lt", "a", "chjnw"),  # by code point: every capital sorts before a
     ("Source.kind", "eq", "fixed_source", "hnw"),
     ("ObsUnit.line_id", "neq", "CO10", "chnw"),  # Jupiter has no line: missing satisfies nothing
     ("Line.rest_frequency_ghz", "gte", 461.04, "chnw"),

@@ -1,4 +1,4 @@
-"""What counts among what was touched: no newer run that is blocked, nothing that is, no evidence, nothing that is gone."""
+"""Which affected products count: none that is blocked, gone or evidence only; a blocked newer run changes nothing."""
 
 from collections import Counter
 from pathlib import Path
@@ -88,17 +88,17 @@ def test_what_is_tainted_does_not_count(works: ManualWorld) -> None:
 def test_purged_products_count_and_so_do_regenerated_ones(works: ManualWorld) -> None:
     assert works.purge() == 1
     assert found(works) == {FIRST: CURRENT}
-    works.make_again(FIRST, outputs=MADE, numbers=GOOD)
+    works.regenerate_and_complete(FIRST, outputs=MADE, numbers=GOOD)
     assert found(works) == {FIRST: CURRENT, RunId(3): EVIDENCE}
     assert followed(works) == {}
 
 
 def test_replaced_products_are_gone_for_later_results(works: ManualWorld) -> None:
     works.purge()
-    works.make_again(FIRST, outputs=OTHER, numbers=GOOD)
+    works.regenerate_and_complete(FIRST, outputs=OTHER, numbers=GOOD)
     assert found(works) == {FIRST: GONE, RunId(3): CURRENT}
     works.purge()
-    works.make_again(RunId(3), outputs=MADE, numbers=GOOD)
+    works.regenerate_and_complete(RunId(3), outputs=MADE, numbers=GOOD)
     assert found(works) == {FIRST: GONE, RunId(3): GONE, RunId(4): CURRENT}
     assert followed(works) == {FIRST: 4, RunId(3): 4}
 
@@ -115,7 +115,7 @@ def test_products_regenerated_differently_for_an_older_run_are_no_newer_ones(wor
     works.ask("read", force=True)
     (newest,) = works.in_flight()
     works.complete(outputs=MADE, numbers=GOOD)
-    works.make_again(FIRST, outputs=OTHER, numbers=GOOD)
+    works.regenerate_and_complete(FIRST, outputs=OTHER, numbers=GOOD)
     instead = RunId(newest + 1)
     assert found(works) == {FIRST: GONE, newest: CURRENT, instead: SUPERSEDED}
     assert followed(works) == {FIRST: instead}

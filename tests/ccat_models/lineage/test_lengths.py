@@ -1,4 +1,4 @@
-"""What people write beside their decisions fits into its column, on every database, or is refused and nothing written."""
+"""Names and reasons of decisions fit into their columns, on every database, or are refused and nothing is written."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -27,7 +27,7 @@ from resources.request.ensure import RequestOptions, ensure
 from tests.support.parts.ops_db import empty
 from tests.support.worlds.manual import ManualWorld, step
 
-SOMEBODY, WHY = "s" * 200, "w" * 1000
+USER, WHY = "s" * 200, "w" * 1000
 ALL = Selection(run_ids=(RunId(1),))
 Decide = Callable[[Session, str, str, datetime], Any]
 DECISIONS: dict[str, Decide] = {
@@ -78,9 +78,9 @@ def decide(works: ManualWorld, what: str, by: str, why: str) -> None:
 def test_the_name_of_a_deciding_user_has_a_maximal_length(works: ManualWorld, what: str) -> None:
     before = rows(works)
     with pytest.raises(InvalidDeclaration, match=r"^by: has 201 characters, at most 200 are allowed: 'ss*'…$"):
-        decide(works, what, f"{SOMEBODY}s", WHY)
+        decide(works, what, f"{USER}s", WHY)
     assert rows(works) == before
-    decide(works, what, SOMEBODY, WHY)
+    decide(works, what, USER, WHY)
     assert what == "reset" or rows(works) != before, "a circuit is closed already"
 
 
@@ -88,9 +88,9 @@ def test_the_name_of_a_deciding_user_has_a_maximal_length(works: ManualWorld, wh
 def test_a_reason_has_a_maximal_length(works: ManualWorld, what: str) -> None:
     before = rows(works)
     with pytest.raises(InvalidDeclaration, match=r"^reason: has 2000 characters, at most 1000 are allowed: 'ww*'…$"):
-        decide(works, what, SOMEBODY, "w" * 2000)
+        decide(works, what, USER, "w" * 2000)
     assert rows(works) == before
-    decide(works, what, SOMEBODY, WHY)
+    decide(works, what, USER, WHY)
     assert WHY in str(rows(works))
 
 
@@ -98,10 +98,10 @@ def test_runs_revisions_and_purges_are_refused_likewise(works: ManualWorld) -> N
     works.observatory.scan(3)
     before = rows(works)
     with pytest.raises(InvalidDeclaration, match=r"^requested_by: has 201 characters, at most 200 are allowed"):
-        ensure(works.cluster, "letters", "read", None, RequestOptions(f"{SOMEBODY}s"))
+        ensure(works.cluster, "letters", "read", None, RequestOptions(f"{USER}s"))
     with pytest.raises(InvalidDeclaration, match=r"^applied_by: has 201 characters, at most 200 are allowed"):
-        works.observatory.declare(works.document(step("read", [])), works.code, by=f"{SOMEBODY}s")
-    for by, why in ((f"{SOMEBODY}s", WHY), (SOMEBODY, f"{WHY}w")):
+        works.observatory.declare(works.document(step("read", [])), works.code, by=f"{USER}s")
+    for by, why in ((f"{USER}s", WHY), (USER, f"{WHY}w")):
         with works.cluster.ops_db.write() as session, pytest.raises(InvalidDeclaration, match="at most"):
             mark(session, 1, Picked(1, 1), Purpose(1, by, why), works.cluster.clock())
     assert rows(works) == before

@@ -96,10 +96,10 @@ def test_steps_software_and_parameters_are_in_the_record(happened: EventfulWorld
 
 
 def test_secrets_and_paths_stay_in_the_house(happened: EventfulWorld) -> None:
-    told = repr(happened.record("pipeline:letters"))
-    assert SECRET not in told
-    assert str(happened.works.cluster.base) not in told
-    assert "no file {local}/x; https://host/path" in told
+    text = repr(happened.record("pipeline:letters"))
+    assert SECRET not in text
+    assert str(happened.works.cluster.base) not in text
+    assert "no file {local}/x; https://host/path" in text
 
 
 def test_redaction_replaces_the_longest_path_first() -> None:
@@ -144,10 +144,10 @@ def test_too_many_things_for_a_document_are_counted_before_they_are_read(
     monkeypatch.setattr(record_reading, "MOST_THINGS", sum(numbers))
     assert read(ops_db, "letters/map/all") == record
     monkeypatch.setattr(record_reading, "MOST_THINGS", sum(numbers) - 1)
-    told = "{} runs, {} products, {} packages, {} raw files".format(*numbers)
+    counts = "{} runs, {} products, {} packages, {} raw files".format(*numbers)
     with statements(ops_db) as said, pytest.raises(Refused) as refusal:
         read(ops_db, "letters/map/all")
-    limit = f"has {sum(numbers)} entries ({told}), more than {sum(numbers) - 1}, too many for one document"
+    limit = f"has {sum(numbers)} entries ({counts}), more than {sum(numbers) - 1}, too many for one document"
     assert limit in str(refusal.value)
     assert "its runs one by one (run:ID), or the format openlineage" in str(refusal.value)
     assert sum("count(*)" in one for one in said) == 3
@@ -183,8 +183,8 @@ def test_purged_files_are_recorded_as_purged(happened: EventfulWorld) -> None:
     with happened.works.cluster.ops_db.read() as session:  # which forgets this change
         gone = sa.update(DataProductPhysicalCopy).where(DataProductPhysicalCopy.data_product_id == product.id)
         session.execute(gone.values(status=PhysicalCopyStatus.DELETED))
-        told = read_record(session, find_scope(session, "letters/map/all")).products[product.id]
-    assert (told.purged, told.location, told.sha256) == (True, None, product.sha256)
+        product_record = read_record(session, find_scope(session, "letters/map/all")).products[product.id]
+    assert (product_record.purged, product_record.location, product_record.sha256) == (True, None, product.sha256)
 
 
 def test_a_larger_lineage_takes_no_more_statements(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:

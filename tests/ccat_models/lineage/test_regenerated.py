@@ -20,7 +20,7 @@ JOIN, RESTORING, REPLACING, FAILED = map(RunId, (5, 6, 7, 8))
 
 @pytest.fixture
 def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
-    """Give four scans that were read and purged; one was made again, one differently, one in vain, one not."""
+    """Give four scans, read and purged: one regenerated, one differently, one in vain, one not at all."""
     empty(shared_ops_db)
     works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in range(4):
@@ -30,8 +30,8 @@ def works(shared_ops_db: OpsDb, tmp_path: Path) -> ManualWorld:
     works.complete(outputs=SAME, numbers=NUMBERS)
     works.run_all()
     assert works.purge() == 4
-    works.make_again(RunId(1), outputs=SAME, numbers=NUMBERS)
-    works.make_again(RunId(2), outputs=OTHER, numbers=NUMBERS)
+    works.regenerate_and_complete(RunId(1), outputs=SAME, numbers=NUMBERS)
+    works.regenerate_and_complete(RunId(2), outputs=OTHER, numbers=NUMBERS)
     works.fail(*works.regenerate(RunId(3)))
     return works
 

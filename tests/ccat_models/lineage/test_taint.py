@@ -1,4 +1,4 @@
-"""Bad packages: everything made from them is marked, counts no more, and is made again without them."""
+"""Bad packages: everything made from them is marked, no longer counts, and is run again without them."""
 
 from pathlib import Path
 

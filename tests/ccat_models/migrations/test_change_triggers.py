@@ -1,4 +1,4 @@
-"""Each change that gaps depend on is noted by the database itself, whoever makes it, and nothing else is."""
+"""Each change that gaps depend on is noted by the database itself, whichever program makes it, and nothing else is."""
 
 from collections.abc import Iterator
 

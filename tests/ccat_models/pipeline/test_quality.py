@@ -1,4 +1,4 @@
-"""Limits on the numbers that programs give: how they are declared, and what they say of runs."""
+"""Limits on the numbers that programs give: how they are declared, and how they judge runs."""
 
 from typing import Any
 

@@ -119,7 +119,7 @@ def test_all_runs_are_paid_now_and_afterwards(works: ManualWorld) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step_cap", "pipeline_cap", "capacity", "cap", "who", "seconds"),
+    ("step_cap", "pipeline_cap", "capacity", "cap", "capped_by", "seconds"),
     [
         (None, None, None, None, None, 10.0),
         (3, None, None, 3, "step", 40.0),
@@ -137,12 +137,12 @@ def test_the_smallest_cap_binds(
     pipeline_cap: int | None,
     capacity: int | None,
     cap: int | None,
-    who: str | None,
+    capped_by: str | None,
     seconds: float,
 ) -> None:
     capped = step("read", max_in_flight=step_cap)
     found = reckoned(works, capped, runs={"read": (10, 0)}, capacity=capacity, max_in_flight=pipeline_cap)
-    assert (found.steps["read"].cap, found.steps["read"].capped_by, found.wall_seconds) == (cap, who, seconds)
+    assert (found.steps["read"].cap, found.steps["read"].capped_by, found.wall_seconds) == (cap, capped_by, seconds)
 
 
 def test_the_longest_path_decides(works: ManualWorld) -> None:

@@ -50,7 +50,7 @@ def test_a_path_means_the_newest_product_that_is_not_blocked(works: ManualWorld)
 
 def test_a_path_means_the_product_found_current_until_a_change(works: ManualWorld) -> None:
     mark(works)
-    assert meant(works) == 2, "nobody has looked"
+    assert meant(works) == 2, "no look has found which run is current"
     check_look(works, many=100)
     assert meant(works) == 1
     assert meant(works, "letters/read/all/science/text.txt") == 1

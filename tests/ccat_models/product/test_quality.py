@@ -1,4 +1,4 @@
-"""A blocking check that fails: its run is no result and no input until somebody waives it."""
+"""A blocking check that fails: its run is no result and no input until a user waives it."""
 
 from pathlib import Path
 

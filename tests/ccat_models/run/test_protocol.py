@@ -76,14 +76,14 @@ class FakeWorld:
     events: Counter[str] = field(default_factory=Counter)
 
     def start_job(self) -> None:
-        """Let one job start: it runs the program only if nobody has the claim."""
+        """Let one job start: it runs the program only if no other job has the claim."""
         if self.queue:
             self.queue -= 1
             self.events["executed"] += not self.claimed
             self.claimed = True
 
     def tick(self, reply: str, *, answers: bool) -> None:
-        """Let the one who holds the lease act once."""
+        """Let the holder of the lease act once."""
         if self.state not in (N, S):
             return
         known = self.queue > 0 if answers else None
@@ -142,4 +142,4 @@ def test_no_history_executes_an_attempt_twice_or_leaves_it_in_doubt_for_ever(
         world.start_job()
     assert world.events["executed"] <= 1
     if world.state is AttemptState.SENT:
-        assert world.claimed, "what counts as sent was executed, or somebody saw to it that it never is"
+        assert world.claimed, "what counts as sent was executed, or it is certain that it never will be"

@@ -30,7 +30,7 @@ class BreaksForGood(FlakyRelay):
 @pytest.fixture(params=["disk", pytest.param("s3", marks=S3)])
 def lent(request: pytest.FixtureRequest, tmp_path: Path) -> Lent:
     if request.param == "disk":
-        return disk_archive(tmp_path / "shelf")
+        return disk_archive(tmp_path / "longterm")
     server: S3Server = request.getfixturevalue("s3_server")
     return s3_archive(server)
 
@@ -44,7 +44,7 @@ def file_of(folder: Path, content: bytes) -> Path:
 def test_a_stored_object_is_listed_read_in_parts_and_has_its_checksum(lent: Lent, tmp_path: Path) -> None:
     archive, content = lent.archive, os.urandom(3000)
     archive.put(file_of(tmp_path, content), "2026/scan 1.tar")
-    lent.lay("2027/other", b"other")
+    lent.put("2027/other", b"other")
     assert lent.content("2026/scan 1.tar") == content
     assert [(one.path, one.size_bytes) for one in archive.list("2026/")] == [("2026/scan 1.tar", 3000)]
     assert [one.path for one in archive.list("")] == ["2026/scan 1.tar", "2027/other"]
@@ -61,19 +61,19 @@ def test_a_stored_object_is_listed_read_in_parts_and_has_its_checksum(lent: Lent
 
 def test_a_missing_object_is_reported_with_its_archive(lent: Lent) -> None:
     for ask in (lambda: list(lent.archive.read("none.tar")), lambda: [lent.archive.checksum("none.tar")]):
-        with pytest.raises(NotInArchive, match=r"^(shelf|cologne): .*none\.tar: (no such file|not there)"):
+        with pytest.raises(NotInArchive, match=r"^(longterm|cologne): .*none\.tar: (no such file|not there)"):
             ask()
     assert issubclass(NotInArchive, StagingFailed)
 
 
 def test_an_interrupted_copy_to_disk_is_continued(tmp_path: Path) -> None:
-    lent, content = disk_archive(tmp_path / "shelf"), os.urandom(5000)
-    source, part = file_of(tmp_path, content), tmp_path / "shelf" / "scan.tar.part"
+    lent, content = disk_archive(tmp_path / "longterm"), os.urandom(5000)
+    source, part = file_of(tmp_path, content), tmp_path / "longterm" / "scan.tar.part"
     part.write_bytes(content[:2000])
     before = part.stat().st_ino
     lent.archive.put(source, "scan.tar")
     assert lent.content("scan.tar") == content
-    assert (tmp_path / "shelf" / "scan.tar").stat().st_ino == before
+    assert (tmp_path / "longterm" / "scan.tar").stat().st_ino == before
     part.write_bytes(b"of another file")
     lent.archive.put(file_of(tmp_path, content[:4000]), "scan.tar")
     assert lent.content("scan.tar") == content[:4000]
@@ -82,8 +82,8 @@ def test_an_interrupted_copy_to_disk_is_continued(tmp_path: Path) -> None:
 
 
 def test_copy_to_disk_waits_for_another_one_of_the_same_file(tmp_path: Path) -> None:
-    lent, content = disk_archive(tmp_path / "shelf"), os.urandom(5000)
-    source, part = file_of(tmp_path, content), tmp_path / "shelf" / "scan.tar.part"
+    lent, content = disk_archive(tmp_path / "longterm"), os.urandom(5000)
+    source, part = file_of(tmp_path, content), tmp_path / "longterm" / "scan.tar.part"
     putting = threading.Thread(target=lent.archive.put, args=(source, "scan.tar"))
     with part.open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -102,7 +102,7 @@ def test_copy_to_disk_waits_for_another_one_of_the_same_file(tmp_path: Path) -> 
 
 
 def test_disk_archive_stays_below_its_directory(tmp_path: Path) -> None:
-    lent = disk_archive(tmp_path / "shelf")
+    lent = disk_archive(tmp_path / "longterm")
     for path in ("../secret", "/etc/passwd", "a/../../b"):
         with pytest.raises(UnsafePath, match="is not below"):
             list(lent.archive.read(path))

@@ -32,7 +32,7 @@ printf 'fake image of %s' "$2" >"$1"
 [ -e "$here/then" ] && . "$here/then"
 exit 0
 """
-# Runs the program, whose filler kills itself at its nth step that Python's audit events tell of.
+# Runs the program, whose filler kills itself at its nth step that Python's audit events report.
 KILLED_AT = """
 import os, runpy, signal, sys
 at, caller, steps = int(sys.argv[1]), os.getpid(), []
@@ -143,9 +143,9 @@ def test_image_of_a_file_is_copied_and_stays(tmp_path: Path, directory: Path) ->
     assert ready == Ready(directory / f"{sha256}.sif", sha256)
     assert (ready.path.read_bytes(), ready.path.stat().st_mode & 0o777) == (b"an image", 0o644)
     assert names(directory) == files_of(sha256)
-    told = json.loads((directory / f"{sha256}.json").read_text())
-    assert told.pop("made_at").endswith("Z")
-    assert told == {"reference": f"file://{path}", "source_sha256": sha256, "sif_sha256": sha256, "apptainer": None}
+    written = json.loads((directory / f"{sha256}.json").read_text())
+    assert written.pop("made_at").endswith("Z")
+    assert written == {"reference": f"file://{path}", "source_sha256": sha256, "sif_sha256": sha256, "apptainer": None}
     content = path.read_bytes()
     path.unlink()
     assert cache.ask(str(path), sha256) == ready, "it does not need its source any more"
@@ -163,9 +163,9 @@ def test_the_manifests_digest_is_pulled_whatever_the_tag_and_the_sifs_own_is_ret
     assert made.path == directory / f"{MANIFEST_SHA256}.sif"
     assert made.path.read_text() == f"fake image of {pulled}"
     assert made.sif_sha256 == sha256_of(made.path)
-    told = json.loads((directory / f"{MANIFEST_SHA256}.json").read_text())
-    assert (told["source_sha256"], told["sif_sha256"]) == (MANIFEST_SHA256, made.sif_sha256)
-    assert (told["reference"], told["apptainer"]) == ("docker://host:5000/lab/x:latest", "fake apptainer 0.0")
+    written = json.loads((directory / f"{MANIFEST_SHA256}.json").read_text())
+    assert (written["source_sha256"], written["sif_sha256"]) == (MANIFEST_SHA256, made.sif_sha256)
+    assert (written["reference"], written["apptainer"]) == ("docker://host:5000/lab/x:latest", "fake apptainer 0.0")
     (call,) = fake.calls
     assert call.startswith(f"-q pull --disable-cache {directory}/.{MANIFEST_SHA256}.part-")
     assert names(directory) == files_of(MANIFEST_SHA256)
@@ -240,8 +240,8 @@ def test_the_cache_recovers_from_a_filler_killed_at_any_step(tmp_path: Path, fak
         left = names(directory)
         seen.add(tuple(name.replace(sha256, "").rstrip("0123456789") for name in left))
         if f"{sha256}.sif" in left:
-            told = json.loads((directory / f"{sha256}.json").read_text())
-            assert told["sif_sha256"] == sha256_of(directory / f"{sha256}.sif")
+            written = json.loads((directory / f"{sha256}.json").read_text())
+            assert written["sif_sha256"] == sha256_of(directory / f"{sha256}.sif")
             if start_program(directory, fake.path, reference, sha256) == "ready" and left == files_of(sha256):
                 break
         made = fetch(sif_cache(directory, fake.path), reference, sha256)
@@ -277,7 +277,7 @@ def test_wrong_checksum_names_both_once_and_is_tried_again(
     assert fails(cache, reference, wanted).startswith(f"image {reference}: has sha256 {sha256}, not {wanted} (2")
     assert names(directory) == [f"{wanted}.lock"]
     path.write_bytes(b"an image")
-    assert cache.ask(reference, wanted) == Filling(), "told once"
+    assert cache.ask(reference, wanted) == Filling(), "reported once"
     assert fetch(cache, reference, wanted).path.exists()
     assert not (fake.directory / "calls").exists() or len(fake.calls) == 1, "nothing unverified is built"
 
@@ -399,7 +399,7 @@ def test_program_is_installed_under_its_content_and_again_where_it_is_lost(tmp_p
 
 
 def mark_in(made: Ready, apptainer: str) -> str:
-    """Check that the SIF is the one that was told, and return its /mark as a container sees it."""
+    """Check that the SIF is the one that was returned, and return its /mark as a container sees it."""
     assert sha256_of(made.path) == made.sif_sha256
     command: Sequence[str] = [apptainer, "-q", "exec", "--containall", str(made.path), "/bin/cat", "/mark"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

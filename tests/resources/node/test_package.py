@@ -1,4 +1,4 @@
-"""The package as a whole: what it needs, what it is packed into, and how it starts itself anew."""
+"""The package of node programs: what it imports, how it is packed, and how it starts itself again."""
 
 import ast
 import importlib

@@ -32,7 +32,7 @@ SIGNATURE = "?X-Amz-Signature=c0ffee"
 
 @dataclass
 class BackEndWorld:
-    """A directory of staged packages, and what is asked of the program that fills it."""
+    """A directory of staged packages, and requests to the program that fills it."""
 
     root: Path
     options: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class BackEndWorld:
 def item_of(
     address: str | Sequence[str], files: Mapping[str, bytes] = FILES, *, name: str = "scan-1", job: int = 1
 ) -> dict[str, Any]:
-    """Return what is asked of a package with these files, one tar or one address a file."""
+    """Return the request for a package with these files, as one tar or with one address a file."""
     listed = [[path, len(content), sha256_of(content)] for path, content in files.items()]
     packed = isinstance(address, str)
     source = {"packed": packed, "files": listed, "from": [address] if packed else list(address)}
@@ -537,7 +537,7 @@ def test_letting_go_removes_what_a_job_brought_and_not_what_came_since(yard: Bac
     adopted = yard.bring({"name": "scan-1", "job": 9})
     assert adopted["state"] == "ready"
     yard.do(request(8))
-    assert yard.shown() == FILES, "whoever asked last has it"
+    assert yard.shown() == FILES, "the last request has it"
 
 
 def test_remains_of_packages_that_no_worker_stages_are_removed(

@@ -93,7 +93,7 @@ def test_exit_code_passes_through(tmp_path: Path, code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "reported"),
     [
         ("Traceback:\\nValueError: bad scan\\n\\n  \\n", ": ValueError: bad scan"),
         ("\\x1b[31mred\\x1b[0m\\a alarm \\xff\\x85", ": red alarm \ufffd\ufffd"),
@@ -102,9 +102,9 @@ def test_exit_code_passes_through(tmp_path: Path, code: int) -> None:
         ("\\n\\n", ""),
     ],
 )
-def test_failure_ends_with_the_programs_last_words(tmp_path: Path, written: str, told: str) -> None:
+def test_failure_ends_with_the_programs_last_words(tmp_path: Path, written: str, reported: str) -> None:
     result = run(tmp_path / "a", python(f'import os; os.write(2, b"{written}"); os._exit(255)'))
-    assert (result.outcome, result.exit_code, result.message) == ("failed", 255, f"exit code 255{told}")
+    assert (result.outcome, result.exit_code, result.message) == ("failed", 255, f"exit code 255{reported}")
 
 
 @pytest.mark.parametrize("replacement", ["os.mkfifo(log)", "os.symlink('/etc/hostname', log)", "None"])
@@ -345,11 +345,15 @@ SLEEP = "import os, time; open('../pid.tmp', 'w').write(str(os.getpid())); os.re
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signalled", "outcome"), [(True, "cancelled"), (False, "failed")])
-@pytest.mark.parametrize("told", [None, 128 + signal.SIGTERM, 128 + signal.SIGCONT])
+@pytest.mark.parametrize("code_of_program", [None, 128 + signal.SIGTERM, 128 + signal.SIGCONT])
 def test_a_signal_to_the_whole_job_cancels_even_if_the_program_gets_it_first(
-    tmp_path: Path, signalled: bool, outcome: str, told: int | None
+    tmp_path: Path, signalled: bool, outcome: str, code_of_program: int | None
 ) -> None:
-    code = SLEEP if told is None else f"import os, signal; signal.signal(15, lambda *_: os._exit({told})); {SLEEP}"
+    code = (
+        SLEEP
+        if code_of_program is None
+        else f"import os, signal; signal.signal(15, lambda *_: os._exit({code_of_program})); {SLEEP}"
+    )
     job = write_job(tmp_path / "a", python(code))
     wrapper = start_wrapper(job)
     eventually((job / "pid").exists)
@@ -359,8 +363,8 @@ def test_a_signal_to_the_whole_job_cancels_even_if_the_program_gets_it_first(
         wrapper.send_signal(signal.SIGTERM)
     finish(wrapper)
     result = result_of(job)
-    assert (result.outcome, result.signal) == (outcome, signal.SIGTERM if told is None else None)
-    assert result.exit_code == told
+    assert (result.outcome, result.signal) == (outcome, signal.SIGTERM if code_of_program is None else None)
+    assert result.exit_code == code_of_program
 
 
 def test_time_limit_is_a_limit_whatever_the_program_then_says(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ class TickedWorld:
         return rows | {str(path): (path.lstat().st_mtime_ns, _content(path)) for path in files}
 
     def scratch(self) -> list[Path]:
-        """Return what is left of reproductions."""
+        """Return the files that reproductions have left."""
         return list((self.works.cluster.base / ".reproduce").glob("*"))
 
     def reproductions(self, run: int) -> list[Attempt]:
@@ -263,7 +263,7 @@ def test_inputs_that_changed_since_the_run_are_named(tmp_path: Path, sqlite_temp
         product = session.scalars(sa.select(DataProduct).where(DataProduct.path == "science/text.txt")).first()
         assert product is not None
         copy = session.scalars(sa.select(Copy).where(Copy.data_product_id == product.id)).one()
-    (bench.works.cluster.base / copy.path).write_text("a lie")
+    (bench.works.cluster.base / copy.path).write_text("other content")
     producer = "run 1 (read executed_obs_unit=scan-0)"
     assert said(bench.reproduce(join)) == f"{producer}: science/text.txt: size differs (5 bytes, registered 9)"
     bench.change(sa.update(Copy).where(Copy.id == copy.id).values(status=PhysicalCopyStatus.DELETED))
@@ -421,7 +421,7 @@ class Crowded(FakeDoubtfulBackEnd):
 
 
 class Narrow(FakeDoubtfulBackEnd):
-    """A back end whose last places somebody else takes in between."""
+    """A back end whose last places another process takes in between."""
 
     def capacity(self) -> int:
         return 4 if not self.sent else super().capacity()

@@ -1,4 +1,4 @@
-"""Runs whose raw data is brought from an archive, and what is staged and not needed any more."""
+"""Runs whose raw data is staged from an archive, and staged copies that are no longer needed."""
 
 import shutil
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def each_lab(ops_db: OpsDb, tmp_path: Path) -> StagingWorld:
 
 
 def observe(lab: StagingWorld, *contents: str, **fields: Any) -> list[Path]:
-    """Let scans lie packed in the archive, and request their runs."""
+    """Pack scans into the archive alone, and request their runs."""
     lab.lab.declare(*contents, **fields)
     tars = [lab.pack(number) for number, _ in enumerate(contents)]
     lab.lab.works.request()
@@ -191,7 +191,9 @@ def test_no_archive_no_run(lab: StagingWorld) -> None:
     lab.change(stager=None)
     lab.lab.works.request()
     assert lab.lab.until_ended() == {"FAILED": 2}
-    assert all("no copy that can be read here, and none in a long-term archive" in told for _, told in lab.failures())
+    assert all(
+        "no copy that can be read here, and none in a long-term archive" in message for _, message in lab.failures()
+    )
     assert lab.jobs() == []
 
 
@@ -304,8 +306,8 @@ def test_a_staging_job_without_a_worker_and_a_waiting_run_is_given_up(lab: Stagi
         ("staged copies marked", "needed"),
         ("staged copies going", "needed"),
         ("staged copies removed", "needed"),
-        ("staged copies marked", "released again"),
-        ("staged copies removed", "released again"),
+        ("staged copies marked", "let go again"),
+        ("staged copies removed", "let go again"),
     ],
 )
 def test_an_interrupted_letting_go_is_completed_or_undone(lab: StagingWorld, border: str, then: str) -> None:
@@ -316,8 +318,8 @@ def test_an_interrupted_letting_go_is_completed_or_undone(lab: StagingWorld, bor
     with pytest.raises(Killed):
         let_go(lab.cluster)
     lab.watch(None)
-    assert lab.copies(0)[0].status is not STAGED, "nobody begins to read it"
-    if then == "released again":
+    assert lab.copies(0)[0].status is not STAGED, "no run begins to read it"
+    if then == "let go again":
         let_go(lab.cluster)
         assert (lab.staged(), lab.copies(0)[0].status) == ([], PhysicalCopyStatus.DELETED)
         return

@@ -43,7 +43,7 @@ def cluster(observatory: ObservatoryWorld) -> Cluster:
 
 @pytest.fixture
 def attached(cluster: Cluster, observatory: ObservatoryWorld) -> Attached:
-    """Give somebody who waits, for whom one look takes a tenth of a second of the observatory's time."""
+    """Give a requester that waits; each of its looks takes a tenth of a second of the observatory's time."""
 
     def sleep(seconds: float) -> None:
         import time

@@ -52,7 +52,7 @@ def test_a_request_by_a_clock_that_is_ahead_does_not_cause_a_query_at_every_look
     cancel(bench, 2)
     for _ in range(50):
         bench.tick(0.1)
-    assert len(fake.found) == 1, "a wish by a clock that goes right is seen at once, and once"
+    assert len(fake.found) == 1, "a request by a correct clock is seen at once, and once"
     fake.deaf = False
     bench.tick(60)
     assert len(fake.cancelled) == 2, "the other one is seen when the interval is over"

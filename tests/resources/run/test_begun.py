@@ -1,4 +1,4 @@
-"""What may have begun is not ended as if it had not, whatever its next sending meets."""
+"""An attempt that may have begun is not ended as if it had not, whatever happens to its next submission."""
 
 import time
 from dataclasses import replace
@@ -28,7 +28,7 @@ def in_a_blind_queue(bench: TickedWorld) -> FakeDoubtfulBackEnd:
 
 
 def beginning_after_the_look(bench: TickedWorld, fake: FakeDoubtfulBackEnd) -> None:
-    """Let what is queued begin as soon as somebody has looked for signs of it."""
+    """Let the queued batches begin right after a look for their signs of life."""
 
     def ask(request: dict[str, Any]) -> dict[str, Any]:
         answer = command.answer(request)

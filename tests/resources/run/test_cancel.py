@@ -1,4 +1,4 @@
-"""What is not wanted any more ends, unless somebody else wants it or it was already done."""
+"""Cancelled runs end, unless another requester waits for them or they had already ended."""
 
 import time
 from dataclasses import replace

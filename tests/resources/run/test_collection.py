@@ -1,4 +1,4 @@
-"""What was left behind is believed only as far as it can be checked."""
+"""Outputs of an attempt are registered only as far as they can be checked."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""Who stood still for longer than its lease does nothing more once somebody else has acted."""
+"""A process paused for longer than its lease does nothing more once another process has acted."""
 
 import pytest
 import sqlalchemy as sa
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 BORDERS = ("lease taken", "taken up", "directories laid out")
 
 
-def stand_still(bench: TickedWorld, border: str, *, cancel: bool) -> bool:
-    """Let one stand still at a border while another one acts; say whether the first one came to its end."""
+def pause_at(bench: TickedWorld, border: str, *, cancel: bool) -> bool:
+    """Pause one executor at a border while another one acts; say whether the first one acted to its end."""
     cluster, waiting = bench.works.cluster, [border]
 
     def meanwhile(passed: str) -> None:
@@ -31,7 +31,7 @@ def stand_still(bench: TickedWorld, border: str, *, cancel: bool) -> bool:
             assert Executor(cluster, holder="elsewhere:1:1:b").tick()
 
     acted = Executor(watched(cluster, meanwhile), holder="elsewhere:2:2:a").tick()
-    assert not waiting, "it never came by"
+    assert not waiting, "it never reached the border"
     return acted
 
 
@@ -40,7 +40,7 @@ def test_a_run_that_was_cancelled_meanwhile_is_not_sent(bench: TickedWorld, bord
     bench.declare("a", retries=NO_RETRIES)
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
     bench.works.request()
-    stand_still(bench, border, cancel=True)
+    pause_at(bench, border, cancel=True)
     assert (bench.statuses(), fake.sent) == (["CANCELLED"], [])
     assert bench.called() == {}
 
@@ -50,7 +50,7 @@ def test_attempts_sent_by_another_process_are_not_sent_under_another_key(bench: 
     bench.declare("a", "b")
     bench.behind(fake := FakeDoubtfulBackEnd(bench.local))
     bench.works.request()
-    stand_still(bench, border, cancel=False)
+    pause_at(bench, border, cancel=False)
     assert len(fake.sent) == len(fake.batches) + 1 == 2
     assert {attempt.batch_key for attempt in bench.attempts()} == {batch.key for batch in fake.batches}
     assert bench.until_ended() == ["COMPLETED", "COMPLETED"]
@@ -91,5 +91,5 @@ def test_a_run_that_is_cancelled_while_it_is_laid_out_is_not_sent(bench: TickedW
 def test_a_process_that_lost_its_lease_reports_that_it_did_not_act(bench: TickedWorld) -> None:
     bench.declare("a")
     bench.works.request()
-    assert not stand_still(bench, "directories laid out", cancel=False)
+    assert not pause_at(bench, "directories laid out", cancel=False)
     assert bench.until_ended() == ["COMPLETED"]

@@ -1,4 +1,4 @@
-"""Who asks for a whole pipeline and leaves begins a round, in which others run what follows."""
+"""A request for a whole pipeline without a waiter begins a round, in which other processes run what follows."""
 
 from datetime import datetime
 

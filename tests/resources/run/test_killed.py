@@ -1,4 +1,4 @@
-"""The process that moves runs on is killed between any two writes, in turn; the next one goes on where it stopped."""
+"""The process that moves runs on is killed between any two writes, in turn; the next one continues where it stopped."""
 
 import signal
 import subprocess  # noqa: TID251 - a process to be killed

@@ -1,4 +1,4 @@
-"""What cannot be sent now keeps nobody else from being sent, is sent in smaller parts, and says why it waits."""
+"""A batch that cannot be sent now holds up no other, is sent in smaller parts, and says why it waits."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a request writes and reads: no more than what it changes and needs."""
+"""A request writes only what it changes, and reads only what it needs."""
 
 from dataclasses import replace
 

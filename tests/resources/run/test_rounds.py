@@ -1,4 +1,4 @@
-"""Whoever stays goes round until each sub-group that was named had its turn, however few may be in flight."""
+"""An attached requester goes on until each named sub-group had its turn, however few may be in flight."""
 
 import json
 import subprocess  # noqa: TID251 - processes of their own
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 EIGHT = [f"executed_obs_unit=scan-{number}" for number in range(8)]
 ONCE_EACH = {f"scan-{number} 1": 1 for number in range(8)}
 
-# Runs the step as another process would, and tells what it created and the most that it ever saw in flight.
+# Runs the step as another process would, and prints what it created and the most that it ever saw in flight.
 CALLER = """
 import json, sys
 from dataclasses import replace
@@ -53,8 +53,8 @@ print(json.dumps([outcome.created["read"], max(seen), sorted(outcome.last["read"
 """
 
 
-class Somebody:
-    """Somebody who stays, and what was in flight each time that runs had been requested."""
+class Requester:
+    """A requester that stays attached, and how many runs were in flight each time that it had requested some."""
 
     def __init__(self, bench: TickedWorld, between: Callable[[], object] = lambda: None) -> None:
         self.bench = bench
@@ -62,7 +62,7 @@ class Somebody:
         self._between = between
 
     def attached(self, waiter: str = "ada") -> Attached:
-        """Return somebody for whom a look takes a tenth of a second of the observatory's time."""
+        """Return a waiter whose looks take a tenth of a second of the observatory's time each."""
         executor = replace(self.bench.executor, cluster=watched(self.bench.works.cluster, self._note))
         return Attached(executor, waiter, 0.1, sleep=self._sleep)
 
@@ -83,10 +83,10 @@ class Somebody:
 @pytest.mark.parametrize("keys", [None, EIGHT])
 def test_beyond_the_cap_of_a_step_everything_is_run_in_its_turn(bench: TickedWorld, keys: list[str] | None) -> None:
     bench.declare(*"abcdefgh", max_in_flight=2)
-    somebody = Somebody(bench)
-    outcome = somebody.run_step(keys)
+    requester = Requester(bench)
+    outcome = requester.run_step(keys)
     assert bench.called() == ONCE_EACH
-    assert max(somebody.in_flight) == 2
+    assert max(requester.in_flight) == 2
     assert (outcome.created, outcome.joined["read"], outcome.failed) == ({"read": 8}, 0, [])
     assert list(outcome.last["read"].up_to_date) == EIGHT
     assert outcome.last["read"].held == {}
@@ -96,7 +96,7 @@ def test_beyond_the_cap_of_a_step_everything_is_run_in_its_turn(bench: TickedWor
 
 def test_only_named_sub_groups_have_a_turn(bench: TickedWorld) -> None:
     bench.declare(*"abcdefgh", max_in_flight=1)
-    outcome = Somebody(bench).run_step(EIGHT[2:5])
+    outcome = Requester(bench).run_step(EIGHT[2:5])
     assert outcome.created == {"read": 3}
     assert bench.called() == {f"scan-{number} 1": 1 for number in (2, 3, 4)}
 
@@ -110,19 +110,19 @@ def test_all_steps_of_a_pipeline_share_its_cap_and_that_of_the_location(bench: T
     bench.works.observatory.declare(pipeline_yaml(calls, extra=extra), bench.works.code)
     if of == "location":
         bench.works.cluster = replace(bench.works.cluster, max_in_flight=2)
-    somebody = Somebody(bench)
-    outcome = somebody.attached().run_pipeline("letters", RequestOptions("ada", patient=True))
+    requester = Requester(bench)
+    outcome = requester.attached().run_pipeline("letters", RequestOptions("ada", patient=True))
     assert outcome.created == {"read": 3, "clean": 3, "join": 2}
-    assert max(somebody.in_flight) == 2
+    assert max(requester.in_flight) == 2
     assert outcome.failed == []
 
 
 def test_failed_runs_are_not_tried_a_second_time_and_are_reported_at_the_end(bench: TickedWorld) -> None:
     bench.declare("exit 3", "b", "exit 3", "d", max_in_flight=1)
-    somebody = Somebody(bench)
-    somebody.run_step()
+    requester = Requester(bench)
+    requester.run_step()
     assert bench.called() == {f"scan-{number} 1": 1 for number in range(4)}
-    outcome = somebody.run_step(retry=True)
+    outcome = requester.run_step(retry=True)
     assert outcome.created == {"read": 2}
     assert bench.called() == {"scan-0 1": 2, "scan-1 1": 1, "scan-2 1": 2, "scan-3 1": 1}
     assert set(outcome.last["read"].up_to_date) == {EIGHT[1], EIGHT[3]}
@@ -132,12 +132,12 @@ def test_failed_runs_are_not_tried_a_second_time_and_are_reported_at_the_end(ben
 
 def test_each_forced_sub_group_is_run_once(bench: TickedWorld) -> None:
     bench.declare("a", "b", "c", max_in_flight=1)
-    somebody = Somebody(bench)
-    somebody.run_step()
-    outcome = somebody.run_step(EIGHT[:3], force=True)
+    requester = Requester(bench)
+    requester.run_step()
+    outcome = requester.run_step(EIGHT[:3], force=True)
     assert outcome.created == {"read": 3}
     assert bench.called() == {f"scan-{number} 1": 2 for number in range(3)}
-    assert somebody.run_step().created == {"read": 0}
+    assert requester.run_step().created == {"read": 0}
 
 
 def test_changes_after_a_sub_groups_turn_are_left_for_the_next_call(bench: TickedWorld) -> None:
@@ -148,13 +148,13 @@ def test_changes_after_a_sub_groups_turn_are_left_for_the_next_call(bench: Ticke
             changed.append(bench.works.observatory.scan(0, "changed"))
 
     changed: list[object] = []
-    somebody = Somebody(bench, change)
-    outcome = somebody.run_step()
+    requester = Requester(bench, change)
+    outcome = requester.run_step()
     assert changed
     assert bench.called() == {f"scan-{number} 1": 1 for number in range(3)}
     assert outcome.last["read"].held == {EIGHT[0]: Reason.NEW_INPUTS}
     assert outcome.last["read"].left == 0
-    assert somebody.run_step().created == {"read": 1}
+    assert requester.run_step().created == {"read": 1}
     assert bench.called()["scan-0 1"] == 2
 
 
@@ -186,7 +186,7 @@ def test_two_callers_share_the_cap_and_nothing_is_run_twice(bench: TickedWorld) 
 
 
 def fill_the_location(bench: TickedWorld, seconds: float) -> None:
-    """Let a pipeline that nobody waits for take the only place that there is."""
+    """Let a pipeline without a waiter take the only place that there is."""
     bench.declare("a", "b")
     calls = bench.works.observatory.base / "calls-of-others"
     bench.works.observatory.declare(pipeline_yaml(calls, name="others", seconds=str(seconds)), bench.works.code)
@@ -197,12 +197,12 @@ def fill_the_location(bench: TickedWorld, seconds: float) -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_cap_that_another_pipeline_fills_is_waited_for(bench: TickedWorld, whole: bool) -> None:
     fill_the_location(bench, 0.3)
-    somebody = Somebody(bench)
-    outcome = somebody.attached().run_pipeline("letters", RequestOptions("ada")) if whole else somebody.run_step()
+    requester = Requester(bench)
+    outcome = requester.attached().run_pipeline("letters", RequestOptions("ada")) if whole else requester.run_step()
     assert outcome.created == {"read": 2}
     assert list(outcome.last["read"].up_to_date) == EIGHT[:2]
     assert bench.statuses() == ["COMPLETED"] * 3
-    assert set(somebody.in_flight) == {0, 1}
+    assert set(requester.in_flight) == {0, 1}
     assert bench.called() == {"scan-0 1": 1, "scan-1 1": 1}
 
 
@@ -213,7 +213,7 @@ def test_an_interruption_while_waiting_for_a_place_ends_no_run_of_others(bench: 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Somebody(bench, interrupt).run_step()
+        Requester(bench, interrupt).run_step()
     assert len(bench.statuses()) == 1
     assert bench.until_ended() == ["COMPLETED"]
 
@@ -221,9 +221,9 @@ def test_an_interruption_while_waiting_for_a_place_ends_no_run_of_others(bench: 
 def test_an_unknown_key_is_refused_and_nothing_is_begun(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     with pytest.raises(NotFound, match=r"no sub-group of step read 'executed_obs_unit=nothing'.*scan-0"):
-        Somebody(bench).run_step([EIGHT[0], "executed_obs_unit=nothing"])
+        Requester(bench).run_step([EIGHT[0], "executed_obs_unit=nothing"])
     with pytest.raises(NotFound, match="no step of pipeline letters 'write'; known: read"):
-        Somebody(bench).attached().run_step("letters", "write", None, RequestOptions("ada"))
+        Requester(bench).attached().run_step("letters", "write", None, RequestOptions("ada"))
     assert (bench.statuses(), bench.called()) == ([], Counter())
 
 
@@ -231,6 +231,6 @@ def test_a_sub_group_whose_packages_went_before_it_was_ever_run_is_known_and_hel
     bench.declare("a", "b")
     assert set(bench.works.reasons("read")) == {"scan-0", "scan-1"}
     bench.works.observatory.withdraw(1)
-    outcome = Somebody(bench).run_step(EIGHT[:2])
+    outcome = Requester(bench).run_step(EIGHT[:2])
     assert list(outcome.last["read"].up_to_date) == EIGHT[:1]
     assert outcome.last["read"].held == {EIGHT[1]: Reason.INPUTS_WITHDRAWN}

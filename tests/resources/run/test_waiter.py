@@ -1,4 +1,4 @@
-"""Runs never are without somebody who waits for them, from the transaction on that makes them."""
+"""Runs have a recorded waiter from the transaction on that creates them."""
 
 import signal
 import time
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 def waiters(ops_db: OpsDb) -> dict[int, list[str]]:
-    """Return who waits for each run."""
+    """Return the waiters of each run."""
     query = sa.select(Run.id, RunWaiter.waiter).outerjoin(RunWaiter, RunWaiter.run_id == Run.id).order_by(Run.id)
     with ops_db.read() as session:
         found: dict[int, list[str]] = {}
@@ -90,7 +90,7 @@ def test_an_interruption_right_after_a_request_cancels_the_requested_runs(
 def test_joined_runs_are_waited_for_from_the_same_moment(bench: TickedWorld) -> None:
     bench.declare("a", "b")
     assert bench.works.ask("read", "scan-0").created
-    assert waiters(bench.works.cluster.ops_db) == {1: []}, "who does not stay does not wait"
+    assert waiters(bench.works.cluster.ops_db) == {1: []}, "a detached requester does not wait"
     answer = ensure(bench.works.cluster, "letters", "read", None, RequestOptions("ada"), waiter="ada")
     assert (list(answer.joined.values()), list(answer.created.values())) == ([1], [2])
     assert waiters(bench.works.cluster.ops_db) == {1: ["ada"], 2: ["ada"]}

@@ -14,7 +14,7 @@ from tests.support.worlds.observatory import ObservatoryWorld
 
 pytestmark = pytest.mark.slow
 
-WISH = RequestOptions(by="test", patient=True)
+OPTIONS = RequestOptions(by="test", patient=True)
 
 
 def calls_of(path: Path) -> Counter[str]:
@@ -28,7 +28,7 @@ def test_from_archived_packages_to_products_with_lineage(
     for number in range(4):
         observatory.scan(number)
     observatory.declare(pipeline_yaml(calls), code)
-    outcome = attached.run_pipeline("letters", WISH)
+    outcome = attached.run_pipeline("letters", OPTIONS)
     assert outcome.created == {"read": 4, "clean": 4, "join": 2}
     assert outcome.failed == []
     assert calls_of(calls) == {
@@ -49,7 +49,7 @@ def test_from_archived_packages_to_products_with_lineage(
             "COMPLETED",
         ]
 
-    again = attached.run_pipeline("letters", WISH)
+    again = attached.run_pipeline("letters", OPTIONS)
     assert sum(again.created.values()) == 0
     assert all(not answer.held for answer in again.last.values())
     assert len(again.last["read"].up_to_date) == 4
@@ -62,10 +62,10 @@ def test_only_sub_groups_of_new_scans_are_run(
     for number in range(4):
         observatory.scan(number)
     observatory.declare(pipeline_yaml(calls), code)
-    attached.run_pipeline("letters", WISH)
+    attached.run_pipeline("letters", OPTIONS)
     calls.unlink()
     observatory.scan(4)
-    outcome = attached.run_pipeline("letters", WISH)
+    outcome = attached.run_pipeline("letters", OPTIONS)
     assert outcome.created == {"read": 1, "clean": 1, "join": 1}
     assert set(calls_of(calls)) == {
         "read executed_obs_unit=scan-4 1",
@@ -83,7 +83,7 @@ def test_failures_are_retried_within_their_class_and_then_held(
     observatory.scan(2, "exit 3")
     observatory.scan(3)
     observatory.declare(pipeline_yaml(calls), code)
-    outcome = attached.run_pipeline("letters", WISH)
+    outcome = attached.run_pipeline("letters", OPTIONS)
     attempts = Counter(line.rsplit(" ", 1)[0] for line in calls.read_text().splitlines() if line.startswith("read"))
     assert attempts == {f"read executed_obs_unit=scan-{n}": c for n, c in enumerate([2, 1, 2, 1])}
     assert outcome.last["read"].held == {

@@ -17,7 +17,7 @@ from resources.workspace.store import AttemptStore
 
 @dataclass
 class Noting:
-    """A shell of this machine that notes what is written over it."""
+    """A local shell that records what is written through it."""
 
     shell: LocalShell = field(default_factory=LocalShell)
     written: list[Path] = field(default_factory=list)

@@ -195,7 +195,7 @@ def test_write_replaces_what_was_there(shell: Shell, tmp_path: Path) -> None:
     old = path.open()
     shell.write(path, b"new")
     assert path.read_text() == "new"
-    assert old.read() == "old and long"  # another file took the name: nobody sees half of one
+    assert old.read() == "old and long"  # another file took the name: no reader sees half of one
     old.close()
 
 

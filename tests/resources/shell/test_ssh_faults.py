@@ -44,7 +44,7 @@ def start(shell: SshShell, command: list[str], timeout_seconds: float = 60.0) ->
     def run() -> None:
         try:
             assert shell.run(command, timeout_seconds=timeout_seconds).exit_code == 0
-        except BaseException as error:  # noqa: BLE001 - handed over to whoever asks for the result
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asks for the result
             future.set_exception(error)
         else:
             future.set_result(None)
@@ -135,7 +135,7 @@ def test_frozen_server_is_given_up_in_time(node: LoginNode, clock: Clock) -> Non
     started = time.monotonic()
     with pytest.raises(
         ShellUnavailable, match="cannot be reached"
-    ):  # connecting anew: the kernel accepts, nobody greets
+    ):  # connecting anew: the kernel accepts, no server greets
         shell.run(["true"])
     assert within(5, started)
     node.thaw()
@@ -148,7 +148,7 @@ def test_connection_that_takes_nothing_more_is_not_alive(node: LoginNode) -> Non
     with closing(SshConnection(node.target())) as connection:
         transport = connection.transport()
         assert is_alive(transport, 5.0)
-        node.freeze()  # so that the thread that reads hears nothing
+        node.freeze()  # so that the reading thread receives nothing
         transport.sock.shutdown(socket.SHUT_WR)
         assert not is_alive(transport, 5.0)
         node.thaw()

@@ -82,13 +82,13 @@ def test_locked_key_needs_its_passphrase_and_nothing_shows_it(
     shell = connect(target)
     assert works(shell)
     shell.close()
-    told = [repr(target), str(target), repr(shell), repr(vars(shell))]
+    shown = [repr(target), str(target), repr(shell), repr(vars(shell))]
     for passphrase in (SecretStr(SECRET + "!"), None):
         with pytest.raises(HostNotTrusted, match="locked cannot be used: wrong passphrase") as raised:
             connect(node.target(key_file=key, passphrase=passphrase)).run(["true"])
-        told += [str(raised.value), repr(raised.value.__cause__)]
-    assert SECRET not in "".join(told) + caplog.text
-    assert key.read_text()[100:130] not in "".join(told) + caplog.text
+        shown += [str(raised.value), repr(raised.value.__cause__)]
+    assert SECRET not in "".join(shown) + caplog.text
+    assert key.read_text()[100:130] not in "".join(shown) + caplog.text
 
 
 def test_no_key_at_all_is_said_before_connecting(node: LoginNode) -> None:

@@ -27,7 +27,7 @@ SHAPE = Shape(1, 0.1, None)
 
 
 class TickedWorld:
-    """A back end at work: batches of attempts whose directories lie below one base."""
+    """A back end at work: batches of attempts whose directories are below one base."""
 
     def __init__(self, base: Path, cluster: SlurmCluster) -> None:
         self.base = base

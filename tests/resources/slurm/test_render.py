@@ -51,7 +51,7 @@ def test_a_task_starts_the_wrapper_with_its_own_directory_and_key(tmp_path: Path
 
 def test_what_the_setup_sources_does_not_change_what_the_wrapper_is_given(tmp_path: Path) -> None:
     (tmp_path / "wrapper.py").write_text("import sys; print(sys.argv[1:])")
-    (tmp_path / "profile").write_text("set -- of somebody else\n")
+    (tmp_path / "profile").write_text("set -- of another user\n")
     requests = [JobRequest("key-0", tmp_path / "attempt", 0)]
     site = replace(SITE, program=tmp_path / "wrapper.py", setup=(f". {tmp_path}/profile",))
     script = render(replace(SMALL, requests=requests), site)

@@ -62,7 +62,7 @@ class HalfStore(AttemptStore):
         self._then = then
 
     def unlink(self, names: Collection[str]) -> tuple[set[str], dict[str, str]]:
-        """Remove the first half, and tell of the others that they are busy unless the process dies."""
+        """Remove the first half, and report the others as busy unless the process dies."""
         half = sorted(names)[: len(names) // 2]
         gone, problems = super().unlink(half)
         self._then()
@@ -134,7 +134,7 @@ class World:
             return list(session.scalars(_FLYING))
 
     def begin(self, run: RunId) -> None:
-        """Start a run, which reads all of its inputs: each is there, and is what its link says."""
+        """Start a run, which reads all of its inputs: each exists, and is what its link says."""
         if run in self.read:
             return
         with self.cluster.ops_db.write() as session:
@@ -142,7 +142,7 @@ class World:
             self.read[run] = Reading(brief(session, [run], HERE)[run], self.cluster.base)
 
     def complete(self, run: RunId, how: str) -> None:
-        """Let a run write its products, and register them; what it read is there until then."""
+        """Let a run write its products, and register them; its inputs exist until then."""
         self.begin(run)
         reading = self.read.pop(run)
         reading.check()
@@ -164,7 +164,7 @@ class World:
         self.works.fail(run, failure=failure)
 
     def cancel(self, run: RunId, *, on_progress: bool) -> None:
-        """Cancel a run; one that is running ends for it, or goes on where it has not `heard` yet."""
+        """Cancel a run; with `on_progress` a running one ends, else its wrapper does not know yet."""
         self.works.cancel(run)
         if on_progress and run in self.flying():
             with self.cluster.ops_db.write() as session:
@@ -173,16 +173,16 @@ class World:
             self.read.pop(run, None)
 
     def run_round(self) -> int:
-        """Let the pipeline ask for what it lacks; return how many runs were created."""
+        """Run one round of the pipeline; return how many runs were created."""
         found = run_round(self.cluster)
         return 0 if found is None else found.created.total()
 
     def ensure(self, name: str, **options: bool) -> None:
-        """Let somebody ask for all sub-groups of a step."""
+        """Request all sub-groups of a step."""
         ensure(self.cluster, "letters", name, None, RequestOptions("test", **options))
 
     def regenerate(self, run: RunId) -> list[RunId]:
-        """Let somebody ask for the purged products of a run; return the runs that were created."""
+        """Request the purged products of a run; return the runs that were created."""
         named = sa.select(RunSpace.run_id).where(RunSpace.run_id == run)
         asking: dict[str, Any] = {"backend": "local", "requested_by": "test", "now": self.cluster.clock()}
         with self.cluster.ops_db.request() as session:
@@ -204,7 +204,7 @@ class World:
                 session.add(ProductPin(data_product_id=product, run_id=run, **said))
 
     def unpin(self, run: RunId) -> None:
-        """Unpin what is pinned of a run."""
+        """Unpin the pinned products of a run."""
         values = {"unpinned_by": "test", "unpinned_at": self.cluster.clock()}
         with self.cluster.ops_db.write() as session:
             standing = (ProductPin.run_id == run, ProductPin.unpinned_at.is_(None))
@@ -232,7 +232,7 @@ class World:
                 session.execute(sa.insert(Copy), rows)
 
     def purge(self, wanted_bytes: int, passing: Callable[[str], None]) -> Freed:
-        """Purge so much; `passing` is told of each border, and the store stops half-way where it asks for that."""
+        """Purge so much; `passing` is called at each border, and the store stops half-way where it asks for that."""
         return purge(watched(self.cluster, passing), wanted_bytes, by="test", reason="test")
 
     def purge_dying(self, border: str, passing: Callable[[str], None]) -> None:
@@ -258,7 +258,7 @@ class World:
         purge(cluster, ALL, by="test", reason="test")
 
     def finish(self) -> None:
-        """Remove what somebody has marked."""
+        """Remove what another process has marked."""
         finish(self.cluster)
 
     def wait(self, seconds: int) -> None:

@@ -9,12 +9,12 @@ from ccat_models.run.briefing import RunBriefing
 class Reading:
     """A program that runs: a function of its parameters, version and inputs, unless it is to make something else."""
 
-    def __init__(self, told: RunBriefing, base: Path) -> None:
-        self.run = told.run
-        self.packages = {package.name: package.checksum for package in told.packages}
+    def __init__(self, briefing: RunBriefing, base: Path) -> None:
+        self.run = briefing.run
+        self.packages = {package.name: package.checksum for package in briefing.packages}
         self.files = {
             base / upstream.attempt_directory / "output" / product.path: product.sha256
-            for upstream in told.upstream
+            for upstream in briefing.upstream
             for product in upstream.products
         }
         assert self.packages or self.files, "a run without inputs"

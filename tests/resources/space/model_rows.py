@@ -1,4 +1,4 @@
-"""What must be true of rows and disk, read off them one by one, with no query of the code under test."""
+"""Invariants of rows and disk, checked one by one, without a query of the code under test."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def lasting(session: Session) -> set[tuple[Any, ...]]:
 
 
 def check_accounts(session: Session, base: Path) -> None:
-    """Compare runs' states, their products' copies, the files, and what they are said to take up."""
+    """Compare runs' states, their products' copies, the files, and the accounts of their sizes."""
     spaces = {row.run_id: row for row in session.execute(_SPACES)}
     sizes: dict[int, int] = defaultdict(int)
     for row in session.execute(_PRODUCTS):
@@ -117,7 +117,7 @@ class Rows:
         return run
 
     def can_be_made(self, run: int, *, now: bool = False) -> bool:
-        """Say whether a run's products can be made again, whatever of what it read must be made again for that.
+        """Say whether a run's products can be regenerated, whatever of its inputs must be regenerated for that.
 
         `now` asks whether the raw data can be read now, too.
         """
@@ -130,13 +130,13 @@ class Rows:
         return all(self.is_to_be_had(producer, now=now) for producer in self.read[run])
 
     def is_to_be_had(self, run: int, *, now: bool = False) -> bool:
-        """Say whether a run's products are there or can be made again."""
+        """Say whether a run's products exist or can be regenerated."""
         run = self.instead(run)
         state = self.state(run)
         return state is SpaceState.PRESENT or (state in _ABSENT and self.can_be_made(run, now=now))
 
     def is_spent(self, run: int) -> bool:
-        """Say whether to make a run's products again, or what they are made of, was tried in vain since last asked."""
+        """Say whether regenerating a run's products, or their inputs, has failed since the last request."""
         run = self.instead(run)
         if self.state(run) not in _ABSENT:
             return False
@@ -179,7 +179,7 @@ class Rows:
                 yield gap
 
     def that_wait(self) -> Iterator[Any]:
-        """Yield the gaps whose inputs were purged; where an old run is being made again, that hides the reason."""
+        """Yield the gaps whose inputs were purged; where an old run is being regenerated, that hides the reason."""
         for gap in self.gaps.values():
             hidden = gap.reason == "in_flight" and self.runs[gap.latest_run_id].regenerates_run_id is not None
             if hidden or gap.reason == "inputs_purged":
@@ -208,7 +208,7 @@ class Rows:
             "pinned": run in self.pinned,
             "being read": any(self.runs[reader].status in IN_FLIGHT for reader in self.readers[run]),
             "unverified": any(row.checksum_verified_at is None for row in products if row.data_location_id == HERE),
-            "cannot be made again": not self.can_be_made(run, now=True),
+            "cannot be regenerated": not self.can_be_made(run, now=True),
             "needed": run in needed,
         }
         return [reason for reason, holds in against.items() if holds]
@@ -224,7 +224,7 @@ class Rows:
         return run
 
     def twice(self, run: int) -> list[int]:
-        """Return the runs that make a new run superfluous: completed for just the same, and nobody asked since."""
+        """Return the runs that make a new one superfluous: completed with the same inputs, no rerun requested since."""
         new = self.runs[run]
         asked = [
             one.last_run_id or 0
@@ -246,7 +246,7 @@ class Rows:
 
 
 def check_choice(rows: Rows, wanted_bytes: int) -> None:
-    """Check that what was just marked may go, longest unused first, and is enough or all that there is."""
+    """Check that the marked products are removable, least recently used first, and enough or all that there are."""
     needed, marked = rows.needed(rows.to_be_filled()), rows.just_marked
     kept = {run: rows.why_kept(run, needed) for run in marked}
     assert not any(kept.values()), kept
@@ -263,7 +263,7 @@ def check_choice(rows: Rows, wanted_bytes: int) -> None:
 
 
 def check_new(rows: Rows, new: set[int], *, standing: bool) -> None:
-    """Check that each new run has its reason: nothing is made twice, nor made again that nobody needs."""
+    """Check that each new run has its reason: nothing is made twice, nor regenerated that no run needs."""
     needed = rows.needed(rows.that_wait())
     for run in new:
         first = rows.runs[run].regenerates_run_id
@@ -275,11 +275,11 @@ def check_new(rows: Rows, new: set[int], *, standing: bool) -> None:
         assert rows.state(first) is SpaceState.PURGED
         assert rows.can_be_made(first)
         assert not rows.is_spent(first)
-        assert not standing or first in needed, f"nobody needs {first}"
+        assert not standing or first in needed, f"no run needs {first}"
 
 
 def check_rest(rows: Rows) -> None:
-    """Check that nothing waits where it could go on: what was purged and is needed was tried in vain to be made."""
+    """Check that nothing waits needlessly: needed products that are still purged failed to be regenerated."""
     waiting = list(rows.that_wait())
     for gap in waiting:
         needed = rows.needed(iter([gap]))

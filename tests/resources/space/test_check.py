@@ -32,7 +32,7 @@ def found(tiny: LettersWorld, *, repair: bool = False, settled_after: timedelta 
     return list(SpaceCheck(tiny.cluster, repair, settled_after).discrepancies())
 
 
-def told(tiny: LettersWorld, *, repair: bool = False) -> dict[tuple[Wrong, bool], list[str]]:
+def findings(tiny: LettersWorld, *, repair: bool = False) -> dict[tuple[Wrong, bool], list[str]]:
     """Return the names of what is wrong, by how and whether it was repaired."""
     names: dict[tuple[Wrong, bool], list[str]] = {}
     for one in found(tiny, repair=repair):
@@ -45,7 +45,7 @@ def output(tiny: LettersWorld, step: str, name: str = "text.txt") -> Path:
     return min((tiny.cluster.base / "letters").glob(f"*/{step}/run-*/attempt-*/*/**/{name}"))
 
 
-def lay(path: Path, text: str = "stray") -> Path:
+def write(path: Path, text: str = "stray") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
@@ -60,7 +60,7 @@ def test_a_workspace_that_is_used_is_as_rows_say(tiny: LettersWorld) -> None:
     assert found(tiny) == []
     tiny.observatory.scan(4)
     tiny.run()
-    assert found(tiny) == [], "what was made again lies where rows say"
+    assert found(tiny) == [], "regenerated products are where rows say"
 
 
 @ON_SQLITE
@@ -72,15 +72,15 @@ def test_orphans_are_removed_and_files_of_runs_stay(tiny: LettersWorld) -> None:
     strays = [beside, base / ".staged" / "gone-1" / "raw.dat"]
     strays.append(base / "letters" / "x=y" / "read" / "run-99" / "attempt-1" / "output" / "lost.txt")
     for stray in strays:
-        lay(stray)
-    outside = lay(base.parent / "outside" / "precious.txt")
+        write(stray)
+    outside = write(base.parent / "outside" / "precious.txt")
     (beside.parent / "link").symlink_to(outside.parent)
-    mine = [lay(base / ".code" / "x" / "program.py"), lay(base / ".staged" / ".work" / "lock")]
-    mine.append(lay(beside.parents[1].parent / "logs" / "more.log"))
+    mine = [write(base / ".code" / "x" / "program.py"), write(base / ".staged" / ".work" / "lock")]
+    mine.append(write(beside.parents[1].parent / "logs" / "more.log"))
     names = sorted(stray.name for stray in strays)
-    assert told(tiny) == {(Wrong.ORPHAN, False): names}
+    assert findings(tiny) == {(Wrong.ORPHAN, False): names}
     assert found(tiny, repair=True, settled_after=timedelta(hours=1)) == [], "what is young is left alone"
-    assert told(tiny, repair=True) == {(Wrong.ORPHAN, True): names}
+    assert findings(tiny, repair=True) == {(Wrong.ORPHAN, True): names}
     assert [stray for stray in strays if stray.exists()] == []
     assert [path for path in (outside, *mine, *kept) if not path.exists()] == []
     assert found(tiny) == []
@@ -98,8 +98,8 @@ def test_files_where_no_run_leaves_any_are_foreign_and_left_alone(tiny: LettersW
         "letters/x=y/read/run-99/attempt-1",
         "theirs/x=y/read/run-1/attempt-1/output/data.txt",
     )
-    foreign = [lay(tiny.cluster.base / name) for name in names]
-    assert told(tiny, repair=True) == {(Wrong.FOREIGN, False): sorted(path.name for path in foreign)}
+    foreign = [write(tiny.cluster.base / name) for name in names]
+    assert findings(tiny, repair=True) == {(Wrong.FOREIGN, False): sorted(path.name for path in foreign)}
     assert [path for path in foreign if not path.exists()] == []
     assert not any(one.is_open for one in found(tiny))
 
@@ -110,8 +110,8 @@ def test_files_of_failed_attempts_are_listed_separately_and_kept(tiny: LettersWo
     tiny.declare()
     assert len(tiny.run().failed) == 1
     (directory,) = (tiny.cluster.base / "letters").glob("*/read/run-*/attempt-1/workspace/read")
-    partial = lay(directory / "partial.dat")
-    assert told(tiny, repair=True) == {(Wrong.FAILED, False): ["partial.dat"]}
+    partial = write(directory / "partial.dat")
+    assert findings(tiny, repair=True) == {(Wrong.FAILED, False): ["partial.dat"]}
     assert partial.exists()
     assert not found(tiny)[0].is_open
 
@@ -122,10 +122,10 @@ def test_files_of_purged_runs_are_removed_at_last(tiny: LettersWorld) -> None:
     tiny.run()
     path = output(tiny, "read")
     tiny.purge()
-    lay(path)
+    write(path)
     assert found(tiny, settled_after=timedelta(hours=1)) == []
-    assert told(tiny) == {(Wrong.LEFT_OVER, False): ["text.txt"]}
-    assert told(tiny, repair=True) == {(Wrong.LEFT_OVER, True): ["text.txt"]}
+    assert findings(tiny) == {(Wrong.LEFT_OVER, False): ["text.txt"]}
+    assert findings(tiny, repair=True) == {(Wrong.LEFT_OVER, True): ["text.txt"]}
     assert not path.exists()
 
 
@@ -136,7 +136,7 @@ def test_a_killed_purge_is_detected_and_finished(tiny: LettersWorld) -> None:
     try:
         tiny.dying_at("purge marked").purge()
     except Died:
-        assert told(tiny) == {(Wrong.LEFT_OVER, False): ["text.txt", "text.txt"]}
+        assert findings(tiny) == {(Wrong.LEFT_OVER, False): ["text.txt", "text.txt"]}
     assert found(tiny, repair=True) == []
     assert tiny.state("read") == tiny.state("clean") == [G]
     tiny.check_disk()
@@ -148,9 +148,9 @@ def test_missing_products_are_purged_and_regenerated_when_needed(tiny: LettersWo
     output(tiny, "read").unlink()
     output(tiny, "clean").write_text("other")
     wrong = {(Wrong.MISSING, False): ["text.txt"], (Wrong.DIFFERENT, False): ["text.txt"]}
-    assert told(tiny) == wrong
+    assert findings(tiny) == wrong
     assert tiny.state("read") == [P]
-    assert told(tiny, repair=True) == {(kind, True): names for (kind, _), names in wrong.items()}
+    assert findings(tiny, repair=True) == {(kind, True): names for (kind, _), names in wrong.items()}
     assert tiny.state("read") == tiny.state("clean") == [G]
     tiny.check_disk()
     assert found(tiny) == []
@@ -175,13 +175,13 @@ def test_only_products_that_cannot_be_regenerated_are_given_up(tiny: LettersWorl
             by="x",
             now=tiny.cluster.clock(),
         )
-    repaired = told(tiny, repair=True)
+    repaired = findings(tiny, repair=True)
     assert repaired[Wrong.MISSING, True] == ["numbers.json", "text.txt"]
     assert repaired[Wrong.DIFFERENT, False] == ["text.txt"]
     assert repaired[Wrong.ACCOUNT, True] == ["", ""]
     assert output(tiny, "clean").read_text() == "other"
     assert tiny.state("read") == tiny.state("clean") == [P]
-    assert told(tiny, repair=True) == {(Wrong.DIFFERENT, False): ["text.txt"]}
+    assert findings(tiny, repair=True) == {(Wrong.DIFFERENT, False): ["text.txt"]}
 
 
 def test_what_a_purge_would_keep_is_not_removed_for_a_file_that_is_missing(tiny: LettersWorld) -> None:
@@ -190,7 +190,7 @@ def test_what_a_purge_would_keep_is_not_removed_for_a_file_that_is_missing(tiny:
     ensure(tiny.cluster, "letters", "join", None, RequestOptions("test", force=True))
     for step in ("clean", "join"):
         output(tiny, step).unlink()
-    (_, repaired), *accounts = told(tiny, repair=True).items()
+    (_, repaired), *accounts = findings(tiny, repair=True).items()
     assert (repaired, len(accounts)) == (["text.txt", "text.txt"], 1)
     assert output(tiny, "clean", "bulk.dat").exists(), "a run in flight reads it"
     assert output(tiny, "join", "bulk.dat").exists(), "it is kept always"
@@ -207,7 +207,7 @@ def test_nothing_is_given_up_where_the_disk_is_not_mounted(tiny: LettersWorld) -
     base.mkdir()
     with pytest.raises(Refused, match=f"7 of the 7 runs with files below {base} have missing or different files"):
         found(tiny, repair=True)
-    assert len(told(tiny)[Wrong.MISSING, False]) == 14, "a check alone says what it sees"
+    assert len(findings(tiny)[Wrong.MISSING, False]) == 14, "a check alone says what it sees"
     base.rmdir()
     away.rename(base)
     assert found(tiny, repair=True) == []
@@ -225,7 +225,7 @@ def test_unreadable_files_are_reported_and_change_nothing(tiny: LettersWorld) ->
     away = step.rename(tiny.cluster.base.parent / "away")
     step.symlink_to(away)
     wrong = {(Wrong.UNREADABLE, False): ["numbers.json", "text.txt"]}
-    assert told(tiny) == told(tiny, repair=True) == wrong
+    assert findings(tiny) == findings(tiny, repair=True) == wrong
     step.unlink()
     away.rename(step)
     assert found(tiny) == []
@@ -242,14 +242,14 @@ def test_products_given_up_while_pinned_are_regenerated_afterwards(tiny: Letters
         pin(session, select_named(session, steps), reason="x", by="x", now=tiny.cluster.clock())
     missing.unlink()
     back.unlink()
-    told(tiny, repair=True)
+    findings(tiny, repair=True)
     assert found(tiny) == []
-    lay(back, content)
-    assert told(tiny, repair=True) == {(Wrong.ACCOUNT, True): [""]}
+    write(back, content)
+    assert findings(tiny, repair=True) == {(Wrong.ACCOUNT, True): [""]}
     with tiny.cluster.ops_db.write() as session:
         unpin(session, select_named(session, steps), by="x", now=tiny.cluster.clock())
-    assert told(tiny) == {(Wrong.MISSING, False): ["text.txt"]}
-    assert told(tiny, repair=True)[Wrong.MISSING, True] == ["text.txt"]
+    assert findings(tiny) == {(Wrong.MISSING, False): ["text.txt"]}
+    assert findings(tiny, repair=True)[Wrong.MISSING, True] == ["text.txt"]
     assert (tiny.state("read"), tiny.state("clean")) == ([P], [G])
     tiny.check_disk()
     assert found(tiny) == []
@@ -312,9 +312,9 @@ def test_staged_raw_data_is_looked_for(tiny: LettersWorld) -> None:
                 created_at=tiny.cluster.clock(),
             )
             session.add(copy)
-    here, left = (lay(tiny.cluster.base / ".staged" / name / "deep" / "raw.dat") for name in ("here", "left"))
+    here, left = (write(tiny.cluster.base / ".staged" / name / "deep" / "raw.dat") for name in ("here", "left"))
     wrong = {(Wrong.LEFT_OVER, False): ["raw.dat"], (Wrong.MISSING, False): ["away"]}
-    assert told(tiny) == wrong
-    assert told(tiny, repair=True) == {(kind, True): names for (kind, _), names in wrong.items()}
+    assert findings(tiny) == wrong
+    assert findings(tiny, repair=True) == {(kind, True): names for (kind, _), names in wrong.items()}
     assert (here.exists(), left.exists(), left.parents[1].exists()) == (True, False, False)
     assert found(tiny) == []

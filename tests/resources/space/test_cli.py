@@ -13,7 +13,7 @@ LIMIT = {"SPACE_LIMIT": "10 kB", "SPACE_HIGH": "90 %"}
 
 @pytest.fixture
 def terminal(tmp_path: Path, sqlite_template: Path) -> Terminal:
-    """Give somebody who has done `ccat init`, at a place of limited size."""
+    """Give the terminal of a user who has done `ccat init`, at a location of limited size."""
     terminal = open_terminal(tmp_path, sqlite_template)
     terminal.environment |= {f"CCAT_{name}": value for name, value in LIMIT.items()}
     return terminal
@@ -21,7 +21,7 @@ def terminal(tmp_path: Path, sqlite_template: Path) -> Terminal:
 
 @pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Terminal:
-    """Give somebody who has done `ccat init`; to ask, not to change."""
+    """Give the terminal of a user who has done `ccat init`; read it, do not change it."""
     return open_terminal(tmp_path_factory.mktemp("idle"), sqlite_template)
 
 

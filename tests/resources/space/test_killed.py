@@ -91,7 +91,7 @@ def test_regeneration_survives_the_death_of_its_process(embedded: LettersWorld, 
 
 
 def test_a_delayed_purge_does_not_confirm_regenerated_products_that_another_purge_marked(tiny: LettersWorld) -> None:
-    """A removes the files, and sleeps; B confirms, all is made again and marked by another purge; A wakes up."""
+    """A removes the files, and sleeps; B confirms, all is regenerated and marked by another purge; A wakes up."""
     tiny.declare(0, 2)
     tiny.run()
 

@@ -1,4 +1,4 @@
-"""Random lives of a pipeline whose products are purged and made again: what is needed is there, nothing is done twice."""
+"""Random histories of purging and regenerating products: what is needed exists, nothing is done twice."""
 
 import gc
 import os
@@ -57,20 +57,20 @@ EVENTS: dict[str, tuple[int, tuple[Sequence[Any], ...]]] = {
     "purge_in_part": (8, (BORDERS, (True, False))),
     "finish": (60, ()),
     "regenerate": (20, (NUMBERS,)),
-    "make_again": (60, (NUMBERS, HOW)),
+    "regenerate_and_complete": (60, (NUMBERS, HOW)),
     "rest": (5, ((True, False),)),
 }
 
 
 def events(life: int) -> tuple[str, list[Event]]:
-    """Return the graph of a life and what happens in it, the same every time."""
+    """Return the graph of a history and its events, the same every time."""
     dice = random.Random(life)
     names = dice.choices(list(EVENTS), [weight for weight, _ in EVENTS.values()], k=STEPS_A_LIFE)
     return dice.choice(list(GRAPHS)), [(name, *map(dice.choice, EVENTS[name][-1])) for name in names]
 
 
 class Life:
-    """One life: everything goes through the project's own code, and ends in a state in which all must hold."""
+    """One history: each event calls the project's own code, and all invariants must hold after it."""
 
     def __init__(self, ops_db: OpsDb, base: Path, graph: str) -> None:
         empty(ops_db)
@@ -199,8 +199,8 @@ class Life:
             self.world.regenerate(run)
             self._check_new(standing=False)
 
-    def make_again(self, number: int, how: str) -> None:
-        """Make a run's products again: they can be, unless what they are made of is gone or it was tried in vain.
+    def regenerate_and_complete(self, number: int, how: str) -> None:
+        """Regenerate a run's products: this succeeds unless their inputs are gone or it has failed before.
 
         Where nothing was purged, that is done first.
         """
@@ -216,10 +216,10 @@ class Life:
                     self._complete(flying, how)
             state = self._rows().state(run)
             assert excused or state in (SpaceState.PRESENT, SpaceState.REPLACED), (run, state)
-            self.done["runs made again"] += not excused
+            self.done["runs regenerated"] += not excused
 
     def rest(self, then_purge: bool) -> None:
-        """Do all that can be done; a purge gives nobody anything to do then."""
+        """Do all that can be done; a purge causes no runs then."""
         self.world.finish()
         for _ in range(30):
             if not self.run_round() and not self.world.flying():
@@ -249,7 +249,7 @@ class Life:
         self.done["runs completed: " + how] += 1
 
     def _passing(self, wanted: int, border: str = "", meanwhile: str = "", number: int = 0) -> Callable[[str], None]:
-        """Return what is told of borders: it looks at what was marked, and does something meanwhile at one of them."""
+        """Return a hook for borders: it checks what was marked, and does something meanwhile at one of them."""
 
         def passing(at: str) -> None:
             if at == "purge marked":
@@ -278,7 +278,7 @@ class Life:
         rows = self._rows()
         new = {run for run in rows.runs if run > self.newest}
         check_new(rows, new, standing=standing)
-        self.done["runs to make again"] += sum(rows.runs[run].regenerates_run_id is not None for run in new)
+        self.done["runs to regenerate"] += sum(rows.runs[run].regenerates_run_id is not None for run in new)
         self.newest = max(rows.runs, default=RunId(0))
         with self.ops_db.read() as session:
             now = lasting(session)
@@ -297,7 +297,7 @@ def test_lives_on_the_database_of_production(shared_ops_db: OpsDb, tmp_path: Pat
         life.live([("rest", False), *happens])
         done += life.done
     assert done["events"] == (2 + LONGER) * (STEPS_A_LIFE + 2)
-    assert min(done["runs purged"], done["runs to make again"]) >= 2, done
+    assert min(done["runs purged"], done["runs to regenerate"]) >= 2, done
 
 
 @st.composite
@@ -349,4 +349,4 @@ def test_lives_that_hypothesis_thinks_up(
     record_property("done", dict(done))
     assert done["steps"] >= 10_000, done
     assert done["runs purged"] >= 400, done
-    assert done["runs to make again"] >= 120, done
+    assert done["runs to regenerate"] >= 120, done

@@ -12,7 +12,7 @@ from tests.support.worlds.letters import ALL, LettersWorld
 pytestmark = pytest.mark.slow
 
 P, M, G = SpaceState.PRESENT, SpaceState.MARKED, SpaceState.PURGED
-WAIT_SECONDS = 0.5  # for who pins: it waits for the purge, which ends only then
+WAIT_SECONDS = 0.5  # for the pinning thread: it waits for the purge, which ends only then
 
 
 def test_pinning_while_a_purge_decides_reports_what_will_be_purged(tiny: LettersWorld) -> None:
@@ -20,16 +20,16 @@ def test_pinning_while_a_purge_decides_reports_what_will_be_purged(tiny: Letters
     tiny.run()
     tiny.observatory.clock.pass_seconds(3600)
     cluster, said = tiny.cluster, list[Pinned]()
-    somebody = threading.Thread(
+    pinning = threading.Thread(
         target=lambda: said.append(pin(cluster, ["letters/read"], reason="for the talk", by="ada"))
     )
     with cluster.ops_db.request() as session:
         look_at_all(session, cluster.clock())
         chosen = choose(session, cluster.location_id, ALL, cluster.clock())
-        somebody.start()
-        somebody.join(WAIT_SECONDS)
+        pinning.start()
+        pinning.join(WAIT_SECONDS)
         mark(session, cluster.location_id, chosen, Purpose(ALL, "test", "test"), cluster.clock())
-    somebody.join()
+    pinning.join()
     finish(cluster)
     assert (tiny.state("read"), tiny.state("clean")) == ([G], [G])
     assert list(said[0].not_there.values()) == [M]

@@ -66,7 +66,7 @@ def test_different_regenerated_products_replace_the_old_ones_without_further_run
 
 
 def test_products_that_must_stay_are_skipped_in_few_passes(tiny: LettersWorld) -> None:
-    """Most of what was used first was not verified; what may go is found, and no more of it than is wanted."""
+    """Most products used first are unverified; the removable ones are found, and no more are removed than wanted."""
     tiny.declare(*range(0, 24, 2))
     tiny.run()
     ops_db, passes = tiny.cluster.ops_db, list[str]()

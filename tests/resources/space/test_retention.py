@@ -24,7 +24,7 @@ def retention(text: str) -> str:
 
 
 def copy_elsewhere(tiny: LettersWorld) -> None:
-    """Let every product lie in another place, too."""
+    """Give every product a copy in another place, too."""
     with tiny.cluster.ops_db.write() as session:
         session.add(
             DiskDataLocation(id=9, site_id=1, name="attic", location_type=LocationType.LONG_TERM_ARCHIVE, path="/attic")

@@ -27,7 +27,7 @@ MB = 1_000_000
 
 
 def limited(tiny: LettersWorld, limit_bytes: int) -> list[int]:
-    """Limit the location's room; return a list of what lies there whenever the holder of the lease passes a border."""
+    """Limit the location's room; return a list of the bytes there whenever the holder of the lease passes a border."""
     seen: list[int] = []
 
     def passing(border: str) -> None:
@@ -67,7 +67,7 @@ def test_a_run_that_nothing_makes_room_for_fails_and_says_so(embedded: LettersWo
 
 
 def test_raw_data_that_must_be_brought_takes_up_room(shared_ops_db: OpsDb, tmp_path: Path) -> None:
-    """Each package once, whoever reads it, and as long as it is not there."""
+    """Each package once, whichever runs read it, and as long as it is not there."""
     empty(shared_ops_db)
     works = ManualWorld.open(shared_ops_db, tmp_path)
     for number in range(3):
@@ -84,7 +84,7 @@ def test_raw_data_that_must_be_brought_takes_up_room(shared_ops_db: OpsDb, tmp_p
     assert admitted(6 * MB) == (6, None)
     with shared_ops_db.write() as session:
         session.execute(sa.update(RawDataPackage).values(size_bytes=10 * MB))
-    assert admitted(6 * MB) == (6, None), "it lies where it can be read"
+    assert admitted(6 * MB) == (6, None), "it is where it can be read"
     with shared_ops_db.write() as session:
         session.execute(sa.update(PackageCopy).values(path="scan.tar"))
     assert admitted(6 * MB) == (0, 11 * MB)
@@ -142,7 +142,7 @@ def test_marks_in_order_are_taken(marks: dict[str, str]) -> None:
 
 
 def test_above_the_high_mark_and_below_a_low_one_that_is_higher_nothing_is_to_go() -> None:
-    """A part and a size can be compared only once the disk has told its size."""
+    """A part and a size can be compared only once the size of the disk is known."""
     assert Usage(used_bytes=80, limit_bytes=100, high_bytes=70, low_bytes=90, is_limited=False).above_high == 0
 
 

@@ -54,7 +54,7 @@ def test_the_removable_products_are_those_that_a_purge_removes(tiny: LettersWorl
         assert pin(session, pinned, reason="for the talk", by="ada", now=now).pinned == 2
         again = pin(session, pinned, reason="again", by="bob", now=now)
     assert (again.pinned, again.already, again.not_there) == (0, 2, {})
-    tiny.observatory.withdraw(1)  # what was made from it cannot be made again
+    tiny.observatory.withdraw(1)  # what was made from it cannot be regenerated
     held = kept(tiny.cluster)
     may_go = removable(tiny.cluster, ALL)
     assert runs(held) == {Cause.ALWAYS: 2, Cause.PINNED: 1, Cause.NOT_AGAIN: 1, None: 2}

@@ -16,7 +16,7 @@ def test_staging_directory_that_cannot_be_used_keeps_no_product(
 ) -> None:
     embedded.declare(0, 1)
     assert embedded.run().failed == []
-    base, archive = embedded.cluster.base, disk_archive(embedded.observatory.base / "shelf").archive
+    base, archive = embedded.cluster.base, disk_archive(embedded.observatory.base / "longterm").archive
     (base / ".staged").mkdir()
     (base / ".staged" / ".work").touch()
     stager = Stager(RemoteProgram(LocalShell(), base, sys.executable), base, lambda _: archive)

@@ -1,4 +1,4 @@
-"""What is made again of tainted data is marked like what it was made from: no result and no input, until that is lifted."""
+"""Products regenerated from tainted data are tainted: no result and no input, until the taint is lifted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.support.worlds.manual import ManualWorld, step
 pytestmark = pytest.mark.slow
 
 READ, CLEAN, JOIN = RunId(1), RunId(2), RunId(3)
-AGAIN = (RunId(4), RunId(5))  # the runs that make again what the first two made
+AGAIN = (RunId(4), RunId(5))  # the runs that regenerate the products of the first two
 SAME, OTHER = {"text.txt": "text"}, {"text.txt": "other text"}
 EITHER = pytest.mark.parametrize("outputs", [SAME, OTHER], ids=["the same", "something else"])
 
@@ -71,7 +71,7 @@ def states(works: ManualWorld) -> dict[RunId, SpaceState]:
 
 
 def readers_of_tainted(works: ManualWorld, *, after: RunId) -> list[RunId]:
-    """Return the runs after one that read what is tainted."""
+    """Return the runs after one that read tainted data."""
     query = sa.select(RunInputProduct.run_id).where(RunInputProduct.run_id > after)
     with works.cluster.ops_db.read() as session:
         return list(session.scalars(query.where(RunInputProduct.producer_run_id.in_(tainted(works)))))
@@ -80,7 +80,7 @@ def readers_of_tainted(works: ManualWorld, *, after: RunId) -> list[RunId]:
 @EITHER
 def test_products_regenerated_from_tainted_data_are_tainted(works: ManualWorld, outputs: Mapping[str, str]) -> None:
     mark(works)
-    works.make_again(CLEAN, outputs=outputs)
+    works.regenerate_and_complete(CLEAN, outputs=outputs)
     assert states(works)[CLEAN] is (SpaceState.PRESENT if outputs is SAME else SpaceState.REPLACED)
     assert tainted(works) == {READ, CLEAN, JOIN, *AGAIN}
     with works.cluster.ops_db.read() as session:
@@ -98,7 +98,7 @@ def test_a_taint_during_regeneration_marks_its_products_too(works: ManualWorld, 
     request_again(works.cluster, "letters", [CLEAN], RequestOptions("ada"))
     mark(works)
     works.complete(outputs=outputs)
-    works.make_again(CLEAN, outputs=outputs)
+    works.regenerate_and_complete(CLEAN, outputs=outputs)
     assert tainted(works) == {READ, CLEAN, JOIN, *AGAIN}
     assert set(works.reasons("join").values()) == {"waiting_for_upstream"}
 
@@ -106,7 +106,7 @@ def test_a_taint_during_regeneration_marks_its_products_too(works: ManualWorld, 
 @EITHER
 def test_a_lifted_taint_restores_regenerated_products(works: ManualWorld, outputs: Mapping[str, str]) -> None:
     mark(works)
-    works.make_again(CLEAN, outputs=outputs)
+    works.regenerate_and_complete(CLEAN, outputs=outputs)
     unmark(works)
     assert tainted(works) == set()
     assert {reason for name in ("read", "clean", "join") for reason in works.reasons(name).values()} == {"up_to_date"}

@@ -1,4 +1,4 @@
-"""Looking at attempts: one whose files are large, many or not to be read now keeps nobody waiting."""
+"""Looking at attempts: one whose files are large, many or not to be read now holds up no other."""
 
 import errno
 import hashlib

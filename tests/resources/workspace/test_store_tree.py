@@ -11,7 +11,7 @@ PATHS = ("top", "a/1", "a/2", "a/b/3", "a/skipped/4", "z/5", ".hidden/6")
 
 @pytest.fixture
 def store(tmp_path: Path) -> AttemptStore:
-    """Give a store with files, links and a directory that nobody may read."""
+    """Give a store with files, links and a directory without permissions."""
     base = tmp_path / "base"
     for path in PATHS:
         (base / path).parent.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ class FakeDoubtfulBackEnd:
     doubts: int = 0  # so many submissions end in doubt
     arrives: bool = True  # whether those in doubt have arrived
     refusals: int = 0  # so many submissions are refused
-    silences: int = 0  # so many look-ups find nobody
-    queued: list[Batch] | None = None  # a queue that starts nothing until it is told to
+    silences: int = 0  # so many look-ups find no job
+    queued: list[Batch] | None = None  # a queue that starts nothing by itself
     blind: bool = False  # look-ups find no job
     deaf: bool = False  # cancelling fails
     never: bool = False  # what is queued will never run, and says so
@@ -96,7 +96,7 @@ class FakeDoubtfulBackEnd:
         return {} if self.blind else {**queued, **self.real.find(sent)}
 
     def start_queued(self) -> None:
-        """Start what is in the queue."""
+        """Start the queued batches."""
         batches, self.queued = self.queued or [], None
         for batch in batches:
             self.real.submit(batch)

@@ -1,4 +1,4 @@
-"""What has to hold after any fault: ops-db, the programs' own traces, Slurm's accounts and the files tell one story."""
+"""What has to hold after any fault: ops-db, the programs' own traces, Slurm's accounts and the files agree."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ CONTAINED = (
 
 @dataclass(frozen=True)
 class Life:
-    """One life of a task, as sacct tells it."""
+    """One execution of a task, as sacct reports it."""
 
     job_id: str
     name: str
@@ -55,7 +55,7 @@ class Life:
 
 @dataclass
 class Trial:
-    """An observatory under faults, and what lay around its attempts before."""
+    """An observatory under faults, and which files were around its attempts before."""
 
     works: ManualWorld
     traced: Callable[[], Counter[str]]
@@ -64,7 +64,7 @@ class Trial:
 
     @staticmethod
     def of_lab(lab: SlurmWorld, slurm: SlurmCluster | None) -> "Trial":
-        """Ask for all runs of a lab that is declared, and remember what there is; without a cluster nobody accounts."""
+        """Request all runs of a declared lab and remember its files; without a cluster there are no accounts."""
         return Trial._of(lab.works, lab.executed, slurm)
 
     @staticmethod
@@ -76,7 +76,7 @@ class Trial:
     def _of(works: ManualWorld, traced: Callable[[], Counter[str]], slurm: SlurmCluster | None) -> "Trial":
         for place in (works.cluster.base, works.cluster.base / "letters"):
             place.mkdir(exist_ok=True)
-            (place / "neighbour.txt").write_text("of somebody else")
+            (place / "neighbour.txt").write_text("of another user")
         works.request()
         return Trial(works, traced, slurm, surroundings(works))
 
@@ -152,7 +152,7 @@ class Trial:
             time.sleep(0.2)
 
     def _disagreements(self, slurm: SlurmCluster) -> list[str]:
-        """Return where sacct tells another story than ops-db and the programs."""
+        """Return where sacct contradicts ops-db and the programs."""
         executed = self.executions()
         owners = {owner(attempt): label for label, attempt in self.attempts().items() if executed[label]}
         accounts = lives(slurm, self.works.cluster.base, owners.keys())
@@ -177,12 +177,12 @@ def owner(attempt: Attempt) -> str | None:
 
 
 def lives(slurm: SlurmCluster, base: Path, job_ids: Collection[str | None]) -> list[Life]:
-    """Return all that sacct tells of these jobs and of others that were sent to work below a directory."""
+    """Return all that sacct reports of these jobs and of others that were sent to work below a directory."""
     words = ("sacct", "-nPXD", "-o", "JobID,JobName,State,ExitCode,NodeList,WorkDir")
-    told = slurm.run(*words, "-S", "now-1days").stdout.splitlines()
+    lines = slurm.run(*words, "-S", "now-1days").stdout.splitlines()
     if job_ids:  # Slurm 22.05 leaves jobs out of a period that were held in it
-        told += slurm.run(*words, "-j", ",".join(sorted(map(str, job_ids)))).stdout.splitlines()
-    rows = (line.split("|") for line in dict.fromkeys(told) if line.endswith(f"|{base}"))
+        lines += slurm.run(*words, "-j", ",".join(sorted(map(str, job_ids)))).stdout.splitlines()
+    rows = (line.split("|") for line in dict.fromkeys(lines) if line.endswith(f"|{base}"))
     return [
         Life(job_id, name, state.split()[0], code, nodes != "None assigned")
         for job_id, name, state, code, nodes, _ in rows
@@ -197,7 +197,7 @@ def take_back_nodes(slurm: SlurmCluster) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_left(slurm_cluster: SlurmCluster) -> Iterator[None]:
-    """Leave a cluster without jobs, whose nodes take some, to whoever comes next."""
+    """Leave a cluster without jobs, whose nodes take some, to the next test."""
     yield
     take_back_nodes(slurm_cluster)
     slurm_cluster.clear()

@@ -41,7 +41,7 @@ class Call:
 
 
 class FaultyCommands:
-    """A directory to stand first on PATH, whose Slurm programs call the real ones, misbehave as told and count."""
+    """A directory to be first on PATH, whose Slurm programs call the real ones, misbehave on request and count."""
 
     def __init__(self, directory: Path, real_path: str) -> None:
         self._state = directory / "state"

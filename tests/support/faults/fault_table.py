@@ -36,7 +36,7 @@ class FaultTable:
         row["wrong"] += statuses != expected_statuses
 
     def write(self, directory: Path, worker: str) -> None:
-        """Leave the rows of this worker for whoever puts them together."""
+        """Leave the rows of this worker for the process that puts them together."""
         directory.mkdir(parents=True, exist_ok=True)
         (directory / f"{worker}.json").write_text(json.dumps(self.rows, indent=1, sort_keys=True) + "\n")
 

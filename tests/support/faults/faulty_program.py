@@ -1,4 +1,4 @@
-"""Stand in for one of Slurm's programs and misbehave as told: faulty_program.py DIRECTORY PROGRAM [ARGUMENTS]."""
+"""Replace one of Slurm's programs and misbehave on request: faulty_program.py DIRECTORY PROGRAM [ARGUMENTS]."""
 
 import fcntl
 import json
@@ -22,7 +22,7 @@ Answer = tuple[int, str, str]
 
 
 class Program:
-    """One call of one program: what the real one would say, and what is said instead."""
+    """One call of one program: the reply of the real one, and the reply given instead."""
 
     def __init__(self, directory: Path, name: str, arguments: list[str]) -> None:
         self._last_path = directory / f"last-{name}"

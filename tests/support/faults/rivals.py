@@ -13,7 +13,7 @@ from ccat_models.tables.execution import ObserverLease
 from tests.support.parts.slurm_cluster import SlurmCluster
 from tests.support.worlds.on_slurm import PATIENCE_SECONDS, SlurmWorld
 
-# Ticks for ever; whoever comes first to the border that is named in the file `freeze` stops itself there.
+# Ticks for ever; the process that first comes to the border named in the file `freeze` stops itself there.
 ORCHESTRATOR = """
 import os, signal, sys, time
 from datetime import timedelta
@@ -33,7 +33,7 @@ def passing(border):
         (control / "freeze").rename(control / "frozen")
     except OSError:
         return
-    (control / "who").write_text(str(os.getpid()))
+    (control / "stopped-pid").write_text(str(os.getpid()))
     os.kill(os.getpid(), signal.SIGSTOP)
 second = timedelta(seconds=1)
 timing = Timing(second, second / 2, 2 * second, second / 4, 20 * second)
@@ -76,21 +76,21 @@ class Rivals:
         self.await_that(lambda: not self.lab.works.in_flight())
 
     def freeze_at(self, border: str) -> None:
-        """Let the first one that comes to a border stop there."""
+        """Let the process that first comes to a border stop there."""
         (self._control / "freeze").write_text(border)
 
     @contextmanager
     def frozen(self) -> Iterator[int]:
-        """Wait until one has stopped itself; let it go on when the block ends."""
-        who = self._control / "who"
-        self.await_that(lambda: who.exists() and who.read_text())
-        pid = int(who.read_text())
+        """Wait until one process has stopped itself; resume it when the block ends."""
+        stopped_pid = self._control / "stopped-pid"
+        self.await_that(lambda: stopped_pid.exists() and stopped_pid.read_text())
+        pid = int(stopped_pid.read_text())
         yield pid
-        who.unlink()
+        stopped_pid.unlink()
         os.kill(pid, signal.SIGCONT)
 
     def freeze_for(self, seconds: float, which: int, *, after_seconds: float) -> None:
-        """Let one of the two stand still for a while, wherever it is."""
+        """Suspend one of the two for a while, wherever it is."""
         time.sleep(after_seconds)
         self._processes[which].send_signal(signal.SIGSTOP)
         time.sleep(seconds)
@@ -102,7 +102,7 @@ class Rivals:
             return int((session.scalar(sa.select(ObserverLease.holder)) or ":0").split(":")[1])
 
     def rest(self) -> None:
-        """Let what the two have begun come to its end, then end them."""
+        """Wait for the end of all that the two have begun, then end them."""
         time.sleep(2)
         self.end()
 

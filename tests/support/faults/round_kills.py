@@ -1,9 +1,10 @@
-"""Kill a visit at every statement that it sends to ops-db, one after the other, and let the next visit go on.
+"""Kill a round at every statement that it sends to ops-db, one after the other, and let the next round continue.
 
-Run as a program of its own (python -m tests.support.faults.round_kills CONFIG): it forks for every life that is to end, which
-a process with threads cannot do safely. Some visits die one after the other before one goes on, at statements far from
-each other: what one has committed, the next one follows. One ops-db is put back before them, so that no statement is
-compiled twice. Answers with one JSON line for each such history; the first one tells what an undisturbed visit leaves.
+Run as a program of its own (python -m tests.support.faults.round_kills CONFIG): it forks for every round, which a
+process with threads cannot do safely. Some rounds are killed one after the other before one is not, at statements far
+from each other: each continues with what the one before has committed. One ops-db is put back before them, so that no
+statement is compiled twice. Answers with one JSON line for each such history; the first one says what an undisturbed
+round leaves.
 """
 
 import json
@@ -41,12 +42,12 @@ Here = Callable[[str], object]
 
 @dataclass(frozen=True)
 class World:
-    """The one ops-db in which a visit lives and dies, put back to how it was before each life."""
+    """The one ops-db in which rounds are killed, put back to how it was before each of them."""
 
     ops_db: OpsDb
     base: Path
     now: FakeClock
-    kept: Path  # what SQLite's file was before the visit
+    kept: Path  # what SQLite's file was before the round
     rows: Mapping[str, list[dict[str, Any]]]  # what PostgreSQL's tables and sequences were; to copy a database is slow
     sequences: Sequence[str]
 
@@ -66,7 +67,7 @@ class World:
         )
 
     def put_back(self) -> None:
-        """Make ops-db what it was before the visit; nobody may be connected."""
+        """Make ops-db what it was before the round; no process may be connected."""
         self.ops_db.close()
         if self.ops_db.is_sqlite:
             path = self.ops_db.url.database or ""
@@ -84,16 +85,16 @@ class World:
                 session.execute(sa.text(statement))
 
     def run_round(self) -> None:
-        """Visit the pipelines of the location once."""
+        """Run one round of the location's pipelines."""
         run_round(local_cluster(self.ops_db, self.base / "workspace", slots=1, clock=self.now))
 
     def outcome(self) -> dict[str, Any]:
-        """Return the runs, what stands of each sub-group, and whether that is what an evaluation of all would find."""
+        """Return the runs, each sub-group's reason, and whether these are what an evaluation of all would find."""
         with self.ops_db.read() as session:
             runs, reasons = _runs(session), _reasons(session)
             noted = sum(len(session.scalars(sa.select(table.id)).all()) for table in (PackageChange, SubGroupChange))
-            stands = _rows(session, sub_group_gap)
-        return {"runs": runs, "reasons": reasons, "noted": noted, "true": stands == self._evaluated()}
+            noted_rows = _rows(session, sub_group_gap)
+        return {"runs": runs, "reasons": reasons, "noted": noted, "true": noted_rows == self._evaluated()}
 
     def _evaluated(self) -> list[list[str]]:
         cluster = local_cluster(self.ops_db, self.base / "workspace", slots=1, clock=self.now)
@@ -105,7 +106,7 @@ class World:
 
 
 def _runs(session: Session) -> list[list[str]]:
-    """Return what the runs were made for; ids tell how often somebody died, on PostgreSQL, and are left out."""
+    """Return what the runs were made for, without ids: on PostgreSQL these depend on the number of kills."""
     rows = session.execute(sa.select(Run, SubGroup.key).join(SubGroup, SubGroup.id == Run.sub_group_id)).tuples()
     return sorted([str(run.step_id), key, str(run.fingerprint), run.reason, run.status.value] for run, key in rows)
 
@@ -134,13 +135,13 @@ def watch(ops_db: OpsDb, here: Here) -> None:
 
 
 class Place:
-    """Tells statements apart by all that their transaction has sent before them."""
+    """Distinguishes statements by all that their transaction has sent before them."""
 
     def __init__(self) -> None:
         self._sent: list[str] = []
 
     def after(self, text: str) -> int:
-        """Return where a visit is that sends this now."""
+        """Return where a round is that sends this now."""
         self._sent.append(text)
         here = hash(tuple(self._sent))
         if text == COMMIT:
@@ -160,7 +161,7 @@ def die_at(wanted: int) -> Here:
 
 
 def live(world: World, here: Here) -> int:
-    """Visit in a process of its own and return by which signal it died, 0 for none."""
+    """Run a round in a process of its own and return by which signal it died, 0 for none."""
     world.ops_db.close()  # no two processes may share a connection
     pid = os.fork()
     if not pid:
@@ -176,7 +177,7 @@ def live(world: World, here: Here) -> int:
 
 
 def recorded(world: World) -> dict[int, str]:
-    """Visit without disturbance and return the statements by their places; compiles them for all lives to come."""
+    """Run a round undisturbed and return its statements by their places; compiles them for all later rounds."""
     world.put_back()
     place, passed, recording = Place(), dict[int, str](), [True]
     watch(world.ops_db, lambda text: passed.setdefault(place.after(text), text) if recording else None)
@@ -186,11 +187,11 @@ def recorded(world: World) -> dict[int, str]:
 
 
 def kill_everywhere(world: World) -> Iterator[dict[str, Any]]:
-    """Yield what an undisturbed visit leaves, then what those leave that were killed and gone on with."""
+    """Yield the outcome of an undisturbed round, then those of histories with killed rounds and one that completed."""
     statements = recorded(world)
     yield {"struck": [], "missed": [], **world.outcome()}
     waiting = list(statements)
-    for deaths in (DEATHS, 1):  # what no visit came by after another's death has a history of its own
+    for deaths in (DEATHS, 1):  # a place that no round reached after another was killed has a history of its own
         missed: list[int] = []
         histories = math.ceil(len(waiting) / deaths)
         for first in range(histories):

@@ -1,9 +1,9 @@
-"""Kill the process that moves runs on at every statement, one after the other, and let another one go on.
+"""Kill the process that moves runs on at every statement, one after the other, and let another one continue.
 
-Run as a program of its own (python -m tests.support.faults.statement_kills CONFIG): it forks for every life, which a process
-with threads cannot do safely. In each world some die: at statements far from each other, so that each death is gone on
-with before the next; at what nobody came by after another's death, one dies in a world of its own. Answers with one
-JSON line for each world.
+Run as a program of its own (python -m tests.support.faults.statement_kills CONFIG): it forks for every process, which a
+process with threads cannot do safely. In each world some are killed, at statements far from each other, so that each is
+followed by a living one; a statement that no process reached after an earlier kill has a world of its own. Answers with
+one JSON line for each world.
 """
 
 import ast
@@ -67,15 +67,15 @@ Statement = tuple[str, int]
 class FakeDeafShell(LocalShell):
     """The real shell of this machine, but the reply to the very first sbatch is lost, in whichever process."""
 
-    def __init__(self, environment: Mapping[str, str], told: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], lost_once: Path) -> None:
         super().__init__(environment)
-        self._told = told
+        self._lost_once = lost_once
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60.0) -> Completed:
         """Run a command; lose the first reply of sbatch."""
         done = super().run(command, stdin=stdin, timeout_seconds=timeout_seconds)
-        if "sbatch" in command and not self._told.exists():
-            self._told.touch()
+        if "sbatch" in command and not self._lost_once.exists():
+            self._lost_once.touch()
             raise ShellDoubtful("the reply is lost")
         return done
 
@@ -95,8 +95,10 @@ class World:
 
     def cluster(self) -> Cluster:
         """Return the cluster, with the fault that this kind of world has."""
-        told = self.directory / "told"
-        shell = FakeDeafShell(self.environment, told) if self.kind == "lost reply" else LocalShell(self.environment)
+        lost_once = self.directory / "reply-lost"
+        shell = (
+            FakeDeafShell(self.environment, lost_once) if self.kind == "lost reply" else LocalShell(self.environment)
+        )
         return slurm_cluster_over(shell, self.ops_db, self.directory / "workspace")
 
     def live(self) -> None:
@@ -155,7 +157,7 @@ def all_statements() -> set[Statement]:
 
 
 def record(world: World) -> list[Statement]:
-    """Live through a world and return the statements that were come by, in their order."""
+    """Run a world to its end and return the executed statements, in their order."""
     passed: dict[Statement, None] = {}
     sys.settrace(Tracer(passed.setdefault))
     world.live()
@@ -165,7 +167,7 @@ def record(world: World) -> list[Statement]:
 
 
 def die_at(statement: Statement) -> Callable[[Statement], None]:
-    """Return what kills this process when a statement is come to."""
+    """Return a hook that kills this process when it reaches a statement."""
 
     def strike(passed: Statement) -> None:
         if passed == statement:
@@ -188,7 +190,7 @@ def fork(life: Callable[[], None]) -> int:
 
 
 def lives(world: World, statements: Sequence[Statement]) -> Iterator[int]:
-    """Yield the processes of a world, one after the other: a victim for each statement, then the one that goes on."""
+    """Yield the processes of a world, one after the other: a victim for each statement, then the one that completes."""
 
     def victim(statement: Statement) -> None:
         sys.settrace(Tracer(die_at(statement)))
@@ -200,7 +202,7 @@ def lives(world: World, statements: Sequence[Statement]) -> Iterator[int]:
 
 
 def far_apart(statements: Sequence[Statement]) -> list[Sequence[Statement]]:
-    """Return the statements of each world, in the order in which they are come by."""
+    """Return the statements of each world, in the order in which they are executed."""
     worlds = math.ceil(len(statements) / DEATHS)
     return [statements[first::worlds] for first in range(worlds)]
 

@@ -1,4 +1,4 @@
-"""Attempts without a database: a job.json in a directory, the real wrapper, what it left."""
+"""Attempts without a database: a job.json in a directory, the real wrapper, its outputs."""
 
 import atexit
 import os
@@ -32,7 +32,7 @@ def python(code: str) -> tuple[str, ...]:
 
 
 def write_job(directory: Path, command: tuple[str, ...], **fields: Any) -> Path:
-    """Lay out an attempt as far as its wrapper cares; return its directory."""
+    """Create what a wrapper needs of an attempt's directory; return its directory."""
     (directory / "output").mkdir(parents=True)
     values: dict[str, Any] = {
         "submission_key": KEY,
@@ -111,7 +111,7 @@ def memory_cgroup() -> Iterator[Path]:
 
 
 def finish(wrapper: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Wait for a wrapper and return its exit status and what it complained of."""
+    """Wait for a wrapper and return its exit status and its error output."""
     errors = wrapper.communicate(timeout=PATIENCE_SECONDS)[1]
     return wrapper.returncode, errors
 

@@ -28,7 +28,7 @@ ANY_PIPELINE = "letters"
 
 @dataclass(frozen=True)
 class Said:
-    """How a command ended and what it said."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -42,7 +42,7 @@ class Said:
 
 @dataclass
 class Terminal:
-    """Somebody at a terminal whose CCAT_HOME is a directory of this test."""
+    """A user at a terminal whose CCAT_HOME is a directory of this test."""
 
     base: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Terminal:
         return self.base / "code" / "letters.yaml"
 
     def ccat(self, *words: str | Path | int, **environment: str) -> Said:
-        """Type a command; its exit code and what it said are returned."""
+        """Type a command; return its exit code and output."""
         out, err = io.StringIO(), io.StringIO()
         arguments = ["ccat", *map(str, words)]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CCAT_", "DAGSTER_"))}  # noqa: TID251
@@ -144,7 +144,7 @@ class Terminal:
 
 
 def open_terminal(base: Path, template: Path) -> Terminal:
-    """Return somebody who has done `ccat init`, in less time: only the first one makes Dagster's databases."""
+    """Return the terminal of a user who has done `ccat init`; only the first call makes Dagster's databases."""
     terminal = Terminal(base)
     terminal.home.mkdir(parents=True)
     shutil.copyfile(template, terminal.home / "ops.sqlite")

@@ -1,4 +1,4 @@
-"""Somebody who types commands, each in a process of its own."""
+"""A user who types commands, each in a process of its own."""
 
 import json
 import os
@@ -29,7 +29,7 @@ IMPATIENT = {
 
 @dataclass(frozen=True)
 class Observation:
-    """Raw data of one example, and what is typed to let them arrive."""
+    """Raw data of one example, and the command that ingests them."""
 
     pipeline: str
     example: str
@@ -39,17 +39,17 @@ class Observation:
 
 @dataclass(frozen=True)
 class Operator:
-    """Somebody who types commands with a CCAT_HOME and settings of their own."""
+    """A user who types commands, with a CCAT_HOME and settings of their own."""
 
     home: Path
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def ccat(self, *words: str | Path) -> Any:
-        """Type a command that must end well; return what it said, read as JSON."""
+        """Type a command that must succeed; return its output, parsed as JSON."""
         return json.loads(self.say(*words, "--json"))
 
     def say(self, *words: str | Path) -> str:
-        """Type a command that must end well; return what it printed."""
+        """Type a command that must succeed; return what it printed."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("CCAT_", "DAGSTER_"))}  # noqa: TID251
         chosen = {f"CCAT_{name}": value for name, value in {**IMPATIENT, **self.settings}.items()}
         done = subprocess.run(
@@ -63,7 +63,7 @@ class Operator:
         return done.stdout
 
     def answer_for_products(self, pipeline: str, scratch: Path) -> None:
-        """Let every product of the pipeline tell where it comes from, and be made a second time."""
+        """Export the provenance of every product of the pipeline, and reproduce each."""
 
         def ccat(*words: str | Path) -> Any:
             said = self.say(*words)

@@ -41,7 +41,7 @@ def ends_at_files(found: Lineage, run: Any) -> bool:
 
 
 def assert_exports_are_valid(ccat: Ccat, pipeline: str, scratch: Path) -> None:
-    """Assert that each format of the whole pipeline's provenance is read by a reader of somebody else."""
+    """Assert that each format of the whole pipeline's provenance is read by a third-party reader."""
     words = ("export", f"pipeline:{pipeline}", "--format")
     ccat(*words, "prov-json", "--output", scratch / "prov.json")
     assert len(list(ProvDocument.deserialize(source=scratch / "prov.json", format="json").get_records())) > 50
@@ -54,6 +54,6 @@ def assert_exports_are_valid(ccat: Ccat, pipeline: str, scratch: Path) -> None:
 
 def assert_reproducible(ccat: Ccat, pipeline: str) -> None:
     """Assert that the same bytes come of the same inputs, software and parameters."""
-    told = ccat("reproduce", "--pipeline", pipeline, "--json")
-    assert {one["outcome"] for one in told["runs"]} == {"identical"}, told
-    assert all(file["finding"] == "identical" for one in told["runs"] for file in one["files"])
+    reproduced = ccat("reproduce", "--pipeline", pipeline, "--json")
+    assert {one["outcome"] for one in reproduced["runs"]} == {"identical"}, reproduced
+    assert all(file["finding"] == "identical" for one in reproduced["runs"] for file in one["files"])

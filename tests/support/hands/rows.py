@@ -18,7 +18,7 @@ EXAMPLES: dict[type, Any] = {
     uuid.UUID: uuid.UUID(int=1),
     dict: {"a": 1},
 }
-# What the columns' types do not tell: the words that check constraints know.
+# What the columns' types do not say: the words that check constraints allow.
 WORDS: dict[str, dict[str, Any]] = {
     "source": {"kind": "fixed_source"},
     "data_location": {"storage_type": "disk"},

@@ -18,7 +18,7 @@ class Ticks:
     _sensors: dict[str, dg.SensorDefinition] = field(default_factory=dict)
 
     def tick(self) -> str:
-        """Evaluate the sensor once and return what it says; a tick that raises leaves the cursor as it was."""
+        """Evaluate the sensor once and return its message; a tick that raises leaves the cursor as it was."""
         if not self._sensors:
             definitions = build(self.lab.snapshot(), self.lab.application)
             self._sensors[self.name] = definitions.get_repository_def().get_sensor_def(self.name)

@@ -1,4 +1,4 @@
-"""Archives of both kinds, and packages to lay into them."""
+"""Archives of both kinds, and packages to put into them."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ SMALLEST_PART_BYTES = 5 << 20  # that S3 takes
 
 @dataclass(frozen=True)
 class Lent:
-    """An archive, and a look at what lies in it past our own code."""
+    """An archive, and access to its content that does not use the code under test."""
 
     archive: Archive
     root: Path | None = None
@@ -26,14 +26,14 @@ class Lent:
     bucket: str = ""
 
     def content(self, path: str) -> bytes:
-        """Return what lies at a path."""
+        """Return the content at a path."""
         if self.root is not None:
             return (self.root / path).read_bytes()
         assert self.server is not None
         return self.server.client().get_object(Bucket=self.bucket, Key=f"raw/{path}")["Body"].read()
 
-    def lay(self, path: str, content: bytes) -> None:
-        """Put something there."""
+    def put(self, path: str, content: bytes) -> None:
+        """Store content at a path."""
         if self.root is not None:
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_bytes(content)
@@ -44,7 +44,7 @@ class Lent:
 def disk_archive(root: Path) -> Lent:
     """Return an archive in a directory."""
     root.mkdir(exist_ok=True)
-    return Lent(DiskArchive("shelf", root), root=root)
+    return Lent(DiskArchive("longterm", root), root=root)
 
 
 def s3_archive(

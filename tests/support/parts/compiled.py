@@ -39,6 +39,6 @@ class SharedPostgres(_Shared, PGDialect_psycopg2):
 
 
 def compile_once() -> None:
-    """Let all engines of this process, those of Dagster too, share what they compile."""
+    """Let all engines of this process, those of Dagster too, share compiled statements."""
     registry.register("sqlite", __name__, SharedSqlite.__name__)
     registry.register("postgresql", __name__, SharedPostgres.__name__)

@@ -19,7 +19,7 @@ CODE_SERVER, WEBSERVER, DAEMON = "code server", "webserver", "daemon"
 
 
 class Deployment(Dagit):
-    """The three programs of `dagster dev` on what a workspace file names, without anybody who restarts them."""
+    """The three programs of `dagster dev` on what a workspace file names, without a supervisor that restarts them."""
 
     def __init__(self, home: Path, workspace: Path, environment: Mapping[str, str]) -> None:
         self._code_port = free_port()

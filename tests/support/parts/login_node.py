@@ -43,7 +43,7 @@ Subsystem sftp internal-sftp
 class LoginNode:
     """A private OpenSSH server on a random loopback port, with keys of its own: a child that dies with this process.
 
-    Whoever has the client key logs in as the user who runs the tests, root or not, but with an empty home.
+    A user with the client key logs in as the user who runs the tests, root or not, but with an empty home.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class LoginNode:
         self.stop()
 
     def freeze(self) -> None:
-        """Let the server and its sessions stand still: connections stay open and nobody answers."""
+        """Suspend the server and its sessions: connections stay open without answers."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Resume them."""
         self._signal(signal.SIGCONT)
 
     def change_host_key(self) -> None:

@@ -16,7 +16,7 @@ def not_run(component: str, remedy: str, *, installable: bool = True) -> NoRetur
     What no installation brings, for the kernel does not have it, is never required.
     """
     reason = f"{MARK}{component} ({remedy})"
-    if installable and os.environ.get(REQUIRE, "") not in ("", "0"):  # noqa: TID251 - tests are told by CI, not by settings
+    if installable and os.environ.get(REQUIRE, "") not in ("", "0"):  # noqa: TID251 - set by CI, not in the settings
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 

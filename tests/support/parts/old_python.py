@@ -15,7 +15,7 @@ _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))  # noqa: TID
 
 
 def _pythons(version: str) -> Iterator[str]:
-    """Yield the interpreters of a version that start: a name on PATH may be pyenv's, which starts what was chosen."""
+    """Yield the interpreters of a version that start: a name on PATH may be pyenv's, for the chosen version."""
     name, code = f"python{version}", "import sys; print('%d.%d' % sys.version_info[:2])"
     for place in (shutil.which(name), *map(str, (_PYENV / "versions").glob(f"{version}.*/bin/{name}"))):
         if place is not None:

@@ -51,7 +51,7 @@ class PostgresServer:
         """Make the cluster and start the server; return when it answers."""
         make = [str(self._programs / "initdb"), "-D", str(self._folder / "data"), *CLUSTER]
         subprocess.run([*self._prefix, *make], cwd="/", check=True, capture_output=True)
-        for _ in range(3):  # somebody else may take the port between our look and the server's
+        for _ in range(3):  # another process may take the port between our look and the server's
             self.port = free_port()
             self._launch()
             if self._answers(within_seconds=60):
@@ -77,7 +77,7 @@ class PostgresServer:
         return name
 
     def drop_database(self, name: str) -> None:
-        """Drop a database, whoever is connected to it."""
+        """Drop a database, whichever clients are connected to it."""
         self._command(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _command(self, statement: str) -> None:
@@ -113,7 +113,7 @@ class PostgresServer:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a port of loopback that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -127,7 +127,7 @@ def _find_programs() -> Path:
 
 
 def _without_root(folder: Path) -> list[str]:
-    # PostgreSQL refuses to run as root: a user namespace makes it somebody else who owns root's files.
+    # PostgreSQL refuses to run as root: a user namespace makes it another user, who owns root's files.
     if os.geteuid() != 0:
         return []
     if _namespaces_work():

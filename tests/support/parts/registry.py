@@ -32,7 +32,7 @@ class Registry:
 
     def start(self) -> None:
         """Start the registry; return when it answers."""
-        for _ in range(3):  # somebody else may take the port between our look and the registry's
+        for _ in range(3):  # another process may take the port between our look and the registry's
             self.host = f"127.0.0.1:{free_port()}"
             config = self._folder / "config.json"  # which is YAML too
             storage = {"filesystem": {"rootdirectory": str(self._folder / "data")}}

@@ -15,7 +15,7 @@ class _Limit:
 
 
 class FlakyRelay:
-    """A real TCP relay on loopback that can lose, hold back or refuse what goes to a server behind it."""
+    """A real TCP relay on loopback that can lose, hold back or refuse the traffic to a server behind it."""
 
     def __init__(self, port: int) -> None:
         self._server_port = port
@@ -110,7 +110,7 @@ class FlakyRelay:
         _cut(sink)
 
     def _is_reached(self, limit: _Limit, count: int, direction: Direction) -> bool:
-        """Count what has passed; at the limit hold everything back, or say that the connection is to be cut."""
+        """Count the bytes that have passed; at the limit hold all back, or say that the connection is to be cut."""
         limit.bytes_left -= count
         if limit.bytes_left > 0:
             return False

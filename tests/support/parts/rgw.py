@@ -80,7 +80,7 @@ ARCHIVIST = Keys("ARCHIVEKEY1", "archivesecret1")
 class S3Server:
     """A private S3 server (Ceph's gateway, all in memory) on random loopback ports: children that die with this process.
 
-    The gateway alone can be killed and started again: what was put lies in the object store behind it.
+    The gateway alone can be killed and started again: what was put is in the object store behind it.
     """
 
     def __init__(self) -> None:

@@ -131,7 +131,7 @@ class SlurmCluster:
         return done
 
     def kill(self, name: str, by: signal.Signals = signal.SIGKILL) -> None:
-        """End one daemon at once; slurmctld forgets by that what it took within the last seconds."""
+        """End one daemon; by SIGKILL, slurmctld loses the submissions of the last seconds."""
         process = self._daemons.pop(name)
         process.send_signal(by)
         process.wait(_PATIENCE_SECONDS)
@@ -161,7 +161,7 @@ class SlurmCluster:
         self._daemons[name].send_signal(signal.SIGSTOP)
 
     def thaw(self, name: str) -> None:
-        """Let a frozen daemon go on."""
+        """Resume a frozen daemon."""
         self._daemons[name].send_signal(signal.SIGCONT)
 
     def node_down(self, node: str) -> None:

@@ -36,7 +36,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a private cluster lies, on which ports it speaks, and what it is made of."""
+    """The directory of a private cluster, its ports, and its nodes."""
 
     directory: Path  # short: the paths of its sockets must stay below 108 characters
     host: str
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def munge_socket(self) -> Path:
-        """Return the socket by which everybody proves who he is."""
+        """Return the socket of munge, by which all parts authenticate."""
         return self.directory / "munge" / "munge.sock"
 
 
@@ -95,7 +95,7 @@ PidFile={layout.directory}/slurmdbd.pid
 
 
 def munged_command(directory: Path) -> list[str]:
-    """Return the command line of munged, whose key lies in the directory."""
+    """Return the command line of munged, whose key is in the directory."""
     return [
         "munged",
         "--foreground",

@@ -4,7 +4,7 @@ from resources.shell.ssh import SshShell, SshTarget
 
 
 class Clock:
-    """A clock that stands still until it is told otherwise; shells wait on it between trials to connect."""
+    """A clock that advances only on request; shells wait on it between trials to connect."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -24,6 +24,6 @@ def works(shell: SshShell) -> bool:
 
 
 def is_connected(shell: SshShell) -> bool:
-    """Say whether the shell takes its connection for a live one."""
+    """Say whether the shell considers its connection alive."""
     transport = shell._connection._transport
     return transport is not None and transport.is_active()

@@ -21,7 +21,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a program that the kernel ends by `dies_by` when this process ends, however it ends.
 
-    The prefix (e.g. unshare) stands before setpriv because a change of credentials would clear the wish.
+    The prefix (e.g. unshare) comes before setpriv because a change of credentials would clear the death signal.
     """
     return subprocess.Popen(
         [*prefix, "setpriv", "--pdeathsig", dies_by.name.removeprefix("SIG"), *map(str, command)],

@@ -39,7 +39,7 @@ def write_program(directory: Path) -> Path:
 def pipeline_yaml(
     calls: Path, *, join: str = "source", retention: str = "", policy: str = "compatible", bulk: str = "", end: str = ""
 ) -> str:
-    """Return the pipeline: per scan, per scan, and per whatever joins them; `bulk` is what steps leave besides.
+    """Return the pipeline: per scan, per scan, and per whatever joins them; `bulk`: the size of other files of steps.
 
     `retention` is said of the first two steps, `end` of the last one, which alone makes science products.
     """

@@ -99,8 +99,8 @@ class BackEndWorld(RealWorld):
     def queue(self) -> dict[str, str]:
         """Return the state of each task that Slurm has not ended, by its id."""
         assert self.slurm is not None
-        told = self.slurm.run("squeue", "-h", "-r", "-t", "PD,R,S,CF,CG", "-o", "%F_%K %T").stdout.split("\n")
-        return {task: state for task, _, state in (line.partition(" ") for line in told if line)}
+        lines = self.slurm.run("squeue", "-h", "-r", "-t", "PD,R,S,CF,CG", "-o", "%F_%K %T").stdout.split("\n")
+        return {task: state for task, _, state in (line.partition(" ") for line in lines if line)}
 
     def close(self) -> None:
         """End whatever still runs."""

@@ -21,7 +21,7 @@ BUSY = Timing(60 * _SECOND, 0.2 * _SECOND, 1 * _SECOND, 0.1 * _SECOND, 30 * _SEC
 
 
 class FaultySlurmWorld:
-    """A lab whose Slurm commands can be told to misbehave."""
+    """A lab whose Slurm commands can be made to misbehave."""
 
     def __init__(
         self, ops_db: OpsDb, base: Path, slurm: SlurmCluster, *, limits: Limits | None = None, **fields: Any

@@ -86,7 +86,7 @@ class LettersWorld:
         self.observatory.clock.pass_seconds(seconds)
 
     def purge(self, wanted_bytes: int = ALL) -> Freed:
-        """Remove what may go; an hour passes before."""
+        """Purge all removable products, after an hour has passed."""
         self.observatory.clock.pass_seconds(3600)
         return purge(self.cluster, wanted_bytes, by="test", reason="test")
 
@@ -122,7 +122,7 @@ class LettersWorld:
             return list(session.scalars(query))
 
     def reasons(self, step: str, *, force: bool = False) -> dict[str, Reason]:
-        """Return what the sub-groups of a step are, as if somebody had just forced them."""
+        """Return what the sub-groups of a step are, as if a user had just forced them."""
         with self.cluster.ops_db.request() as session:
             pipeline = load_pipeline(session, "letters")
             wanted = pipeline.step(step)
@@ -136,7 +136,7 @@ class LettersWorld:
         return found
 
     def text(self, step: str, key: str) -> str:
-        """Return what the newest run of a step, that stands, has made of a sub-group."""
+        """Return what the newest run of a step that is a result has made of a sub-group."""
         query = (
             sa.select(DataProductPhysicalCopy.path)
             .join(DataProduct, DataProduct.id == DataProductPhysicalCopy.data_product_id)
@@ -152,7 +152,7 @@ class LettersWorld:
             return (self.cluster.base / (session.scalars(query).first() or "")).read_text()
 
     def check_disk(self) -> None:
-        """Compare what rows say of products with what lies on the disk, and their sizes with the accounts."""
+        """Compare the rows of products with the files on disk, and their sizes with the accounts."""
         with self.cluster.ops_db.read() as session:
             copies = (
                 session.execute(

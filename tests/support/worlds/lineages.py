@@ -26,7 +26,7 @@ runs_of = rows.run_table()
 
 @dataclass(frozen=True)
 class Drawn:
-    """Runs 1, 2, …: who made each product, and per run the products and packages it read, its hosts, its way.
+    """Runs 1, 2, …: which run made each product, and per run the products and packages it read, its hosts, its way.
 
     A run of way n has version and configuration n, of which there are two.
     """

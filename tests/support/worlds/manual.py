@@ -137,7 +137,7 @@ class ManualWorld:
                 attempts_of.failed(session, attempt, failure, "made up", self.cluster.clock())
 
     def cancel(self, *runs: RunId) -> None:
-        """Cancel runs that nobody has taken up; all of them for none."""
+        """Cancel runs that no executor has taken up; all of them if none is named."""
         with self.cluster.ops_db.write() as session:
             request_cancel(session, list(runs or self.in_flight()), by="test", now=self.cluster.clock())
 
@@ -151,25 +151,25 @@ class ManualWorld:
     def purge(self) -> int:
         """Remove all products that may go, an hour later; return of how many runs."""
         self.observatory.clock.pass_seconds(3600)
-        self._lay_one()
+        self._write_newest()
         return purge(self.cluster, 10**12, by="test", reason="test").freed_runs
 
-    def _lay_one(self) -> None:
-        """Let the newest product lie where its row says: where none does, the disk is taken for not mounted."""
+    def _write_newest(self) -> None:
+        """Write the newest product to disk: where none exists, the disk counts as not mounted."""
         with self.cluster.ops_db.read() as session:
             for path in newest_copies(session, self.cluster.location_id, 1):
                 (self.cluster.base / path).parent.mkdir(parents=True, exist_ok=True)
                 (self.cluster.base / path).touch()
 
-    def make_again(
+    def regenerate_and_complete(
         self, *runs: RunId, outputs: Mapping[str, str] = ONE_PRODUCT, numbers: Mapping[str, float] | None = None
     ) -> None:
-        """Let the products of runs, and what they are made of, be made again: these products with these numbers."""
+        """Regenerate the products of runs, and their inputs: these products with these numbers."""
         while self.regenerate(*runs):
             self.complete(outputs=outputs, numbers=numbers)
 
     def regenerate(self, *runs: RunId) -> list[RunId]:
-        """Request that the products of runs are made again; return the runs that are on their way to that."""
+        """Request to regenerate the products of runs; return the runs in flight for that."""
         answers = request_again(self.cluster, "letters", runs, RequestOptions("test"))
         return [run for answer in answers.values() for run in answer.inputs]
 

@@ -40,7 +40,7 @@ NOON = datetime(2026, 4, 1, 12, tzinfo=UTC)
 
 @dataclass
 class FakeClock:
-    """A clock that stands still until it is told otherwise."""
+    """A clock that advances only on request."""
 
     now: datetime = NOON
 

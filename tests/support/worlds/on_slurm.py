@@ -65,7 +65,7 @@ class RealWorld:
         return self.works.cluster
 
     def patient(self, **times: float) -> None:
-        """Change how patient the one who holds the lease is, in seconds."""
+        """Change how patient the holder of the lease is, in seconds."""
         timing = replace(self.cluster.timing, **{name: timedelta(seconds=value) for name, value in times.items()})
         self.works.cluster = replace(self.cluster, timing=timing)
 

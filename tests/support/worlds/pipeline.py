@@ -1,4 +1,4 @@
-"""What stands around a pipeline, a small declaration of one, and runs that refer to it."""
+"""What surrounds a pipeline, a small declaration of one, and runs that refer to it."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""A history in which everything happened that an export has to tell of."""
+"""A history of everything that an export has to contain."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,12 @@ from tests.support.worlds.manual import NO_RETRIES, ManualWorld, step
 
 SECOND = "executed_obs_unit=scan-1"
 SECRET = "sesame-open"
-"""Stands wherever a careless export could find it."""
+"""Is wherever a careless export could find it."""
 
 
 @dataclass(frozen=True)
 class EventfulWorld:
-    """Two scans, read and joined: with all that can go wrong on the way, told in the order in which it happened."""
+    """Two scans, read and joined, with all that can go wrong on the way, in the order in which it happened."""
 
     works: ManualWorld
     failed_attempt: tuple[RunId, int]  # of a run that completed in its second attempt

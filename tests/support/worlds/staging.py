@@ -1,4 +1,4 @@
-"""Real pipelines whose raw data lies, packed, in an archive alone."""
+"""Real pipelines whose raw data is, packed, in an archive alone."""
 
 import shutil
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ class Held:
 
 @dataclass
 class StagingWorld:
-    """A lab of one step `read` per scan, with a look at what is staged."""
+    """A lab of one step `read` per scan, with access to its staged copies."""
 
     lab: RealWorld
     shell: Shell
@@ -80,7 +80,7 @@ class StagingWorld:
         self.change(stager=Stager(program, self.cluster.base, of, pace))
 
     def pack(self, number: int) -> Path:
-        """Let a scan lie in the disk archive as one tar alone; return that."""
+        """Store a scan in the disk archive alone, as one tar; return its path."""
         name, root = f"scan-{number}", self.lab.works.observatory.base / "archive"
         path = root / f"{name}.tar"
         path.write_bytes(self._tar(number))
@@ -89,7 +89,7 @@ class StagingWorld:
         return path
 
     def send(self, number: int, bucket: str, endpoint: str, server: S3Server) -> str:
-        """Let a scan lie in an object store alone, as one tar; return its key."""
+        """Store a scan in an object store alone, as one tar; return its key."""
         name, root = f"scan-{number}", self.lab.works.observatory.base / "archive"
         key = f"{name}.tar"
         server.client().put_object(Bucket=bucket, Key=key, Body=self._tar(number))
@@ -122,7 +122,7 @@ class StagingWorld:
             return list(session.scalars(sa.select(StagingJob).order_by(StagingJob.id)))
 
     def staged(self) -> list[str]:
-        """Return the names of what is in place on the cluster's disk."""
+        """Return the names of the staged packages on the cluster's disk."""
         return sorted(path.name for path in self.staged_root.glob("[!.]*"))
 
     @property

@@ -89,7 +89,7 @@ class TickedWorld:
         return self.statuses()
 
     def until_written(self) -> list[Path]:
-        """Tick until all jobs are sent, and wait until they have ended and nobody has collected them."""
+        """Tick until all jobs are sent, and wait until they have ended, without collecting them."""
         self.until(lambda: all(attempt.state is not AttemptState.INTENDED for attempt in self.attempts()))
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.local.find([Sent(attempt.submission_key) for attempt in self.attempts()]):

@@ -40,7 +40,7 @@ FAILURES = (
 
 @dataclass
 class Life:
-    """One history, the same for the same seed; every run makes a product that tells what it was made of."""
+    """One history, the same for the same seed; every run makes a product that names what it was made of."""
 
     works: ManualWorld
     seed: int
@@ -80,7 +80,7 @@ class Life:
         self.works.declare(grid, map_, name="maps", mode="standing", trigger=hourly, data_grouping="all-data")
 
     def tick(self) -> None:
-        """Let half a minute pass: something may happen, some jobs end, and the pipelines are visited."""
+        """Let half a minute pass: something may happen, some jobs end, and the pipelines have a round."""
         self.works.observatory.clock.pass_seconds(TICK_SECONDS)
         self._something_happens()
         self.storm_ticks = max(0, self.storm_ticks - 1)
@@ -89,10 +89,10 @@ class Life:
                 self._end(run)
         found = run_round(self.works.cluster)
         if found is not None:
-            self.seen.update({"visits": 1, "runs": found.created.total()})
+            self.seen.update({"rounds": 1, "runs": found.created.total()})
 
     def settle(self, ticks: int) -> None:
-        """Let nothing more happen or fail, people repair what is stuck, and jobs end, until nobody has work."""
+        """Let nothing more happen or fail, repair what is stuck, and end jobs, until no work is left."""
         self.failing = self.storm_ticks = 0
         for _ in range(ticks):
             self.works.observatory.clock.pass_seconds(10 * TICK_SECONDS)
@@ -111,7 +111,7 @@ class Life:
             "bad weather": (3, self._bad_weather),
             "software is released": (1, self._release),
             "the configuration changes": (1, self._configure),
-            "somebody cancels a backfill": (2, self._cancelled_backfill),
+            "a user cancels a backfill": (2, self._cancelled_backfill),
             "a circuit is reset": (2, self._reset_circuits),
         }
         (name,) = self.chance.choices(list(events), [weight for weight, _ in events.values()])
@@ -208,7 +208,7 @@ class FromScratch:
         )
 
     def sha256(self, view: PipelineView, name: str, key: str, made_by: Mapping[tuple[str, str], str]) -> str:
-        """Return the product of one sub-group, each step's products being of the version that `made_by` tells."""
+        """Return the product of one sub-group, each step's products being of the version in `made_by`."""
         one = view.step(name)
         parameters = self.session.get_one(ReductionStepConfig, one.config_id).parameters
         if one.upstream_ids:
