@@ -139,7 +139,7 @@ def _wait(app: Application, purged: dict[str, list[RunId]]) -> int:
     executor, poll_seconds = app.executor, app.settings.poll_seconds
     regenerator = Regenerator(executor, executor.holder, poll_seconds, sleep=interruption.sleep)
     done = [regenerator.make_again(pipeline, runs, app.settings.user) for pipeline, runs in purged.items()]
-    return sum(len(outcome.made_again) for outcome in done)
+    return sum(len(outcome.regenerating) for outcome in done)
 
 
 def _print_regenerated(requested: int, found: list[Regenerated], *, wait: bool) -> None:

@@ -161,10 +161,10 @@ def _report(app: Application, pipeline: str, outcome: Outcome, *, as_json: bool)
     done = sum(status is RunStatus.COMPLETED for status in outcome.statuses.values())
     held = {name: _tally(answer) for name, answer in outcome.last.items()}
     if as_json:
-        asked = {"created": outcome.created, "made_again": Counter(outcome.made_again.values())}
+        asked = {"created": outcome.created, "made_again": Counter(outcome.regenerating.values())}
         print_json({"pipeline": pipeline, **asked, "completed": done, "failed": failed, "now": held})
     else:
-        again = f", {len(outcome.made_again)} to regenerate purged products" if outcome.made_again else ""
+        again = f", {len(outcome.regenerating)} to regenerate purged products" if outcome.regenerating else ""
         console.print(
             f"{pipeline}: {sum(outcome.created.values())} runs created{again}, {done} completed, {len(failed)} failed"
         )

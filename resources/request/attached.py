@@ -190,7 +190,7 @@ class Outcome:
     statuses: dict[RunId, RunStatus] = field(default_factory=dict)
     created: Counter[str] = field(default_factory=Counter)
     joined: Counter[str] = field(default_factory=Counter)
-    made_again: dict[RunId, str] = field(default_factory=dict)  # runs that regenerated purged products, and their steps
+    regenerating: dict[RunId, str] = field(default_factory=dict)  # runs that regenerate purged products: their steps
     runs: dict[str, dict[str, RunId]] = field(default_factory=dict)  # the last run waited for, by step and key
     last: Mapping[str, Ensured] = field(default_factory=dict)
 
@@ -201,7 +201,7 @@ class Outcome:
             self.created[step] += len(answer.created)
             self.joined[step] += sum(runs.get(key) != run for key, run in answer.joined.items())
             runs.update(answer.in_flight)
-            self.made_again.update(answer.inputs)
+            self.regenerating.update(answer.inputs)
         self.last = answers
 
     @property

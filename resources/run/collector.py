@@ -92,12 +92,12 @@ def _ended_badly(cluster: Cluster, attempt: OpenAttempt, result: Result, ending:
     evidence: dict[str, Any] = {"outcome": result.outcome, "signal": result.signal, "host": result.host}
     if ending is not None:
         evidence |= ending.evidence
-        if _is_better_told(ending, result):
+        if _explains_better(ending, result):
             failure = ending.failure, f"{ending.message}; {failure[1]}"
     fail(cluster, attempt, *failure, result=result, evidence=evidence)
 
 
-def _is_better_told(ending: Ending, result: Result) -> bool:
+def _explains_better(ending: Ending, result: Result) -> bool:
     """Say whether the back end's explanation is better than the wrapper's, which sees a signal but not its reason."""
     if ending.failure is FailureClass.OUT_OF_MEMORY:
         return True

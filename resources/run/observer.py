@@ -142,7 +142,7 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
     lost, never_began = _claimed(cluster, silent[:_ASKED_AT_A_TIME])
     unexplained = [attempt for attempt, seen in looked_at if needs_explanation(attempt, seen)]
     room = _ASKED_AT_A_TIME - len(lost)
-    endings = _told(cluster, [*lost, *unexplained[:room]], jobs)
+    endings = _endings(cluster, [*lost, *unexplained[:room]], jobs)
     later = {attempt.id for attempt in unexplained[room:]}
     for attempt, seen in looked_at:
         if not seen.is_silent and attempt.id not in later:
@@ -150,7 +150,7 @@ def _collect_gone(cluster: Cluster, gone: Sequence[OpenAttempt], jobs: Mapping[s
     _lose_all(cluster, lost, never_began, endings)
 
 
-def _told(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> dict[str, Ending]:
+def _endings(cluster: Cluster, attempts: Sequence[OpenAttempt], jobs: Mapping[str, Job]) -> dict[str, Ending]:
     """Return how jobs ended, by submission key: by the queue, and for these attempts also by the accounting."""
     accounts = cluster.backend.endings([sent_as(attempt) for attempt in attempts]) if attempts else {}
     endings = dict(accounts)

@@ -66,7 +66,7 @@ def test_a_request_for_one_step_regenerates_its_inputs(embedded: LettersWorld) -
     embedded.called()
     outcome = embedded.run(step="join", options=RequestOptions(by="test", force=True))
     assert (outcome.failed, outcome.created) == ([], {"join": 1})
-    assert Counter(outcome.made_again.values()) == {"read": 2, "clean": 2}
+    assert Counter(outcome.regenerating.values()) == {"read": 2, "clean": 2}
     assert embedded.called()["join source-1"] == 1
 
 
@@ -81,7 +81,7 @@ def test_a_cancelled_regeneration_is_run_again_with_retry(embedded: LettersWorld
     assert set(embedded.run(step="join").last["join"].held.values()) == {Reason.INPUTS_PURGED}
     assert embedded.called() == Counter()
     outcome = embedded.run(step="join", options=RequestOptions(by="ada", retry=True))
-    assert Counter(outcome.made_again.values()) == {"read": 2, "clean": 2}
+    assert Counter(outcome.regenerating.values()) == {"read": 2, "clean": 2}
     assert embedded.called()["join source-1"] == 1
 
 
