@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,9 @@ ONCE_EACH = {f"scan-{number} 1": 1 for number in range(8)}
 CALLER = """
 import json, sys
 from dataclasses import replace
+from typing import Any
 from pathlib import Path
+from typing import Any
 import sqlalchemy as sa
 from ccat_models.tables.execution import IN_FLIGHT
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -66,7 +69,7 @@ class Requester:
         executor = replace(self.bench.executor, cluster=watched(self.bench.works.cluster, self._note))
         return Attached(executor, waiter, 0.1, sleep=self._sleep)
 
-    def run_step(self, keys: list[str] | None = None, **options: bool) -> Outcome:
+    def run_step(self, keys: list[str] | None = None, **options: Any) -> Outcome:
         """Run the step `read`."""
         return self.attached().run_step("letters", "read", keys, RequestOptions("ada", **options))
 

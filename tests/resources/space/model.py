@@ -177,7 +177,7 @@ class World:
         found = run_round(self.cluster)
         return 0 if found is None else found.created.total()
 
-    def ensure(self, name: str, **options: bool) -> None:
+    def ensure(self, name: str, **options: Any) -> None:
         """Request all sub-groups of a step."""
         ensure(self.cluster, "letters", name, None, RequestOptions("test", **options))
 
