@@ -14,6 +14,7 @@ INTERVAL_SECONDS = 60
 FAILED_WITHIN = timedelta(days=7)
 
 Describe = Callable[[Overview], dg.AssetMaterialization]
+DescribeAll = Callable[[Sequence[Overview]], dg.AssetMaterialization]
 
 
 class Cursor(BaseModel):
@@ -24,8 +25,10 @@ class Cursor(BaseModel):
     told: dict[str, str] = {}  # the name that running instances have stored
 
 
-def overview_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Clock) -> dg.SensorDefinition:
-    """Return the sensor that keeps each pipeline's overview up to date, at most once a minute.
+def overview_sensor(
+    ops_db: Callable[[], OpsDb], describe: Describe, describe_all: DescribeAll, clock: Clock
+) -> dg.SensorDefinition:
+    """Return the sensor that keeps the overviews of each pipeline and of all up to date, at most once a minute.
 
     Idle, it reads once. An overview that has not changed is not published again.
     """
@@ -34,7 +37,7 @@ def overview_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Cloc
         name="overview",
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Keeps the overview of each pipeline up to date: reasons, runs in flight, failures, disk.",
+        description="Keeps the overviews, of each pipeline and of all, up to date: reasons, runs, failures, disk.",
     )
     def overview(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         cursor = read_cursor(context.cursor, Cursor())
@@ -45,6 +48,8 @@ def overview_sensor(ops_db: Callable[[], OpsDb], describe: Describe, clock: Cloc
                 return dg.SkipReason("nothing has changed")
             found = read_overviews(session, clock() - FAILED_WITHIN)
         count = _publish(context.instance, found, cursor.told, describe)
+        if count:
+            context.instance.report_runless_asset_event(describe_all(found))
         published = {one.pipeline: str(one) for one in found}
         context.update_cursor(Cursor(status=newest.status, count=newest.count, told=published).model_dump_json())
         return dg.SkipReason(f"the overviews of {count} pipelines were published")

@@ -4,7 +4,7 @@ import dagster as dg
 
 from ccat_assets.dagit.catalogue import definitions_of
 from ccat_assets.dagit.needed_runs import needed_runs
-from ccat_assets.dagit.overview import overview_event
+from ccat_assets.dagit.overview import overview_event, whole_overview_event
 from ccat_assets.dagit.publish import due, publish_decided, publish_due
 from ccat_assets.dagit.raw_publisher import raw_data_publisher, reasons_event
 from ccat_assets.dagit.snapshot import Snapshot
@@ -44,7 +44,7 @@ def _sensors(application: Application) -> list[dg.SensorDefinition]:
         jobs_sensor(lambda: application.executor),
         publishing_sensor(partial(due, application), partial(publish_due, application), clock),
         decisions_sensor(ops_db, partial(publish_decided, application)),
-        overview_sensor(ops_db, overview_event, clock),
+        overview_sensor(ops_db, overview_event, whole_overview_event, clock),
         reasons_sensor(ops_db, reasons_event, clock),
         space_sensor(lambda: application.cluster, Describe(purged_event, space_events), clock),
         dagster_runs_sensor(ops_db, WAITER_PREFIX, clock),

@@ -32,9 +32,9 @@ def step_key(pipeline: str, step: str) -> dg.AssetKey:
     return dg.AssetKey([pipeline, step])
 
 
-def overview_key(pipeline: str) -> dg.AssetKey:
-    """Return the key of a pipeline's overview; steps cannot have this name, as theirs are in lower case."""
-    return dg.AssetKey([pipeline, "Overview"])
+def overview_key(pipeline: str | None = None) -> dg.AssetKey:
+    """Return the key of the overview of a pipeline, or of all; pipelines and steps have names in lower case."""
+    return dg.AssetKey(["Overview"] if pipeline is None else [pipeline, "Overview"])
 
 
 def space_key(location: str) -> dg.AssetKey:

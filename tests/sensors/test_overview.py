@@ -25,9 +25,9 @@ def opened(lab: DagsterWorld) -> tuple[Ticks, FakeClock]:
     return Ticks(lab, "overview"), clock
 
 
-def shown(lab: DagsterWorld) -> list[dict[str, Any]]:
-    """Return what was published of the pipeline, the oldest first; a table as its rows."""
-    page = lab.instance.fetch_materializations(overview_key("letters"), limit=100, ascending=True)
+def shown(lab: DagsterWorld, pipeline: str | None = "letters") -> list[dict[str, Any]]:
+    """Return what was published of a pipeline, or of all, the oldest first; a table as its rows."""
+    page = lab.instance.fetch_materializations(overview_key(pipeline), limit=100, ascending=True)
     events = [record.asset_materialization for record in page.records]
     return [{name: plain(entry) for name, entry in event.metadata.items()} for event in events if event is not None]
 
@@ -52,6 +52,13 @@ def test_a_pipeline_is_shown_as_it_is_and_only_when_it_changed(lab_on_each: Dags
     assert (overview["in_flight"], overview["failed_in_7_days"], overview["failed/permanent"]) == (0, 1, 1)
     assert [row["products"] for row in overview["steps"]] == [4, 4, 2]
     assert overview["disk_bytes"] > 0
+    whole = shown(lab, None)
+    assert len(whole) == 2
+    (row,) = whole[-1].pop("pipelines")
+    assert (row["pipeline"], row["in_flight"], row["failed_in_7_days"], row["products"]) == ("letters", 0, 1, 10)
+    for count in ("sub_groups", "up_to_date"):
+        assert row[count] == sum(step[count] for step in overview["steps"])
+    assert whole[-1] == {name: overview[name] for name in ("in_flight", "failed_in_7_days", "disk_bytes")}
     (failure,) = overview["failures"]
     assert (failure["class"], failure["runs"], failure["newest_run"]) == ("permanent", 1, 2)
     assert "exit code 65" in failure["message"]

@@ -117,7 +117,7 @@ def test_names_that_dagster_cannot_distinguish_are_made_distinct(lab: DagsterWor
     assert ops == {
         pipeline: [f"{group}__executed_obs_unit"] * 2 + [f"{group}__source"] for pipeline, group in groups.items()
     }
-    assert len(list(definitions(lab).resolve_all_asset_specs())) == 21
+    assert len(list(definitions(lab).resolve_all_asset_specs())) == 22
 
 
 def test_the_newest_run_says_which_metrics_there_are(lab: DagsterWorld) -> None:
