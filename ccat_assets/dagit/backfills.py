@@ -21,9 +21,9 @@ class Neighbours:
     granularity, so it begins their runs in any order. A run requests what is `earlier`, too: it would otherwise have to
     wait for a run that Dagster may begin only after this one has ended.
 
-    `dropped` are the steps with the one sub-group `all` that depend on these steps. Where one partition failed, Dagster
-    never begins a run for them, although they may be made from all others. `before_dropped` are the sub-groups that
-    they depend on.
+    `dropped` are the steps with the one sub-group `all` that Dagster knows to depend on these steps. Where one
+    partition failed, it never begins a run for them, although they may be made from all others. `before_dropped` are
+    the sub-groups that they depend on.
     """
 
     earlier: Targets = field(default_factory=dict)
@@ -42,10 +42,23 @@ def neighbours(
     by_asset = backfill_targets(instance, run)
     targets = {name: by_asset[name.asset_key] for name in names if by_asset.get(name.asset_key)}
     mine = {name.step for name in selected}
-    whole = {step.name for step in pipeline.steps if not step.group_by and mine & pipeline.upstreams_of([step.name])}
-    dropped = {name: keys for name, keys in targets.items() if name.step in whole - mine}
+    dropped = {name: keys for name, keys in targets.items() if name.step in _dropped(pipeline, mine)}
     before_dropped = pipeline.upstreams_of({name.step for name in dropped})
     return Neighbours(_only(targets, pipeline.upstreams_of(mine)), dropped, _only(targets, before_dropped))
+
+
+def _dropped(pipeline: PipelineSnapshot, failed: Collection[str]) -> set[str]:
+    """Return the steps with the one sub-group `all` that are given up where some of the steps failed.
+
+    Dagster follows the edges that have a mapping: between steps with the same sub-groups, and to one with `all`.
+    """
+    group_bys = {step.name: step.group_by for step in pipeline.steps}
+    reached = set(failed)
+    for step in pipeline.steps:
+        followed = (up for up in step.upstreams if not step.group_by or group_bys[up] == step.group_by)
+        if reached.intersection(followed):
+            reached.add(step.name)
+    return {name for name in reached - set(failed) if not group_bys[name]}
 
 
 def _only(targets: Mapping[StepName, Sequence[str]], steps: Collection[str]) -> Targets:

@@ -44,11 +44,15 @@ def declare(lab: DagsterWorld, when: str, map_reads: str) -> None:
     lab.refresh()
 
 
-@pytest.fixture(params=[("any", "join"), ("all", "join"), ("any", "clean")], ids="-".join)
-def served(request: pytest.FixtureRequest, sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture(
+    params=[("sqlite", "any", "join"), ("sqlite", "all", "join"), ("postgres", "any", "clean")], ids="-".join
+)
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     """Give the world, and a Dagit with its daemon on it."""
-    with served_lab(sqlite_ops_db, tmp_path, lambda lab: declare(lab, *request.param)) as (lab, running):
-        yield lab, running, request.param[0] == "all"
+    database, when, map_reads = request.param
+    ops_db: OpsDb = request.getfixturevalue(f"{database}_ops_db")
+    with served_lab(ops_db, tmp_path, lambda lab: declare(lab, when, map_reads)) as (lab, running):
+        yield lab, running, when == "all"
 
 
 def backfill(served: Served, wanted: Mapping[str, Sequence[str]]) -> Sequence[dg.DagsterRun]:
