@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -26,7 +26,7 @@ from tests.support.worlds.letters import ALL
 from tests.support.worlds.manual import ManualWorld, release
 
 LONGER = int(os.environ.get("SPACE_MODEL_LIVES", "0"))  # noqa: TID251 - so many lives more, in the night
-LIVES, STEPS_A_LIFE = 56, 200
+LIVES, STEPS_A_LIFE = 62, 200
 NUMBERS = range(12)
 STEPS = range(3)
 AMOUNTS = (1, 100, 200, 400, ALL, ALL)
@@ -314,6 +314,7 @@ def test_lives_that_hypothesis_thinks_up(
 ) -> None:
     done = Counter[str]()
 
+    @seed(20_261_201)  # else it depends on the text of this function, and with it how early some histories end
     class Machine(RuleBasedStateMachine):
         @initialize(graph=st.sampled_from(list(GRAPHS)))
         def begin(self, graph: str) -> None:
