@@ -48,7 +48,7 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
 DIES = """
 import os, sys
 import dagster as dg
-import ccat_assets.dagit.step_assets
+import ccat_assets.dagit.steps_of_run
 from ccat_assets.wiring.application import Application
 from ccat_assets.dagit.build import build
 from ccat_assets.dagit.metadata import materialization
@@ -60,7 +60,7 @@ def dying(report, *rest):
     if len(published) > int(sys.argv[2]):
         os.kill(os.getpid(), 9)
     return materialization(report, *rest)
-ccat_assets.dagit.step_assets.materialization = dying
+ccat_assets.dagit.steps_of_run.materialization = dying
 with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
     app = Application(load().settings)
     with app.ops_db.read() as session:
@@ -169,7 +169,7 @@ def test_a_run_that_cannot_be_published_is_retried_rarely_and_holds_nothing_up(
             seen.append(report)
             return materialization(report, files, links) if len(seen) > 1 else report.nothing  # type: ignore[attr-defined]
 
-        patched.setattr("ccat_assets.dagit.step_assets.materialization", but_the_first)
+        patched.setattr("ccat_assets.dagit.steps_of_run.materialization", but_the_first)
         with pytest.raises(RuntimeError, match="letters/read: nothing was published"):
             watch.tick()
     assert lab.shown("clean") == {KEYS[0]: 1}

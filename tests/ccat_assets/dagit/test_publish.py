@@ -155,7 +155,7 @@ def test_runs_that_a_dagster_run_waits_for_are_published_by_it_alone(lab: Dagste
 def test_a_run_that_cannot_be_published_is_an_error(lab: DagsterWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.declare("a")
     lab.run_without_dagster()
-    monkeypatch.setattr("ccat_assets.dagit.step_assets.materialization", lambda report: report.nothing)
+    monkeypatch.setattr("ccat_assets.dagit.steps_of_run.materialization", lambda report: report.nothing)
     with pytest.raises(RuntimeError, match=r"letters/read: nothing was published, see Dagster run [0-9a-f-]{36}"):
         publish(lab.application, lab.instance)
     assert lab.unpublished() == 3
