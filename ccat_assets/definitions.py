@@ -7,11 +7,12 @@ import dagster as dg
 from dagster.components import DefsStateConfig, DefsStateConfigArgs
 
 from ccat_assets.dagit.build import build
-from ccat_assets.dagit.dagster_private import keeps_state
+from ccat_assets.dagit.dagster_private import is_code_server, keeps_state
 from ccat_assets.dagit.snapshot import Snapshot, read_snapshot
 from ccat_assets.wiring.application import Application
 from ccat_assets.wiring.settings import load
 from ccat_models.errors import Refused
+from resources.shell.this_machine import stop_ignoring_interrupts_soon
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,6 +54,12 @@ class Pipelines(dg.StateBackedComponent):
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Return everything of this code location."""
+    """Return everything of this code location.
+
+    A code server that was started in the background heeds SIGINT and SIGTERM from then on: otherwise Dagster waits a
+    minute at the end of each run in a tick for its own `tail` processes, which ignore SIGTERM, too.
+    """
+    if is_code_server():
+        stop_ignoring_interrupts_soon()
     pipelines = Pipelines(Application(load().settings))
     return dg.build_defs_for_component(pipelines) if keeps_state() else pipelines.build_now()

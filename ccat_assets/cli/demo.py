@@ -17,7 +17,7 @@ from ccat_assets.wiring.application import Application
 from ccat_assets.wiring.settings import REPOSITORY
 from ccat_models.errors import Refused
 from resources.request.ensure import RequestOptions
-from resources.shell.this_machine import free_port, start_child_process
+from resources.shell.this_machine import free_port, start_child_process, stop_ignoring_interrupts
 
 _PRODUCTS_PORT = 3070
 MAP = "chai-ngc253/map/all"
@@ -58,7 +58,11 @@ def _with_product_links(app: Application) -> Application:
 
 
 def serve(app: Application, port: int) -> None:
-    """Replace this process by `dagster dev` on loopback; if the port is taken, a free one is used."""
+    """Replace this process by `dagster dev` on loopback; if the port is taken, a free one is used.
+
+    SIGINT and SIGTERM end it, also if this process was started in the background and ignores them.
+    """
+    stop_ignoring_interrupts()
     chosen = free_port(port)
     products = urlsplit(app.settings.products_url)
     ccat = str(Path(sys.executable).with_name("ccat"))

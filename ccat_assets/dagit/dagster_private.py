@@ -44,6 +44,13 @@ def keeps_state() -> bool:
     return context.load_type is DefinitionsLoadType.INITIALIZATION or bool(context.reconstruction_metadata)
 
 
+def is_code_server() -> bool:
+    """Say whether the program that loads definitions now is a code server, and not one of its runs."""
+    if not DefinitionsLoadContext.is_set():
+        return False
+    return DefinitionsLoadContext.get().load_type is DefinitionsLoadType.INITIALIZATION
+
+
 def backfill_targets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Mapping[dg.AssetKey, Sequence[str]]:
     """Return the partitions, by asset, that the backfill of a run is for; nothing for a run of no backfill."""
     backfill_id = run.tags.get("dagster/backfill")
