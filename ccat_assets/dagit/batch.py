@@ -1,4 +1,4 @@
-"""One Dagster run for many sub-groups of a step: which they are, how they are run, and how each ended."""
+"""One Dagster run for many sub-groups of steps: which they are, how they are run, and how each ended."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ _RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_r
 
 
 class BatchConfig(dg.Config):
-    """The configuration of a Dagster run of a step. A request in Dagit is urgent, so cooldowns are ignored."""
+    """The configuration of a Dagster run of steps. A request in Dagit is urgent, so cooldowns are ignored."""
 
     keys: list[str] | None = None  # any sub-groups; left out: the partitions of the run
     force: bool = False  # run also the sub-groups that are up to date
