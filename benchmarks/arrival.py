@@ -85,7 +85,7 @@ def _ticks(ops_db: "OpsDb", directory: Path, scans: int) -> Iterator[tuple[float
 
     from benchmarks.world import counting_statements  # noqa: PLC0415
     from resources.run.executor import Executor  # noqa: PLC0415
-    from sensors.gaps import gaps_sensor  # noqa: PLC0415
+    from sensors.gaps import GapFilling, gaps_sensor  # noqa: PLC0415
     from tests.support.faults.moments import watched  # noqa: PLC0415
     from tests.support.worlds.observatory import ObservatoryWorld  # noqa: PLC0415
 
@@ -93,11 +93,15 @@ def _ticks(ops_db: "OpsDb", directory: Path, scans: int) -> Iterator[tuple[float
     observatory = ObservatoryWorld(ops_db, directory)
     cluster = watched(_cluster(ops_db, directory), lambda name: passed.update({name: time.monotonic()}))
     executor = Executor(cluster)
-    sensor = gaps_sensor(lambda: executor)
+    sensor = gaps_sensor(GapFilling(lambda: executor, lambda _instance: ()))
     for number in range(scans, scans + ARRIVALS):
         observatory.scan(number)
         passed.clear()
-        with counting_statements(ops_db) as statements, dg.build_sensor_context() as context:
+        with (
+            counting_statements(ops_db) as statements,
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_sensor_context(instance=instance) as context,
+        ):
             begun = time.monotonic()
             sensor(context)
             yield passed["sent"] - begun, time.monotonic() - begun, len(statements)

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from threading import Lock
 
 import dagster as dg
@@ -9,7 +10,33 @@ from resources.run.executor import Executor
 INTERVAL_SECONDS = 10
 
 
-def gaps_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
+@dataclass(frozen=True)
+class GapFilling:
+    """What the sensor `gaps` and the schedules of pipelines do; in one process only one of them does it at a time."""
+
+    executor: Callable[[], Executor]
+    paused: Callable[[dg.DagsterInstance], Collection[str]]  # pipelines whose schedule is switched off
+    _turn: Lock = field(default_factory=Lock)
+
+    def visit(self, context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> str:
+        """Follow changes, begin the rounds that are due, request and send what is missing; return what was done."""
+        if not self._turn.acquire(blocking=False):
+            return "an earlier tick is still at work"
+        try:
+            mover = self.executor()
+            found = run_round(mover.cluster, self.paused(context.instance))
+            if found is None:
+                return "nothing has changed"
+            for name, count in sorted(found.created.items()):
+                context.log.info("%s: %d runs requested", name, count)
+            if found.created.total() and mover.tick():
+                mover.release()
+        finally:
+            self._turn.release()
+        return _summary(found)
+
+
+def gaps_sensor(filling: GapFilling) -> dg.SensorDefinition:
     """Return the sensor that follows changes and fills the gaps of this processing location's pipelines.
 
     Runs are requested in ops-db, detached, and sent in the same tick. A request is one transaction: a tick that is
@@ -17,7 +44,6 @@ def gaps_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
     pipeline round over a million sub-groups takes longer than Dagster waits for a tick: it continues in the background,
     and ticks do nothing until it has ended.
     """
-    turn = Lock()
 
     @dg.sensor(
         name="gaps",
@@ -26,20 +52,7 @@ def gaps_sensor(executor: Callable[[], Executor]) -> dg.SensorDefinition:
         description="Follows new, changed and withdrawn data, software and declarations, and requests missing runs.",
     )
     def gaps(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        if not turn.acquire(blocking=False):
-            return dg.SkipReason("an earlier tick is still at work")
-        try:
-            mover = executor()
-            found = run_round(mover.cluster)
-            if found is None:
-                return dg.SkipReason("nothing has changed")
-            for name, count in sorted(found.created.items()):
-                context.log.info("%s: %d runs requested", name, count)
-            if found.created.total() and mover.tick():
-                mover.release()
-        finally:
-            turn.release()
-        return dg.SkipReason(_summary(found))
+        return dg.SkipReason(filling.visit(context))
 
     return gaps
 

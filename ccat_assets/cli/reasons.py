@@ -11,11 +11,13 @@ from ccat_models.errors import InvalidDeclaration, NotFound
 from ccat_models.gap.answer import StepCounts, counts, gaps
 from ccat_models.gap.reason_counts import counts_over_time
 from ccat_models.gap.reasons import MEANING, Reason
+from ccat_models.gap.rounds import RoundNow, round_now
 from ccat_models.pipeline.view import StepView
 from ccat_models.product.quality import CheckRow, checks_of
 from ccat_models.run.listing import RunRow, history_of, list_runs
 from ccat_models.run.regenerated import waited_for
 from ccat_models.tables.base import RunId
+from ccat_models.tables.pipelines import TriggerType
 from resources.ops_db import Session
 from resources.request.gaps_now import GapsNow, gaps_now
 
@@ -52,7 +54,8 @@ def _counted(now: GapsNow, *, as_json: bool) -> None:
     found = counts(now.session, now.known)
     steps = {step.name: found.get(step.step_id, StepCounts({}, 0, 0)) for step in now.pipeline.steps}
     if as_json:
-        print_json({"pipeline": now.pipeline.name, "revision": now.pipeline.revision, "steps": steps})
+        shown = {"pipeline": now.pipeline.name, "revision": now.pipeline.revision, "round": _round(now), "steps": steps}
+        print_json(shown)
         return
     rows = (
         (name, number, reason, MEANING[reason])
@@ -60,6 +63,23 @@ def _counted(now: GapsNow, *, as_json: bool) -> None:
         for reason, number in sorted(count.reasons.items(), key=lambda pair: -pair[1])
     )
     print_table(f"Why of {now.pipeline.name}", ["step", "sub-groups", "reason", "meaning"], rows)
+    _print_round(_round(now))
+
+
+def _round(now: GapsNow) -> RoundNow | None:
+    """Return the rounds of a pipeline that runs in rounds and is enabled."""
+    if now.pipeline.trigger_type is TriggerType.CONTINUOUS or not now.pipeline.enabled:
+        return None
+    return round_now(now.session, now.pipeline)
+
+
+def _print_round(found: RoundNow | None) -> None:
+    if found is None:
+        return
+    if found.begun_at is not None and found.ended_at is None:
+        console.print(f"a round is in progress since {found.begun_at:%Y-%m-%d %H:%M:%S} UTC")
+    if found.next_at is not None:
+        console.print(f"the next round is due at {found.next_at:%Y-%m-%d %H:%M} UTC")
 
 
 def _of_many(
@@ -75,6 +95,7 @@ def _of_many(
         for gap in listed
     )
     print_table(f"Why of {now.pipeline.name}", ["step", "sub-group", "reason", "inputs", "latest run"], rows)
+    _print_round(_round(now))
 
 
 def _over_time(now: GapsNow, steps: tuple[StepView, ...], limit: int, *, as_json: bool) -> None:
@@ -112,8 +133,10 @@ def _of_one(now: GapsNow, step: StepView, key: str, *, as_json: bool) -> None:
     }
     if as_json:
         print_json(answer)
-    else:
-        _print_one(answer, last[0] if last else None)
+        return
+    _print_one(answer, last[0] if last else None)
+    if gap.will_run:
+        _print_round(_round(now))
 
 
 def _blocking(session: Session, run_id: RunId | None) -> list[CheckRow]:

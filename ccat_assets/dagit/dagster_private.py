@@ -1,7 +1,7 @@
 """What Dagster 1.13 has no public interface for.
 
 That is: planned events for partitions, the newest event of each, what a backfill is for, whether a code server loads
-the definitions, an error of a storage.
+the definitions, which schedules are switched off, an error of a storage.
 
 A Dagster run has one partition key, or a contiguous range of them. For a run with any other list of keys, Dagit shows
 the partitions as in progress, and those without products as failed, only if their planned events are reported here.
@@ -16,7 +16,9 @@ from dagster._core.definitions.definitions_load_context import (  # noqa: TID251
     DefinitionsLoadContext,
     DefinitionsLoadType,
 )
+from dagster._core.definitions.run_request import InstigatorType  # noqa: TID251 - see above
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent  # noqa: TID251 - see above
+from dagster._core.scheduler.instigation import InstigatorStatus  # noqa: TID251 - see above
 
 STORAGE_CONFLICT = sa.exc.IntegrityError  # what a storage of Dagster raises where another process was faster
 _MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
@@ -49,6 +51,16 @@ def is_code_server() -> bool:
     if not DefinitionsLoadContext.is_set():
         return False
     return DefinitionsLoadContext.get().load_type is DefinitionsLoadType.INITIALIZATION
+
+
+def stopped_schedules(instance: dg.DagsterInstance) -> Collection[str]:
+    """Return the names of the schedules that a user has switched off; none of an instance in memory."""
+    if instance.schedule_storage is None:
+        return ()
+    found = instance.all_instigator_state(
+        instigator_type=InstigatorType.SCHEDULE, instigator_statuses={InstigatorStatus.STOPPED}
+    )
+    return {state.instigator_name for state in found}
 
 
 def backfill_targets(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Mapping[dg.AssetKey, Sequence[str]]:

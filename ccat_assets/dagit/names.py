@@ -42,6 +42,12 @@ def space_key(location: str) -> dg.AssetKey:
     return dg.AssetKey(["Space", location])
 
 
+def schedule_names(snapshot: Snapshot) -> dict[str, str]:
+    """Return the name of the schedule of each pipeline with a cron trigger; no sensor has such a name."""
+    groups = {name.pipeline: name.group for name in step_names(snapshot)}
+    return {one.name: f"{groups[one.name]}_rounds" for one in snapshot.pipelines if one.cron is not None}
+
+
 def raw_key(grouping: str) -> dg.AssetKey:
     """Return the key of the asset that represents a data grouping's raw data."""
     return dg.AssetKey([RAW, grouping])

@@ -10,7 +10,7 @@ from ccat_models.pipeline.view import PipelineView, StepView, groupings_named, l
 from ccat_models.product.quality import newest_metrics
 from ccat_models.raw.locations import location_names
 from ccat_models.tables.base import StepId
-from ccat_models.tables.pipelines import ReductionSoftwareVersion
+from ccat_models.tables.pipelines import ReductionSoftwareVersion, TriggerType
 from resources.ops_db import Session
 
 
@@ -40,6 +40,13 @@ class StepSnapshot(_Plain):
     metrics: tuple[str, ...]  # names of those of its newest completed run
 
 
+class CronSnapshot(_Plain):
+    """When a cron trigger begins rounds."""
+
+    expression: str
+    time_zone: str
+
+
 class PipelineSnapshot(_Plain):
     """A pipeline in its current revision; a step comes after its upstreams."""
 
@@ -49,9 +56,15 @@ class PipelineSnapshot(_Plain):
     owners: tuple[str, ...]
     mode: str
     trigger: str
+    cron: CronSnapshot | None = None  # of a cron trigger
     enabled: bool
     grouping: str
     steps: tuple[StepSnapshot, ...]
+
+    @property
+    def first_steps(self) -> Sequence[StepSnapshot]:
+        """Return the steps that only read raw data and have the same sub-groups as the first one of them."""
+        return [step for step in self.steps if not step.upstreams and step.group_by == self.steps[0].group_by]
 
     def upstreams_of(self, names: Collection[str]) -> set[str]:
         """Return the names of the steps that these depend on, directly or through others, without these."""
@@ -105,6 +118,7 @@ def _pipeline(
         owners=view.owners,
         mode=view.mode.value,
         trigger=view.trigger_type.value,
+        cron=CronSnapshot(**view.trigger_config) if view.trigger_type is TriggerType.CRON else None,
         enabled=view.enabled,
         grouping=view.data_grouping_name,
         steps=tuple(

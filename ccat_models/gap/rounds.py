@@ -5,6 +5,7 @@ steps whatever follows from that. The round ends when nothing is left to run. Tr
 or during a round, begin one round together.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -23,6 +24,15 @@ from ccat_models.tables.pipelines import TriggerType
 _LATER = (Reason.COOLING_DOWN, Reason.SETTLING)
 
 
+@dataclass(frozen=True)
+class RoundNow:
+    """The present or last round of a pipeline, and when its cron trigger begins the next one."""
+
+    begun_at: datetime | None = None  # None: there was no round yet
+    ended_at: datetime | None = None  # None: it is in progress
+    next_at: datetime | None = None  # None: not at a certain time; in the past: as soon as the pipeline is visited
+
+
 def begin_round(session: Session, pipeline_id: int, *, by: str, now: datetime) -> None:
     """Begin a round of a pipeline; a round in progress then includes what has arrived until now."""
     row = _row(session, pipeline_id)
@@ -30,11 +40,11 @@ def begin_round(session: Session, pipeline_id: int, *, by: str, now: datetime) -
     session.flush()
 
 
-def fire_trigger(session: Session, pipeline: PipelineView, now: datetime) -> None:
+def fire_trigger(session: Session, pipeline: PipelineView, now: datetime, *, is_paused: bool = False) -> None:
     """Begin a pipeline's round if it is due, and record when its trigger fires next.
 
     A new trigger counts from the time at which it was declared. A firing that was due before the trigger was changed
-    still begins a round.
+    still begins a round. While the trigger is paused, its round stays due.
     """
     trigger = _trigger(pipeline)
     row = session.get(PipelineRound, pipeline.pipeline_id)
@@ -50,7 +60,7 @@ def fire_trigger(session: Session, pipeline: PipelineView, now: datetime) -> Non
     if row.trigger != words:
         row.trigger, row.next_at = words, next_time(*trigger, pipeline.applied_at)
         due = due or (words if _is_overdue(row, now) else None)
-    if pipeline.enabled and due is not None:
+    if pipeline.enabled and not is_paused and due is not None:
         row.begun_at, row.begun_by, row.ended_at = now, f"cron {due}", None
         row.next_at = next_time(*trigger, now)
     session.flush()
@@ -64,6 +74,18 @@ def round_begun(session: Session, pipeline: PipelineView) -> datetime | None:
     """Return when a pipeline's present round began, None if it is in no round."""
     row = session.get(PipelineRound, pipeline.pipeline_id)
     return None if row is None or row.ended_at is not None else row.begun_at
+
+
+def round_now(session: Session, pipeline: PipelineView) -> RoundNow:
+    """Return what is known of a pipeline's rounds; without a visit since the trigger was declared, too."""
+    row, trigger = session.get(PipelineRound, pipeline.pipeline_id), _trigger(pipeline)
+    if trigger is None:
+        next_at = None
+    elif row is not None and row.trigger == " ".join(trigger):
+        next_at = row.next_at
+    else:
+        next_at = next_time(*trigger, pipeline.applied_at)
+    return RoundNow(next_at=next_at) if row is None else RoundNow(row.begun_at, row.ended_at, next_at)
 
 
 def in_round(step: StepView, begun_at: datetime) -> sa.ColumnElement[bool]:
@@ -96,9 +118,14 @@ def end_round(
     return True
 
 
-def round_is_due(pipeline_ids: sa.SQLColumnExpression[int], now: datetime) -> sa.ColumnElement[bool]:
-    """Return the condition that a pipeline of an enclosing query has a trigger to fire, or a newly begun round."""
-    due = sa.or_(PipelineRound.next_at <= now, PipelineRound.is_new)
+def round_is_due(
+    pipeline_ids: sa.SQLColumnExpression[int], now: datetime, may_fire: sa.ColumnElement[bool]
+) -> sa.ColumnElement[bool]:
+    """Return the condition that a pipeline of an enclosing query has a newly begun round, or a trigger to fire.
+
+    `may_fire` is a condition on the pipeline: where it does not hold, no trigger is due.
+    """
+    due = sa.or_(sa.and_(PipelineRound.next_at <= now, may_fire), PipelineRound.is_new)
     rows = sa.select(sa.literal(1)).where(PipelineRound.pipeline_id == pipeline_ids, due)
     return rows.correlate_except(PipelineRound).exists()
 

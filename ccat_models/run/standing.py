@@ -1,7 +1,7 @@
 """The runs that pipelines create by themselves, without a request."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,24 +22,29 @@ from ccat_models.tables.pipelines import Pipeline, PipelineMode, PipelineRevisio
 REQUESTED_BY = "standing"
 
 
-def anything_due(session: Session, location_id: int, now: datetime) -> bool:
+def anything_due(session: Session, location_id: int, now: datetime, paused: Collection[str] = ()) -> bool:
     """Say whether a pipeline of a processing location has changes to follow or a round to begin.
 
-    One query, whose cost depends only on the number of changes.
+    One query, whose cost depends only on the number of changes. The triggers of the `paused` pipelines do not count.
     """
-    here = sa.select(Pipeline.id).where(Pipeline.processing_location_id == location_id, _is_due(now))
+    here = sa.select(Pipeline.id).where(Pipeline.processing_location_id == location_id, _is_due(now, paused))
     return bool(session.scalar(sa.select(sa.or_(packages_changed(), here.exists()))))
 
 
-def pipelines_to_visit(session: Session, location_id: int, now: datetime) -> Sequence[str]:
-    """Return the location's pipelines with gaps or with changes to follow, by descending priority."""
+def pipelines_to_visit(
+    session: Session, location_id: int, now: datetime, paused: Collection[str] = ()
+) -> Sequence[str]:
+    """Return the location's pipelines with gaps or with changes to follow, by descending priority.
+
+    The triggers of the `paused` pipelines do not count.
+    """
     steps = sa.select(ReductionStep.id).where(ReductionStep.pipeline_id == Pipeline.id).correlate(Pipeline)
     gaps = sa.select(sa.literal(1)).where(sub_group_gap.c.step_id.in_(steps), is_actionable(sub_group_gap))
     current = sa.and_(PipelineRevision.pipeline_id == Pipeline.id, PipelineRevision.number == Pipeline.revision)
     query = (
         sa.select(Pipeline.name)
         .join(PipelineRevision, current)
-        .where(Pipeline.processing_location_id == location_id, sa.or_(_is_due(now), gaps.exists()))
+        .where(Pipeline.processing_location_id == location_id, sa.or_(_is_due(now, paused), gaps.exists()))
         .order_by(PipelineRevision.priority.desc(), Pipeline.name)
     )
     return session.scalars(query).all()
@@ -120,5 +125,6 @@ def _conditions(pipeline: PipelineView, step: StepView, begun: datetime | None) 
     return []
 
 
-def _is_due(now: datetime) -> sa.ColumnElement[bool]:
-    return sa.or_(is_due(Pipeline.id, now), sa.and_(Pipeline.enabled, round_is_due(Pipeline.id, now)))
+def _is_due(now: datetime, paused: Collection[str]) -> sa.ColumnElement[bool]:
+    a_round = round_is_due(Pipeline.id, now, Pipeline.name.not_in(paused))
+    return sa.or_(is_due(Pipeline.id, now), sa.and_(Pipeline.enabled, a_round))

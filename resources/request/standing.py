@@ -1,6 +1,7 @@
 """Fill the gaps of standing pipelines: follow changes of packages, and create the runs that pipelines lack."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ccat_models.gap.look import Looked, look
@@ -22,24 +23,25 @@ class PipelineRound:
     created: Counter[str] = field(default_factory=Counter)
 
 
-def run_round(cluster: Cluster) -> PipelineRound | None:
+def run_round(cluster: Cluster, paused: Collection[str] = ()) -> PipelineRound | None:
     """Follow changes and create the runs that pipelines of this location lack; return None if nothing was due.
 
     Any number of processes may call this, and may be killed at any time: each transaction records what is left to do.
+    The triggers of the `paused` pipelines begin no round, and stay due; rounds in progress, and requested ones, go on.
     If pipelines fail, the others are visited first; then an ExceptionGroup of the failures is raised.
     """
     ops_db, now = cluster.ops_db, cluster.clock()
     with ops_db.read() as session:
-        if not anything_due(session, cluster.location_id, now):
+        if not anything_due(session, cluster.location_id, now, paused):
             return None
     with ops_db.request() as session:
         follow_packages(session, now)
     with ops_db.read() as session:
-        names = pipelines_to_visit(session, cluster.location_id, now)
+        names = pipelines_to_visit(session, cluster.location_id, now, paused)
     found, failed = PipelineRound(), dict[str, Exception]()
     for name in names:
         try:
-            while _run_pipeline_round(cluster, name, found):
+            while _run_pipeline_round(cluster, name, found, is_paused=name in paused):
                 pass
         except Exception as error:  # noqa: BLE001 - the other pipelines are visited first: see below
             failed[name] = error
@@ -48,7 +50,7 @@ def run_round(cluster: Cluster) -> PipelineRound | None:
     return found
 
 
-def _run_pipeline_round(cluster: Cluster, name: str, found: PipelineRound) -> bool:
+def _run_pipeline_round(cluster: Cluster, name: str, found: PipelineRound, *, is_paused: bool) -> bool:
     """Evaluate a pipeline's gaps and create at most `_AT_A_TIME` runs; say whether there may be more to create."""
     now = cluster.clock()
     with cluster.ops_db.request() as session:
@@ -62,7 +64,7 @@ def _run_pipeline_round(cluster: Cluster, name: str, found: PipelineRound) -> bo
             found.changed.update({names[step]: count for step, count in looked.changed.items()})
 
         note(look(session, pipeline, now))
-        fire_trigger(session, pipeline, now)
+        fire_trigger(session, pipeline, now, is_paused=is_paused)
         created = request_gaps(
             session,
             pipeline,

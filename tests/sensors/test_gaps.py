@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from ccat_models.tables.execution import ExecutedReductionStep as Run
 from ccat_models.tables.execution import ObserverLease, RunStatus
 from resources.run.executor import Executor
-from sensors.gaps import gaps_sensor
+from sensors.gaps import GapFilling, gaps_sensor
 from tests.support.hands.ticks import Ticks
 from tests.support.worlds.in_dagster import DagsterWorld
 
@@ -30,7 +30,7 @@ def test_a_tick_during_another_one_does_nothing(lab: DagsterWorld) -> None:
             said.append(tick())
         return lab.application.executor
 
-    sensor = gaps_sensor(executor)
+    sensor = gaps_sensor(GapFilling(executor, lambda _instance: ()))
 
     def tick() -> str:
         with dg.build_sensor_context(instance=lab.instance) as context:

@@ -65,6 +65,19 @@ def test_why_of_what_was_never_run(terminal: Terminal) -> None:
     assert (said["reason"], said["will_run"], said["latest_run"]) == ("missing", True, None)
 
 
+def test_why_tells_when_the_next_round_begins(terminal: Terminal) -> None:
+    terminal.ok("ingest", terminal.observe("a"))
+    terminal.declare(mode="standing", trigger="cron, expression: 0 6 1 1 *, time_zone: Etc/GMT-1")
+    said = terminal.json("why", "letters")["round"]
+    assert (said["begun_at"], said["next_at"][4:16]) == (None, "-01-01T05:00")
+    line = f"the next round is due at {said['next_at'][:10]} 05:00 UTC\n"
+    for words in ((), ("read",), ("read", "executed_obs_unit=scan-0")):
+        assert line in terminal.ok("why", "letters", *words).out
+    terminal.ok("pipeline", "disable", "letters")
+    assert terminal.json("why", "letters")["round"] is None
+    assert "next round" not in terminal.ok("why", "letters").out
+
+
 def test_why_of_a_step_lists_its_sub_groups_and_of_a_pipeline_counts_them(worked: Terminal) -> None:
     said = worked.json("why", "letters", "join")["sub_groups"]["join"]
     assert [(one["key"], one["reason"]) for one in said] == [(key, reason) for step, key, reason, *_ in WHY[3:]]

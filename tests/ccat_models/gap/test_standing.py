@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ccat_models.gap.answer import gaps
 from ccat_models.gap.reason_changes import newest_counts
-from ccat_models.gap.rounds import begin_round
+from ccat_models.gap.rounds import RoundNow, begin_round, round_now
 from ccat_models.gap.table import sub_group_gap
 from ccat_models.pipeline.view import load_pipeline
 from ccat_models.tables.execution import ExecutedReductionStep as Run
@@ -152,6 +152,43 @@ def test_cron_runs_missed_ticks_once_and_later_steps_follow(works: ManualWorld) 
         row = session.scalars(sa.select(PipelineRound)).one()
     assert (row.next_at, row.trigger) == (datetime(2026, 4, 7, 18, tzinfo=UTC), "0 18 * * * UTC")
     assert row.ended_at == works.cluster.clock()
+
+
+def test_the_next_round_is_known_before_and_after_the_first_visit(works: ManualWorld) -> None:
+    def now() -> RoundNow:
+        with works.cluster.ops_db.read() as session:
+            return round_now(session, load_pipeline(session, "letters"))
+
+    today, tomorrow = datetime(2026, 4, 1, 18, tzinfo=UTC), datetime(2026, 4, 2, 18, tzinfo=UTC)
+    scans(works, 0)
+    works.declare(READ, **DAILY)
+    assert now() == RoundNow(next_at=today)
+    assert created(works) == {}
+    assert now() == RoundNow(next_at=today)
+    works.observatory.clock.now = today
+    assert created(works) == {"read": 1}
+    assert now() == RoundNow(begun_at=today, next_at=tomorrow)
+    works.complete()
+    assert created(works) == {}
+    assert now() == RoundNow(begun_at=today, ended_at=today, next_at=tomorrow)
+    works.declare(READ, mode="standing", trigger={"type": "manual"})
+    assert now() == RoundNow(begun_at=today, ended_at=today)
+
+
+def test_while_its_trigger_is_paused_a_pipeline_begins_no_round(works: ManualWorld) -> None:
+    scans(works, 0)
+    works.declare(READ, **DAILY)
+    assert created(works) == {}
+    works.observatory.clock.now += timedelta(days=3)
+    assert run_round(works.cluster, ["letters"]) is None
+    scans(works, 1)
+    found = run_round(works.cluster, ["letters"])
+    assert found is not None
+    assert not found.created
+    assert run_round(works.cluster, ["another"]) is not None
+    assert len(works.in_flight()) == 2
+    works.complete()
+    assert created(works) == {}, "once"
 
 
 def test_a_cron_tick_missed_during_downtime_is_run_once(works: ManualWorld) -> None:
