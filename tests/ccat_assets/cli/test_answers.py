@@ -140,9 +140,10 @@ def test_pipelines_are_listed_and_shown(worked: Terminal) -> None:
     assert [step["name"] for step in worked.json("pipeline", "show", "letters")["steps"]] == ["read", "clean", "join"]
 
 
-def test_finished_runs_are_published_once(worked: Terminal) -> None:
-    assert worked.json("publish") == {"published": 8}
-    assert worked.ok("publish").out == "0 runs published\n"
+def test_finished_runs_are_published_once(terminal: Terminal) -> None:
+    assert terminal.work("a", "exit 65").code == 1
+    assert terminal.json("publish") == {"published": 4}  # a scan through three steps, and a failure
+    assert terminal.ok("publish").out == "0 runs published\n"
 
 
 COMMANDS = [
