@@ -54,7 +54,7 @@ def test_a_lost_node_is_named_and_the_next_attempt_runs_elsewhere(yard_on_slurm:
 
 
 def test_a_wrapper_that_was_killed_leaves_its_exit_code_with_slurm(yard_on_slurm: BackEndWorld) -> None:
-    yard_on_slurm.patient(lost_after=4)  # the accounts come a little later
+    yard_on_slurm.patient(lost_after=15)  # the accounts come later, beside other work some seconds
     yard_on_slurm.work("sleep 300")
     yard_on_slurm.until_up(1)
     [attempt] = yard_on_slurm.attempts()
