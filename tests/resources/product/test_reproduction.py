@@ -263,7 +263,7 @@ def test_inputs_that_changed_since_the_run_are_named(tmp_path: Path, sqlite_temp
         product = session.scalars(sa.select(DataProduct).where(DataProduct.path == "science/text.txt")).first()
         assert product is not None
         copy = session.scalars(sa.select(Copy).where(Copy.data_product_id == product.id)).one()
-    (bench.works.cluster.base / copy.path).write_text("other content")
+    (bench.works.cluster.base / copy.path).write_text("other")
     producer = "run 1 (read executed_obs_unit=scan-0)"
     assert said(bench.reproduce(join)) == f"{producer}: science/text.txt: size differs (5 bytes, registered 9)"
     bench.change(sa.update(Copy).where(Copy.id == copy.id).values(status=PhysicalCopyStatus.DELETED))
