@@ -9,6 +9,7 @@ from time import sleep
 import dagster as dg
 
 from ccat_assets.dagit.backfills import Neighbours
+from ccat_assets.dagit.failures import why_failed
 from ccat_assets.dagit.names import StepName
 from ccat_assets.wiring.application import Application
 from ccat_models.errors import CcatError
@@ -79,6 +80,10 @@ class Batch:
     neighbours: Neighbours
     progress: ProgressCallback
 
+    @property
+    def _waiter(self) -> str:
+        return f"{WAITER_PREFIX}{self.run.run_id}"
+
     def make(self) -> list[Ended]:
         """Request what the sub-groups lack, and wait for their runs; return how each step's ended.
 
@@ -98,14 +103,13 @@ class Batch:
         if not dropped:
             return
         wanted = {**self.neighbours.before_dropped, **{name.step: keys for name, keys in dropped.items()}}
-        by = f"{WAITER_PREFIX}{self.run.run_id}"
-        outcome = self._run(wanted, RequestOptions(by, ignore_cooldown=self.config.ignore_cooldown))
+        outcome = self._run(wanted, RequestOptions(self._waiter, ignore_cooldown=self.config.ignore_cooldown))
         for name in dropped:
             yield Ended(name, (), _held(name, outcome))
 
     def _run(self, wanted: Wanted, options: RequestOptions) -> Outcome:
-        waiter = f"{WAITER_PREFIX}{self.run.run_id}"
-        attached = Attached(self.application.executor, waiter, self.application.settings.poll_seconds, self.progress)
+        poll_seconds = self.application.settings.poll_seconds
+        attached = Attached(self.application.executor, self._waiter, poll_seconds, self.progress)
         try:
             return attached.run_steps(self.names[0].pipeline, wanted, options)
         except CcatError as error:
@@ -127,13 +131,6 @@ def _held(name: StepName, outcome: Outcome) -> dict[str, str]:
     """Return the sub-groups for which there was no run, and why."""
     held, waited_for = outcome.last[name.step].held, outcome.runs[name.step]
     return {key: f"not run: {reason.value}: {MEANING[reason]}" for key, reason in held.items() if key not in waited_for}
-
-
-def why_failed(report: RunReport) -> str:
-    """Return how a run ended that did not complete, as text."""
-    run = report.run
-    kind = run.failure_class.value if run.failure_class else run.status.value.lower()
-    return f"run {run.id}: {kind}: {run.failure_message or 'no message'}"
 
 
 def _options(

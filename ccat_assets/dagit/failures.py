@@ -8,34 +8,43 @@ the partition.
 import dagster as dg
 
 from ccat_assets.dagit.attempt_files import Files
-from ccat_assets.dagit.metadata import Metadata, job_facts, log_facts, unless_out_of_reach
+from ccat_assets.dagit.metadata import Metadata, attempt_facts
 from ccat_assets.dagit.names import step_key
 from ccat_models.lineage.run_report import RunReport
 from ccat_models.run.remedies import REMEDIES
+from ccat_models.tables.execution import ExecutedReductionStep
 
 
 def failure(report: RunReport, files: Files) -> dg.AssetObservation:
     """Return the event of a run that failed or was cancelled: class, message, remedy, job, and the end of its log."""
-    run, attempt = report.run, report.attempt
-    message = run.failure_message or "no message"
-    metadata: Metadata = {"message": dg.MetadataValue.text(message)}
+    run = report.run
+    metadata: Metadata = {"message": dg.MetadataValue.text(_message(run))}
     if run.failure_class is not None:
         metadata["class"] = dg.MetadataValue.text(run.failure_class.value)
         metadata["meaning"] = dg.MetadataValue.text(REMEDIES[run.failure_class].meaning)
         metadata["remedy"] = dg.MetadataValue.text(REMEDIES[run.failure_class].remedy)
-    if attempt is not None:
-        metadata |= job_facts(attempt)
-        if attempt.directory:
-            directory, location_id = attempt.directory, report.location_id
-            metadata |= unless_out_of_reach("log", lambda: log_facts(directory, files.at(location_id)))
+    metadata |= attempt_facts(report, files)
     metadata["run_id"] = dg.MetadataValue.int(run.id)
-    kind = run.failure_class.value if run.failure_class else run.status.value.lower()
     return dg.AssetObservation(
         step_key(report.pipeline, run.step.name),
-        description=f"run {run.id} failed: {kind}: {message}",
+        description=f"run {run.id} failed: {_ending(run)}",
         metadata=metadata,
         partition=report.key,
     )
+
+
+def why_failed(report: RunReport) -> str:
+    """Return how a run ended that did not complete, as text."""
+    return f"run {report.run.id}: {_ending(report.run)}"
+
+
+def _ending(run: ExecutedReductionStep) -> str:
+    kind = run.failure_class.value if run.failure_class else run.status.value.lower()
+    return f"{kind}: {_message(run)}"
+
+
+def _message(run: ExecutedReductionStep) -> str:
+    return run.failure_message or "no message"
 
 
 def not_run(asset_key: dg.AssetKey, partition: str, why: str) -> dg.AssetObservation:

@@ -84,14 +84,11 @@ def metadata_of(report: RunReport, files: Files | None = None, links: Links | No
     if links is not None and links.products_url:
         metadata["files"] = _links(report.products, links)
     metadata |= {f"qa/{metric.name}": dg.MetadataValue.float(metric.value) for metric in report.metrics}
-    metadata |= unless_out_of_reach("plots", lambda: _plots(report.products, files))
+    metadata |= _unless_out_of_reach("plots", lambda: _plots(report.products, files))
     metadata |= _inputs(report)
     metadata |= _software(run.software_version, attempt)
     metadata["parameters"] = _parameters(run.config.parameters)
-    metadata |= job_facts(attempt) if attempt is not None else {}
-    if attempt is not None and attempt.directory:
-        directory, location_id = attempt.directory, report.location_id
-        metadata |= unless_out_of_reach("log", lambda: log_facts(directory, files.at(location_id)))
+    metadata |= attempt_facts(report, files)
     metadata["reproduce"] = dg.MetadataValue.text(shlex.join(["ccat", "reproduce", f"run:{run.id}"]))
     metadata["fingerprint"] = dg.MetadataValue.text(str(run.fingerprint))
     metadata["reason"] = dg.MetadataValue.text(run.reason)
@@ -115,7 +112,7 @@ def _links(products: Sequence[ProductReport], links: Links) -> dg.MarkdownMetada
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def unless_out_of_reach(name: str, look: Callable[[], Metadata]) -> Metadata:
+def _unless_out_of_reach(name: str, look: Callable[[], Metadata]) -> Metadata:
     """Return what `look` finds, or, where the disk cannot be reached now, a note that says so."""
     try:
         return look()
@@ -189,7 +186,19 @@ def _parameters(parameters: Mapping[str, object]) -> dg.MetadataValue:
     return dg.MetadataValue.json(dict(parameters))
 
 
-def job_facts(attempt: Attempt) -> Metadata:
+def attempt_facts(report: RunReport, files: Files) -> Metadata:
+    """Return what is known of a run's last attempt: its job, and the end of its log."""
+    attempt = report.attempt
+    if attempt is None:
+        return {}
+    metadata = _job(attempt)
+    if attempt.directory:
+        directory, location_id = attempt.directory, report.location_id
+        metadata |= _unless_out_of_reach("log", lambda: _log(directory, files.at(location_id)))
+    return metadata
+
+
+def _job(attempt: Attempt) -> Metadata:
     """Return what is known of an attempt's job: where it ran, its use of resources in s and MB, its command."""
     measured = {"wall_s": attempt.wall_seconds, "cpu_s": attempt.cpu_seconds}
     peak = attempt.peak_memory_bytes
@@ -209,7 +218,7 @@ def job_facts(attempt: Attempt) -> Metadata:
     return metadata
 
 
-def log_facts(directory: str, read: Read) -> Metadata:
+def _log(directory: str, read: Read) -> Metadata:
     """Return the end of what an attempt's program printed, as Markdown code blocks."""
     parts = []
     for stream, path in _LOGS.items():

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from ccat_assets.dagit.batch import Ended, why_failed
+from ccat_assets.dagit.batch import Ended
+from ccat_assets.dagit.failures import why_failed
 from ccat_assets.dagit.metadata import RUN_TAG
 from ccat_assets.dagit.names import StepName
 from ccat_models.lineage.run_report import read_reports
