@@ -22,11 +22,7 @@ MODULE = ("-m", "ccat_assets.definitions")
 @pytest.fixture
 def home(sqlite_ops_db: OpsDb, tmp_path: Path) -> Path:
     """Give the home of an observatory whose pipeline `letters` has run nothing yet, and of its Dagster instance."""
-    dagster_home = tmp_path / "dagster"
-    dagster_home.mkdir()
-    (dagster_home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-        world = DagsterWorld.open(sqlite_ops_db, instance, tmp_path)
+    with DagsterWorld.at_home(sqlite_ops_db, tmp_path) as world:
         world.declare("a", "b")
         world.refresh()
     publish_to_home(world.application)

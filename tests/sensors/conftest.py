@@ -25,8 +25,5 @@ def lab_on_each(ops_db: OpsDb, tmp_path: Path) -> Iterator[DagsterWorld]:
 @pytest.fixture
 def lab_at_home(sqlite_ops_db: OpsDb, tmp_path: Path) -> Iterator[DagsterWorld]:
     """Give the same with a Dagster that other processes can open, below `dagster`."""
-    home = tmp_path / "dagster"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        yield DagsterWorld.open(sqlite_ops_db, instance, tmp_path)
+    with DagsterWorld.at_home(sqlite_ops_db, tmp_path) as lab:
+        yield lab

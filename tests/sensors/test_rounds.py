@@ -30,11 +30,7 @@ NAME = "letters_rounds"
 @pytest.fixture
 def daily(ops_db: OpsDb, tmp_path: Path) -> Iterator[DagsterWorld]:
     """Give a lab with two scans and a pipeline with a daily round, which has seen them and waits for it."""
-    home = tmp_path / "dagster"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        plain = DagsterWorld.open(ops_db, instance, tmp_path)
+    with DagsterWorld.at_home(ops_db, tmp_path) as plain:
         lab = replace(plain, application=Application(plain.application.settings, plain.observatory.clock))
         lab.declare("a", "b", mode="standing", trigger=DAILY)
         Ticks(lab, "gaps").tick()

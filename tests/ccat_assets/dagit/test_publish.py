@@ -81,12 +81,17 @@ def test_every_run_of_a_sub_group_is_shown_in_order(lab: DagsterWorld) -> None:
     assert shown == sorted(shown)
 
 
-def test_runs_published_before_a_crash_are_not_published_again(lab: DagsterWorld) -> None:
-    lab.declare("a", "b", "c")
-    lab.run_without_dagster()
+def publish_the_first_run_and_crash(lab: DagsterWorld) -> None:
+    """Let Dagster have the event of the first run, which ops-db does not record."""
     with lab.application.ops_db.read() as session:
         report = read_reports(session, [RunId(1)])[RunId(1)]
     lab.instance.report_runless_asset_event(materialization(report))
+
+
+def test_runs_published_before_a_crash_are_not_published_again(lab: DagsterWorld) -> None:
+    lab.declare("a", "b", "c")
+    lab.run_without_dagster()
+    publish_the_first_run_and_crash(lab)
     assert publish(lab.application, lab.instance) == 8
     assert lab.shown("read") == {KEYS[0]: 1, KEYS[1]: 1, KEYS[2]: 1}
 
@@ -94,9 +99,7 @@ def test_runs_published_before_a_crash_are_not_published_again(lab: DagsterWorld
 def test_runs_published_before_a_crash_are_not_shown_as_failed_with_the_rest(lab: DagsterWorld) -> None:
     lab.declare("a", "exit 65", "c")
     lab.run_without_dagster()
-    with lab.application.ops_db.read() as session:
-        report = read_reports(session, [RunId(1)])[RunId(1)]
-    lab.instance.report_runless_asset_event(materialization(report))
+    publish_the_first_run_and_crash(lab)
     publish(lab.application, lab.instance)
     assert lab.statuses("read") == {KEYS[0]: "MATERIALIZED", KEYS[1]: "FAILED", KEYS[2]: "MATERIALIZED"}
     assert lab.shown("read") == {KEYS[0]: 1, KEYS[2]: 1}
@@ -104,10 +107,7 @@ def test_runs_published_before_a_crash_are_not_shown_as_failed_with_the_rest(lab
 
 def test_a_publisher_that_is_killed_leaves_nothing_that_runs_for_good(sqlite_ops_db: OpsDb, tmp_path: Path) -> None:
     home = tmp_path / "dagster"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        lab = DagsterWorld.open(sqlite_ops_db, instance, tmp_path)
+    with DagsterWorld.at_home(sqlite_ops_db, tmp_path) as lab:
         lab.declare("a", "b")
         lab.run_without_dagster()
         environment = {"CCAT_HOME": str(tmp_path), "CCAT_DATABASE_URL": str(sqlite_ops_db.url)}
@@ -115,7 +115,7 @@ def test_a_publisher_that_is_killed_leaves_nothing_that_runs_for_good(sqlite_ops
         assert died.returncode == -signal.SIGKILL
         assert lab.shown("read") == {KEYS[0]: 1, KEYS[1]: 1}
         assert lab.unpublished() == 6
-        (left,) = instance.get_runs()
+        (left,) = lab.instance.get_runs()
         assert left.status is dg.DagsterRunStatus.STARTED
 
         settings = lab.application.settings.model_copy(update={"dagster_home": home})
@@ -123,7 +123,7 @@ def test_a_publisher_that_is_killed_leaves_nothing_that_runs_for_good(sqlite_ops
         assert lab.shown("read") == {KEYS[0]: 1, KEYS[1]: 1}
         assert lab.shown("clean") == {KEYS[0]: 1, KEYS[1]: 1}
         assert lab.unpublished() == 0
-        ended = instance.get_run_by_id(left.run_id)
+        ended = lab.instance.get_run_by_id(left.run_id)
         assert ended is not None
         assert ended.status is dg.DagsterRunStatus.FAILURE
 

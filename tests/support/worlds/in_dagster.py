@@ -1,7 +1,8 @@
 """An observatory, the local back end with tiny programs, and a Dagster instance that shows what they do."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,16 @@ class DagsterWorld:
     observatory: ObservatoryWorld
     instance: dg.DagsterInstance
     code: Path
+
+    @staticmethod
+    @contextmanager
+    def at_home(ops_db: OpsDb, base: Path) -> Iterator["DagsterWorld"]:
+        """Open the same with a Dagster instance that other processes can open, in `dagster` below the directory."""
+        home = base / "dagster"
+        home.mkdir()
+        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            yield DagsterWorld.open(ops_db, instance, base)
 
     @staticmethod
     def open(ops_db: OpsDb, instance: dg.DagsterInstance, base: Path) -> "DagsterWorld":
